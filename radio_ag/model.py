@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from radio_ag._gate import compatibility
+
 CLASSES = ("FRI", "FRII")
 INPUT_SIZE = 150
 _EPS = 1e-6
@@ -158,9 +160,21 @@ class AttentionGate(nn.Module):
         self.normalise = normalise
 
     def forward(self, x: Tensor, g: Tensor) -> Tensor:
+        """The normalised map (B, 1, H, W) for features ``x`` (B, C, H, W) and gating signal ``g`` (B, 64, h, w)."""
+        score = self.score_by_tiles if x.device.type == "cpu" else self.score
+        return self.normalise(score(x, g).float())
+
+    def score(self, x: Tensor, g: Tensor) -> Tensor:
+        """Compatibility score of eq. 8, shape (B, 1, H, W)."""
         gating = F.interpolate(self.phi(g), x.shape[2:], mode="bilinear", align_corners=False)  # (B, 64, H, W)
-        compatibility = self.psi(F.relu(self.theta(x) + gating))  # (B, 1, H, W)
-        return self.normalise(compatibility)
+        return self.psi(F.relu(self.theta(x) + gating))
+
+    def score_by_tiles(self, x: Tensor, g: Tensor) -> Tensor:
+        """The same score, several times as fast on a CPU."""
+        with torch.autocast(x.device.type, enabled=False):
+            gating = F.conv2d(g.float(), self.phi.weight)  # (B, 64, h, w)
+            score = compatibility(x, gating, self.theta.weight[:, :, 0, 0], self.psi.weight[0, :, 0, 0])
+            return (score + self.psi.bias).unsqueeze(1)
 
 
 class Aggregation(nn.Module):
@@ -247,7 +261,7 @@ class AGCNN(nn.Module):
         return Output(self.classifier(features), *(a.squeeze(1) for a in attention))
 
     def _features(self, attention: Tensor, x: Tensor) -> Tensor:
-        summed = torch.einsum("bhw,bchw->bc", attention.squeeze(1), x)  # eq. 9
+        summed = torch.einsum("bhw,bchw->bc", attention.squeeze(1), x.float())  # eq. 9
         if self.architecture.features == "average":
             summed = summed / (attention.abs().sum((2, 3)) + _EPS)
         return summed

@@ -1,0 +1,211 @@
+"""``radio-ag classify``: a catalogue in, a FITS product out."""
+
+import time
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from radio_ag.cli.console import print_json, print_summary, reporting
+from radio_ag.cli.options import Debug, parse_size
+
+_CATALOGUE, _IMAGES, _NETWORK, _OUTPUT = "Catalogue", "Images", "Network", "Output"
+_COMPRESSED = {".gz", ".bz2", ".xz", ".zip"}
+
+
+class AttentionMode(StrEnum):
+    """What the product keeps of the attention maps."""
+
+    mean = "mean"
+    gates = "gates"
+    hdus = "hdus"
+    none = "none"
+
+
+def default_output(catalogue: Path) -> Path:
+    """Path of the product of a catalogue: beside it, as ``NAME.radio-ag.fits``."""
+    if catalogue.suffix.lower() in _COMPRESSED:
+        catalogue = catalogue.with_suffix("")
+    return catalogue.with_suffix(".radio-ag.fits")
+
+
+def classify(
+    catalogue: Annotated[
+        Path, typer.Argument(help="Catalogue: FITS, VOTable, ECSV, CSV, ASCII or Parquet.", show_default=False)
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="FITS product to write.",
+            show_default="beside the catalogue, as NAME.radio-ag.fits",
+            rich_help_panel=_OUTPUT,
+        ),
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the product if it exists.", rich_help_panel=_OUTPUT)
+    ] = False,
+    attention: Annotated[
+        AttentionMode,
+        typer.Option(
+            help="Attention maps to keep: the gates' mean, a cube a gate, an image HDU a source, or none.",
+            rich_help_panel=_OUTPUT,
+        ),
+    ] = AttentionMode.mean,
+    summary_json: Annotated[
+        bool,
+        typer.Option(
+            "--summary-json", help="Print the summary as JSON instead of as a table.", rich_help_panel=_OUTPUT
+        ),
+    ] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Show warnings and errors only.", rich_help_panel=_OUTPUT)
+    ] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Show every log line.", rich_help_panel=_OUTPUT)
+    ] = False,
+    ra_col: Annotated[
+        str | None, typer.Option(help="Column of right ascension.", show_default=False, rich_help_panel=_CATALOGUE)
+    ] = None,
+    dec_col: Annotated[
+        str | None, typer.Option(help="Column of declination.", show_default=False, rich_help_panel=_CATALOGUE)
+    ] = None,
+    ra_unit: Annotated[
+        str | None,
+        typer.Option(
+            help="Unit of right ascension where the column has none: deg or hourangle.",
+            show_default=False,
+            rich_help_panel=_CATALOGUE,
+        ),
+    ] = None,
+    dialect: Annotated[
+        str | None,
+        typer.Option(
+            help="Format of the catalogue, where it is not seen from the file.",
+            show_default=False,
+            rich_help_panel=_CATALOGUE,
+        ),
+    ] = None,
+    images: Annotated[
+        str | None,
+        typer.Option(
+            help="FITS image, folder or quoted glob of images to cut from.",
+            show_default="cutouts of the FIRST service",
+            rich_help_panel=_IMAGES,
+        ),
+    ] = None,
+    service_url: Annotated[
+        str | None,
+        typer.Option(
+            envvar="RADIO_AG_FIRST_URL",
+            help="Address of the FIRST cutout service, where it is not the usual one.",
+            show_default=False,
+            rich_help_panel=_IMAGES,
+        ),
+    ] = None,
+    cache_dir: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder that keeps fetched fields.",
+            show_default="the user's cache folder",
+            rich_help_panel=_IMAGES,
+        ),
+    ] = None,
+    no_cache: Annotated[
+        bool, typer.Option("--no-cache", help="Neither read nor keep fetched fields.", rich_help_panel=_IMAGES)
+    ] = False,
+    cache_size: Annotated[
+        int | None,
+        typer.Option(
+            parser=parse_size,
+            metavar="SIZE",
+            help="Bound of the cache, such as 500MB or 2GB; the oldest fields go first.",
+            show_default=False,
+            rich_help_panel=_IMAGES,
+        ),
+    ] = None,
+    connections: Annotated[
+        int | None,
+        typer.Option(min=1, help="Concurrent requests to the service.", show_default=False, rich_help_panel=_IMAGES),
+    ] = None,
+    timeout: Annotated[
+        float | None,
+        typer.Option(
+            min=0.0, help="Seconds to wait for the service's answer.", show_default=False, rich_help_panel=_IMAGES
+        ),
+    ] = None,
+    weights: Annotated[
+        str,
+        typer.Option(help="Name of bundled weights, or path of a .safetensors file.", rich_help_panel=_NETWORK),
+    ] = "agcnn-first",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.", rich_help_panel=_NETWORK)] = "auto",
+    orbit: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            help="Orientations to average over: 8 exact rotations and flips, 1 for the image as it is, or N.",
+            rich_help_panel=_NETWORK,
+        ),
+    ] = 8,
+    batch: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Images to put through the network at once.",
+            show_default="chosen from memory",
+            rich_help_panel=_NETWORK,
+        ),
+    ] = None,
+    threads: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="CPU threads of the network.",
+            show_default="PyTorch's own choice",
+            rich_help_panel=_NETWORK,
+        ),
+    ] = None,
+    debug: Debug = False,
+) -> None:
+    """Classify each row of a catalogue as FRI or FRII, with attention maps and flags.
+
+    Every row of the catalogue comes out again, in the same order, with all its columns.
+    """
+    start = time.perf_counter()
+    output = output or default_output(catalogue)
+    image_options = {
+        "service_url": service_url,
+        "cache_dir": cache_dir,
+        "cache": False if no_cache else None,
+        "cache_size": cache_size,
+        "connections": connections,
+        "timeout": timeout,
+    }
+    with reporting(quiet, verbose) as progress:
+        from radio_ag.pipeline import classify as classify_catalogue
+
+        result = classify_catalogue(
+            catalogue,
+            images=images,
+            weights=weights,
+            device=device,
+            orbit=orbit,
+            attention=attention.value,
+            batch=batch,
+            threads=threads,
+            ra_col=ra_col,
+            dec_col=dec_col,
+            ra_unit=ra_unit,
+            dialect=dialect,
+            image_options={name: value for name, value in image_options.items() if value is not None},
+            output=output,
+            overwrite=overwrite,
+            progress=progress,
+        )
+    summary = result.summary()
+    if summary_json:
+        print_json(summary)
+    elif not quiet:
+        print_summary(summary, str(output), time.perf_counter() - start)

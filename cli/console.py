@@ -1,0 +1,176 @@
+"""What the terminal shows: results on stdout, everything else on stderr."""
+
+import json
+import logging
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import typer
+
+ProgressCallback = Callable[[int, int, Mapping[str, int]], None]
+
+PLAIN_INTERVAL = 10.0  # s between progress lines where there is no terminal
+
+
+def print_error(message: str) -> None:
+    """Print an error as one line on stderr."""
+    typer.echo(f"radio-ag: error: {_one_line(message)}", err=True)
+
+
+def print_json(value: Any) -> None:
+    """Print a value as JSON on stdout."""
+    typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def _one_line(message: str) -> str:
+    return " ".join(message.split())
+
+
+class _LineHandler(logging.Handler):
+    """Log records as single lines above a live progress bar, or plainly where there is none."""
+
+    def __init__(self, print_line: Callable[[str], None]) -> None:
+        super().__init__()
+        self._print_line = print_line
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._print_line(f"radio-ag: {record.levelname.lower()}: {_one_line(record.getMessage())}")
+
+
+@contextmanager
+def reporting(quiet: bool = False, verbose: bool = False) -> Iterator[ProgressCallback | None]:
+    """Show log records, warnings and progress on stderr while a command works.
+
+    Parameters
+    ----------
+    quiet : bool
+        Warnings and errors only.
+    verbose : bool
+        Log records of every level of the ``radio_ag`` loggers too.
+
+    Yields
+    ------
+    callable or None
+        To be called as ``progress(done, total, counts)``; None when quiet. A bar on a terminal, a line every
+        `PLAIN_INTERVAL` seconds otherwise.
+    """
+    from rich.console import Console
+
+    console = Console(stderr=True, soft_wrap=True, highlight=False, markup=False, emoji=False)
+    handler = _LineHandler(console.print)
+    logger = logging.getLogger("radio_ag")
+    level_before = logger.level
+    logger.setLevel(logging.DEBUG if verbose else logging.WARNING if quiet else logging.INFO)
+    logger.addHandler(handler)
+    try:
+        with warnings.catch_warnings():
+            warnings.showwarning = lambda message, *_args, **_kwargs: console.print(
+                f"radio-ag: warning: {_one_line(str(message))}"
+            )
+            if quiet:
+                yield None
+            elif console.is_terminal:
+                with _bar(console) as progress:
+                    yield progress
+            else:
+                yield _PlainProgress(console.print)
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level_before)
+
+
+@contextmanager
+def _bar(console: Any) -> Iterator[ProgressCallback]:
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (
+        TextColumn("classifying"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("rows"),
+        TimeElapsedColumn(),
+        TextColumn("elapsed,"),
+        TimeRemainingColumn(),
+        TextColumn("left {task.fields[counts]}"),
+    )
+    with Progress(*columns, console=console) as bar:
+        task = bar.add_task("", total=None, counts="")
+
+        def update(done: int, total: int, counts: Mapping[str, int]) -> None:
+            bar.update(task, completed=done, total=total, counts=_counts_in_words(counts))
+
+        yield update
+
+
+class _PlainProgress:
+    """Progress as lines of a log: not more than one every `PLAIN_INTERVAL` seconds, and one at the end."""
+
+    def __init__(self, print_line: Callable[[str], None]) -> None:
+        self._print_line = print_line
+        self._start = time.monotonic()
+        self._next = self._start + PLAIN_INTERVAL
+
+    def __call__(self, done: int, total: int, counts: Mapping[str, int]) -> None:
+        now = time.monotonic()
+        if done < total and now < self._next:
+            return
+        self._next = now + PLAIN_INTERVAL
+        rate = done / max(now - self._start, 1e-6)
+        share = 100 * done // total if total else 100
+        self._print_line(
+            f"radio-ag: {done}/{total} rows ({share} %), {rate:.3g} rows/s{_counts_in_words(counts, lead=': ')}"
+        )
+
+
+def _counts_in_words(counts: Mapping[str, int], lead: str = "") -> str:
+    words = ", ".join(f"{number} {name}" for name, number in counts.items() if number)
+    return lead + words if words else ""
+
+
+def print_summary(summary: Mapping[str, Any], output: str, elapsed: float) -> None:
+    """Print classes, flags in words, and the rate, as tables on stdout.
+
+    Parameters
+    ----------
+    summary : mapping
+        What `radio_ag.Result.summary` gives: ``rows``, ``classes`` and ``flags``, the last two with a count a name.
+    output : str
+        Path of the product.
+    elapsed : float
+        Duration of the run in seconds.
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    from radio_ag.flags import Flag
+
+    rows = summary["rows"]
+    table = Table(title=f"{rows} rows → {output}", title_justify="left", show_edge=False)
+    table.add_column("class or flag")
+    table.add_column("rows", justify="right")
+    table.add_column("share", justify="right")
+    table.add_column("meaning")
+    for name, count in summary["classes"].items():
+        table.add_row(name or "none", str(count), _share(count, rows), "")
+    table.add_section()
+    for name, count in summary["flags"].items():
+        if count:
+            table.add_row(name, str(count), _share(count, rows), Flag[name].description)
+    console = Console(file=sys.stdout, highlight=False)
+    console.print(table)
+    console.print(f"{elapsed:.1f} s, {rows / max(elapsed, 1e-6):.3g} rows/s", highlight=False)
+
+
+def _share(count: int, rows: int) -> str:
+    return f"{100 * count / rows:.1f} %"

@@ -1,0 +1,62 @@
+"""``radio-ag weights``: what networks there are, what their cards say, and the import of published checkpoints."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from radio_ag.cli.console import print_json
+from radio_ag.cli.options import Debug
+
+app = typer.Typer(no_args_is_help=True, help="List, describe and import trained networks.")
+
+
+@app.command("list")
+def list_command(debug: Debug = False) -> None:
+    """List the trained networks that come with the package."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from radio_ag.weights import list_weights
+
+    table = Table(show_edge=False)
+    table.add_column("name", no_wrap=True)
+    table.add_column("parameters", justify="right")
+    table.add_column("description")
+    for card in list_weights():
+        table.add_row(card["name"], f"{card['parameters']:,}", card["description"])
+    Console(highlight=False).print(table)
+
+
+@app.command()
+def info(
+    weights: Annotated[str, typer.Argument(help="Name of bundled weights, or path of a .safetensors file.")],
+    debug: Debug = False,
+) -> None:
+    """Print the card of a trained network: architecture, input, training set, metrics, licence."""
+    from radio_ag.weights import card
+
+    print_json(card(weights))
+
+
+@app.command("import")
+def import_command(
+    checkpoint: Annotated[Path, typer.Argument(help="Checkpoint of a published network, a .pt file.")],
+    output: Annotated[
+        str, typer.Option("--output", "-o", help="Name or path of the .safetensors file to write.", show_default=False)
+    ],
+    normalisation: Annotated[
+        str,
+        typer.Option(
+            help="Normalisation of the attention maps, which the file does not tell: "
+            "range, sigmoid, softmax or standardisation.",
+            show_default=False,
+        ),
+    ],
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the weights if they exist.")] = False,
+    debug: Debug = False,
+) -> None:
+    """Turn a published PyTorch checkpoint into safetensors with a card."""
+    from radio_ag.checkpoints import import_checkpoint
+
+    typer.echo(import_checkpoint(checkpoint, output, normalisation=normalisation, overwrite=overwrite))

@@ -1,0 +1,96 @@
+"""The compatibility score of an attention gate (eq. 8) on the CPU, a few rows of one image at a time.
+
+Written layer by layer, a gate holds 64 channels at the resolution of its input several times over (gate 3: 5.8 MB an image
+each), and memory bandwidth sets its speed. Here a tile of those channels lives and dies in the cache, forward and backward.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+_TILE_PIXELS = 7500  # x 64 channels x 4 bytes = 1.9 MB
+
+
+def compatibility(x: Tensor, gating: Tensor, theta: Tensor, psi: Tensor) -> Tensor:
+    """Score of each pixel, without the bias of Psi, in float32.
+
+    Parameters
+    ----------
+    x : Tensor, shape (B, C, H, W)
+        Features to be gated.
+    gating : Tensor, shape (B, D, h, w)
+        The gating signal after its 1x1 convolution Phi, before it is upsampled bilinearly.
+    theta : Tensor, shape (D, C)
+        Weights of the 1x1 convolution of ``x``.
+    psi : Tensor, shape (D,)
+        Weights of the 1x1 convolution to one channel.
+
+    Returns
+    -------
+    Tensor, shape (B, H, W)
+    """
+    height, width = x.shape[2:]
+    rows = _upsampling(gating.shape[2], height)
+    columns = _upsampling(gating.shape[3], width)
+    widened = torch.einsum("vw,bdhw->bhvd", columns, gating.float()).contiguous()  # (B, h, W, D)
+    pixels = x.float().permute(0, 2, 3, 1).contiguous()  # (B, H, W, C)
+    return _Compatibility.apply(pixels, widened, theta.t().contiguous(), psi.contiguous(), rows)
+
+
+@lru_cache
+def _upsampling(size_in: int, size_out: int) -> Tensor:
+    """Matrix (size_out, size_in) of bilinear interpolation along one axis, as ``F.interpolate`` does it."""
+    identity = torch.eye(size_in)[None]
+    return F.interpolate(identity, size=size_out, mode="linear", align_corners=False)[0].T.contiguous()
+
+
+class _Compatibility(torch.autograd.Function):
+    """relu(rows @ widened + pixels @ theta) @ psi, recomputed tile by tile for the gradients."""
+
+    @staticmethod
+    def forward(ctx, pixels, widened, theta, psi, rows):
+        batch, height, width, _ = pixels.shape
+        score = pixels.new_empty(batch, height * width)
+        for b in range(batch):
+            for r, p in _tiles(height, width):
+                hidden = _hidden(pixels[b], widened[b], theta, rows[r], p)
+                torch.mv(hidden, psi, out=score[b, p])
+        ctx.save_for_backward(pixels, widened, theta, psi, rows)
+        return score.view(batch, height, width)
+
+    @staticmethod
+    def backward(ctx, d_score):
+        pixels, widened, theta, psi, rows = ctx.saved_tensors
+        batch, height, width, channels = pixels.shape
+        d_score = d_score.reshape(batch, height * width, 1)
+        d_pixels, d_widened = torch.empty_like(pixels), torch.zeros_like(widened)
+        d_theta, d_psi = torch.zeros_like(theta), torch.zeros_like(psi)
+        theta_t, rows_t = theta.t().contiguous(), rows.t().contiguous()
+        for b in range(batch):
+            flat = pixels[b].view(-1, channels)
+            for r, p in _tiles(height, width):
+                hidden = _hidden(pixels[b], widened[b], theta, rows[r], p)
+                d_psi += torch.mm(hidden.t(), d_score[b, p])[:, 0]
+                d_hidden = hidden.sign_().mul_(psi).mul_(d_score[b, p])  # the ReLU passes where it was positive
+                torch.mm(d_hidden, theta_t, out=d_pixels[b].view(-1, channels)[p])
+                d_theta += torch.mm(flat[p].t(), d_hidden)
+                d_widened[b].view(rows.shape[1], -1).addmm_(rows_t[:, r], d_hidden.view(r.stop - r.start, -1))
+        return d_pixels, d_widened, d_theta, d_psi, None
+
+
+def _tiles(height: int, width: int):
+    """Slices of rows and of the flattened pixels in them."""
+    step = max(1, _TILE_PIXELS // width)
+    for start in range(0, height, step):
+        stop = min(start + step, height)
+        yield slice(start, stop), slice(start * width, stop * width)
+
+
+def _hidden(pixels: Tensor, widened: Tensor, theta: Tensor, rows: Tensor, p: slice) -> Tensor:
+    """The gate's hidden channels for one tile of one image, shape (pixels of the tile, D)."""
+    hidden = torch.mm(rows, widened.view(widened.shape[0], -1)).view(-1, widened.shape[-1])
+    return hidden.addmm_(pixels.view(-1, pixels.shape[-1])[p], theta).relu_()

@@ -1,0 +1,278 @@
+"""Training of the bundled networks: recipe, augmentation, a loop that resumes to the batch."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from radio_ag.labelled import Labelled
+from radio_ag.model import AGCNN, INPUT_SIZE, Architecture
+from radio_ag.preprocess import crop, normalise
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a network is trained.
+
+    Attributes
+    ----------
+    architecture : Architecture
+    samples : int
+        Augmented images seen in all.
+    batch : int
+        Images a step.
+    rate : float
+        Peak learning rate of the one-cycle schedule (AdamW).
+    weight_decay, label_smoothing : float
+    uncertain_weight : float
+        Weight in the loss of a source whose label is uncertain.
+    averaging : float
+        Decay of the moving average of the weights that is kept in the end.
+    stretch : {"linear", "sqrt", "asinh"}
+        Stretch of the normalised images.
+    scale : tuple of float
+        Range of the magnification (paper eq. 15).
+    offset : float
+        Largest offset of the centre along each axis, pixels; half of the images stay within 2 (paper eq. 15).
+    exact_share : float
+        Share of images that are turned by a multiple of 90 degrees and shifted by whole pixels, so that none is interpolated.
+    seed : int
+    """
+
+    architecture: Architecture = field(default_factory=lambda: Architecture(features="average"))
+    samples: int = 80_000
+    batch: int = 32
+    rate: float = 3e-3
+    weight_decay: float = 0.02
+    label_smoothing: float = 0.05
+    uncertain_weight: float = 0.5
+    averaging: float = 0.998
+    stretch: str = "sqrt"
+    scale: tuple[float, float] = (0.9, 1.1)
+    offset: float = 8.0
+    exact_share: float = 0.3
+    seed: int = 0
+
+
+def augment(fields: Tensor, recipe: Recipe, generator: torch.Generator) -> Tensor:
+    """Turn, flip, scale and shift clipped fields, crop them, and normalise the crops.
+
+    Parameters
+    ----------
+    fields : Tensor, shape (B, 1, 300, 300)
+        Clipped fields; larger than the crop, so that no corner is left empty.
+    recipe : Recipe
+    generator : torch.Generator
+        On the CPU: the random numbers do not depend on the device.
+
+    Returns
+    -------
+    Tensor, shape (B, 1, 150, 150)
+        Between 0 and 1.
+    """
+
+    def uniform(low, high):
+        return low + (high - low) * torch.rand(len(fields), generator=generator)
+
+    exact = uniform(0, 1) < recipe.exact_share
+    angle = uniform(-torch.pi, torch.pi)
+    angle = torch.where(exact, (angle / (torch.pi / 2)).round() * (torch.pi / 2), angle)
+    scale = torch.where(exact, 1.0, uniform(*recipe.scale))
+    reach = torch.where(uniform(0, 1) < 0.5, 2.0, recipe.offset)
+    shift = torch.stack([uniform(-1, 1), uniform(-1, 1)], 1) * reach[:, None]
+    shift = torch.where(exact[:, None], shift.round(), shift)
+    flip = torch.where(uniform(0, 1) < 0.5, -1.0, 1.0)
+    cos, sin = torch.cos(angle) / scale, torch.sin(angle) / scale
+    turn = torch.stack([torch.stack([cos * flip, -sin], 1), torch.stack([sin * flip, cos], 1)], 1)  # (B, 2, 2)
+    size = fields.shape[-1]
+    affine = torch.cat([turn * INPUT_SIZE / size, 2 * shift[:, :, None] / size], 2).to(fields.device)
+    grid = F.affine_grid(affine, [len(fields), 1, INPUT_SIZE, INPUT_SIZE], align_corners=False)
+    return stretch(scale_to_unit(F.grid_sample(fields, grid, align_corners=False)), recipe.stretch)
+
+
+def scale_to_unit(images: Tensor) -> Tensor:
+    """Scale each clipped image by its maximum (paper eq. 14; a clipped image has minimum 0)."""
+    return images / images.amax((2, 3), keepdim=True).clamp_min(1e-30)
+
+
+def stretch(images: Tensor, kind: str) -> Tensor:
+    """The stretches of :func:`radio_ag.preprocess.stretch` on tensors."""
+    if kind == "sqrt":
+        return images.clamp_min(0).sqrt()
+    if kind == "linear":
+        return images
+    raise ValueError(f"stretch must be linear or sqrt in training, not {kind!r}")
+
+
+def train(
+    data: Labelled,
+    training: np.ndarray,
+    validation: np.ndarray,
+    recipe: Recipe,
+    folder: Path,
+    *,
+    device: str = "cpu",
+    every: int = 8000,
+    log: Callable[[str], None] = print,
+) -> AGCNN:
+    """Train one network, or go on from the checkpoint in ``folder``.
+
+    Parameters
+    ----------
+    data : Labelled
+    training, validation : ndarray of int
+        Rows of ``data`` to learn from, and to watch.
+    recipe : Recipe
+    folder : Path
+        Where ``checkpoint.pt``, ``log.jsonl`` and, at the end, ``weights.pt`` are kept.
+    device : str
+    every : int
+        Images between two checkpoints, each with a look at the validation sources.
+    log : callable
+        Receives a line for each checkpoint.
+
+    Returns
+    -------
+    AGCNN
+        The network with averaged weights, in evaluation mode.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    state = _State(recipe, device)
+    checkpoint = folder / "checkpoint.pt"
+    if checkpoint.exists():
+        state.load(torch.load(checkpoint, weights_only=True, map_location=device), recipe)
+    fields = torch.from_numpy(data.fields[training]).unsqueeze(1)
+    labels = torch.from_numpy(data.label[training])
+    weights = torch.from_numpy(_source_weights(data[training], recipe))
+    state.network.train()
+    started, first, loss_sum = time.perf_counter(), state.step, 0.0
+    while state.step < state.steps:
+        rows = _batch_rows(len(labels), state.step, recipe)
+        images = augment(fields[rows].to(device), recipe, state.generator)
+        loss_sum += state.update(images, labels[rows].to(device), weights[rows].to(device))
+        if state.step % max(1, every // recipe.batch) == 0 or state.step == state.steps:
+            scores = score(state.averaged, data[validation], recipe)
+            rate = (state.step - first) * recipe.batch / (time.perf_counter() - started)
+            entry = {"samples": state.step * recipe.batch, "loss": loss_sum / (every // recipe.batch), "images_per_s": rate, **scores}
+            loss_sum = 0.0
+            with (folder / "log.jsonl").open("a") as file:
+                file.write(json.dumps(entry) + "\n")
+            log(" ".join(f"{k}={v:.4g}" for k, v in entry.items()))
+            _save(state.dump(recipe), checkpoint)
+    _save(state.averaged.state_dict(), folder / "weights.pt")
+    return state.averaged
+
+
+class _State:
+    """Everything that a resumed run needs to go on as if it had never stopped."""
+
+    def __init__(self, recipe: Recipe, device: str):
+        torch.manual_seed(recipe.seed)
+        self.recipe, self.device = recipe, torch.device(device)
+        self.network = AGCNN(recipe.architecture).to(device, memory_format=torch.channels_last)
+        self.averaged = AGCNN(recipe.architecture).to(device).eval().requires_grad_(False)
+        self.averaged.load_state_dict(self.network.state_dict())
+        self.steps = recipe.samples // recipe.batch
+        self.step = 0
+        self.optimizer = torch.optim.AdamW(self.network.parameters(), recipe.rate, weight_decay=recipe.weight_decay)
+        self.schedule = torch.optim.lr_scheduler.OneCycleLR(self.optimizer, recipe.rate, total_steps=self.steps + 1)
+        self.generator = torch.Generator().manual_seed(recipe.seed)
+
+    def update(self, images: Tensor, labels: Tensor, weights: Tensor) -> float:
+        """One step of the optimiser; returns the loss."""
+        self.optimizer.zero_grad(set_to_none=True)
+        with torch.autocast(self.device.type, torch.bfloat16):
+            logits = self.network(images.contiguous(memory_format=torch.channels_last)).logits
+        losses = F.cross_entropy(logits.float(), labels, reduction="none", label_smoothing=self.recipe.label_smoothing)
+        loss = (losses * weights).sum() / weights.sum()
+        loss.backward()
+        self.optimizer.step()
+        self.schedule.step()
+        self.step += 1
+        decay = min(self.recipe.averaging, self.step / (self.step + 10))
+        for kept, now in zip(self.averaged.state_dict().values(), self.network.state_dict().values(), strict=True):
+            if kept.is_floating_point():
+                kept.lerp_(now, 1 - decay)
+        return loss.item()
+
+    def dump(self, recipe: Recipe) -> dict:
+        return {
+            "recipe": asdict(recipe),
+            "step": self.step,
+            "network": self.network.state_dict(),
+            "averaged": self.averaged.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "generator": self.generator.get_state(),
+            "torch_random": torch.get_rng_state(),
+        }
+
+    def load(self, saved: dict, recipe: Recipe) -> None:
+        ours, theirs = asdict(recipe), saved["recipe"]
+        changed = [k for k in ours if ours[k] != theirs.get(k)]
+        if changed:
+            raise ValueError(
+                "the checkpoint belongs to another recipe: "
+                + ", ".join(f"{k} is {theirs.get(k)!r} there, {ours[k]!r} here" for k in changed)
+            )
+        self.step = saved["step"]
+        self.network.load_state_dict(saved["network"])
+        self.averaged.load_state_dict(saved["averaged"])
+        self.optimizer.load_state_dict(saved["optimizer"])
+        self.schedule.load_state_dict(saved["schedule"])
+        self.generator.set_state(saved["generator"].cpu())
+        torch.set_rng_state(saved["torch_random"].cpu())
+
+
+def _save(what, path: Path) -> None:
+    beside = path.with_suffix(".tmp")
+    torch.save(what, beside)
+    os.replace(beside, path)
+
+
+def _batch_rows(sources: int, step: int, recipe: Recipe) -> Tensor:
+    """Rows of a batch: whole permutations of the sources one after another, a pure function of the step."""
+    positions = np.arange(step * recipe.batch, (step + 1) * recipe.batch)
+    rows = np.empty(recipe.batch, int)
+    for epoch in np.unique(positions // sources):
+        here = positions // sources == epoch
+        rows[here] = np.random.default_rng([recipe.seed, epoch]).permutation(sources)[positions[here] % sources]
+    return torch.from_numpy(rows)
+
+
+def _source_weights(data: Labelled, recipe: Recipe) -> np.ndarray:
+    """Weight of each source in the loss: uncertain labels less, both classes the same in sum."""
+    weights = np.where(data.certain, 1.0, recipe.uncertain_weight)
+    for label in np.unique(data.label):
+        weights[data.label == label] /= weights[data.label == label].sum()
+    return (weights / weights.mean()).astype(np.float32)
+
+
+def predict_logits(network: AGCNN, data: Labelled, stretch_kind: str, orbit: bool = False) -> np.ndarray:
+    """Logits of the central crops, shape (n, 2); with ``orbit`` for all 8 rotations and flips, shape (8, n, 2)."""
+    device = next(network.parameters()).device
+    images = torch.from_numpy(normalise(crop(data.fields), stretch_kind)).unsqueeze(1)
+    turned = [images]
+    if orbit:
+        turned = [torch.rot90(x, k, (2, 3)) for x in (images, images.flip(3)) for k in range(4)]
+    with torch.inference_mode():
+        logits = [torch.cat([network(b.to(device)).logits.cpu() for b in x.split(32)]) for x in turned]
+    result = torch.stack(logits).numpy()
+    return result if orbit else result[0]
+
+
+def score(network: AGCNN, data: Labelled, recipe: Recipe) -> dict[str, float]:
+    """Accuracy on all and on certain sources, and the negative log-likelihood, without an orbit."""
+    logits = torch.from_numpy(predict_logits(network, data, recipe.stretch))
+    right = (logits.argmax(1).numpy() == data.label).astype(float)
+    nll = F.cross_entropy(logits, torch.from_numpy(data.label)).item()
+    return {"accuracy": right.mean(), "accuracy_certain": right[data.certain].mean(), "nll": nll}
