@@ -13,7 +13,6 @@ from radio_ag.cli import weights
 from radio_ag.cli.classify import classify
 from radio_ag.cli.console import print_error
 from radio_ag.cli.options import Debug, debugging
-from radio_ag.errors import RadioAGError, ServiceError
 
 EXIT_INPUT = 2
 EXIT_SERVICE = 3
@@ -31,8 +30,12 @@ class ErrorBoundary(TyperGroup):
                 raise
             print_error("interrupted: nothing was written")
             raise typer.Exit(EXIT_INTERRUPTED) from None
-        except RadioAGError as error:
-            if debugging(ctx):
+        except (typer.Exit, typer.Abort):
+            raise
+        except Exception as error:
+            from radio_ag.errors import RadioAGError, ServiceError  # loads astropy: not for --help
+
+            if debugging(ctx) or not isinstance(error, RadioAGError):
                 raise
             print_error(str(error))
             raise typer.Exit(EXIT_SERVICE if isinstance(error, ServiceError) else EXIT_INPUT) from error

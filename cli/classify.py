@@ -145,7 +145,7 @@ def classify(
         int,
         typer.Option(
             min=1,
-            help="Orientations to average over: 8 exact rotations and flips, 1 for the image as it is, or N.",
+            help="Orientations to average over: 1, 2, 4, 8 (the exact rotations and flips) or a multiple of 8.",
             rich_help_panel=_NETWORK,
         ),
     ] = 8,

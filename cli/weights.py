@@ -13,7 +13,7 @@ app = typer.Typer(no_args_is_help=True, help="List, describe and import trained 
 
 @app.command("list")
 def list_command(debug: Debug = False) -> None:
-    """List the trained networks that come with the package."""
+    """List the trained networks: those of the package, then the user's own."""
     from rich.console import Console
     from rich.table import Table
 
@@ -34,9 +34,9 @@ def info(
     debug: Debug = False,
 ) -> None:
     """Print the card of a trained network: architecture, input, training set, metrics, licence."""
-    from radio_ag.weights import card
+    from radio_ag.checkpoints import card_of
 
-    print_json(card(weights))
+    print_json(card_of(weights))
 
 
 @app.command("import")

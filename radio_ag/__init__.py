@@ -1,1 +1,30 @@
-"""radio-ag"""
+"""radio-ag: FRI/FRII classification of radio sources with an attention-gated network, from catalogue to FITS.
+
+>>> from radio_ag import classify
+>>> result = classify("catalog.fits", images="mosaic.fits")  # doctest: +SKIP
+"""
+
+import importlib
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "classify": "radio_ag.pipeline",
+    "Classifier": "radio_ag.classifier",
+    "Result": "radio_ag.catalog_io.result",
+    "Flag": "radio_ag.flags",
+}
+__all__ = ["Classifier", "Flag", "Result", "__version__", "classify"]
+
+
+def __getattr__(name: str):
+    """Load torch and astropy only when something that needs them is used."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

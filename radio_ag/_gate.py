@@ -44,8 +44,9 @@ def compatibility(x: Tensor, gating: Tensor, theta: Tensor, psi: Tensor) -> Tens
 @lru_cache
 def _upsampling(size_in: int, size_out: int) -> Tensor:
     """Matrix (size_out, size_in) of bilinear interpolation along one axis, as ``F.interpolate`` does it."""
-    identity = torch.eye(size_in)[None]
-    return F.interpolate(identity, size=size_out, mode="linear", align_corners=False)[0].T.contiguous()
+    with torch.inference_mode(False):  # the cached matrix serves training as well
+        identity = torch.eye(size_in)[None]
+        return F.interpolate(identity, size=size_out, mode="linear", align_corners=False)[0].T.contiguous()
 
 
 class _Compatibility(torch.autograd.Function):

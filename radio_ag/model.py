@@ -45,7 +45,7 @@ class Architecture:
     published_details : bool
         Follow the published checkpoints where they differ from the paper: a ReLU on the class
         scores of each gate before the last layer of "fine_tuned", and "standardisation" as
-        ``((a - min(a)) / max(a)**2 - 0.5) / 0.25``. Only imported weights need it.
+        ``((a - min(a)) / max(a) - 0.5) / 0.25``. Only imported weights need it.
     """
 
     normalisation: str = "range"
@@ -79,11 +79,14 @@ class Output(NamedTuple):
     ----------
     logits : Tensor, shape (B, K)
         Class scores before the softmax, in the order FRI, FRII.
+    features : Tensor, shape (B, F)
+        What is classified: the attended features of the gates one after another (54 with three gates).
     attention1, attention2, attention3 : Tensor or None, shapes (B, 37, 37), (B, 75, 75), (B, 150, 150)
         The normalised attention map of each gate; None for a gate that the network does not have.
     """
 
     logits: Tensor
+    features: Tensor
     attention1: Tensor | None = None
     attention2: Tensor | None = None
     attention3: Tensor | None = None
@@ -91,7 +94,7 @@ class Output(NamedTuple):
     @property
     def gates(self) -> tuple[Tensor, ...]:
         """The maps of the gates that exist, in order."""
-        return tuple(a for a in self[1:] if a is not None)
+        return tuple(a for a in (self.attention1, self.attention2, self.attention3) if a is not None)
 
     def attention(self) -> tuple[Tensor, ...]:
         """Each gate's map on the pixels of the input: a tuple of (B, 150, 150).
@@ -126,7 +129,7 @@ def _normalise_standardisation(scores: Tensor) -> Tensor:
 def _normalise_standardisation_published(scores: Tensor) -> Tensor:
     low, high = scores.amin((2, 3), keepdim=True), scores.amax((2, 3), keepdim=True)
     divisor = torch.where(high.abs() < _EPS, torch.full_like(high, _EPS), high)
-    return ((scores - low) / divisor / divisor - 0.5) / 0.25
+    return ((scores - low) / divisor - 0.5) / 0.25
 
 
 NORMALISATIONS = {
@@ -253,12 +256,13 @@ class AGCNN(nn.Module):
             maps.append(x)
         g = maps.pop()  # (B, 64, 18, 18)
         if not self.gates:
-            return Output(self.classifier(self.dropout(F.max_pool2d(g, 2).flatten(1))))
-        attention = [gate(x, g) for gate, x in zip(self.gates, reversed(maps), strict=False)]  # (B, 1, H, W) each
-        features = [
-            self.dropout(self._features(a, x)) for a, x in zip(attention, reversed(maps), strict=False)
-        ]  # (B, C) each
-        return Output(self.classifier(features), *(a.squeeze(1) for a in attention))
+            features = F.max_pool2d(g, 2).flatten(1)  # (B, 64 * 9 * 9)
+            return Output(self.classifier(self.dropout(features)), features)
+        maps.reverse()  # gate 1 sees the deepest block
+        attention = [gate(x, g) for gate, x in zip(self.gates, maps, strict=False)]  # (B, 1, H, W) each
+        features = [self._features(a, x) for a, x in zip(attention, maps, strict=False)]  # (B, C) each
+        logits = self.classifier([self.dropout(f) for f in features])
+        return Output(logits, torch.cat(features, 1), *(a.squeeze(1) for a in attention))
 
     def _features(self, attention: Tensor, x: Tensor) -> Tensor:
         summed = torch.einsum("bhw,bchw->bc", attention.squeeze(1), x.float())  # eq. 9

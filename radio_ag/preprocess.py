@@ -1,10 +1,12 @@
-"""From raw fields to the network's input: noise, clip at 3 rms, crop to 150x150, scale to 0-1.
+"""From raw fields to the network's input: measure the noise, clip, crop and scale to 0-1.
 
-This follows section 4.2 of Bowles et al. 2021 (MNRAS 501, 4579). The noise is that of the whole field,
-since sources fill the crop, and is the width of a Gaussian fitted to the histogram of its pixels.
+The steps are those of section 4.2 of Bowles et al. 2021 (MNRAS 501, 4579). The noise is that of the whole field,
+because sources fill the crop: the width of a Gaussian fitted to the histogram of the field's pixels.
 
-All functions take fields of shape (n, ny, nx), never change their input, and go through it a few
-fields at a time, so that `fields` may be a memory map larger than memory.
+Every function takes a stack of shape (n, ny, nx), never changes it, and works through it a few fields at a time on
+all processors. `prepare` and `estimate_rms` read `fields` block by block, so it may be a memory map larger than
+memory: beyond the result (90 kB a field) they need about 1 MB a thread, and 6 MB a thread where the input has to be
+converted to native float32.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from math import isfinite
 from typing import NamedTuple
 
 import numpy as np
@@ -29,21 +32,26 @@ PIXEL_SCALE = 1.8
 BEAM_FWHM = 5.4
 """Full width at half maximum of the FIRST beam, in arcsec."""
 STRETCHES = ("linear", "sqrt", "asinh")
-"""Stretches that `normalise` knows."""
+"""Names of the stretches."""
+ASINH_SOFTENING = 0.1
+"""Where the asinh stretch turns from linear to logarithmic, as a fraction of the peak."""
 
-_ASINH_SOFTENING = 0.1  # of the peak: linear below, logarithmic above
-_BLOCK = 16  # fields a task: large enough to batch the fit, small enough to balance the threads
+_BLOCK = 16  # fields a task: enough to share the cost of the fit, few enough to stay in the cache
+_MIN_PIXELS = 100  # valid pixels below which nothing is known of the noise: ten FIRST beams
+_MIN_COUNTS = 500  # pixels in the fitted range below which a histogram is too thin
+_SUBSAMPLE = 11  # the first guess takes every 11th pixel, which is no divisor of a field's side
+_FILL_SHARE = 0.01  # share of uniform 5x5 patches above which their value is a fill value
+_PATCH = 5
 
-_SUBSAMPLE = 11  # every 11th pixel (not a divisor of the side) gives the first guess of centre and scale
-_BIN_WIDTH = 0.1  # of the first guess of the scale
-_HALF_RANGE = 6.0  # of the first guess of the scale
-_BIN_EDGES_CENTRES = np.arange(-_HALF_RANGE + _BIN_WIDTH / 2, _HALF_RANGE, _BIN_WIDTH)
-_POWERS = np.stack([_BIN_EDGES_CENTRES**k for k in range(5)], axis=1)  # (bins, 5)
-_WINDOW = (-4.0, 2.0)  # of the fitted scale about the fitted centre: sources fill the positive wing
-_WINDOW_RENEWALS = 4
-_NEWTON_STEPS = 3
-_MIN_PIXELS = 1000
-_MIN_FILL_FRACTION = 0.02
+# The histogram's abscissa is (pixel - median) / first guess of the noise.
+_BIN_WIDTH = 0.1
+_BIN_CENTRES = np.linspace(-5.95, 5.95, 120)
+_POWERS = _BIN_CENTRES[:, None] ** np.arange(5)  # (bins, 5)
+_WINDOW = (-3.0, 2.0)  # fitted range in sigma about the mean: sources fill the positive wing
+_ITERATIONS = 10
+_MAX_SHIFT = 1.0  # a fit further than this from the first guess has caught something else than the noise
+_SCALE_LIMITS = (0.5, 2.0)
+_MAX_MISFIT = 0.05  # largest difference of the cumulative distributions of the counts and the fit
 
 
 class Rms(NamedTuple):
@@ -52,9 +60,9 @@ class Rms(NamedTuple):
     Attributes
     ----------
     rms : ndarray (n,) of float32
-        Noise in the unit of the fields (Jy/beam), NaN for a wholly blank field.
+        Noise in the fields' unit (Jy/beam), NaN for a wholly blank field.
     fallback : ndarray (n,) of bool
-        True where the histogram fit failed and `rms` is a robust estimate instead.
+        True where the histogram could not be fitted and `rms` is a robust estimate instead.
     """
 
     rms: NDArray[np.float32]
@@ -62,7 +70,7 @@ class Rms(NamedTuple):
 
 
 class Prepared(NamedTuple):
-    """The network's input, and what was measured on the way.
+    """The network's input and what was measured on the way.
 
     Attributes
     ----------
@@ -71,7 +79,7 @@ class Prepared(NamedTuple):
     rms : ndarray (n,) of float32
         Noise of the whole field, Jy/beam; NaN for a wholly blank field.
     fallback : ndarray (n,) of bool
-        True where the noise is not from the histogram fit.
+        True where `rms` is not from the histogram fit; False where it was given.
     blank_fraction : ndarray (n,) of float32
         Share of the field's pixels that are not finite or hold a fill value.
     peak : ndarray (n,) of float32
@@ -87,16 +95,16 @@ class Prepared(NamedTuple):
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """Settings of `prepare`; the defaults are the paper's, scaled to 0-1 instead of 0-255.
+    """Settings of `prepare`. The defaults are the paper's, scaled to 0-1 instead of 0-255.
 
     Attributes
     ----------
     clip : float
         Pixels at or below this many times the noise become zero.
     stretch : {"linear", "sqrt", "asinh"}
-        Applied to the image scaled to 0-1.
+        Applied to the image scaled to 0-1, see `stretch`.
     value_range : tuple of float
-        What 0 and 1 are mapped to.
+        Values that 0 and 1 are mapped to.
     """
 
     clip: float = 3.0
@@ -104,192 +112,356 @@ class Preprocessing:
     value_range: tuple[float, float] = (0.0, 1.0)
 
     def __post_init__(self):
+        if not (isfinite(self.clip) and self.clip >= 0):
+            raise InputError(f"clip must be a finite number of at least 0 (in units of the noise), not {self.clip!r}")
         _check_stretch(self.stretch)
+        _check_value_range(self.value_range)
 
 
 def prepare(fields: ArrayLike, settings: Preprocessing | None = None, rms: ArrayLike | None = None) -> Prepared:
-    settings = settings or Preprocessing()
-    fields = _stack(fields, "fields")
+    """Turn raw fields into the network's input: noise, clip, central crop, scale.
+
+    Parameters
+    ----------
+    fields : array_like (n, ny, nx)
+        Fields in Jy/beam, centred on the source, NaN where blank; 300x300 px of 1.8 arcsec as a rule.
+    settings : Preprocessing, optional
+        None means the defaults, which are the paper's.
+    rms : array_like, optional
+        Known noise, Jy/beam, one for all or one a field. None means that it is measured by `estimate_rms`.
+
+    Returns
+    -------
+    Prepared
+        One row for each field, in order. A blank field gives a blank image.
+
+    Raises
+    ------
+    ImageError
+        If `fields` is no stack of real images.
+    InputError
+        If `rms` does not have one value a field.
+    """
+    settings = Preprocessing() if settings is None else settings
+    fields = _as_stack(fields, "fields")
     n = len(fields)
-    given = None if rms is None else np.broadcast_to(np.asarray(rms, np.float32), (n,))
+    given = None if rms is None else _per_image(rms, n, "rms")
     images = np.empty((n, CROP_SIZE, CROP_SIZE), np.float32)
-    noise, blank, peak = (np.empty(n, np.float32) for _ in range(3))
+    noise, blank_fraction, peak = np.empty((3, n), np.float32)
     fallback = np.zeros(n, bool)
 
     def work(block: slice) -> None:
-        data = _native(fields[block])
+        data = _to_native(fields[block])
+        pixels = [_valid_pixels(field) for field in data]
+        blank_fraction[block] = [1 - valid.size / field.size for valid, field in zip(pixels, data, strict=True)]
         if given is None:
-            noise[block], fallback[block], blank[block] = _measure(data)
+            noise[block], fallback[block] = _measure_noise(pixels)
         else:
             noise[block] = given[block]
-            blank[block] = [1 - _valid_pixels(field).size / field.size for field in data]
         central = crop(data)
-        finite = np.where(np.isfinite(central), central, -np.inf).max(axis=(1, 2))
-        peak[block] = np.where(np.isfinite(finite), finite, np.nan)
+        peak[block] = _peak(central)
         images[block] = normalise(clip(central, noise[block], settings.clip), settings.stretch, settings.value_range)
 
-    _for_blocks(work, n)
-    return Prepared(images, noise, fallback, blank, peak)
+    _run_blocks(work, n)
+    return Prepared(images, noise, fallback, blank_fraction, peak)
 
 
 def estimate_rms(fields: ArrayLike) -> Rms:
-    fields = _stack(fields, "fields")
+    """Measure the noise of each field by a Gaussian fitted to the histogram of its pixels.
+
+    The fit is the maximum of the Poisson likelihood of the counts between -3 and +2 sigma about the fitted mean,
+    so that neither sources nor deep sidelobes enter it. Pixels that are not finite do not count, nor do those of a
+    fill value (wide areas of exactly the same value, such as zeros beyond the edge of a survey).
+
+    Where the histogram cannot be fitted (fewer than 1000 valid pixels, a few distinct values, no peak) the estimate
+    is the distance of the 16th percentile from the median, which sources hardly touch. A field that has been clipped
+    already has no noise left: it is zero there.
+
+    Parameters
+    ----------
+    fields : array_like (n, ny, nx)
+        Fields in Jy/beam, NaN where blank; the source need not be centred.
+
+    Returns
+    -------
+    Rms
+        The noise, and where it is not from the fit. It is NaN for a wholly blank or constant field.
+
+    Raises
+    ------
+    ImageError
+        If `fields` is no stack of real images.
+    """
+    fields = _as_stack(fields, "fields")
     rms = np.empty(len(fields), np.float32)
     fallback = np.empty(len(fields), bool)
 
     def work(block: slice) -> None:
-        rms[block], fallback[block], _ = _measure(_native(fields[block]))
+        rms[block], fallback[block] = _measure_noise([_valid_pixels(field) for field in _to_native(fields[block])])
 
-    _for_blocks(work, len(fields))
+    _run_blocks(work, len(fields))
     return Rms(rms, fallback)
 
 
 def clip(fields: ArrayLike, rms: ArrayLike, threshold: float = 3.0) -> NDArray[np.float32]:
-    fields = _native(_stack(fields, "fields"))
-    limit = np.float32(threshold) * np.broadcast_to(np.asarray(rms, np.float32), (len(fields),))
-    return np.where((fields > limit[:, None, None]) & np.isfinite(fields), fields, np.float32(0))
+    """Set pixels to zero that do not exceed `threshold` times the noise, and those that are not finite.
+
+    Parameters
+    ----------
+    fields : array_like (n, ny, nx)
+        Images in Jy/beam.
+    rms : array_like
+        Noise in Jy/beam, one for all or one an image; where it is NaN the image becomes zero.
+    threshold : float
+        In units of the noise.
+
+    Returns
+    -------
+    ndarray (n, ny, nx) of float32
+    """
+    fields = _to_native(_as_stack(fields, "fields"))
+    limit = np.float32(threshold) * _per_image(rms, len(fields), "rms")[:, None, None]
+    return np.where((fields > limit) & (fields < np.inf), fields, np.float32(0))
 
 
-def crop(fields: ArrayLike, size: int = CROP_SIZE, centre: ArrayLike | None = None) -> NDArray:
-    fields = _stack(fields, "fields")
+def crop(fields: ArrayLike, size: int = CROP_SIZE, centre: ArrayLike | None = None) -> NDArray[np.float32]:
+    """Cut squares out of fields, padded with NaN where they reach beyond the edge.
+
+    The square begins at pixel ``ceil(centre - size / 2)``, as that of `astropy.nddata.Cutout2D`.
+
+    Parameters
+    ----------
+    fields : array_like (n, ny, nx)
+    size : int
+        Side of the square in pixels.
+    centre : array_like (2,) or (n, 2), optional
+        Pixel coordinates (x, y), counted from 0 at the centre of the first pixel; one for all or one a field. None
+        means the centre of the fields, ``((nx - 1) / 2, (ny - 1) / 2)``.
+
+    Returns
+    -------
+    ndarray (n, size, size) of float32
+    """
+    fields = _as_stack(fields, "fields")
     n, ny, nx = fields.shape
-    if centre is None:
-        centre = ((nx - 1) / 2, (ny - 1) / 2)
-    centre = np.broadcast_to(np.asarray(centre, float), (n, 2))
-    starts = np.floor(centre - (size - 1) / 2 + 0.5).astype(int)
-    result = np.full((n, size, size), np.nan, np.float32)
-    for image, field, (x0, y0) in zip(result, fields, starts, strict=True):
-        y, x = slice(max(y0, 0), min(y0 + size, ny)), slice(max(x0, 0), min(x0 + size, nx))
-        if y.start < y.stop and x.start < x.stop:
-            image[y.start - y0 : y.stop - y0, x.start - x0 : x.stop - x0] = field[y, x]
-    return result
-
-
-def stretch(images: ArrayLike, kind: str) -> NDArray:
-    _check_stretch(kind)
-    images = np.asarray(images)
-    if kind == "sqrt":
-        return np.sqrt(images)
-    if kind == "asinh":
-        return np.arcsinh(images / _ASINH_SOFTENING) / np.arcsinh(1 / _ASINH_SOFTENING)
-    return images.copy()
+    if size < 1:
+        raise InputError(f"size must be at least 1 pixel, not {size}")
+    centre = np.asarray(((nx - 1) / 2, (ny - 1) / 2) if centre is None else centre, float)
+    if centre.shape not in ((2,), (n, 2)) or not np.isfinite(centre).all():
+        raise InputError(f"centre must be finite and of shape (2,) or ({n}, 2), not {centre!r}")
+    starts = np.broadcast_to(np.ceil(centre - size / 2).astype(int), (n, 2))
+    squares = np.full((n, size, size), np.nan, np.float32)
+    for square, field, (x, y) in zip(squares, fields, starts, strict=True):
+        inside = field[max(y, 0) : max(y + size, 0), max(x, 0) : max(x + size, 0)]
+        below, left = max(-y, 0), max(-x, 0)
+        if inside.size:
+            square[below : below + inside.shape[0], left : left + inside.shape[1]] = inside
+    return squares
 
 
 def normalise(
     images: ArrayLike, kind: str = "linear", value_range: tuple[float, float] = (0.0, 1.0)
 ) -> NDArray[np.float32]:
-    images = _native(_stack(images, "images"))
+    """Scale each image to 0-1 by its own minimum and maximum (paper eq. 14 without the 255), then stretch it.
+
+    Parameters
+    ----------
+    images : array_like (n, ny, nx)
+        Clipped images in any unit. Pixels that are not finite count as zero.
+    kind : {"linear", "sqrt", "asinh"}
+        Stretch of the scaled image, see `stretch`.
+    value_range : tuple of float
+        Values that 0 and 1 are mapped to in the end.
+
+    Returns
+    -------
+    ndarray (n, ny, nx) of float32
+        A constant image comes out at the lower end of `value_range`.
+    """
+    images = _to_native(_as_stack(images, "images"))
+    bottom, top = _check_value_range(value_range)
+    images = np.where(np.isfinite(images), images, np.float32(0))
     low = images.min(axis=(1, 2), keepdims=True)
     span = images.max(axis=(1, 2), keepdims=True) - low
-    scaled = (images - low) / np.where(span > 0, span, np.float32(1))
-    low, high = value_range
-    return (stretch(scaled, kind) * np.float32(high - low) + np.float32(low)).astype(np.float32, copy=False)
+    images -= low
+    images /= np.where(span > 0, span, np.float32(1))
+    stretched = stretch(images, kind)
+    stretched *= np.float32(top - bottom)
+    stretched += np.float32(bottom)
+    return stretched
+
+
+def stretch(images: ArrayLike, kind: str) -> NDArray:
+    """Stretch images that are scaled to 0-1; 0 and 1 stay where they are.
+
+    Parameters
+    ----------
+    images : array_like
+        Values from 0 to 1, of any shape.
+    kind : {"linear", "sqrt", "asinh"}
+        "linear" leaves them as they are, as the paper does, "sqrt" takes the root, "asinh" is
+        ``asinh(x / a) / asinh(1 / a)`` with a softening a = 0.1.
+
+    Returns
+    -------
+    ndarray
+        A new array of the same shape.
+    """
+    _check_stretch(kind)
+    if kind == "sqrt":
+        return np.sqrt(images)
+    if kind == "asinh":
+        return np.arcsinh(np.divide(images, ASINH_SOFTENING)) / np.arcsinh(1 / ASINH_SOFTENING)
+    return np.array(images)
 
 
 def _check_stretch(kind: str) -> None:
     if kind not in STRETCHES:
-        raise InputError(f"stretch {kind!r} is unknown: choose one of {', '.join(STRETCHES)}")
+        raise InputError(f"stretch must be one of {', '.join(STRETCHES)}, not {kind!r}")
 
 
-def _stack(array: ArrayLike, name: str) -> NDArray:
+def _check_value_range(value_range: tuple[float, float]) -> tuple[float, float]:
+    if len(value_range) != 2 or not all(map(isfinite, value_range)) or value_range[0] >= value_range[1]:
+        raise InputError(f"value_range must be two finite numbers, the lower first, not {value_range!r}")
+    return value_range
+
+
+def _as_stack(array: ArrayLike, name: str) -> NDArray:
     array = np.asanyarray(array)
     if array.ndim != 3:
-        raise ImageError(f"{name} must be a stack of shape (n, ny, nx), not {array.shape}: give one field as field[None]")
+        hint = ": give a single image as image[None]" if array.ndim == 2 else ""
+        raise ImageError(f"{name} must be a stack of shape (n, ny, nx), not {array.shape}{hint}")
+    if 0 in array.shape[1:]:
+        raise ImageError(f"{name} must have pixels, but is of shape {array.shape}")
+    if array.dtype.kind not in "fiu":
+        raise ImageError(f"{name} must hold real numbers, not {array.dtype}")
     return array
 
 
-def _native(array: NDArray) -> NDArray[np.float32]:
-    return np.ascontiguousarray(array, dtype=np.float32)
+def _to_native(array: NDArray) -> NDArray[np.float32]:
+    """Contiguous float32 of the machine's byte order, masked pixels as NaN; no copy where it is that already."""
+    if isinstance(array, np.ma.MaskedArray):
+        array = array.astype(np.float32).filled(np.nan)
+    return np.ascontiguousarray(array, np.float32)
 
 
-def _for_blocks(work: Callable[[slice], None], n: int) -> None:
-    blocks = [slice(start, min(start + _BLOCK, n)) for start in range(0, n, _BLOCK)]
-    threads = min(len(blocks), len(os.sched_getaffinity(0)))
-    if threads <= 1:
+def _per_image(values: ArrayLike, n: int, name: str) -> NDArray[np.float32]:
+    values = np.asarray(values, np.float32)
+    if values.shape not in ((), (n,)):
+        raise InputError(f"{name} must be one number or one for each of the {n} images, not of shape {values.shape}")
+    return np.broadcast_to(values, (n,))
+
+
+def _run_blocks(work: Callable[[slice], None], n: int) -> None:
+    """Call `work` for slices that cover n fields, on all processors: NumPy's loops run side by side."""
+    blocks = [slice(start, start + _BLOCK) for start in range(0, n, _BLOCK)]
+    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if len(blocks) == 1 or processors == 1:
         for block in blocks:
             work(block)
         return
-    with ThreadPoolExecutor(threads) as pool:
-        for _ in pool.map(work, blocks):
-            pass
+    with ThreadPoolExecutor(processors) as pool:
+        list(pool.map(work, blocks))
+
+
+def _peak(images: NDArray[np.float32]) -> NDArray[np.float32]:
+    brightest = np.where(np.isfinite(images), images, np.float32(-np.inf)).max(axis=(1, 2))
+    return np.where(brightest > -np.inf, brightest, np.float32(np.nan))
 
 
 def _valid_pixels(field: NDArray[np.float32]) -> NDArray[np.float32]:
-    repeated = field[:, 1:] == field[:, :-1]
-    if np.count_nonzero(repeated) > _MIN_FILL_FRACTION * field.size:
-        values, counts = np.unique(field[:, 1:][repeated], return_counts=True)
-        if counts.max() > _MIN_FILL_FRACTION * field.size:
-            field = field[field != values[counts.argmax()]]
-    return field[np.isfinite(field)] if not np.isfinite(field).all() else field.reshape(-1)
+    """Pixels of a field (ny, nx) that are finite and not fill, as a vector.
+
+    Where all others lie above the value that fills the field, it is not blank there but clipped: all pixels count.
+    """
+    valid = np.isfinite(field)
+    fill = _fill_value(field)
+    if fill is not None:
+        others = field[valid & (field != fill)]
+        if others.size == 0 or others.min() < fill:
+            return others
+    return field.reshape(-1) if valid.all() else field[valid]
 
 
-def _measure(fields: NDArray[np.float32]) -> tuple[NDArray, NDArray, NDArray]:
-    """Noise, whether it is the fallback, and the blank fraction of a few fields."""
-    n = len(fields)
-    centre, scale, blank = np.full(n, np.nan, np.float32), np.full(n, np.nan, np.float32), np.ones(n, np.float32)
-    counts = np.zeros((n, len(_POWERS)))
-    for i, field in enumerate(fields):
-        pixels = _valid_pixels(field)
-        blank[i] = 1 - pixels.size / field.size
-        if pixels.size == 0:
-            continue
-        centre[i], scale[i] = _robust_centre_scale(pixels)
-        if scale[i] > 0 and pixels.size >= _MIN_PIXELS:
-            counts[i] = _histogram(pixels, centre[i], scale[i])
-    fitted = _fit_gaussian(counts)
-    good = np.isfinite(fitted)
-    rms = np.where(good, np.where(good, fitted, 1) * scale, scale).astype(np.float32)
-    return rms, ~good & np.isfinite(rms), blank
+def _fill_value(field: NDArray[np.float32]) -> np.float32 | None:
+    """The value that fills wide areas of a field, found from patches whose centre equals eight pixels around it.
+
+    Correlated or coarsely quantised noise repeats values from pixel to pixel, but not over whole patches.
+    """
+    ny, nx = (side - side % _PATCH for side in field.shape)
+    patches = field[:ny, :nx].reshape(ny // _PATCH, _PATCH, nx // _PATCH, _PATCH)
+    middle = patches[:, 2, :, 2]
+    enough = max(_FILL_SHARE * middle.size, 1)
+    uniform = np.ones(middle.shape, bool)
+    for y, x in ((0, 0), (4, 4), (0, 4), (4, 0), (0, 2), (2, 0), (4, 2), (2, 4)):
+        uniform &= patches[:, y, :, x] == middle
+        if np.count_nonzero(uniform) < enough:
+            return None
+    values, counts = np.unique(middle[uniform], return_counts=True)
+    return values[counts.argmax()] if counts.max() >= enough else None
 
 
-def _robust_centre_scale(pixels: NDArray[np.float32]) -> tuple[float, float]:
-    sample = pixels[::_SUBSAMPLE] if pixels.size > 20000 else pixels
-    low, middle = int(0.1587 * (sample.size - 1)), (sample.size - 1) // 2
+def _measure_noise(fields: list[NDArray[np.float32]]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Noise of fields given by their valid pixels, and where it is not from the histogram fit."""
+    guess = np.full(len(fields), np.nan)
+    counts = np.zeros((len(fields), len(_BIN_CENTRES)))
+    for i, pixels in enumerate(fields):
+        if pixels.size >= _MIN_PIXELS:
+            centre, guess[i] = _robust_centre_and_scale(pixels)
+            if guess[i] > 0:
+                counts[i] = _histogram(pixels, centre, guess[i])
+    scale = _fit_gaussians(counts)
+    fitted = np.isfinite(scale)
+    rms = np.where(fitted, scale, 1) * guess
+    return rms.astype(np.float32), ~fitted & np.isfinite(rms)
+
+
+def _robust_centre_and_scale(pixels: NDArray[np.float32]) -> tuple[float, float]:
+    """Median, and its distance from the percentile that lies one sigma below it."""
+    sample = pixels[::_SUBSAMPLE] if pixels.size > 1000 * _SUBSAMPLE else pixels
+    low, middle = int(0.15866 * (sample.size - 1)), (sample.size - 1) // 2
     ordered = np.partition(sample, (low, middle))
-    return ordered[middle], ordered[middle] - ordered[low]
+    return float(ordered[middle]), float(ordered[middle]) - float(ordered[low])
 
 
-def _histogram(pixels: NDArray[np.float32], centre: np.float32, scale: np.float32) -> NDArray:
-    bins = len(_POWERS)
-    position = (pixels - centre) * np.float32(1 / (scale * _BIN_WIDTH))
+def _histogram(pixels: NDArray[np.float32], centre: float, scale: float) -> NDArray[np.int64]:
+    """Counts in the bins about `_BIN_CENTRES`; what lies beyond falls into a bin at each end and is left out."""
+    bins = len(_BIN_CENTRES)
+    with np.errstate(over="ignore"):
+        position = (pixels - np.float32(centre)) * np.float32(1 / (_BIN_WIDTH * scale))
     position += np.float32(bins / 2 + 1)
     np.clip(position, 0, bins + 1, out=position)
     return np.bincount(position.astype(np.intp), minlength=bins + 2)[1:-1]
 
 
-def _fit_gaussian(counts: NDArray) -> NDArray:
-    """Scale of the Gaussian fitted to each histogram, in units of the bins' abscissa, NaN where it fails.
+def _fit_gaussians(counts: NDArray) -> NDArray[np.float64]:
+    """Width of the Gaussian fitted to each of n histograms (n, bins), in units of the abscissa; NaN where it fails.
 
-    log(expected counts) = a + b x + c x^2 is a log-linear Poisson regression, whose likelihood is concave: Newton's
-    steps need only the moments of the model and the data.
+    The logarithm of a Gaussian is a parabola, so this is a Poisson regression with a logarithmic link, solved for
+    all histograms at once by iteratively reweighted least squares. The first iteration is the parabola through the
+    logarithm of the counts, weighted by the counts; the window follows the fit. Sheppard's correction removes the
+    width of the bins.
     """
-    x = _POWERS[:, 1]
-    n = len(counts)
-    mean, sigma = np.zeros(n), np.ones(n)
-    usable = counts.sum(axis=1) >= _MIN_PIXELS / 2
-    coefficients = None
-    index = np.arange(3)[:, None] + np.arange(3)
-    for _ in range(_WINDOW_RENEWALS):
-        window = (x >= (mean + _WINDOW[0] * sigma)[:, None]) & (x <= (mean + _WINDOW[1] * sigma)[:, None])
-        observed = np.where(window, counts, 0)
-        total = observed.sum(axis=1)
-        shape = np.where(window, np.exp(-0.5 * ((x - mean[:, None]) / sigma[:, None]) ** 2), 0)
-        amplitude = np.maximum(total, 1) / np.maximum(shape.sum(axis=1), 1e-30)
-        coefficients = np.stack(
-            [np.log(amplitude) - 0.5 * (mean / sigma) ** 2, mean / sigma**2, -0.5 / sigma**2], axis=1
-        )
-        target = observed @ _POWERS[:, :3]
-        for _ in range(_NEWTON_STEPS):
-            model = np.where(window, np.exp(np.minimum(coefficients @ _POWERS[:, :3].T, 30)), 0)
-            moments = model @ _POWERS
-            normal = np.where(usable[:, None, None], moments[:, index], np.eye(3))
-            gradient = np.where(usable[:, None], target - moments[:, :3], 0)
-            coefficients = coefficients + np.linalg.solve(normal, gradient[..., None])[..., 0]
-        usable &= np.isfinite(coefficients).all(axis=1) & (coefficients[:, 2] < -0.05)
-        coefficients[~usable] = (0, 0, -0.5)
-        sigma = np.sqrt(-0.5 / coefficients[:, 2])
-        mean = coefficients[:, 1] * sigma**2
-        usable &= (np.abs(mean) < 1) & (sigma < 2) & (sigma > 0.3)
-        mean, sigma = np.where(usable, mean, 0), np.where(usable, sigma, 1)
-    sigma = np.sqrt(np.maximum(sigma**2 - _BIN_WIDTH**2 / 12, 0))
-    return np.where(usable, sigma, np.nan)
+    mean, sigma = np.zeros(len(counts)), np.ones(len(counts))
+    model = np.maximum(counts, 0.5)
+    logarithm = np.log(model)
+    fine = np.ones(len(counts), bool)
+    for _ in range(_ITERATIONS):
+        offset = (_BIN_CENTRES - mean[:, None]) / sigma[:, None]
+        window = (offset > _WINDOW[0]) & (offset < _WINDOW[1])
+        fine &= (counts * window).sum(axis=1) >= _MIN_COUNTS
+        moments = (model * window) @ _POWERS
+        residual = (model * logarithm + counts - model) * window @ _POWERS[:, :3]
+        normal = moments[:, np.add.outer(np.arange(3), np.arange(3))]
+        normal[~fine], residual[~fine] = np.eye(3), (0, 0, -0.5)
+        parabola = np.linalg.solve(normal, residual[..., None])[..., 0]
+        fine &= parabola[:, 2] < -0.5 / _SCALE_LIMITS[1] ** 2
+        parabola[~fine] = (0, 0, -0.5)
+        logarithm = parabola @ _POWERS[:, :3].T
+        model = np.exp(np.minimum(logarithm, 25))
+        sigma = np.sqrt(-0.5 / parabola[:, 2])
+        mean = parabola[:, 1] * sigma**2
+        fine &= (np.abs(mean) < _MAX_SHIFT) & (sigma > _SCALE_LIMITS[0])
+    misfit = np.abs(np.cumsum((counts - model) * window, axis=1)).max(axis=1)
+    fine &= misfit < _MAX_MISFIT * (counts * window).sum(axis=1)
+    return np.where(fine, np.sqrt(np.maximum(sigma**2 - _BIN_WIDTH**2 / 12, 0)), np.nan)

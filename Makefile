@@ -1,0 +1,54 @@
+# Needs Python 3.11 or newer with venv and pip; everything else is installed into .venv.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+WHEEL_CHECK := build/wheel-check
+
+.PHONY: help demo test lint wheel-check bench clean
+
+help:
+	@echo 'make demo         classify an example catalogue, offline'
+	@echo 'make test         run the tests (PYTEST_ARGS="-k name" for some of them)'
+	@echo 'make lint         check style and format'
+	@echo 'make wheel-check  build the wheel, install it into an empty environment and run it there'
+	@echo 'make bench        measure what the benchmarks measure, on small data'
+	@echo 'make clean        remove environments and what was built'
+
+demo: $(VENV)/installed
+	$(BIN)/python examples/make_example.py demo
+	$(BIN)/radio-ag classify demo/catalogue.csv --images demo/mosaic.fits --overwrite
+
+test: $(VENV)/installed-dev
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: $(VENV)/installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+wheel-check: $(VENV)/created
+	rm -rf build
+	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir $(WHEEL_CHECK) .
+	$(PYTHON) -m venv $(WHEEL_CHECK)/venv
+	$(WHEEL_CHECK)/venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt $(WHEEL_CHECK)/*.whl
+	.ci/check-wheel $(WHEEL_CHECK)/venv
+	rm -rf build
+
+bench: $(VENV)/installed-dev
+	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+clean:
+	rm -rf $(VENV) build demo
+
+# The stamps say what is installed; each is renewed when the requirements change.
+$(VENV)/created:
+	$(PYTHON) -m venv $(VENV)
+	touch $@
+
+$(VENV)/installed: pyproject.toml constraints.txt | $(VENV)/created
+	$(PIP_INSTALL) -e .
+	touch $@
+
+$(VENV)/installed-dev: pyproject.toml constraints.txt | $(VENV)/created
+	$(PIP_INSTALL) -e '.[dev]'
+	touch $@ $(VENV)/installed

@@ -1,0 +1,175 @@
+"""What a FITS header says of an image: celestial WCS, frame, unit and beam."""
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from astropy import units as u
+from astropy.coordinates import FK4, FK5, ICRS, BaseCoordinateFrame, FK4NoETerms, Galactic
+from astropy.io import fits
+from astropy.wcs import WCS, InvalidSubimageSpecificationError
+from astropy.wcs.utils import proj_plane_pixel_scales, wcs_to_celestial_frame
+
+from radio_ag.errors import ImageError
+from radio_ag.preprocess import BEAM_FWHM
+
+BEAM_TOLERANCE = 0.2
+"""Relative difference of √(BMAJ·BMIN) from FIRST's 5.4″ that is still FIRST's (its southern beam is 6.8″x5.4″)."""
+
+_SMALLEST_PIXEL = 0.1  # arcsec; a window of 5400 px on a side, the most that one field may read
+_FRAMES = (ICRS, FK5, FK4, FK4NoETerms, Galactic)
+
+
+@dataclass(frozen=True, eq=False)
+class ImageFrame:
+    """What the header says of one image: where its pixels are on the sky and what they measure.
+
+    Attributes
+    ----------
+    wcs : WCS
+        Two-dimensional celestial WCS, longitude first.
+    sky : BaseCoordinateFrame
+        Coordinate frame of ``wcs``.
+    factor : float
+        Pixel value times this is Jy/beam.
+    unit : str
+        BUNIT as written; empty where it is missing and Jy/beam is assumed.
+    beam : float or None
+        √(BMAJ·BMIN), arcsec; None where the header has no beam and FIRST's is assumed.
+    pixel_scale : float
+        Side of a square pixel of the same area at the reference pixel, arcsec.
+    """
+
+    wcs: WCS
+    sky: BaseCoordinateFrame
+    factor: float
+    unit: str
+    beam: float | None
+    pixel_scale: float
+
+    @property
+    def beam_differs(self) -> bool:
+        """Whether the beam is known and is not FIRST's."""
+        return self.beam is not None and abs(self.beam / BEAM_FWHM - 1) > BEAM_TOLERANCE
+
+
+def read_frame(header: fits.Header, *, wcs: WCS | None = None, beam: float | None = None) -> ImageFrame:
+    """Read celestial WCS, unit and beam from a FITS header.
+
+    Parameters
+    ----------
+    header : Header
+        Of an image with any number of axes.
+    wcs : WCS, optional
+        Used instead of the header's.
+    beam : float, optional
+        √(BMAJ·BMIN) in arcsec, used instead of the header's.
+
+    Raises
+    ------
+    ImageError
+        If there is no celestial WCS, its frame is not a known one, pixels are too small, or the unit cannot be
+        converted to Jy/beam.
+    """
+    celestial = celestial_wcs(header) if wcs is None else wcs.celestial
+    if not celestial.has_celestial:
+        raise ImageError("no celestial WCS: CTYPE must name a pair such as RA---SIN and DEC--SIN")
+    try:
+        sky = wcs_to_celestial_frame(celestial)
+    except ValueError as exc:
+        raise ImageError(f"unknown celestial frame: CTYPE {list(celestial.wcs.ctype)}") from exc
+    if not isinstance(sky, _FRAMES):
+        raise ImageError(f"celestial frame {sky.name} is not one of ICRS, FK5, FK4, Galactic")
+    pixel_scale = 3600 * float(np.sqrt(np.prod(proj_plane_pixel_scales(celestial))))
+    if not pixel_scale >= _SMALLEST_PIXEL:
+        raise ImageError(f"pixels of {pixel_scale:.3g} arcsec: at least {_SMALLEST_PIXEL} arcsec are needed")
+    beam = beam_fwhm(header) if beam is None else beam
+    unit = str(header.get("BUNIT", "")).strip()
+    factor = jy_per_beam(unit, beam=beam, pixel_scale=pixel_scale) if unit else 1.0
+    return ImageFrame(celestial, sky, factor, unit, beam, pixel_scale)
+
+
+def celestial_wcs(header: fits.Header) -> WCS:
+    """Two-dimensional celestial WCS of a header, longitude first, without astropy's warnings on old headers.
+
+    FIRST's headers describe four axes over a plane (CTYPE3/4 without NAXIS3/4), give EPOCH beside EQUINOX, and an
+    invalid DATE-OBS. All of that is harmless here, and is put right without a word: warning filters are shared
+    between threads, so the warnings are avoided instead of hidden.
+    """
+    # NAXIS would raise the warning on surplus axes; history only costs time.
+    cards = [card for card in header.cards if card.keyword not in ("NAXIS", "HISTORY", "COMMENT", "")]
+    try:
+        wcs = WCS(fits.Header(cards), fix=False)
+        wcs.wcs.fix()
+        return wcs.celestial
+    except (ValueError, InvalidSubimageSpecificationError) as exc:
+        raise ImageError(f"unusable WCS: {' '.join(str(exc).split())}") from exc
+
+
+def beam_fwhm(header: fits.Header) -> float | None:
+    """√(BMAJ·BMIN) in arcsec from BMAJ and BMIN or from AIPS's history; None where neither is there."""
+    axes = header.get("BMAJ"), header.get("BMIN")
+    if not all(_is_positive(axis) for axis in axes):
+        axes = None
+        for line in header.get("HISTORY", ()):
+            found = re.search(r"AIPS\s+CLEAN\s+BMAJ=\s*(\S+)\s+BMIN=\s*(\S+)", line)
+            if found:  # the last run of CLEAN counts
+                axes = float(found[1]), float(found[2])
+    return None if axes is None else 3600 * float(np.sqrt(axes[0] * axes[1]))
+
+
+def _is_positive(value: Any) -> bool:
+    return isinstance(value, int | float) and np.isfinite(value) and value > 0
+
+
+def jy_per_beam(unit: str, *, beam: float | None, pixel_scale: float) -> float:
+    """Factor from ``unit`` to Jy/beam.
+
+    Parameters
+    ----------
+    unit : str
+        BUNIT in any of the spellings in use: ``Jy/beam``, ``JY/BEAM``, ``mJy beam-1``, ``uJy.beam**-1``, ``MJy/sr`` …
+    beam : float or None
+        √(BMAJ·BMIN), arcsec; surface brightness needs it.
+    pixel_scale : float
+        Arcsec; fluxes a pixel need it.
+
+    Raises
+    ------
+    ImageError
+        If the unit is unknown, ambiguous, not a surface brightness, or needs a beam that is not known.
+    """
+    accepted = (
+        "Jy/beam, mJy/beam, uJy/beam, nJy/beam, and with a beam in the header Jy/sr, MJy/sr, Jy/arcsec2 and Jy/pixel"
+    )
+    parsed = _parse_unit(unit)
+    if parsed is None:
+        raise ImageError(f"BUNIT={unit!r} is not understood; accepted are {accepted}")
+    if parsed.is_equivalent(u.Jy / u.beam):
+        return float(parsed.to(u.Jy / u.beam))
+    per_pixel = parsed.is_equivalent(u.Jy / u.pix)
+    if not per_pixel and not parsed.is_equivalent(u.Jy / u.sr):
+        raise ImageError(f"BUNIT={unit!r} is not converted to Jy/beam; accepted are {accepted}")
+    if beam is None:
+        raise ImageError(f"BUNIT={unit!r} needs the beam (BMAJ, BMIN) to become Jy/beam, and the header has none")
+    beam_area = np.pi / (4 * np.log(2)) * beam**2  # arcsec²
+    if per_pixel:
+        return float(parsed.to(u.Jy / u.pix) * beam_area / pixel_scale**2)
+    return float(parsed.to(u.Jy / u.arcsec**2) * beam_area)
+
+
+def _parse_unit(text: str) -> u.UnitBase | None:
+    """The unit, or None where astropy does not know it or its letter case leaves milli and mega apart."""
+    if re.match(r"MJY", text):  # all capitals: nobody can tell mJy from MJy
+        return None
+    spelled = re.sub(r"jy", "Jy", text, flags=re.IGNORECASE)
+    spelled = re.sub(r"beam|bm", "beam", spelled, flags=re.IGNORECASE)
+    spelled = re.sub(r"pix(el)?\b", "pix", spelled, flags=re.IGNORECASE)
+    spelled = re.sub(r"^U(?=Jy)", "u", spelled)
+    for syntax in (None, "fits", "vounit", "cds"):
+        try:
+            return u.Unit(spelled, format=syntax)
+        except (ValueError, TypeError):
+            continue
+    return None

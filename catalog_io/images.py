@@ -1,0 +1,156 @@
+"""Images for positions: what every image source gives, and how one is chosen.
+
+An image source takes positions and gives one 300x300 field a position, in Jy/beam on FIRST's pixels. Anything with
+``name``, ``fetch`` and ``describe`` as in `ImageSource` is one: a survey's service, files on disk, or a third party's.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from os import PathLike
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+
+from radio_ag.catalog_io.geometry import Cutout
+from radio_ag.errors import ImageError
+from radio_ag.flags import Flag
+from radio_ag.preprocess import FIELD_SIZE
+
+
+@dataclass
+class Fields:
+    """Fields fetched for n positions, in the order of the positions.
+
+    Attributes
+    ----------
+    data : ndarray, shape (n, 300, 300), float32
+        Jy/beam, (ny, nx), north up and east left, centred on the position to the pixel; NaN where blank.
+    flags : ndarray, shape (n,), int32
+        ``NO_COVERAGE``, ``FETCH_FAILED`` and ``RESAMPLED`` bits.
+    status : list of str
+        ``ok``, ``partial`` (part of the field is blank), ``no_coverage``, or in a word why it failed.
+    origin : list of str
+        File name or URL of each field; empty where there is none.
+    cutout_ra, cutout_dec : ndarray, shape (n,), float64
+        Reference position (CRVAL) of the cutout's tangent-plane WCS, degrees ICRS; NaN where there is no image.
+    crpix : ndarray, shape (n, 2), float64
+        Reference pixel (x, y), counted from 1 on the central 150x150 crop.
+    cd : ndarray, shape (n, 2, 2), float64
+        CD matrix, degrees a pixel.
+    """
+
+    data: np.ndarray
+    flags: np.ndarray
+    status: list[str]
+    origin: list[str]
+    cutout_ra: np.ndarray
+    cutout_dec: np.ndarray
+    crpix: np.ndarray
+    cd: np.ndarray
+
+    @classmethod
+    def blank(cls, n: int) -> "Fields":
+        """``n`` fields that nothing covers, for a source to fill with `put` and `fail`."""
+        return cls(
+            data=np.full((n, FIELD_SIZE, FIELD_SIZE), np.nan, dtype=np.float32),
+            flags=np.full(n, Flag.NO_COVERAGE, dtype=np.int32),
+            status=["no_coverage"] * n,
+            origin=[""] * n,
+            cutout_ra=np.full(n, np.nan),
+            cutout_dec=np.full(n, np.nan),
+            crpix=np.full((n, 2), np.nan),
+            cd=np.full((n, 2, 2), np.nan),
+        )
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def put(self, row: int, cutout: Cutout, origin: str) -> None:
+        """Store a cutout; a wholly blank one is kept as ``no_coverage``."""
+        self.origin[row] = origin
+        finite = np.isfinite(cutout.data)
+        if not finite.any():
+            self.fail(row, "no_coverage", origin, Flag.NO_COVERAGE)
+            return
+        self.data[row] = cutout.data
+        self.flags[row] = Flag.RESAMPLED if cutout.resampled else 0
+        self.status[row] = "ok" if finite.all() else "partial"
+        self.cutout_ra[row], self.cutout_dec[row] = cutout.crval
+        self.crpix[row] = cutout.crpix
+        self.cd[row] = cutout.cd
+
+    def fail(self, row: int, status: str, origin: str = "", flag: Flag = Flag.FETCH_FAILED) -> None:
+        """Record that a row has no image, and why."""
+        self.data[row] = np.nan
+        self.flags[row] = flag
+        self.status[row] = status
+        self.origin[row] = origin
+        self.cutout_ra[row] = self.cutout_dec[row] = np.nan
+        self.crpix[row] = np.nan
+        self.cd[row] = np.nan
+
+
+@runtime_checkable
+class ImageSource(Protocol):
+    """Positions in, fields out."""
+
+    @property
+    def name(self) -> str:
+        """Short name for headers, such as ``"FIRST"`` or a file name."""
+
+    def fetch(self, ra: np.ndarray, dec: np.ndarray) -> Fields:
+        """Fields for one chunk of finite positions.
+
+        Parameters
+        ----------
+        ra, dec : ndarray, shape (n,), float64
+            Degrees ICRS.
+
+        Returns
+        -------
+        Fields
+            One field a position, in the same order: a position without an image is flagged, never dropped.
+        """
+
+    def describe(self) -> dict[str, str]:
+        """Provenance for the product's header: survey, service or file names (never absolute paths)."""
+
+
+def open_images(images: Any = None, **options: Any) -> ImageSource:
+    """Choose the image source that ``images`` names.
+
+    Parameters
+    ----------
+    images : None, str, path, sequence, array-like image or ImageSource
+        ``None`` or ``"first"``: the VLA FIRST survey's cutout service. A path, a folder, a glob or a sequence of
+        paths: local FITS files. A FITS HDU, ``CCDData`` or ``NDData`` with a WCS, or a sequence of them: images in
+        memory. An object with ``fetch`` and ``describe``: itself.
+    **options
+        Passed to the source: see `~radio_ag.catalog_io.first.FirstImages` and
+        `~radio_ag.catalog_io.local.LocalImages`.
+
+    Raises
+    ------
+    ImageError
+        If ``images`` is none of these, a file is missing or unreadable, or an image cannot be used.
+    """
+    if isinstance(images, ImageSource):
+        if options:
+            raise ImageError(f"images={images.name!r} is open already; options {sorted(options)} cannot apply to it")
+        return images
+    if images is None or (isinstance(images, str) and images.strip().lower() == "first"):
+        from radio_ag.catalog_io.first import FirstImages  # astroquery is slow to import
+
+        return FirstImages(**options)
+
+    from radio_ag.catalog_io.local import ArrayImages, LocalImages  # it imports Fields from here
+
+    members = list(images) if isinstance(images, Sequence) and not isinstance(images, str) else [images]
+    if members and all(isinstance(member, str | PathLike) for member in members):
+        return LocalImages(images, **options)
+    if members and all(hasattr(member, "data") and not isinstance(member, np.ndarray) for member in members):
+        return ArrayImages(members, **options)
+    raise ImageError(
+        f"images={type(images).__name__} cannot be used: give 'first', a FITS file, folder, glob or list of files, "
+        "an HDU, CCDData or NDData with a WCS, or an object with fetch() and describe()"
+    )

@@ -1,0 +1,265 @@
+"""From fields to classes: the network over an orbit of rotations and flips, calibrated, on any device."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from radio_ag.checkpoints import Weights, load_weights
+from radio_ag.errors import DeviceError, InputError
+from radio_ag.flags import Flag
+from radio_ag.model import CLASSES, Output
+from radio_ag.preprocess import CROP_SIZE, Preprocessing, Prepared, clip, crop, normalise, prepare
+from radio_ag.weights import DEFAULT
+
+ATTENTION_KINDS = ("mean", "gates", "none")
+_CPU_BATCH = 16  # larger batches leave the cache and are slower
+_GPU_BYTES = 60e6  # memory an image takes on a GPU, all gates at once
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a classifier says of n sources.
+
+    Attributes
+    ----------
+    probabilities : ndarray, shape (n, 2)
+        Calibrated, columns FRI and FRII. NaN where the field holds nothing.
+    std : ndarray, shape (n,)
+        Standard deviation of the probability over the orbit and the members of an ensemble.
+    attention : ndarray, shape (n, 150, 150), or None
+        Mean of the gates' maps on the pixels of the crop.
+    gates : ndarray, shape (n, gates, 150, 150), or None
+        The map of each gate on the pixels of the crop.
+    flags : ndarray of int32, shape (n,)
+        Bits that follow from the network (``UNCERTAIN``, ``OUT_OF_DISTRIBUTION``) and the noise fit (``RMS_FALLBACK``).
+    prepared : Prepared
+        The network's input with noise, peak and blank fraction of each field.
+    """
+
+    probabilities: NDArray[np.float32]
+    std: NDArray[np.float32]
+    attention: NDArray[np.float32] | None
+    gates: NDArray[np.float32] | None
+    flags: NDArray[np.int32]
+    prepared: Prepared
+
+    @property
+    def classes(self) -> NDArray[np.str_]:
+        """The class of larger probability; empty where there is none."""
+        names = np.array([*CLASSES, ""])
+        empty = np.isnan(self.probabilities).any(1)
+        return names[np.where(empty, len(CLASSES), np.argmax(self.probabilities, 1))]
+
+    @property
+    def probability(self) -> NDArray[np.float32]:
+        """Probability of that class."""
+        return self.probabilities.max(1)
+
+
+class Classifier:
+    """Classifies fields with one set of weights.
+
+    Parameters
+    ----------
+    weights : Weights
+    device : str
+        ``auto`` (CUDA, then MPS, then CPU), ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+    orbit : int
+        Orientations averaged over: 1, 2, 4, 8 (the exact rotations and flips of the square, so that a class does not
+        depend on how the source lies), or a multiple of 8, with further angles in between.
+    batch : int, optional
+        Images that the network sees at once; chosen from the device's memory by default.
+    """
+
+    def __init__(self, weights: Weights, *, device: str = "auto", orbit: int = 8, batch: int | None = None):
+        if orbit not in (1, 2, 4) and (orbit < 8 or orbit % 8):
+            raise InputError(f"orbit must be 1, 2, 4, 8 or a multiple of 8, not {orbit!r}")
+        if batch is not None and batch < 1:
+            raise InputError(f"batch must be 1 or more, not {batch!r}")
+        self.card = weights.card
+        self.device = choose_device(device)
+        self.orbit = orbit
+        self.batch = batch or _choose_batch(self.device)
+        layout = torch.contiguous_format if self.device.type == "mps" else torch.channels_last
+        self.networks = [net.to(self.device, memory_format=layout) for net in weights.networks]
+        self.preprocessing = Preprocessing(
+            clip=self.card["input"]["clip"],
+            stretch=self.card["input"]["stretch"],
+            value_range=tuple(self.card["input"]["value_range"]),
+        )
+        calibration = self.card.get("calibration", {})
+        temperatures = calibration.get("temperature", {})
+        self.temperature = temperatures.get(str(orbit), temperatures.get("8" if orbit > 8 else "1", 1.0))
+        self.uncertain_below = calibration.get("uncertain_below", 0.0)
+
+    @classmethod
+    def load(cls, weights: str | os.PathLike = DEFAULT, **options) -> Classifier:
+        """Load weights by name or path; ``options`` as for the class.
+
+        Raises
+        ------
+        WeightsError
+            Unknown or damaged weights.
+        DeviceError
+            A device that is not there.
+        """
+        return cls(load_weights(weights), **options)
+
+    @property
+    def gates(self) -> int:
+        """Number of attention gates of the network."""
+        return self.networks[0].architecture.gates
+
+    def predict(self, fields: ArrayLike, *, attention: str = "mean", prepared: Prepared | None = None) -> Prediction:
+        """Classify fields.
+
+        Parameters
+        ----------
+        fields : array_like, shape (n, 300, 300)
+            Images in Jy/beam with pixels of 1.8 arcsec, centred on the sources; NaN where blank.
+        attention : {"mean", "gates", "none"}
+            Which maps to keep.
+        prepared : Prepared, optional
+            What :func:`radio_ag.preprocess.prepare` gave for these fields, if it has been called already.
+
+        Returns
+        -------
+        Prediction
+        """
+        if attention not in ATTENTION_KINDS:
+            raise InputError(f"attention must be one of {', '.join(ATTENTION_KINDS)}, not {attention!r}")
+        if not self.gates:
+            attention = "none"
+        prepared = prepared or prepare(fields, self.preprocessing)
+        turned = self._further_angles(fields, prepared)
+        parts = []
+        start = 0
+        while start < len(prepared.images):
+            rows = slice(start, start + self.batch)
+            try:
+                parts.append(self._predict_batch(prepared.images[rows], [t[rows] for t in turned], attention))
+            except RuntimeError as exc:  # torch.OutOfMemoryError on a GPU; a plain RuntimeError on a CPU
+                if "memory" not in str(exc) or self.batch == 1:
+                    raise
+                self.batch //= 2
+                continue
+            start = rows.stop
+        return self._assemble(parts, prepared, attention)
+
+    def _further_angles(self, fields, prepared: Prepared) -> list[NDArray[np.float32]]:
+        """Images of the fields turned by angles between 0 and 90 degrees, for orbits beyond 8."""
+        angles = np.arange(1, self.orbit // 8) * (np.pi / 2 / (self.orbit // 8)) if self.orbit > 8 else ()
+        if not len(angles):
+            return []
+        clipped = torch.from_numpy(clip(fields, prepared.rms, self.preprocessing.clip)).unsqueeze(1)
+        settings = self.preprocessing
+        return [
+            normalise(crop(_rotate(clipped, angle).squeeze(1).numpy()), settings.stretch, settings.value_range)
+            for angle in angles
+        ]
+
+    def _predict_batch(self, images: NDArray, turned: list[NDArray], attention: str) -> tuple[Tensor, Tensor | None]:
+        """Logits (views, b, 2) and attention maps (b, gates, 150, 150) averaged over the views, turned back to the sky."""
+        logits, maps = [], None
+        exact = min(self.orbit, 8)
+        with torch.inference_mode():
+            for number, stack in enumerate([images, *turned]):
+                angle = number * np.pi / 2 / (len(turned) + 1)
+                batch = torch.from_numpy(stack).unsqueeze(1).to(self.device)
+                for view in range(exact):
+                    x = turn(batch, view).contiguous(memory_format=torch.channels_last)
+                    for network in self.networks:
+                        output = network(x)
+                        logits.append(output.logits)
+                        if attention != "none":
+                            back = _maps_on_sky(output, attention, view, angle)
+                            maps = back if maps is None else maps.add_(back)
+        if maps is not None:
+            maps = (maps / len(logits)).cpu()
+        return torch.stack(logits).cpu(), maps
+
+    def _assemble(self, parts, prepared: Prepared, attention: str) -> Prediction:
+        n = len(prepared.images)
+        logits = torch.cat([p[0] for p in parts], 1) if parts else torch.zeros(1, 0, len(CLASSES))
+        mean = (logits.mean(0) / self.temperature).softmax(1).numpy()
+        std = (logits / self.temperature).softmax(2)[:, :, 1].std(0, correction=0).numpy()
+        nothing = prepared.images.reshape(n, -1).max(1, initial=-np.inf) <= self.preprocessing.value_range[0]
+        mean[nothing], std[nothing] = np.nan, np.nan
+        flags = np.where(prepared.fallback, Flag.RMS_FALLBACK, 0).astype(np.int32)
+        with np.errstate(invalid="ignore"):
+            flags[mean.max(1) < self.uncertain_below] |= Flag.UNCERTAIN
+        maps = None
+        if attention != "none":
+            planes = self.gates if attention == "gates" else 1
+            empty = np.zeros((0, planes, CROP_SIZE, CROP_SIZE), np.float32)
+            maps = np.concatenate([p[1].numpy() for p in parts]) if parts else empty
+        return Prediction(
+            probabilities=mean,
+            std=std,
+            attention=None if maps is None else maps.mean(1),
+            gates=maps if attention == "gates" else None,
+            flags=flags,
+            prepared=prepared,
+        )
+
+
+def turn(images: Tensor, view: int) -> Tensor:
+    """One of the 8 rotations and flips of (..., H, W) images; view 0 is the image itself, 4 its mirror image."""
+    mirrored = images.flip(-1) if view >= 4 else images
+    return torch.rot90(mirrored, view % 4, (-2, -1))
+
+
+def turn_back(images: Tensor, view: int) -> Tensor:
+    """The inverse of :func:`turn`."""
+    upright = torch.rot90(images, -(view % 4), (-2, -1))
+    return upright.flip(-1) if view >= 4 else upright
+
+
+def _maps_on_sky(output: Output, attention: str, view: int, angle: float) -> Tensor:
+    """Maps of one view turned back, shape (b, planes, 150, 150)."""
+    maps = torch.stack(output.attention(), 1) if attention == "gates" else output.mean_attention().unsqueeze(1)
+    maps = turn_back(maps, view)
+    return _rotate(maps, -angle) if angle else maps
+
+
+def _rotate(images: Tensor, angle: float) -> Tensor:
+    """Rotate (B, C, H, W) bilinearly about the centre by ``angle`` radians; the edge's value holds beyond the edge."""
+    cos, sin = float(np.cos(angle)), float(np.sin(angle))
+    affine = torch.tensor([[cos, -sin, 0.0], [sin, cos, 0.0]], device=images.device).expand(len(images), 2, 3)
+    grid = F.affine_grid(affine, list(images.shape), align_corners=False)
+    return F.grid_sample(images, grid, padding_mode="border", align_corners=False)
+
+
+def choose_device(name: str = "auto") -> torch.device:
+    """The device of a name.
+
+    Raises
+    ------
+    DeviceError
+        It is not there; the message says which are.
+    """
+    present = ["cpu"]
+    if torch.cuda.is_available():
+        present = [*(f"cuda:{i}" for i in range(torch.cuda.device_count())), *present]
+    elif torch.backends.mps.is_available():
+        present = ["mps", *present]
+    if name == "auto":
+        return torch.device(present[0])
+    wanted = "cuda:0" if name == "cuda" else name
+    if wanted not in present:
+        raise DeviceError(f"device {name!r} is not there; accepted here: auto, {', '.join(present)}")
+    return torch.device(wanted)
+
+
+def _choose_batch(device: torch.device) -> int:
+    if device.type != "cuda":
+        return _CPU_BATCH
+    free, _ = torch.cuda.mem_get_info(device)
+    return int(np.clip(2 ** np.floor(np.log2(0.5 * free / _GPU_BYTES)), 1, 1024))

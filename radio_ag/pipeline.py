@@ -1,0 +1,292 @@
+"""Classify a catalogue from end to end: positions → fields → classes and attention → product."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from radio_ag.catalog_io.attention_store import AttentionStore
+from radio_ag.catalog_io.catalogs import read_catalogue
+from radio_ag.catalog_io.images import Fields, ImageSource, open_images
+from radio_ag.catalog_io.product import check_output
+from radio_ag.catalog_io.result import Result
+from radio_ag.classifier import ATTENTION_KINDS, Classifier, Prediction
+from radio_ag.errors import InputError, ServiceError
+from radio_ag.flags import UNCLASSIFIED, Flag
+from radio_ag.islands import Islands, measure_islands
+from radio_ag.preprocess import Prepared, prepare
+from radio_ag.weights import DEFAULT
+
+ATTENTION_MODES = (*ATTENTION_KINDS[:2], "hdus", "none")
+_CHUNK = 128  # rows; 46 MB of fields
+_SERVICE_DOWN = frozenset({"connection", "timeout", "http_error"})
+_FLOAT_COLUMNS = ("p_fri", "p_frii", "p_std", "rms", "peak", "snr", "size")
+_WCS_COLUMNS = ("cutout_ra", "cutout_dec", "crpix1", "crpix2", "cd1_1", "cd1_2", "cd2_1", "cd2_2")
+
+Progress = Callable[[int, int, Mapping[str, int]], None]
+
+
+@dataclass(frozen=True)
+class ClassifySettings:
+    """What decides the numbers in a product, besides the rows, the images and the weights; written into its header."""
+
+    orbit: int = 8
+    attention: str = "mean"
+    chunk: int = _CHUNK
+    batch: int = 0
+    device: str = "cpu"
+    threads: int = 1
+
+
+def classify(
+    catalogue,
+    *,
+    images=None,
+    weights=DEFAULT,
+    device: str = "auto",
+    orbit: int = 8,
+    attention: str = "mean",
+    chunk: int = _CHUNK,
+    batch: int | None = None,
+    threads: int | None = None,
+    ra_col: str | None = None,
+    dec_col: str | None = None,
+    ra_unit: str | None = None,
+    dialect: str | None = None,
+    image_options: Mapping | None = None,
+    output=None,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> Result:
+    """Classify the sources of a catalogue as FRI or FRII.
+
+    Parameters
+    ----------
+    catalogue : path-like, Table, QTable, SkyCoord or pandas.DataFrame
+        Sources with positions. Every row comes out again, in the same order, with all its columns.
+    images : None, path-like, list of path-like, or ImageSource
+        Where the images come from: VLA FIRST through astroquery (None), local FITS files (a file, a folder, a glob, or a
+        list of them), or any object with ``fetch(ra, dec)``.
+    weights : str or path-like
+        A name that ``radio-ag weights list`` shows, or a path.
+    device : str
+        ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+    orbit : int
+        Orientations averaged over: 1, 2, 4, 8, or a multiple of 8.
+    attention : {"mean", "gates", "hdus", "none"}
+        Which attention maps to keep.
+    chunk : int
+        Rows that are fetched and classified together; memory grows with it, not with the catalogue.
+    batch : int, optional
+        Images that the network sees at once; chosen from memory by default.
+    threads : int, optional
+        CPU threads of the network; PyTorch's own choice by default.
+    ra_col, dec_col, ra_unit, dialect : str, optional
+        Where the positions are, if the catalogue does not say; see :func:`radio_ag.catalog_io.catalogs.read_catalogue`.
+    image_options : mapping, optional
+        Options of the image source, e.g. ``service_url`` or ``cache_dir``.
+    output : path-like, optional
+        Write the product there as well.
+    overwrite : bool
+        Replace ``output`` if it exists.
+    progress : callable, optional
+        Called as ``progress(rows done, rows in all, counts by class and flag)`` after each chunk.
+
+    Returns
+    -------
+    Result
+
+    Raises
+    ------
+    InputError
+        A catalogue, image, device, weights or output that cannot be used.
+    ServiceError
+        The image service did not answer for a single row of the first chunk.
+    """
+    if attention not in ATTENTION_MODES:
+        raise InputError(f"attention must be one of {', '.join(ATTENTION_MODES)}, not {attention!r}")
+    if chunk < 1:
+        raise InputError(f"chunk must be 1 or more, not {chunk!r}")
+    if output is not None:
+        check_output(output, overwrite=overwrite)
+    rows = read_catalogue(catalogue, ra_col=ra_col, dec_col=dec_col, ra_unit=ra_unit, dialect=dialect)
+    source = open_images(images, **(image_options or {}))
+    classifier = Classifier.load(weights, device=device, orbit=orbit, batch=batch)
+    settings = ClassifySettings(
+        orbit, attention, chunk, classifier.batch, str(classifier.device), threads or torch.get_num_threads()
+    )
+    columns = _empty_columns(rows.ra, rows.dec, rows.valid)
+    stores = _open_stores(classifier, attention)
+    with _torch_threads(threads):
+        done = len(rows.ra) - int(rows.valid.sum())
+        for part in _classified_chunks(rows, source, classifier, settings):
+            _place(part, columns, stores)
+            done += len(part.rows)
+            if progress:
+                progress(done, len(rows.ra), _counts(columns, done))
+    result = Result.from_columns(rows.table, columns, stores, _provenance(rows, source, classifier, settings))
+    if output is not None:
+        result.write(output, overwrite=overwrite, attention=attention)
+    return result
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """A chunk of rows with everything that is known before the network runs."""
+
+    rows: NDArray[np.intp]
+    fields: Fields
+    usable: NDArray[np.intp]  # positions in the chunk that have an image
+    prepared: Prepared
+    islands: Islands
+
+
+@dataclass(frozen=True)
+class _Classified:
+    rows: NDArray[np.intp]
+    columns: dict[str, NDArray]
+    planes: NDArray[np.intp]  # positions in the chunk that have an attention map
+    prediction: Prediction
+
+
+def _classified_chunks(rows, source: ImageSource, classifier: Classifier, settings) -> Iterator[_Classified]:
+    """Chunks in the catalogue's order; the next one is fetched and measured while the network works on this one."""
+    wanted = np.flatnonzero(rows.valid)
+    chunks = [wanted[i : i + settings.chunk] for i in range(0, len(wanted), settings.chunk)]
+
+    def measure(chunk):
+        return _measure(chunk, source.fetch(rows.ra[chunk], rows.dec[chunk]), classifier)
+
+    pool = ThreadPoolExecutor(1, thread_name_prefix="radio-ag-fetch")
+    try:
+        coming = pool.submit(measure, chunks[0]) if chunks else None
+        for number in range(len(chunks)):
+            measured = coming.result()
+            if number == 0:
+                _check_service(measured.fields, source)
+            if number + 1 < len(chunks):
+                coming = pool.submit(measure, chunks[number + 1])
+            yield _classify_chunk(measured, classifier, settings.attention)
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _check_service(fields: Fields, source: ImageSource) -> None:
+    if fields.status and set(fields.status) <= _SERVICE_DOWN:
+        raise ServiceError(
+            f"{source.name}: none of the first {len(fields.status)} images came ({', '.join(sorted(set(fields.status)))}); "
+            f"asked {fields.origin[0]}. Nothing was written"
+        )
+
+
+def _measure(chunk: NDArray[np.intp], fields: Fields, classifier: Classifier) -> _Measured:
+    usable = np.flatnonzero((fields.flags & (Flag.NO_COVERAGE | Flag.FETCH_FAILED)) == 0)
+    data = fields.data[usable]
+    prepared = prepare(data, classifier.preprocessing)
+    return _Measured(chunk, fields, usable, prepared, measure_islands(data, prepared.rms))
+
+
+def _classify_chunk(measured: _Measured, classifier: Classifier, attention: str) -> _Classified:
+    fields, usable, prepared, islands = measured.fields, measured.usable, measured.prepared, measured.islands
+    n = len(measured.rows)
+    flags = fields.flags.astype(np.int32)
+    flags[usable] |= islands.flags | np.where(prepared.fallback, Flag.RMS_FALLBACK, 0).astype(np.int32)
+    flags[usable[prepared.blank_fraction > 0]] |= Flag.BLANKED
+    wholly_blank = usable[prepared.blank_fraction >= 1]
+    flags[wholly_blank] = Flag.BLANKED | Flag.NO_COVERAGE
+    shown = np.flatnonzero((flags[usable] & UNCLASSIFIED) == 0)  # positions among the usable ones
+    kind = "mean" if attention == "hdus" else attention
+    prediction = classifier.predict(
+        fields.data[usable[shown]], attention=kind, prepared=Prepared(*(column[shown] for column in prepared))
+    )
+    classified = usable[shown]
+    flags[classified] |= prediction.flags
+    columns = {name: np.full(n, np.nan, np.float32) for name in _FLOAT_COLUMNS}
+    columns["p_fri"][classified], columns["p_frii"][classified] = prediction.probabilities.T
+    columns["p_std"][classified] = prediction.std
+    columns["rms"][usable], columns["size"][usable] = prepared.rms, islands.size
+    columns["peak"][usable], columns["snr"][usable] = islands.peak, islands.snr
+    columns["n_islands"] = np.zeros(n, np.int32)
+    columns["n_islands"][usable] = islands.n_islands
+    columns["flags"] = flags
+    for name, values in zip(_WCS_COLUMNS, _wcs_values(fields), strict=True):
+        columns[name] = values
+    return _Classified(measured.rows, columns, classified, prediction)
+
+
+def _wcs_values(fields: Fields) -> tuple[NDArray, ...]:
+    return (fields.cutout_ra, fields.cutout_dec, *fields.crpix.T, *fields.cd.reshape(-1, 4).T)
+
+
+def _empty_columns(ra: NDArray, dec: NDArray, valid: NDArray) -> dict[str, NDArray]:
+    """Columns of the product, as for rows that are never reached."""
+    n = len(ra)
+    columns = {"ra": ra, "dec": dec}
+    columns |= {name: np.full(n, np.nan, np.float32) for name in _FLOAT_COLUMNS}
+    columns |= {name: np.full(n, np.nan) for name in _WCS_COLUMNS}
+    columns["n_islands"] = np.zeros(n, np.int32)
+    columns["flags"] = np.where(valid, 0, Flag.BAD_POSITION).astype(np.int32)
+    columns["attention_plane"] = np.full(n, -1, np.int32)
+    return columns
+
+
+def _open_stores(classifier: Classifier, attention: str) -> dict[str, AttentionStore]:
+    if attention == "none" or not classifier.gates:
+        return {}
+    names = ["mean"]
+    if attention == "gates":
+        names += [str(gate + 1) for gate in range(classifier.gates)]
+    return {name: AttentionStore() for name in names}
+
+
+def _place(part: _Classified, columns: dict[str, NDArray], stores: dict[str, AttentionStore]) -> None:
+    """Put a chunk's answers into the rows that they belong to, and its maps into the stores."""
+    for name, values in part.columns.items():
+        columns[name][part.rows] = values
+    if not stores:
+        return
+    first = len(stores["mean"])
+    columns["attention_plane"][part.rows[part.planes]] = first + np.arange(len(part.planes))
+    for name, store in stores.items():
+        maps = part.prediction.attention if name == "mean" else part.prediction.gates[:, int(name) - 1]
+        store.append(maps)
+
+
+def _counts(columns: dict[str, NDArray], done: int) -> dict[str, int]:
+    """Rows of each class and each flag so far."""
+    p_fri, p_frii = columns["p_fri"], columns["p_frii"]
+    counts = {"FRI": int((p_fri >= p_frii).sum()), "FRII": int((p_frii > p_fri).sum())}
+    counts |= {flag.name: int(((columns["flags"] & flag) != 0).sum()) for flag in Flag}
+    return counts
+
+
+def _provenance(rows, source: ImageSource, classifier: Classifier, settings: ClassifySettings) -> dict:
+    architecture = classifier.networks[0].architecture
+    return {
+        "weights": classifier.card["name"],
+        "weights_sha256": classifier.card["sha256"],
+        "normalisation": architecture.normalisation,
+        "temperature": classifier.temperature,
+        "uncertain_below": classifier.uncertain_below,
+        "catalogue": rows.origin,
+        "catalogue_sha256": rows.sha256,
+        **{f"image_{key}": value for key, value in source.describe().items()},
+        **asdict(settings),
+        **asdict(classifier.preprocessing),
+    }
+
+
+@contextmanager
+def _torch_threads(threads: int | None):
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
