@@ -8,6 +8,7 @@ extension (Pence et al. 2010, A&A 524, A42; FITS standard 4.0, section 10), and 
 import io
 import os
 import tempfile
+import weakref
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -22,7 +23,8 @@ LEVELS = 1024
 
 _BLANK = np.iinfo(np.int32).min
 # A row of the extension's table: the descriptor of the tile (64-bit, so that the heap may pass 2^31 bytes) and its scale.
-_ROW = np.dtype([("length", ">i8"), ("offset", ">i8"), ("scale", ">f8"), ("zero", ">f8")])
+_ROW = np.dtype([("length", np.int64), ("offset", np.int64), ("scale", np.float64), ("zero", np.float64)])
+_FITS_ROW = _ROW.newbyteorder(">")
 _CHUNK = 256  # planes compressed or inflated at once
 _BLOCK = 4 << 20  # bytes copied at once
 
@@ -41,8 +43,8 @@ class AttentionStore:
     Notes
     -----
     Quantisation: value = scale × integer + zero with scale = (max − min) / 1024 for each plane, so the error is at most
-    1/2048 of the plane's range, and minimum and maximum are exact, as is a constant plane. Pixels that are not finite
-    come back as NaN.
+    1/2048 of the plane's range (and the rounding of float32); minimum and maximum are exact, as is a constant plane.
+    Pixels that are not finite come back as NaN.
     """
 
     def __init__(self, shape: tuple[int, int] = (150, 150), *, directory: str | os.PathLike | None = None) -> None:
@@ -51,10 +53,11 @@ class AttentionStore:
             self._file = tempfile.TemporaryFile(dir=directory)
         except OSError as exc:
             raise OutputError(f"no temporary file for attention maps can be made: {exc}") from exc
+        self._writable = True
         self._heap_start = 0
         self._heap_size = 0
         self._chunks: list[NDArray] = []
-        self._writable = True
+        weakref.finalize(self, self._file.close)
 
     @classmethod
     def open(cls, path: str | os.PathLike, hdu: str | int = "ATTENTION") -> "AttentionStore":
@@ -83,10 +86,11 @@ class AttentionStore:
         store = cls.__new__(cls)
         store.shape = (header["ZNAXIS2"], header["ZNAXIS1"])
         store._file = Path(path).open("rb")
-        store._chunks = [_read_rows(store._file, data_start, header["NAXIS2"], columns)]
+        store._writable = False
         store._heap_start = data_start + header.get("THEAP", header["NAXIS1"] * header["NAXIS2"])
         store._heap_size = header["PCOUNT"]
-        store._writable = False
+        store._chunks = [_read_rows(store._file, data_start, header["NAXIS2"], columns)]
+        weakref.finalize(store, store._file.close)
         return store
 
     def __len__(self) -> int:
@@ -175,7 +179,7 @@ class AttentionStore:
         header = _tile_header(rows, self.shape)
 
         def blocks() -> Iterator[bytes]:
-            yield rows.tobytes()
+            yield rows.astype(_FITS_ROW).tobytes()
             yield from self._heap(source)
 
         return header, blocks()
@@ -274,7 +278,7 @@ def _inflate(rows: NDArray, heap: bytes, shape: tuple[int, int]) -> NDArray[np.f
     """Planes (n, ny, nx) from their rows and tiles, through a FITS file in memory."""
     rows = _contiguous(rows)
     header = _tile_header(rows, shape)
-    data = rows.tobytes() + heap
+    data = rows.astype(_FITS_ROW).tobytes() + heap
     padding = bytes(-len(data) % 2880)
     with fits.open(io.BytesIO(_EMPTY_PRIMARY + header.tostring().encode("ascii") + data + padding)) as hdus:
         return hdus[1].data

@@ -1,11 +1,11 @@
 """Fields kept on disk: a bounded, content-checked store of FITS images that threads and processes may share.
 
-An entry is an ordinary gzipped FITS image, ``SURVEY/RRR/RA+DEC-SIZE-QUANTUM.fits.gz``, with a minimal header. Its pixels
-are whole multiples of ``quantum`` (BITPIX 16, or 32 where a bright source needs it). With the default of 10 microjansky a
-beam the rounding error is 10 / sqrt(12) = 2.9 microjansky rms: 2 % of the noise of FIRST, in quadrature 0.02 %. A
-field of 306 x 306 pixels takes 90 kB instead of 375 kB, and is read in 1 ms; Rice compression by astropy comes to the same
-size at five times the cost. Results must not depend on what happens to be in the cache, so a field fresh from the
-service is rounded in the same way (`FieldCache.rounded`).
+An entry is an ordinary gzipped FITS image, ``SURVEY/RRR/RA+DEC-SIZE-QUANTUM.fits.gz``, with a minimal header. Its
+pixels are whole multiples of ``quantum`` (BITPIX 16, or 32 where a bright source needs it). The default of 10 µJy/beam
+rounds with an error of 10/√12 = 2.9 µJy/beam rms: 2 % of FIRST's noise, which grows by 0.02 %. A field of 306 x 306 px
+takes 90 kB instead of 375 kB; Rice compression by astropy comes to the same size at some four times the cost. Results
+must not depend on what happens to be in the cache, so a field fresh from the service is rounded in the same way
+(`rounded`).
 """
 
 from __future__ import annotations
@@ -30,6 +30,9 @@ from radio_ag.errors import InputError, RadioAGWarning
 
 QUANTUM = 1e-5
 """Jy/beam: the step to which pixels are rounded by default."""
+
+MAX_BYTES = 10 * 1024**3
+"""Bound on the cache's size by default; room for some 115,000 fields of FIRST."""
 
 _GZIP = 31  # zlib's window size that stands for a gzip wrapper, whose CRC-32 covers the whole content
 _HEADER_ROOM = 64 * 2880  # bytes: no entry's header comes near
@@ -101,7 +104,9 @@ class FieldCache:
     A disk that is full or read-only costs the cache, with one warning, not the run.
     """
 
-    def __init__(self, directory: str | os.PathLike | None = None, max_bytes: int = 10 * 1024**3, quantum=QUANTUM):
+    def __init__(
+        self, directory: str | os.PathLike | None = None, max_bytes: int = MAX_BYTES, quantum: float = QUANTUM
+    ):
         self.directory = Path(directory) if directory is not None else default_directory()
         if self.directory.exists() and not self.directory.is_dir():
             raise InputError(f"cache_dir must be a folder, and {str(self.directory)!r} is a file")
@@ -175,12 +180,6 @@ class FieldCache:
             self._writable = False
             warnings.warn(f"fields are no longer kept in {str(self.directory)!r}: {exc}", RadioAGWarning, stacklevel=2)
 
-    def rounded(self, data: np.ndarray) -> np.ndarray:
-        """The field as it would come back from the disk, float32."""
-        if not self.quantum:
-            return data.astype(np.float32)
-        return _restore(*_levels(data, self.quantum), self.quantum)
-
     def _make_room(self, added: int) -> None:
         with self._lock:
             if self._bytes is None:
@@ -224,17 +223,28 @@ def _delete(path: str | os.PathLike) -> None:
         _log.warning("cache entry %s cannot be deleted (%s)", path, exc)
 
 
-def _levels(data: np.ndarray, quantum: float) -> tuple[np.ndarray, int]:
-    """Whole multiples of ``quantum``, and the integer that stands for NaN."""
+def rounded(data: np.ndarray, quantum: float) -> np.ndarray:
+    """The field in whole multiples of ``quantum``, float32; as it is for 0, or where 32 bits cannot count them."""
+    levels = _levels(data, quantum)
+    return np.asarray(data, np.float32) if levels is None else _restore(levels, _blank(levels), quantum)
+
+
+def _levels(data: np.ndarray, quantum: float) -> np.ndarray | None:
+    """Whole multiples of ``quantum`` in the shorter integer that holds them, its lowest value where blank."""
+    if not quantum:
+        return None
     levels = np.rint(np.asarray(data, np.float64) / quantum)
     blank = np.isnan(levels)
     highest = np.abs(levels[~blank]).max(initial=0)
+    if highest > np.iinfo(np.int32).max:
+        return None
     kind = np.int16 if highest <= np.iinfo(np.int16).max else np.int32
-    if highest > np.iinfo(kind).max:
-        raise ValueError(f"pixels must be within {np.iinfo(kind).max * quantum:g} Jy/beam to be kept in steps of {quantum:g}")
-    stand_in = int(np.iinfo(kind).min)
-    levels[blank] = stand_in
-    return levels.astype(kind), stand_in
+    levels[blank] = np.iinfo(kind).min
+    return levels.astype(kind)
+
+
+def _blank(levels: np.ndarray) -> int:
+    return int(np.iinfo(levels.dtype).min)
 
 
 def _restore(levels: np.ndarray, blank: int, quantum: float) -> np.ndarray:
@@ -244,15 +254,13 @@ def _restore(levels: np.ndarray, blank: int, quantum: float) -> np.ndarray:
 
 
 def _pack(data: np.ndarray, header: fits.Header, key: FieldKey, quantum: float) -> bytes:
-    header = header.copy()
-    header["FIELDKEY"] = (key.name, "position (deg) and size (px) asked for")
-    if quantum:
-        data, blank = _levels(data, quantum)
-    hdu = fits.PrimaryHDU(data, header)
-    if quantum:
+    levels = _levels(data, quantum)
+    hdu = fits.PrimaryHDU(np.asarray(data, np.float32) if levels is None else levels, header)
+    hdu.header["FIELDKEY"] = (key.name, "position (deg) and size (px) asked for")
+    if levels is not None:
         hdu.header["BSCALE"] = (quantum, "pixels are rounded to multiples of this")
         hdu.header["BZERO"] = 0.0
-        hdu.header["BLANK"] = blank
+        hdu.header["BLANK"] = _blank(levels)
     content = io.BytesIO()
     hdu.writeto(content)
     packer = zlib.compressobj(1, wbits=_GZIP)

@@ -1,15 +1,18 @@
 """Asking an image service through astroquery: what can go wrong, what is worth asking again, and how many at a time.
 
-Nothing here knows a particular survey. `Guard` watches over the HTTP session of an astroquery client, `translate` is the
-one place where foreign errors become a `Failure`, `Workers` asks for many things at once, and `astroquery_cache_off` keeps
-astroquery's own cache, which keeps error pages for a week, out of it.
+Nothing here knows a particular survey. `Guard` watches over the HTTP session of an astroquery client, `translate` is
+the one place where foreign errors become a `Failure`, `Workers` asks for many things at once, and
+`astroquery_cache_off` keeps astroquery's own cache, which holds on to error pages for a week, out of it.
 """
 
 from __future__ import annotations
 
 import contextlib
 import email.utils
+import itertools
+import math
 import queue
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -24,6 +27,8 @@ import urllib3
 from astroquery import cache_conf
 
 _PASSING_STATUS = frozenset({408, 425, 429})  # besides 5xx
+_FITS_BLOCK = 2880
+_STRUCTURE = re.compile(rb"(BITPIX|NAXIS\d*) *= *([-+]?\d+) *(?:/|$)")
 _ROOM = 4  # a body may be so many times larger than expected
 
 
@@ -135,7 +140,13 @@ class Retries:
     longest: float = 60.0
 
     def run(self, ask: Callable[[], Any], stop: threading.Event) -> Any:
-        """What ``ask`` returns, asked until it does, or until a `Failure` cannot pass, ``count`` is used up, or ``stop`` is set."""
+        """Ask, and ask again, until an answer comes.
+
+        Raises
+        ------
+        Failure
+            The last one: it cannot pass, ``count`` is used up, or ``stop`` is set.
+        """
 
         def worth_it(error: BaseException) -> bool:
             return isinstance(error, Failure) and error.passing and error.retry_after <= self.longest
@@ -156,8 +167,8 @@ class Retries:
 class Guard:
     """A response hook for the session of an astroquery client, which looks at neither the HTTP status nor the body.
 
-    It reads the body within bounds of size and time (the timeout of requests starts anew with each byte) and hands it to
-    ``check``, so that astroquery and astropy meet only what is worth reading.
+    It reads the body within bounds of size and time (the timeout of requests starts anew with each byte) and hands it
+    to ``check``, so that astroquery and astropy meet only what is worth reading.
 
     Parameters
     ----------
@@ -173,7 +184,7 @@ class Guard:
         self.check, self.max_bytes, self.seconds = check, _ROOM * expected_bytes, seconds
 
     def watch(self, session: requests.Session) -> None:
-        """Become the only response hook of ``session``: astroquery's own takes 8 ms to turn each FITS file into text for a log."""
+        """Become the only response hook of ``session``; astroquery's own takes 8 ms to make text of each image."""
         session.hooks["response"] = [self]
 
     def __call__(self, response: requests.Response, **_) -> None:
@@ -209,11 +220,36 @@ class _BoundedBody:
         return getattr(self._raw, name)
 
 
+def check_fits(content: bytes) -> None:
+    """Check that a body is one whole FITS image.
+
+    Asked before astropy reads it, which would warn, and filters for warnings are shared by all threads.
+
+    Raises
+    ------
+    Failure
+        "not_an_image" or "truncated".
+    """
+    if not content.startswith(b"SIMPLE  ="):
+        raise Failure("not_an_image", f"the answer is not FITS: it starts {content[:60]!r}", passing=True)
+    cards = (content[start : start + 80] for start in range(0, len(content), 80))
+    header = list(itertools.takewhile(lambda card: card.rstrip() != b"END", cards))
+    if not b"".join(header).isascii():
+        raise Failure("not_an_image", "the FITS header is not ASCII", passing=True)
+    numbers = {found[1]: int(found[2]) for found in map(_STRUCTURE.match, header) if found}
+    axes = [numbers.get(b"NAXIS%d" % (axis + 1), 0) for axis in range(numbers.get(b"NAXIS", 0))]
+    length = _FITS_BLOCK * math.ceil(80 * (len(header) + 1) / _FITS_BLOCK)
+    if axes:
+        length += abs(numbers.get(b"BITPIX", 0)) // 8 * math.prod(axes)
+    if len(content) < length:
+        raise Failure("truncated", f"{len(content)} bytes came of a FITS file of {length} or more", passing=True)
+
+
 class Workers:
     """Threads that work through a queue, as a context manager.
 
-    They are daemons, and leaving the context does not wait for them: a ``concurrent.futures`` pool would hold Ctrl-C until
-    the last request has timed out.
+    They are daemons, and leaving the context does not wait for them: a ``concurrent.futures`` pool would hold Ctrl-C
+    until the last request has timed out.
 
     Parameters
     ----------
@@ -253,7 +289,7 @@ class Workers:
             thread.start()
 
     def results(self) -> Iterator[tuple[Any, Any]]:
-        """Each task with its result, as they come. What ``work`` raised is raised here; nothing more comes after ``stop``."""
+        """Each task with its result, as they come, until ``stop`` is set. What ``work`` raises is raised here."""
         while self._open and not self._stop.is_set():
             try:
                 task, result, error = self._results.get(timeout=0.1)
@@ -281,8 +317,8 @@ _cache_before = True
 def astroquery_cache_off() -> Iterator[None]:
     """Keep astroquery from caching while inside.
 
-    The switch is one for the whole process, and astroquery's own way to throw it for a call is not safe between threads; so
-    it is thrown when the first user enters, and back when the last one leaves.
+    The switch is one for the whole process, and astroquery's own way to throw it for a call is not safe between
+    threads; so it is thrown when the first user enters, and back when the last one leaves.
     """
     global _cache_users, _cache_before
     with _cache_lock:

@@ -1,7 +1,10 @@
 """What a FITS header says of an image: celestial WCS, frame, unit and beam."""
 
 import re
+import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -11,7 +14,7 @@ from astropy.io import fits
 from astropy.wcs import WCS, InvalidSubimageSpecificationError
 from astropy.wcs.utils import proj_plane_pixel_scales, wcs_to_celestial_frame
 
-from radio_ag.errors import ImageError
+from radio_ag.errors import ImageError, RadioAGWarning
 from radio_ag.preprocess import BEAM_FWHM
 
 BEAM_TOLERANCE = 0.2
@@ -29,6 +32,8 @@ class ImageFrame:
     ----------
     wcs : WCS
         Two-dimensional celestial WCS, longitude first.
+    axes : tuple of int
+        Image axes of longitude and latitude, counted from 0 in FITS order.
     sky : BaseCoordinateFrame
         Coordinate frame of ``wcs``.
     factor : float
@@ -42,6 +47,7 @@ class ImageFrame:
     """
 
     wcs: WCS
+    axes: tuple[int, int]
     sky: BaseCoordinateFrame
     factor: float
     unit: str
@@ -72,13 +78,16 @@ def read_frame(header: fits.Header, *, wcs: WCS | None = None, beam: float | Non
         If there is no celestial WCS, its frame is not a known one, pixels are too small, or the unit cannot be
         converted to Jy/beam.
     """
-    celestial = celestial_wcs(header) if wcs is None else wcs.celestial
-    if not celestial.has_celestial:
+    full = image_wcs(header) if wcs is None else wcs
+    if not full.has_celestial:
         raise ImageError("no celestial WCS: CTYPE must name a pair such as RA---SIN and DEC--SIN")
     try:
+        celestial = full.celestial
         sky = wcs_to_celestial_frame(celestial)
+    except InvalidSubimageSpecificationError as exc:
+        raise ImageError(f"the sky's axes cannot be separated from the others: {' '.join(str(exc).split())}") from exc
     except ValueError as exc:
-        raise ImageError(f"unknown celestial frame: CTYPE {list(celestial.wcs.ctype)}") from exc
+        raise ImageError(f"unknown celestial frame: CTYPE {list(full.wcs.ctype)}") from exc
     if not isinstance(sky, _FRAMES):
         raise ImageError(f"celestial frame {sky.name} is not one of ICRS, FK5, FK4, Galactic")
     pixel_scale = 3600 * float(np.sqrt(np.prod(proj_plane_pixel_scales(celestial))))
@@ -87,11 +96,11 @@ def read_frame(header: fits.Header, *, wcs: WCS | None = None, beam: float | Non
     beam = beam_fwhm(header) if beam is None else beam
     unit = str(header.get("BUNIT", "")).strip()
     factor = jy_per_beam(unit, beam=beam, pixel_scale=pixel_scale) if unit else 1.0
-    return ImageFrame(celestial, sky, factor, unit, beam, pixel_scale)
+    return ImageFrame(celestial, (full.wcs.lng, full.wcs.lat), sky, factor, unit, beam, pixel_scale)
 
 
-def celestial_wcs(header: fits.Header) -> WCS:
-    """Two-dimensional celestial WCS of a header, longitude first, without astropy's warnings on old headers.
+def image_wcs(header: fits.Header) -> WCS:
+    """WCS of a header, all axes, without astropy's warnings on old headers.
 
     FIRST's headers describe four axes over a plane (CTYPE3/4 without NAXIS3/4), give EPOCH beside EQUINOX, and an
     invalid DATE-OBS. All of that is harmless here, and is put right without a word: warning filters are shared
@@ -102,18 +111,19 @@ def celestial_wcs(header: fits.Header) -> WCS:
     try:
         wcs = WCS(fits.Header(cards), fix=False)
         wcs.wcs.fix()
-        return wcs.celestial
-    except (ValueError, InvalidSubimageSpecificationError) as exc:
+        wcs.wcs.set()
+    except ValueError as exc:  # wcslib's errors are among them
         raise ImageError(f"unusable WCS: {' '.join(str(exc).split())}") from exc
+    return wcs
 
 
 def beam_fwhm(header: fits.Header) -> float | None:
     """√(BMAJ·BMIN) in arcsec from BMAJ and BMIN or from AIPS's history; None where neither is there."""
     axes = header.get("BMAJ"), header.get("BMIN")
     if not all(_is_positive(axis) for axis in axes):
-        axes = None
+        axes, number = None, r"(\d[\d.]*(?:E[+-]?\d+)?)"
         for line in header.get("HISTORY", ()):
-            found = re.search(r"AIPS\s+CLEAN\s+BMAJ=\s*(\S+)\s+BMIN=\s*(\S+)", line)
+            found = re.search(rf"AIPS\s+CLEAN\s+BMAJ=\s*{number}\s+BMIN=\s*{number}", line)
             if found:  # the last run of CLEAN counts
                 axes = float(found[1]), float(found[2])
     return None if axes is None else 3600 * float(np.sqrt(axes[0] * axes[1]))
@@ -159,6 +169,7 @@ def jy_per_beam(unit: str, *, beam: float | None, pixel_scale: float) -> float:
     return float(parsed.to(u.Jy / u.arcsec**2) * beam_area)
 
 
+@lru_cache(maxsize=64)
 def _parse_unit(text: str) -> u.UnitBase | None:
     """The unit, or None where astropy does not know it or its letter case leaves milli and mega apart."""
     if re.match(r"MJY", text):  # all capitals: nobody can tell mJy from MJy
@@ -173,3 +184,29 @@ def _parse_unit(text: str) -> u.UnitBase | None:
         except (ValueError, TypeError):
             continue
     return None
+
+
+def warn_of_assumptions(frames: Sequence[ImageFrame], names: Sequence[str]) -> None:
+    """Warn once, not once an image, where BUNIT is missing or the beam is not FIRST's.
+
+    Warns
+    -----
+    RadioAGWarning
+    """
+    unitless = [name for frame, name in zip(frames, names, strict=True) if not frame.unit]
+    if unitless:
+        warnings.warn(f"no BUNIT in {_among(unitless, len(frames))}: Jy/beam is assumed", RadioAGWarning, stacklevel=4)
+    differing = [(name, frame.beam) for frame, name in zip(frames, names, strict=True) if frame.beam_differs]
+    if differing:
+        names, beams = zip(*differing, strict=True)
+        span = f"{min(beams):.3g}" + (f" to {max(beams):.3g}" if len(set(beams)) > 1 else "")
+        warnings.warn(
+            f"the beam of {_among(names, len(frames))} is {span} arcsec, not FIRST's {BEAM_FWHM}: the network was "
+            "not trained on such images, and their rows are flagged RESAMPLED",
+            RadioAGWarning,
+            stacklevel=4,
+        )
+
+
+def _among(names: Sequence[str], total: int) -> str:
+    return names[0] if total == 1 else f"{len(names)} of {total} images ({names[0]}{', …' if len(names) > 1 else ''})"

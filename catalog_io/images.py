@@ -4,12 +4,12 @@ An image source takes positions and gives one 300x300 field a position, in Jy/be
 ``name``, ``fetch`` and ``describe`` as in `ImageSource` is one: a survey's service, files on disk, or a third party's.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from os import PathLike
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
+from astropy.io import fits
 
 from radio_ag.catalog_io.geometry import Cutout
 from radio_ag.errors import ImageError
@@ -121,10 +121,10 @@ def open_images(images: Any = None, **options: Any) -> ImageSource:
 
     Parameters
     ----------
-    images : None, str, path, sequence, array-like image or ImageSource
-        ``None`` or ``"first"``: the VLA FIRST survey's cutout service. A path, a folder, a glob or a sequence of
-        paths: local FITS files. A FITS HDU, ``CCDData`` or ``NDData`` with a WCS, or a sequence of them: images in
-        memory. An object with ``fetch`` and ``describe``: itself.
+    images : None, str, path, image in memory, list of paths or images, or ImageSource
+        ``None`` or ``"first"``: the VLA FIRST survey's cutout service. A path, a folder, a glob or a list of them:
+        local FITS files. A FITS HDU, ``CCDData`` or ``NDData`` with a WCS, or a list of them: images in memory.
+        An object with ``fetch`` and ``describe``: itself.
     **options
         Passed to the source: see `~radio_ag.catalog_io.first.FirstImages` and
         `~radio_ag.catalog_io.local.LocalImages`.
@@ -145,12 +145,7 @@ def open_images(images: Any = None, **options: Any) -> ImageSource:
 
     from radio_ag.catalog_io.local import ArrayImages, LocalImages  # it imports Fields from here
 
-    members = list(images) if isinstance(images, Sequence) and not isinstance(images, str) else [images]
-    if members and all(isinstance(member, str | PathLike) for member in members):
-        return LocalImages(images, **options)
-    if members and all(hasattr(member, "data") and not isinstance(member, np.ndarray) for member in members):
-        return ArrayImages(members, **options)
-    raise ImageError(
-        f"images={type(images).__name__} cannot be used: give 'first', a FITS file, folder, glob or list of files, "
-        "an HDU, CCDData or NDData with a WCS, or an object with fetch() and describe()"
-    )
+    members = list(images) if isinstance(images, list | tuple) and not isinstance(images, fits.HDUList) else [images]
+    if all(isinstance(member, str | PathLike) for member in members):
+        return LocalImages(members, **options)
+    return ArrayImages(members, **options)

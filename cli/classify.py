@@ -1,6 +1,7 @@
 """``radio-ag classify``: a catalogue in, a FITS product out."""
 
 import time
+import warnings
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -175,6 +176,7 @@ def classify(
     """
     start = time.perf_counter()
     output = output or default_output(catalogue)
+    _refuse_to_replace(catalogue, output)
     image_options = {
         "service_url": service_url,
         "cache_dir": cache_dir,
@@ -204,8 +206,24 @@ def classify(
             overwrite=overwrite,
             progress=progress,
         )
-    summary = result.summary()
+        summary = result.summary()
+        _warn_of_wrong_sky(summary)
     if summary_json:
         print_json(summary)
     elif not quiet:
         print_summary(summary, str(output), time.perf_counter() - start)
+
+
+def _refuse_to_replace(catalogue: Path, output: Path) -> None:
+    if output.exists() and catalogue.exists() and output.samefile(catalogue):
+        from radio_ag.errors import OutputError
+
+        raise OutputError(f"the output {output} is the catalogue itself")
+
+
+def _warn_of_wrong_sky(summary: dict) -> None:
+    rows = summary["rows"]
+    if rows and summary["flags"].get("NO_COVERAGE") == rows:
+        from radio_ag.errors import RadioAGWarning
+
+        warnings.warn(f"all {rows} rows lie outside the images: is this the right sky?", RadioAGWarning, stacklevel=2)

@@ -14,6 +14,7 @@ import typer
 ProgressCallback = Callable[[int, int, Mapping[str, int]], None]
 
 PLAIN_INTERVAL = 10.0  # s between progress lines where there is no terminal
+_COUNTS_SHOWN = ("FRI", "FRII", "NO_COVERAGE", "FETCH_FAILED")  # what may make a user stop a long run
 
 
 def print_error(message: str) -> None:
@@ -134,7 +135,7 @@ class _PlainProgress:
 
 
 def _counts_in_words(counts: Mapping[str, int], lead: str = "") -> str:
-    words = ", ".join(f"{number} {name}" for name, number in counts.items() if number)
+    words = ", ".join(f"{counts[name]} {name}" for name in _COUNTS_SHOWN if counts.get(name))
     return lead + words if words else ""
 
 

@@ -54,7 +54,9 @@ def load_weights(name: str | os.PathLike = registry.DEFAULT) -> Weights:
     path, card = locate(name), card_of(name)
     found = sha256(path)
     if card.get("sha256") != found:
-        raise WeightsError(f"{path.name} is damaged or not the file of its card: sha256 {found}, the card says {card.get('sha256')}")
+        raise WeightsError(
+            f"{path.name} is damaged or not the file of its card: sha256 {found}, the card says {card.get('sha256')}"
+        )
     try:
         tensors = load_file(path)
     except SafetensorError as exc:
@@ -84,7 +86,9 @@ def locate(name: str | os.PathLike) -> Path:
         raise WeightsError(str(exc)) from exc
 
 
-def save_weights(path: Path, networks, card: dict, extra: dict[str, Tensor] | None = None, *, overwrite: bool = False) -> Path:
+def save_weights(
+    path: Path, networks, card: dict, extra: dict[str, Tensor] | None = None, *, overwrite: bool = False
+) -> Path:
     """Write networks of one architecture and their card.
 
     Parameters
@@ -183,7 +187,9 @@ def _read_checkpoint(path: Path) -> dict[str, Tensor]:
     except FileNotFoundError as exc:
         raise WeightsError(f"no file {path}") from exc
     except Exception as exc:  # torch.load raises many kinds for a file that is not a checkpoint
-        raise WeightsError(f"{path.name} cannot be read as a PyTorch checkpoint of tensors alone: {type(exc).__name__}") from exc
+        raise WeightsError(
+            f"{path.name} cannot be read as a PyTorch checkpoint of tensors alone: {type(exc).__name__}"
+        ) from exc
     if not isinstance(tensors, dict) or not all(isinstance(v, Tensor) for v in tensors.values()):
         raise WeightsError(f"{path.name} is not a dictionary of tensors")
     return tensors

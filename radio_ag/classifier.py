@@ -15,7 +15,7 @@ from radio_ag.checkpoints import Weights, load_weights
 from radio_ag.errors import DeviceError, InputError
 from radio_ag.flags import Flag
 from radio_ag.model import CLASSES, Output
-from radio_ag.preprocess import CROP_SIZE, Preprocessing, Prepared, clip, crop, normalise, prepare
+from radio_ag.preprocess import CROP_SIZE, Prepared, Preprocessing, clip, crop, normalise, prepare
 from radio_ag.weights import DEFAULT
 
 ATTENTION_KINDS = ("mean", "gates", "none")
@@ -189,8 +189,8 @@ class Classifier:
         n = len(prepared.images)
         logits = torch.cat([p[0] for p in parts], 1) if parts else torch.zeros(1, 0, len(CLASSES))
         mean = (logits.mean(0) / self.temperature).softmax(1).numpy()
-        std = (logits / self.temperature).softmax(2)[:, :, 1].std(0, correction=0).numpy()
-        nothing = prepared.images.reshape(n, -1).max(1, initial=-np.inf) <= self.preprocessing.value_range[0]
+        std = (logits / self.temperature).softmax(2)[:, :, 1].numpy().std(0)
+        nothing = prepared.images.max((1, 2), initial=-np.inf) <= self.preprocessing.value_range[0]
         mean[nothing], std[nothing] = np.nan, np.nan
         flags = np.where(prepared.fallback, Flag.RMS_FALLBACK, 0).astype(np.int32)
         with np.errstate(invalid="ignore"):

@@ -96,7 +96,9 @@ def _read(path: Path) -> dict[str, np.ndarray]:
         stack = images[rows].astype(np.float32)
         if not scaled:
             stack = clip(stack, estimate_rms(stack).rms)
-        confidence = table["confidence"][rows].astype(str) if "confidence" in table.names else np.full(len(rows), "certain")
+        confidence = (
+            table["confidence"][rows].astype(str) if "confidence" in table.names else np.full(len(rows), "certain")
+        )
         return {
             "fields": stack,
             "label": np.array([CLASSES.index(c.strip()) for c in table["fr_class"][rows]]),
@@ -159,7 +161,9 @@ def assign_folds(data: Labelled, folds: int = 5, seed: int = 0) -> np.ndarray:
     rng = np.random.default_rng(seed)
     _, leaders = np.unique(data.group, return_index=True)  # a group is stratified as its first member
     stratum = np.unique(
-        np.stack([np.unique(data.origin, return_inverse=True)[1], data.label, data.certain]), axis=1, return_inverse=True
+        np.stack([np.unique(data.origin, return_inverse=True)[1], data.label, data.certain]),
+        axis=1,
+        return_inverse=True,
     )[1]
     fold_of_group = np.empty(len(leaders), int)
     for value in np.unique(stratum[leaders]):

@@ -3,10 +3,9 @@
 The steps are those of section 4.2 of Bowles et al. 2021 (MNRAS 501, 4579). The noise is that of the whole field,
 because sources fill the crop: the width of a Gaussian fitted to the histogram of the field's pixels.
 
-Every function takes a stack of shape (n, ny, nx), never changes it, and works through it a few fields at a time on
-all processors. `prepare` and `estimate_rms` read `fields` block by block, so it may be a memory map larger than
-memory: beyond the result (90 kB a field) they need about 1 MB a thread, and 6 MB a thread where the input has to be
-converted to native float32.
+Every function takes a stack of shape (n, ny, nx) and never changes it. `prepare` and `estimate_rms` go through it a
+few fields at a time on all processors, so it may be a memory map larger than memory: beyond the result (90 kB a
+field from `prepare`) they need about 10 MB a processor.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from math import isfinite
+from math import asinh, isfinite
 from typing import NamedTuple
 
 import numpy as np
@@ -39,7 +38,7 @@ ASINH_SOFTENING = 0.1
 _BLOCK = 16  # fields a task: enough to share the cost of the fit, few enough to stay in the cache
 _MIN_PIXELS = 100  # valid pixels below which nothing is known of the noise: ten FIRST beams
 _MIN_COUNTS = 500  # pixels in the fitted range below which a histogram is too thin
-_SUBSAMPLE = 11  # the first guess takes every 11th pixel, which is no divisor of a field's side
+_SUBSAMPLE = 23  # the first guess takes every 23rd pixel, which is no divisor of a field's side
 _FILL_SHARE = 0.01  # share of uniform 5x5 patches above which their value is a fill value
 _PATCH = 5
 
@@ -51,7 +50,7 @@ _WINDOW = (-3.0, 2.0)  # fitted range in sigma about the mean: sources fill the 
 _ITERATIONS = 10
 _MAX_SHIFT = 1.0  # a fit further than this from the first guess has caught something else than the noise
 _SCALE_LIMITS = (0.5, 2.0)
-_MAX_MISFIT = 0.05  # largest difference of the cumulative distributions of the counts and the fit
+_MAX_MISFIT = 0.1  # largest difference of the cumulative distributions of the counts and the fit
 
 
 class Rms(NamedTuple):
@@ -60,7 +59,7 @@ class Rms(NamedTuple):
     Attributes
     ----------
     rms : ndarray (n,) of float32
-        Noise in the fields' unit (Jy/beam), NaN for a wholly blank field.
+        Noise in the fields' unit (Jy/beam), NaN for a blank or constant field.
     fallback : ndarray (n,) of bool
         True where the histogram could not be fitted and `rms` is a robust estimate instead.
     """
@@ -77,7 +76,7 @@ class Prepared(NamedTuple):
     images : ndarray (n, 150, 150) of float32
         Clipped, cropped and scaled images.
     rms : ndarray (n,) of float32
-        Noise of the whole field, Jy/beam; NaN for a wholly blank field.
+        Noise of the whole field, Jy/beam; NaN for a blank or constant field.
     fallback : ndarray (n,) of bool
         True where `rms` is not from the histogram fit; False where it was given.
     blank_fraction : ndarray (n,) of float32
@@ -152,12 +151,11 @@ def prepare(fields: ArrayLike, settings: Preprocessing | None = None, rms: Array
 
     def work(block: slice) -> None:
         data = _to_native(fields[block])
-        pixels = [_valid_pixels(field) for field in data]
-        blank_fraction[block] = [1 - valid.size / field.size for valid, field in zip(pixels, data, strict=True)]
         if given is None:
-            noise[block], fallback[block] = _measure_noise(pixels)
+            noise[block], fallback[block], blank_fraction[block] = _measure_noise(data)
         else:
             noise[block] = given[block]
+            blank_fraction[block] = [1 - _valid_pixels(field).size / field.size for field in data]
         central = crop(data)
         peak[block] = _peak(central)
         images[block] = normalise(clip(central, noise[block], settings.clip), settings.stretch, settings.value_range)
@@ -173,9 +171,9 @@ def estimate_rms(fields: ArrayLike) -> Rms:
     so that neither sources nor deep sidelobes enter it. Pixels that are not finite do not count, nor do those of a
     fill value (wide areas of exactly the same value, such as zeros beyond the edge of a survey).
 
-    Where the histogram cannot be fitted (fewer than 1000 valid pixels, a few distinct values, no peak) the estimate
-    is the distance of the 16th percentile from the median, which sources hardly touch. A field that has been clipped
-    already has no noise left: it is zero there.
+    Where the histogram cannot be fitted (fewer than about 600 valid pixels, coarse steps, no single peak, sources
+    over half of the field) the estimate is the distance of the 16th percentile from the median. A field that has
+    been clipped already has no noise left: it is zero there.
 
     Parameters
     ----------
@@ -185,7 +183,8 @@ def estimate_rms(fields: ArrayLike) -> Rms:
     Returns
     -------
     Rms
-        The noise, and where it is not from the fit. It is NaN for a wholly blank or constant field.
+        The noise, and where it is not from the fit. It is NaN for a field that is wholly blank, constant, or has
+        fewer than 100 valid pixels.
 
     Raises
     ------
@@ -197,7 +196,7 @@ def estimate_rms(fields: ArrayLike) -> Rms:
     fallback = np.empty(len(fields), bool)
 
     def work(block: slice) -> None:
-        rms[block], fallback[block] = _measure_noise([_valid_pixels(field) for field in _to_native(fields[block])])
+        rms[block], fallback[block], _ = _measure_noise(_to_native(fields[block]))
 
     _run_blocks(work, len(fields))
     return Rms(rms, fallback)
@@ -249,13 +248,14 @@ def crop(fields: ArrayLike, size: int = CROP_SIZE, centre: ArrayLike | None = No
     centre = np.asarray(((nx - 1) / 2, (ny - 1) / 2) if centre is None else centre, float)
     if centre.shape not in ((2,), (n, 2)) or not np.isfinite(centre).all():
         raise InputError(f"centre must be finite and of shape (2,) or ({n}, 2), not {centre!r}")
-    starts = np.broadcast_to(np.ceil(centre - size / 2).astype(int), (n, 2))
-    squares = np.full((n, size, size), np.nan, np.float32)
-    for square, field, (x, y) in zip(squares, fields, starts, strict=True):
-        inside = field[max(y, 0) : max(y + size, 0), max(x, 0) : max(x + size, 0)]
+    starts = np.clip(np.ceil(centre - size / 2), -size, max(ny, nx)).astype(int)
+    squares = np.empty((n, size, size), np.float32)
+    for square, field, (x, y) in zip(squares, fields, np.broadcast_to(starts, (n, 2)), strict=True):
+        inside = field[max(y, 0) : y + size, max(x, 0) : x + size]
+        if inside.shape != square.shape:
+            square[:] = np.nan
         below, left = max(-y, 0), max(-x, 0)
-        if inside.size:
-            square[below : below + inside.shape[0], left : left + inside.shape[1]] = inside
+        square[below : below + inside.shape[0], left : left + inside.shape[1]] = inside
     return squares
 
 
@@ -311,7 +311,7 @@ def stretch(images: ArrayLike, kind: str) -> NDArray:
     if kind == "sqrt":
         return np.sqrt(images)
     if kind == "asinh":
-        return np.arcsinh(np.divide(images, ASINH_SOFTENING)) / np.arcsinh(1 / ASINH_SOFTENING)
+        return np.arcsinh(np.divide(images, ASINH_SOFTENING)) / asinh(1 / ASINH_SOFTENING)
     return np.array(images)
 
 
@@ -327,6 +327,7 @@ def _check_value_range(value_range: tuple[float, float]) -> tuple[float, float]:
 
 
 def _as_stack(array: ArrayLike, name: str) -> NDArray:
+    """A stack (n, ny, nx) of any real type and byte order, masked pixels as NaN."""
     array = np.asanyarray(array)
     if array.ndim != 3:
         hint = ": give a single image as image[None]" if array.ndim == 2 else ""
@@ -335,13 +336,11 @@ def _as_stack(array: ArrayLike, name: str) -> NDArray:
         raise ImageError(f"{name} must have pixels, but is of shape {array.shape}")
     if array.dtype.kind not in "fiu":
         raise ImageError(f"{name} must hold real numbers, not {array.dtype}")
-    return array
+    return array.astype(np.float32).filled(np.nan) if isinstance(array, np.ma.MaskedArray) else array
 
 
 def _to_native(array: NDArray) -> NDArray[np.float32]:
-    """Contiguous float32 of the machine's byte order, masked pixels as NaN; no copy where it is that already."""
-    if isinstance(array, np.ma.MaskedArray):
-        array = array.astype(np.float32).filled(np.nan)
+    """Contiguous float32 of the machine's byte order; no copy where it is that already."""
     return np.ascontiguousarray(array, np.float32)
 
 
@@ -356,12 +355,12 @@ def _run_blocks(work: Callable[[slice], None], n: int) -> None:
     """Call `work` for slices that cover n fields, on all processors: NumPy's loops run side by side."""
     blocks = [slice(start, start + _BLOCK) for start in range(0, n, _BLOCK)]
     processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    if len(blocks) == 1 or processors == 1:
+    if len(blocks) <= 1 or processors == 1:
         for block in blocks:
             work(block)
         return
     with ThreadPoolExecutor(processors) as pool:
-        list(pool.map(work, blocks))
+        list(pool.map(work, blocks))  # taking the results raises what a task raised
 
 
 def _peak(images: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -372,13 +371,13 @@ def _peak(images: NDArray[np.float32]) -> NDArray[np.float32]:
 def _valid_pixels(field: NDArray[np.float32]) -> NDArray[np.float32]:
     """Pixels of a field (ny, nx) that are finite and not fill, as a vector.
 
-    Where all others lie above the value that fills the field, it is not blank there but clipped: all pixels count.
+    Zeros with nothing below them are what clipping leaves, not fill.
     """
     valid = np.isfinite(field)
     fill = _fill_value(field)
     if fill is not None:
         others = field[valid & (field != fill)]
-        if others.size == 0 or others.min() < fill:
+        if others.size == 0 or fill != 0 or others.min() < 0:
             return others
     return field.reshape(-1) if valid.all() else field[valid]
 
@@ -401,11 +400,13 @@ def _fill_value(field: NDArray[np.float32]) -> np.float32 | None:
     return values[counts.argmax()] if counts.max() >= enough else None
 
 
-def _measure_noise(fields: list[NDArray[np.float32]]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Noise of fields given by their valid pixels, and where it is not from the histogram fit."""
-    guess = np.full(len(fields), np.nan)
+def _measure_noise(fields: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.float64]]:
+    """Noise of a few fields, where it is not from the histogram fit, and the blank fraction of each."""
+    guess, blank_fraction = np.full(len(fields), np.nan), np.empty(len(fields))
     counts = np.zeros((len(fields), len(_BIN_CENTRES)))
-    for i, pixels in enumerate(fields):
+    for i, field in enumerate(fields):
+        pixels = _valid_pixels(field)
+        blank_fraction[i] = 1 - pixels.size / field.size
         if pixels.size >= _MIN_PIXELS:
             centre, guess[i] = _robust_centre_and_scale(pixels)
             if guess[i] > 0:
@@ -413,7 +414,7 @@ def _measure_noise(fields: list[NDArray[np.float32]]) -> tuple[NDArray[np.float3
     scale = _fit_gaussians(counts)
     fitted = np.isfinite(scale)
     rms = np.where(fitted, scale, 1) * guess
-    return rms.astype(np.float32), ~fitted & np.isfinite(rms)
+    return rms.astype(np.float32), ~fitted & np.isfinite(rms), blank_fraction
 
 
 def _robust_centre_and_scale(pixels: NDArray[np.float32]) -> tuple[float, float]:
@@ -431,7 +432,7 @@ def _histogram(pixels: NDArray[np.float32], centre: float, scale: float) -> NDAr
         position = (pixels - np.float32(centre)) * np.float32(1 / (_BIN_WIDTH * scale))
     position += np.float32(bins / 2 + 1)
     np.clip(position, 0, bins + 1, out=position)
-    return np.bincount(position.astype(np.intp), minlength=bins + 2)[1:-1]
+    return np.bincount(position.astype(np.int32), minlength=bins + 2)[1:-1]
 
 
 def _fit_gaussians(counts: NDArray) -> NDArray[np.float64]:

@@ -162,7 +162,12 @@ def train(
         if state.step % max(1, every // recipe.batch) == 0 or state.step == state.steps:
             scores = score(state.averaged, data[validation], recipe)
             rate = (state.step - first) * recipe.batch / (time.perf_counter() - started)
-            entry = {"samples": state.step * recipe.batch, "loss": loss_sum / (every // recipe.batch), "images_per_s": rate, **scores}
+            entry = {
+                "samples": state.step * recipe.batch,
+                "loss": loss_sum / (every // recipe.batch),
+                "images_per_s": rate,
+                **scores,
+            }
             loss_sum = 0.0
             with (folder / "log.jsonl").open("a") as file:
                 file.write(json.dumps(entry) + "\n")

@@ -1,9 +1,9 @@
 """A loopback HTTP server that speaks the protocol of the FIRST cutout service, failures included.
 
 It answers a POST of the form fields ``RA`` ("hours degrees", in one field), ``Equinox``, ``ImageSize`` (arcmin),
-``ImageType`` and ``MaxImSize`` with a FITS image in the form of the real service: raw pixels of a SIN-projected coadd whose
-reference pixel lies far from the target, two axes of data with cards for four, EPOCH, a DATE-OBS that is no date, and
-JY/BEAM. Nothing here uses astropy, so that the images are an independent check of how they are read.
+``ImageType`` and ``MaxImSize`` with a FITS image in the form of the real service: raw pixels of a SIN-projected coadd
+whose reference pixel lies far from the target, two axes of data with cards for four, EPOCH, a DATE-OBS that is no date,
+and JY/BEAM. Nothing here uses astropy, so that the images are an independent check of how they are read.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Request:
 
 
 class CoaddSky:
-    """Coadded fields of 1550 x 1150 px on a grid over the whole sky: correlated noise, and a double at each position asked for.
+    """Coadded fields on a grid over the whole sky: correlated noise, and a double at each position asked for.
 
     Parameters
     ----------
@@ -62,8 +62,6 @@ class CoaddSky:
     beam : (float, float, float)
         Major and minor axis (degrees) and position angle in the header; the lobes are drawn round, 5.4 arcsec across.
     """
-
-    shape = (1150, 1550)
 
     def __init__(self, seed=0, rms=1.5e-4, peak=5e-3, beam=(1.5e-3, 1.5e-3, 0.0)):
         self.beam = beam
@@ -81,7 +79,7 @@ class CoaddSky:
         x, y = sin_project(ra, dec, ra0, dec0)
         crpix = 775.4, 575.7  # of the coadd, 1-based
         x, y = crpix[0] - x / SCALE, crpix[1] + y / SCALE
-        left, bottom = math.floor(x) - size // 2, math.floor(y) - size // 2  # 1-based; up to 1 px off, as the service is
+        left, bottom = math.floor(x) - size // 2, math.floor(y) - size // 2  # 1-based, up to 1 px off
         rows = np.arange(bottom, bottom + size) % 1024
         columns = np.arange(left, left + size) % 1024
         data = self._noise[rows[:, None], columns]
@@ -150,11 +148,14 @@ def _card(keyword, value=None, comment=""):
     if value is None:
         text = f"{keyword:<8}{comment}"
     elif isinstance(value, str):
-        text = f"{keyword:<8}= {f"'{value:<8}'":<20} / {comment}"
+        quoted = f"'{value:<8}'"
+        text = f"{keyword:<8}= {quoted:<20} / {comment}"
     elif isinstance(value, bool):
         text = f"{keyword:<8}= {'T' if value else 'F':>20} / {comment}"
+    elif isinstance(value, int):
+        text = f"{keyword:<8}= {value:>20d} / {comment}"
     else:
-        text = f"{keyword:<8}= {value:>20.12G} / {comment}" if isinstance(value, float) else f"{keyword:<8}= {value:>20d} / {comment}"
+        text = f"{keyword:<8}= {value:>20.12G} / {comment}"
     return f"{text:<80}"[:80]
 
 
@@ -199,8 +200,8 @@ class FirstServer:
     sky : object, optional
         With a method ``cutout(ra, dec, size)``; a `CoaddSky` unless given.
     decide : callable, optional
-        From a `Request` (whose ``attempt`` counts from 1 for each position) to the mode of its answer: "ok", "partial" (a corner
-        blank), "blank", "zeros", "trickle" (byte by byte), "pre" (outside the survey) or one of `FAILURES`.
+        From a `Request` (whose ``attempt`` counts from 1 for each position) to the mode of its answer: "ok", "partial"
+        (a corner blank), "blank", "zeros", "trickle" (byte by byte), "pre" (outside the survey) or one of `FAILURES`.
     retry_after : str
         Sent with 429 and 503; "" for none.
     latency : float

@@ -136,7 +136,9 @@ def test_tensor_that_does_not_fit_is_named_with_both_shapes(tmp_path):
     card_path = path.with_suffix(".json")
     card = json.loads(card_path.read_text())
     card_path.write_text(json.dumps(card | {"sha256": sha256(path)}))
-    with pytest.raises(WeightsError, match=r"gates\.0\.theta\.weight has shape \(64, 8, 1, 1\), expected \(64, 32, 1, 1\)"):
+    with pytest.raises(
+        WeightsError, match=r"gates\.0\.theta\.weight has shape \(64, 8, 1, 1\), expected \(64, 32, 1, 1\)"
+    ):
         load_weights(path)
 
 

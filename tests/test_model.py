@@ -114,7 +114,9 @@ def test_batch_equals_batches_of_one(architecture, images, details):
         together = network(images)
         alone = [network(image[None]) for image in images]
     scale = together.logits.abs().max()
-    torch.testing.assert_close(together.logits, torch.cat([o.logits for o in alone]), rtol=1e-4, atol=float(1e-5 * scale))
+    torch.testing.assert_close(
+        together.logits, torch.cat([o.logits for o in alone]), rtol=1e-4, atol=float(1e-5 * scale)
+    )
     for i, maps in enumerate(together.gates):
         torch.testing.assert_close(maps, torch.cat([o.gates[i] for o in alone]), rtol=1e-4, atol=1e-4)
 
@@ -224,7 +226,14 @@ def test_more_classes():
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("normalisation", "minmax"), ("aggregation", "ft"), ("gates", 4), ("features", "max"), ("classes", 1), ("dropout", 1.0)],
+    [
+        ("normalisation", "minmax"),
+        ("aggregation", "ft"),
+        ("gates", 4),
+        ("features", "max"),
+        ("classes", 1),
+        ("dropout", 1.0),
+    ],
 )
 def test_bad_architecture_names_the_argument_and_the_value(name, value):
     with pytest.raises(ValueError, match=f"{name} must be .*{value!r}"):

@@ -70,12 +70,8 @@ def read_head(path: Path) -> bytes:
         When the file cannot be opened, is a folder, or is empty.
     """
     try:
-        with path.open("rb") as stream:
+        with _open(path) as stream:
             head = stream.read(_HEAD)
-        opener = next((opener for magic, opener in _COMPRESSED.items() if head.startswith(magic)), None)
-        if opener is not None:
-            with opener(path, "rb") as stream:
-                head = stream.read(_HEAD)
     except FileNotFoundError as exc:
         raise CatalogueError(f"no such catalogue: {path}") from exc
     except IsADirectoryError as exc:
@@ -85,6 +81,14 @@ def read_head(path: Path) -> bytes:
     if not head.strip():
         raise CatalogueError(f"{path.name} is an empty file, without even column names")
     return head
+
+
+def _open(path: Path):
+    """Open a file for reading bytes, decompressed."""
+    with path.open("rb") as stream:
+        start = stream.read(8)
+    opener = next((opener for magic, opener in _COMPRESSED.items() if start.startswith(magic)), open)
+    return opener(path, "rb")
 
 
 def sha256(path: str | os.PathLike) -> str:
@@ -106,16 +110,21 @@ def _reader(head: bytes):
     if head.startswith(b"# %ECSV"):
         return _read_ecsv
     try:
-        text = head[: head.rfind(b"\n") + 1 or None].decode("utf-8-sig")
+        head[: head.rfind(b"\n") + 1 or None].decode("utf-8-sig")
     except UnicodeDecodeError:
         return None
-    return lambda path: _text.read_text(str(path), text)
+    return _read_text
+
+
+def _read_text(path: Path) -> Table:
+    with _open(path) as stream:
+        return _text.read_text(stream.read().decode("utf-8-sig"))
 
 
 def _read_fits(path: Path) -> Table:
     with warnings.catch_warnings():
         warnings.filterwarnings("error", message="File may have been truncated")
-        with fits.open(path) as hdus:
+        with _open(path) as stream, fits.open(stream) as hdus:
             tables = [i for i, hdu in enumerate(hdus) if isinstance(hdu, fits.BinTableHDU | fits.TableHDU)]
             if not tables:
                 raise CatalogueError(_no_table(path, hdus))

@@ -14,10 +14,12 @@ from astropy.table import Table
 
 from radio_ag.errors import CatalogueError
 
+_HEAD = 1 << 16
 _DELIMITERS = ("\t", ",", ";", "|")
 _VALUE = re.compile(
     r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?|[+-]?\d{1,3}[:hd ]\s*\d{1,2}[:m ].*|nan|inf", re.IGNORECASE
 )
+_NAME = re.compile(r"[^\W\d]")
 _RULE = re.compile(r"[-\s;,|]*-{1,}[-\s;,|]*")
 
 
@@ -40,23 +42,24 @@ class Layout:
     units: dict[str, str]
 
 
-def read_text(path: str, head: str) -> Table:
-    """Read a text table whose first lines are ``head``.
+def read_text(text: str) -> Table:
+    """Table in a text.
 
     Raises
     ------
     CatalogueError
         When the columns have no names.
     """
-    layout = find_layout(head)
-    table = text_formats.read(path, format=layout.format, guess=False, encoding="utf-8-sig", **layout.options)
+    layout = find_layout(text[:_HEAD])
+    # Without a line end the reader would take the text for the name of a file.
+    table = text_formats.read(text + "\n", format=layout.format, guess=False, **layout.options)
     for name, unit in layout.units.items():
         table[name].unit = unit
     return table
 
 
 def find_layout(head: str) -> Layout:
-    """Layout of a text table, from its first lines."""
+    """Layout of a text table, from its first lines (the last of which may be cut off)."""
     if head.startswith(("\\", "|")):
         return Layout("ipac", {}, {})
     if "Byte-by-byte Description" in head:
@@ -74,7 +77,9 @@ def find_layout(head: str) -> Layout:
     if not any(_VALUE.fullmatch(field) for field in fields):
         return _plain(delimiter, fields, content, commented=bool(comments))
     for index in reversed(range(len(comments))):
-        if len(_split(comments[index], delimiter)) == len(fields):
+        names = _split(comments[index], delimiter)
+        # Lines of units and of column numbers may stand below the names (SoFiA).
+        if len(names) == len(set(names)) == len(fields) and all(_NAME.match(name) for name in names):
             return Layout("commented_header", {"delimiter": delimiter, "header_start": index}, {})
     return _unnamed(first)
 

@@ -1,0 +1,238 @@
+"""Planes of sky stored in FITS files: found once by their headers, mapped when their pixels are wanted."""
+
+import lzma
+import os
+import warnings
+import zlib
+from collections import OrderedDict
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from astropy.io import fits
+
+from radio_ag.catalog_io.headers import ImageFrame, read_frame
+from radio_ag.errors import ImageError
+
+# What astropy, numpy and the decompressors raise on damaged files; a body that is too short gives TypeError.
+_DAMAGE = (OSError, EOFError, ValueError, TypeError, RuntimeError, zlib.error, lzma.LZMAError)
+
+_OPTIONS = {"mode": "readonly", "memmap": True, "do_not_scale_image_data": True, "lazy_load_hdus": True}
+_MAX_OPEN = 64  # files
+_MAX_BYTES = 1 << 30  # of pixels that cannot be mapped, and are held in memory
+
+
+class Plane:
+    """A celestial plane of stored pixels; 2-D slices come out scaled, NaN where blank, in order (latitude, longitude).
+
+    Parameters
+    ----------
+    stored : array-like
+        Pixels as stored, any number of axes; axes other than the sky's are taken at their first index.
+    axes : tuple of int
+        Axes of longitude and latitude, counted from 0 in FITS order.
+    scaling : tuple of (float, float, int or None)
+        BSCALE, BZERO and BLANK.
+    """
+
+    def __init__(self, stored: Any, axes: tuple[int, int], scaling: tuple[float, float, int | None] = (1.0, 0.0, None)):
+        self._stored = stored
+        self._scaling = scaling
+        ndim = len(stored.shape)
+        self._x_axis, self._y_axis = ndim - 1 - axes[0], ndim - 1 - axes[1]
+        self.shape = stored.shape[self._y_axis], stored.shape[self._x_axis]
+
+    def __getitem__(self, window: tuple[slice, slice]) -> np.ndarray:
+        index: list[Any] = [0] * len(self._stored.shape)
+        index[self._y_axis], index[self._x_axis] = window
+        try:
+            pixels = self._stored[tuple(index)]
+        except _DAMAGE as exc:
+            raise ImageError(f"pixels cannot be read: {_reason(exc)}") from exc
+        if self._x_axis < self._y_axis:
+            pixels = pixels.T
+        scale, zero, blank = self._scaling
+        if (scale, zero, blank) == (1.0, 0.0, None):
+            return pixels
+        values = pixels * scale + zero
+        return values if blank is None else np.where(pixels == blank, np.nan, values)
+
+
+@dataclass(frozen=True, eq=False)
+class StoredImage:
+    """One image in a FITS file: what its header says, and where its pixels are.
+
+    Attributes
+    ----------
+    path : Path
+    hdu : int
+        Index of the HDU.
+    frame : ImageFrame
+    shape : tuple of int
+        (ny, nx) of the plane.
+    n_planes : int
+        Planes in the image; the first is used.
+    scaling : tuple of (float, float, int or None)
+        BSCALE, BZERO and BLANK.
+    mapping : tuple of (str, int, tuple of int), optional
+        Data type, offset and shape to map the pixels; None where the file is compressed.
+    """
+
+    path: Path
+    hdu: int
+    frame: ImageFrame
+    shape: tuple[int, int]
+    n_planes: int
+    scaling: tuple[float, float, int | None]
+    mapping: tuple[str, int, tuple[int, ...]] | None
+
+
+def read_stored_image(path: Path, hdu: int | str | None = None) -> StoredImage:
+    """Read the headers of a FITS file and find the image in it.
+
+    Parameters
+    ----------
+    path : Path
+    hdu : int or str, optional
+        Index or EXTNAME of the HDU. None: the first image with a celestial WCS.
+
+    Raises
+    ------
+    ImageError
+        If the file is missing, unreadable or truncated, or has no such image.
+    """
+    try:
+        with warnings.catch_warnings(), fits.open(path, **_OPTIONS) as hdus:
+            warnings.simplefilter("ignore")  # on truncation and old cards: what matters raises below
+            index, frame = find_image(hdus, hdu)
+            return _stored(path, hdus, index, frame)
+    except FileNotFoundError as exc:
+        raise ImageError(f"image {path}: no such file") from exc
+    except ImageError as exc:
+        raise ImageError(f"image {path}: {exc}") from exc
+    except _DAMAGE as exc:
+        raise ImageError(f"image {path} is not a readable FITS file: {_reason(exc)}") from exc
+
+
+def _reason(error: Exception) -> str:
+    """An error's message in one line."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def find_image(hdus: fits.HDUList, hdu: int | str | None = None) -> tuple[int, ImageFrame]:
+    """Index and frame of the image that ``hdu`` names, or of the first one with a celestial WCS.
+
+    Raises
+    ------
+    ImageError
+        If there is none.
+    """
+    if hdu is not None:
+        try:
+            index = hdus.index_of(hdu)
+            chosen = hdus[index]
+        except (KeyError, IndexError) as exc:
+            raise ImageError(f"hdu={hdu!r} is not in the file") from exc
+        if not _is_image(chosen):
+            raise ImageError(f"hdu={hdu!r} is not an image")
+        return index, _frame(hdus, chosen)
+    reasons = []
+    for index, candidate in enumerate(hdus):
+        if _is_image(candidate):
+            try:
+                return index, _frame(hdus, candidate)
+            except ImageError as exc:
+                reasons.append(f"HDU {index}: {exc}")
+    raise ImageError("; ".join(reasons) or "no image in the file")
+
+
+def _is_image(hdu: Any) -> bool:
+    return bool(getattr(hdu, "is_image", False)) and len(hdu.shape) >= 2 and 0 not in hdu.shape
+
+
+def _frame(hdus: fits.HDUList, hdu: Any) -> ImageFrame:
+    frame = read_frame(hdu.header, beam=_table_beam(hdus) if hdu.header.get("CASAMBM") else None)
+    if max(frame.axes) >= len(hdu.shape):
+        raise ImageError(f"the sky is on axes {[axis + 1 for axis in frame.axes]} of an image of {len(hdu.shape)} axes")
+    return frame
+
+
+def _table_beam(hdus: fits.HDUList) -> float | None:
+    """√(BMAJ·BMIN) in arcsec of the first plane, from the BEAMS table that CASA writes."""
+    if "BEAMS" not in hdus or not len(hdus["BEAMS"].data):
+        return None
+    first = hdus["BEAMS"].data[0]
+    return float(np.sqrt(first["BMAJ"] * first["BMIN"]))
+
+
+def _stored(path: Path, hdus: fits.HDUList, index: int, frame: ImageFrame) -> StoredImage:
+    hdu = hdus[index]
+    header, shape = hdu.header, hdu.shape
+    place = hdu.fileinfo()
+    plain = _is_plain(path)
+    if plain and place["datLoc"] + min(place["datSpan"], hdu.size) > os.path.getsize(path):
+        raise ImageError("the file is truncated")
+    mapping = None
+    if plain and not isinstance(hdu, fits.CompImageHDU):
+        mapping = np.dtype(fits.BITPIX2DTYPE[header["BITPIX"]]).newbyteorder(">").str, place["datLoc"], shape
+    blank = header.get("BLANK") if header["BITPIX"] > 0 else None
+    lon, lat = (len(shape) - 1 - axis for axis in frame.axes)
+    plane_shape = shape[lat], shape[lon]
+    scaling = float(header.get("BSCALE", 1.0)), float(header.get("BZERO", 0.0)), blank
+    return StoredImage(path, index, frame, plane_shape, int(np.prod(shape) / np.prod(plane_shape)), scaling, mapping)
+
+
+def _is_plain(path: Path) -> bool:
+    """Whether a FITS file lies on disk as it is, not gzipped or otherwise packed."""
+    with open(path, "rb") as file:
+        return file.read(6) == b"SIMPLE"
+
+
+class OpenPlanes:
+    """Planes that are open, the last used ones: bounded in files and in memory.
+
+    Plain files are mapped, tile-compressed ones are read tile by tile, gzipped ones are unpacked into memory.
+    """
+
+    def __init__(self, max_open: int = _MAX_OPEN, max_bytes: int = _MAX_BYTES):
+        self._max_open, self._max_bytes = max_open, max_bytes
+        self._open: OrderedDict[tuple[Path, int], tuple[Plane, int, ExitStack]] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def get(self, image: StoredImage) -> Plane:
+        """The plane of an image; ImageError if the file is gone or damaged."""
+        key = image.path, image.hdu
+        if key not in self._open:
+            try:
+                self._open[key] = self._load(image)
+            except _DAMAGE as exc:
+                raise ImageError(f"pixels cannot be read: {_reason(exc)}") from exc
+            while len(self._open) > self._max_open or (
+                len(self._open) > 1 and sum(size for _, size, _ in self._open.values()) > self._max_bytes
+            ):
+                self._open.popitem(last=False)[1][2].close()
+        self._open.move_to_end(key)
+        return self._open[key][0]
+
+    def close(self) -> None:
+        """Close all."""
+        while self._open:
+            self._open.popitem()[1][2].close()
+
+    @staticmethod
+    def _load(image: StoredImage) -> tuple[Plane, int, ExitStack]:
+        """Plane, bytes that it holds in memory, and what to close with it."""
+        if image.mapping is not None:
+            dtype, offset, shape = image.mapping
+            stored = np.memmap(image.path, dtype=dtype, mode="r", offset=offset, shape=shape)
+            return Plane(stored, image.frame.axes, image.scaling), 0, ExitStack()
+        with ExitStack() as stack:
+            hdu = stack.enter_context(fits.open(image.path, **_OPTIONS))[image.hdu]
+            if isinstance(hdu, fits.CompImageHDU) and _is_plain(image.path):
+                return Plane(hdu.section, image.frame.axes, image.scaling), 0, stack.pop_all()
+            stored = np.array(hdu.data)
+        return Plane(stored, image.frame.axes, image.scaling), stored.nbytes, ExitStack()

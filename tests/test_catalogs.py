@@ -1,0 +1,406 @@
+"""Catalogue files and objects: every format gives the same positions and the same columns; every failure reads well."""
+
+import gzip
+import hashlib
+import sqlite3
+
+import astropy.units as u
+import numpy as np
+import pandas
+import pytest
+from astropy.coordinates import SkyCoord
+from astropy.io import fits
+from astropy.table import QTable, Table
+
+from radio_ag.catalog_io.catalogs import read_catalogue
+from radio_ag.errors import CatalogueError
+
+RA = np.array([162.53, 350.25, 0.125, 10.5])
+DEC = np.array([30.677, -0.5, 89.0, -30.0])
+
+
+@pytest.fixture
+def table():
+    return Table(
+        {
+            "id": [7, 8, 9, 10],
+            "RA": RA * u.deg,
+            "DEC": DEC * u.deg,
+            "flux": np.array([1.5, 2.5, np.nan, 4.5]) * u.mJy,
+            "note": ["a", "b c", "d", "e"],
+        }
+    )
+
+
+FORMATS = {
+    "fits": "catalogue.fits",
+    "votable": "catalogue.vot",
+    "ascii.ecsv": "catalogue.ecsv",
+    "ascii.csv": "catalogue.csv",
+    "ascii.tab": "catalogue.tab",
+    "ascii.basic": "catalogue.txt",
+    "ascii.commented_header": "catalogue.dat",
+    "ascii.ipac": "catalogue.tbl",
+    "parquet": "catalogue.parquet",
+}
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_every_format(format, table, tmp_path):
+    path = tmp_path / FORMATS[format]
+    if format == "votable":
+        table.write(path, format=format, overwrite=True)
+    else:
+        table.write(path, format=format)
+    catalogue = read_catalogue(path)
+    np.testing.assert_allclose(catalogue.ra, RA)
+    np.testing.assert_allclose(catalogue.dec, DEC)
+    assert catalogue.valid.all()
+    assert catalogue.table.colnames == table.colnames
+    assert catalogue.table["id"].tolist() == [7, 8, 9, 10]
+    assert [str(note) for note in np.char.decode(np.asarray(catalogue.table["note"], "S"))] == ["a", "b c", "d", "e"]
+    assert catalogue.source_id_name == "id"
+    assert catalogue.origin == path.name
+    assert catalogue.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@pytest.mark.parametrize("name", ["catalogue.fits", "catalogue", "catalogue.txt", "catalogue.csv"])
+def test_content_decides_and_not_the_name(name, table, tmp_path):
+    table.write(tmp_path / "first.fits")
+    path = (tmp_path / "first.fits").rename(tmp_path / name)
+    np.testing.assert_allclose(read_catalogue(str(path)).ra, RA)
+
+
+@pytest.mark.parametrize("format", ["fits", "ascii.csv", "votable"])
+def test_compressed(format, table, tmp_path):
+    table.write(tmp_path / "plain", format=format)
+    path = tmp_path / "catalogue.gz"
+    path.write_bytes(gzip.compress((tmp_path / "plain").read_bytes()))
+    np.testing.assert_allclose(read_catalogue(path).dec, DEC)
+
+
+class TestObjects:
+    def test_a_table_is_not_changed(self, table):
+        before = table.copy()
+        catalogue = read_catalogue(table)
+        catalogue.table["new"] = 1
+        catalogue.table.meta["new"] = 1
+        assert table.colnames == before.colnames
+        assert table.meta == before.meta
+        assert (catalogue.origin, catalogue.sha256) == ("astropy Table", None)
+
+    def test_a_qtable(self, table):
+        catalogue = read_catalogue(QTable(table))
+        np.testing.assert_allclose(catalogue.ra, RA)
+        assert type(catalogue.table) is Table
+        assert catalogue.table["flux"].unit == u.mJy
+
+    def test_a_data_frame(self, table):
+        frame = table.to_pandas()
+        catalogue = read_catalogue(frame)
+        np.testing.assert_allclose(catalogue.ra, RA)
+        assert catalogue.table.colnames == list(frame.columns)
+        assert list(frame.columns) == table.colnames
+
+    def test_a_data_frame_with_a_named_index(self, table):
+        catalogue = read_catalogue(table.to_pandas().set_index("id"))
+        assert catalogue.table["id"].tolist() == [7, 8, 9, 10]
+
+    def test_a_data_frame_with_missing_values(self):
+        frame = pandas.DataFrame({"ra": [30.0, None, 40.0], "dec": [1.0, 2.0, None], "name": ["a", None, "c"]})
+        assert read_catalogue(frame).valid.tolist() == [True, False, False]
+
+    def test_a_data_frame_with_doubled_names(self):
+        with pytest.raises(CatalogueError, match="several columns of one name"):
+            read_catalogue(pandas.DataFrame([[1.0, 2.0, 3.0]], columns=["ra", "dec", "ra"]))
+
+    def test_a_coordinate(self):
+        catalogue = read_catalogue(SkyCoord(162.53, 30.677, unit="deg"))
+        assert (len(catalogue), catalogue.origin) == (1, "SkyCoord")
+
+    @pytest.mark.parametrize("source", [None, 3, [1, 2], {"ra": [1], "dec": [2]}])
+    def test_anything_else(self, source):
+        with pytest.raises(CatalogueError, match=rf"cannot be read from '{type(source).__name__}'.*FITS.*DataFrame"):
+            read_catalogue(source)
+
+
+class TestText:
+    def read(self, tmp_path, text, encoding="utf-8"):
+        path = tmp_path / "catalogue.txt"
+        path.write_bytes(text.encode(encoding))
+        return read_catalogue(path)
+
+    @pytest.mark.parametrize("end", ["\n", "\r\n"])
+    @pytest.mark.parametrize("mark", [",", ";", "\t", "|", "  "])
+    @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+    def test_delimiters_line_ends_and_byte_order_marks(self, tmp_path, end, mark, encoding):
+        lines = [mark.join(line) for line in (("RA", "DEC", "name"), ("162.5", "30.5", "A"), ("0.5", "-1", "B"))]
+        catalogue = self.read(tmp_path, end.join(lines) + end, encoding)
+        assert catalogue.ra.tolist() == [162.5, 0.5]
+        assert catalogue.table.colnames == ["RA", "DEC", "name"]
+
+    def test_a_last_line_without_an_end(self, tmp_path):
+        assert len(self.read(tmp_path, "RA,DEC\n162.5,30.5\n170,1")) == 2
+
+    def test_text_beyond_ascii(self, tmp_path):
+        catalogue = self.read(tmp_path, "RA,DEC,note\n162.5,30.5,Große Quelle\n")
+        assert catalogue.table["note"][0] == "Große Quelle"
+
+    def test_comments_above_the_names(self, tmp_path):
+        assert len(self.read(tmp_path, "# made by hand\n# RA in degrees\nRA,DEC\n162.5,30.5\n")) == 1
+
+    def test_names_in_a_comment(self, tmp_path):
+        text = "# a list of sources\n# name RA DEC\nA 10:50:07.2 +30:40:37.2\nB 10:50:07.2 +30:40:37.2\n"
+        catalogue = self.read(tmp_path, text)
+        np.testing.assert_allclose(catalogue.ra, 162.53)
+
+    def test_rows_that_end_early(self, tmp_path):
+        catalogue = self.read(tmp_path, "RA,DEC,name\n162.5,30.5\n,3,A\n163,,B\n")
+        assert catalogue.valid.tolist() == [True, False, False]
+
+    def test_vizier_tsv(self, tmp_path):
+        text = (
+            "#RESOURCE=yCat_8092\n#Column\tRAJ2000\t(A12)\n\nRAJ2000\tDEJ2000\tFpeak\n"
+            '"h:m:s"\t"d:m:s"\tmJy\n------------\t------------\t--------\n'
+            "10 50 07.200\t+30 40 37.20\t    6.81\n10 50 07.200\t-00 30 00.00\t\n"
+        )
+        catalogue = self.read(tmp_path, text)
+        np.testing.assert_allclose(catalogue.ra, 162.53)
+        np.testing.assert_allclose(catalogue.dec, [30.677, -0.5])
+        assert catalogue.table["Fpeak"].unit == u.mJy
+
+    def test_a_machine_readable_table(self, tmp_path):
+        text = (
+            "Title: Sources\nAuthors: Nobody\nTable: Positions\n" + "=" * 80 + "\n"
+            "Byte-by-byte Description of file: table.txt\n" + "-" * 80 + "\n"
+            "   Bytes Format Units   Label     Explanations\n" + "-" * 80 + "\n"
+            "   1-  2 I2     h       RAh       Hour\n   4-  5 I2     min     RAm       Minute\n"
+            "   7- 10 F4.1   s       RAs       Second\n      12 A1     ---     DE-       Sign\n"
+            "  13- 14 I2     deg     DEd       Degree\n  16- 17 I2     arcmin  DEm       Arcminute\n"
+            "  19- 22 F4.1   arcsec  DEs       Arcsecond\n" + "-" * 80 + "\n"
+            "10 50 07.2 +30 40 37.2\n00 00 00.1 -00 30 00.0\n"
+        )
+        catalogue = self.read(tmp_path, text)
+        np.testing.assert_allclose(catalogue.ra, [162.53, 0.1 / 240])
+        np.testing.assert_allclose(catalogue.dec, [30.677, -0.5])
+
+    @pytest.mark.parametrize("text", ["162.5 30.5\n163 31\n", "162.5,30.5,A\n", "# two of us\n162.5 30.5\n"])
+    def test_columns_without_names(self, tmp_path, text):
+        with pytest.raises(CatalogueError, match=r"no names: the first line is '162.5"):
+            self.read(tmp_path, text)
+
+    def test_prose(self, tmp_path):
+        with pytest.raises(CatalogueError, match=r"catalogue\.txt cannot be read as a table|no position columns"):
+            self.read(tmp_path, "Dear colleague,\nplease find attached the catalogue, as promised.\nYours\n")
+
+
+class TestEmpty:
+    @pytest.mark.parametrize(
+        "format", ["fits", "votable", "ascii.ecsv", "ascii.csv", "ascii.commented_header", "parquet"]
+    )
+    def test_a_table_without_rows(self, format, table, tmp_path):
+        path = tmp_path / "empty"
+        table[:0].write(path, format=format)
+        catalogue = read_catalogue(path)
+        assert len(catalogue) == len(catalogue.table) == 0
+        assert catalogue.table.colnames == table.colnames
+        assert catalogue.ra.dtype == np.float64
+
+    def test_a_table_without_columns(self):
+        assert len(read_catalogue(Table())) == 0
+
+    def test_an_empty_file(self, tmp_path):
+        (tmp_path / "empty.csv").write_text(" \n")
+        with pytest.raises(CatalogueError, match=r"empty\.csv is an empty file"):
+            read_catalogue(tmp_path / "empty.csv")
+
+
+class TestFits:
+    def test_the_first_table_of_several(self, table, tmp_path):
+        path = tmp_path / "several.fits"
+        other = fits.BinTableHDU(Table({"RA": [1.0, 2.0], "DEC": [3.0, 4.0]}))
+        image = fits.CompImageHDU(np.zeros((8, 8), "f4"), name="IMAGE")
+        fits.HDUList([fits.PrimaryHDU(), image, fits.BinTableHDU(table, name="FIRST"), other]).writeto(path)
+        np.testing.assert_allclose(read_catalogue(path).ra, RA)
+
+    def test_ucds_move_from_the_header_to_the_columns(self, tmp_path):
+        path = tmp_path / "ucd.fits"
+        meta = {"TUCD2": "pos.eq.ra;meta.main", "TUCD3": "pos.eq.dec;meta.main", "TUCD1": "meta.id;meta.main"}
+        Table({"n": ["A"], "x": [162.5], "y": [30.5], "RA": [1.0], "DEC": [2.0]}, meta=meta).write(path)
+        catalogue = read_catalogue(path)
+        assert (catalogue.ra_name, catalogue.dec_name, catalogue.source_id_name) == ("x", "y", "n")
+        assert catalogue.table["x"].info.meta["ucd"] == "pos.eq.ra;meta.main"
+        assert not [key for key in catalogue.table.meta if key.startswith("TUCD")]
+
+    def test_values_come_out_as_they_came(self, tmp_path):
+        path = tmp_path / "values.fits"
+        columns = {"RA": [162.5, 163], "DEC": [1.0, np.nan], "s": ["", "b"], "grid": np.arange(8.0).reshape(2, 2, 2)}
+        Table(columns).write(path)
+        catalogue = read_catalogue(path)
+        assert np.isnan(catalogue.table["DEC"][1])
+        assert catalogue.table["s"].tolist() == ["", "b"]
+        assert catalogue.table["grid"].shape == (2, 2, 2)
+        assert catalogue.valid.tolist() == [True, False]
+
+    def test_a_column_of_coordinates(self, tmp_path):
+        path = tmp_path / "photutils.fits"
+        QTable({"label": [1], "sky_centroid": SkyCoord([162.5], [30.5], unit="deg")}).write(path)
+        catalogue = read_catalogue(path)
+        np.testing.assert_allclose(catalogue.ra, 162.5)
+        assert catalogue.ra_name == "sky_centroid"
+
+    def test_units_that_no_standard_knows(self, tmp_path):
+        path = tmp_path / "units.fits"
+        hdu = fits.BinTableHDU(Table({"RA": [162.5], "DEC": [30.5], "flux": [1.0]}))
+        hdu.header["TUNIT3"] = "flux units"
+        hdu.writeto(path)
+        assert str(read_catalogue(path).table["flux"].unit) == "flux units"
+
+    def test_an_image(self, tmp_path):
+        fits.writeto(tmp_path / "image.fits", np.zeros((4, 4)))
+        with pytest.raises(CatalogueError, match=r"image\.fits is a FITS image.*images= \(--images\)"):
+            read_catalogue(tmp_path / "image.fits")
+
+    def test_neither_image_nor_table(self, tmp_path):
+        fits.PrimaryHDU().writeto(tmp_path / "bare.fits")
+        with pytest.raises(CatalogueError, match=r"bare\.fits is a FITS file without a table"):
+            read_catalogue(tmp_path / "bare.fits")
+
+    @pytest.mark.parametrize("keep", [100, 2880, 6000, 9000])
+    def test_a_truncated_file(self, keep, tmp_path):
+        path = tmp_path / "cut.fits"
+        Table({"RA": np.arange(1000.0), "DEC": np.zeros(1000)}).write(path)
+        path.write_bytes(path.read_bytes()[:keep])
+        with pytest.raises(CatalogueError, match=r"cut\.fits"):
+            read_catalogue(path)
+
+
+class TestVotable:
+    FIELDS = (
+        '<FIELD name="alpha" ID="col_a" ucd="pos.eq.ra;meta.main" ref="sys" datatype="double" unit="deg"/>'
+        '<FIELD name="delta" ID="col_d" ucd="pos.eq.dec;meta.main" ref="sys" datatype="double" unit="deg"/>'
+        '<FIELD name="peak" ID="col_p" datatype="float" unit="mJy/beam"/>'
+        '<FIELD name="odd" datatype="float" unit="flux units"/>'
+    )
+
+    def write(self, tmp_path, system):
+        path = tmp_path / "catalogue.xml"
+        path.write_text(
+            '<?xml version="1.0"?><VOTABLE version="1.3" xmlns="http://www.ivoa.net/xml/VOTable/v1.3">'
+            f'<COOSYS ID="sys" {system}/><RESOURCE><TABLE>{self.FIELDS}<DATA><TABLEDATA>'
+            "<TR><TD>162.5</TD><TD>30.5</TD><TD>1</TD><TD>2</TD></TR></TABLEDATA></DATA></TABLE></RESOURCE></VOTABLE>"
+        )
+        return path
+
+    def test_names_and_units(self, tmp_path):
+        catalogue = read_catalogue(self.write(tmp_path, 'system="eq_FK5" equinox="J2000"'))
+        assert catalogue.table.colnames == ["alpha", "delta", "peak", "odd"]
+        assert catalogue.table["peak"].unit == u.mJy / u.beam
+        assert str(catalogue.table["odd"].unit) == "flux units"
+        assert catalogue.ra.tolist() == [162.5]
+
+    @pytest.mark.parametrize(
+        "system", ['system="eq_FK4" equinox="B1950"', 'system="eq_FK5" equinox="1975"', 'system="galactic"']
+    )
+    def test_other_frames_are_refused(self, tmp_path, system):
+        with pytest.raises(CatalogueError, match="'alpha' are in the frame"):
+            read_catalogue(self.write(tmp_path, system))
+
+    def test_a_document_without_a_table(self, tmp_path):
+        path = tmp_path / "empty.xml"
+        path.write_text('<VOTABLE version="1.4" xmlns="http://www.ivoa.net/xml/VOTable/v1.3"><RESOURCE/></VOTABLE>')
+        with pytest.raises(CatalogueError, match=r"empty\.xml cannot be read as a table"):
+            read_catalogue(path)
+
+
+class TestNotATable:
+    def test_no_such_file(self, tmp_path):
+        with pytest.raises(CatalogueError, match=r"no such catalogue: .*nothing\.fits"):
+            read_catalogue(tmp_path / "nothing.fits")
+
+    def test_a_folder(self, tmp_path):
+        with pytest.raises(CatalogueError, match="is a folder"):
+            read_catalogue(tmp_path)
+
+    @pytest.mark.parametrize(
+        "content",
+        [
+            b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR",
+            b"\x89HDF\r\n\x1a\n\0\0\0\0",
+            b"\x80\x04\x95\x0c\0\0\0",  # a pickle: never opened
+            b"<!DOCTYPE html><html><body>not found</body></html>",
+            b"caf\xe9,1\n",
+        ],
+    )
+    def test_other_content(self, content, tmp_path):
+        (tmp_path / "what.csv").write_bytes(content)
+        with pytest.raises(CatalogueError, match=r"what\.csv is not a table; accepted are FITS, VOTable.*Parquet"):
+            read_catalogue(tmp_path / "what.csv")
+
+    def test_a_damaged_archive(self, tmp_path):
+        (tmp_path / "cut.csv.gz").write_bytes(gzip.compress(b"RA,DEC\n" + b"1,2\n" * 999)[:30])
+        with pytest.raises(CatalogueError, match=r"cut\.csv\.gz cannot be read"):
+            read_catalogue(tmp_path / "cut.csv.gz")
+
+    def test_lines_of_different_length(self, tmp_path):
+        (tmp_path / "ragged.csv").write_text("RA,DEC\n1,2\n3,4,5\n")
+        with pytest.raises(
+            CatalogueError, match=r"ragged\.csv cannot be read as a table: .*data line 2|.*columns"
+        ) as raised:
+            read_catalogue(tmp_path / "ragged.csv")
+        assert "\n" not in str(raised.value)
+        assert raised.value.__cause__ is not None
+
+
+def test_parquet_with_missing_values(tmp_path):
+    path = tmp_path / "catalogue.parquet"
+    columns = {"ra": [30.0, None], "dec": [1.0, 2.0], "n": pandas.array([2**60 + 1, None], "Int64"), "s": ["a", None]}
+    pandas.DataFrame(columns).to_parquet(path)
+    catalogue = read_catalogue(path)
+    assert catalogue.valid.tolist() == [True, False]
+    assert catalogue.table["n"][0] == 2**60 + 1
+    assert catalogue.table["n"].mask.tolist() == catalogue.table["s"].mask.tolist() == [False, True]
+
+
+TRUE_POSITION = (162.58200, 30.63224)
+"""The first source of the simulated image that PyBDSF and Aegean ran on, as both found it."""
+
+
+@pytest.mark.parametrize(
+    ("name", "rows", "source_id"),
+    [
+        *((f"pybdsf.srl.{end}", 8, "Source_id") for end in ("fits", "csv", "txt")),
+        *((f"pybdsf.gaul.{end}", 8, "Gaus_id") for end in ("fits", "csv", "txt")),
+        *((f"aegean_comp.{end}", 8, "uuid") for end in ("fits", "csv", "tab", "vot")),
+        *((f"aegean_isle.{end}", 6, "uuid") for end in ("fits", "csv", "tab", "vot")),
+    ],
+)
+def test_files_that_the_source_finders_wrote(data_dir, name, rows, source_id):
+    catalogue = read_catalogue(data_dir / "catalogues" / name)
+    assert (len(catalogue), catalogue.source_id_name) == (rows, source_id)
+    assert catalogue.valid.all()
+    # Aegean's island centres are bounding boxes: good to a beam. Its FITS positions are float32: 0.05 arcsec.
+    tolerance = 5.4 / 3600 if "isle" in name else 2e-5
+    np.testing.assert_allclose((catalogue.ra[0], catalogue.dec[0]), TRUE_POSITION, rtol=0, atol=tolerance)
+
+
+def test_files_in_the_form_of_the_archives(data_dir):
+    first = read_catalogue(data_dir / "catalogues" / "vizier_first14.xml")
+    np.testing.assert_allclose((first.ra[0], first.dec[0]), (162.53, 30.677), atol=1e-9)
+    assert first.source_id_name == "FIRST"
+    selavy = read_catalogue(data_dir / "catalogues" / "selavy_components.xml")
+    np.testing.assert_allclose((selavy.ra[0], selavy.dec[0]), (83.866441, -69.269927))
+    assert selavy.table["flux_peak"].unit == u.mJy / u.beam
+
+
+def test_images_are_no_catalogues(data_dir):
+    with pytest.raises(CatalogueError, match="is a FITS image"):
+        read_catalogue(data_dir / "catalogues" / "finder_image_4d.fits")
+
+
+def test_a_database_is_not_opened_blindly(tmp_path):
+    with sqlite3.connect(tmp_path / "other.db") as database:
+        database.execute("CREATE TABLE things (ra FLOAT)")
+    database.close()
+    with pytest.raises(CatalogueError, match=r"other\.db"):
+        read_catalogue(tmp_path / "other.db")

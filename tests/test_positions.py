@@ -1,0 +1,388 @@
+"""Positions of a catalogue: which columns, which units, which rows."""
+
+import astropy.units as u
+import numpy as np
+import pytest
+from astropy.coordinates import Angle, SkyCoord
+from astropy.table import Column, MaskedColumn, QTable, Table
+from hypothesis import given
+from hypothesis import strategies as st
+
+from radio_ag.catalog_io.catalogs import read_catalogue
+from radio_ag.errors import CatalogueError
+
+RA, DEC = 162.53, 30.677
+"""10 50 07.2 +30 40 37.2"""
+
+
+def position(catalogue, row=0):
+    return catalogue.ra[row], catalogue.dec[row]
+
+
+def assert_at(catalogue, ra=RA, dec=DEC, row=0):
+    np.testing.assert_allclose(position(catalogue, row), (ra, dec), rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("RA", "DEC"),
+        ("RA", "Dec"),
+        ("ra", "dec"),
+        ("RAJ2000", "DEJ2000"),
+        ("raj2000", "decj2000"),
+        ("_RAJ2000", "_DEJ2000"),
+        ("RAdeg", "DEdeg"),
+        ("RA_ICRS", "DE_ICRS"),
+        ("ra_deg_cont", "dec_deg_cont"),
+        ("ALPHA_J2000", "DELTA_J2000"),
+        ("RIGHT_ASCENSION", "DECLINATION"),
+        ("sky_centroid.ra", "sky_centroid.dec"),
+    ],
+)
+def test_well_known_names(names):
+    catalogue = read_catalogue(Table([[RA], [DEC]], names=names))
+    assert_at(catalogue)
+    assert (catalogue.ra_name, catalogue.dec_name) == names
+
+
+def test_names_that_only_look_like_positions_are_not_taken():
+    names = [
+        "RA_max",
+        "DEC_max",
+        "E_RA",
+        "E_DEC",
+        "optRA",
+        "optDec",
+        "RA_Host",
+        "DEC_Host",
+        "QL_image_RA",
+        "QL_image_DEC",
+    ]
+    with pytest.raises(CatalogueError, match=r"no position columns.*RA_max.*ra_col and dec_col"):
+        read_catalogue(Table(np.ones((1, len(names))), names=names))
+
+
+def test_names_are_found_among_their_lookalikes():
+    table = Table({"E_RA": [1.0], "RA_max": [2.0], "RA": [RA], "DEC_max": [3.0], "DEC": [DEC], "optRA": [4.0]})
+    assert_at(read_catalogue(table))
+
+
+def test_names_that_differ_in_case_alone_may_coexist():
+    catalogue = read_catalogue(Table({"ra": [1.0], "dec": [2.0], "RA": [RA], "DEC": [DEC]}))
+    assert (catalogue.ra_name, catalogue.dec_name) == ("RA", "DEC")
+    assert_at(catalogue)
+
+
+def with_ucds(table, **ucds):
+    for name, ucd in ucds.items():
+        table[name].meta["ucd"] = ucd
+    return table
+
+
+@pytest.mark.parametrize(
+    "ucds", [("pos.eq.ra;meta.main", "pos.eq.dec;meta.main"), ("POS_EQ_RA_MAIN", "POS_EQ_DEC_MAIN")]
+)
+def test_ucd_wins_over_names(ucds):
+    table = Table({"RA": [1.0], "DEC": [2.0], "alpha": [RA], "delta": [DEC]})
+    assert_at(read_catalogue(with_ucds(table, alpha=ucds[0], delta=ucds[1])))
+
+
+def test_names_win_over_a_ucd_that_is_not_main():
+    table = Table({"alpha": [1.0], "delta": [2.0], "RA": [RA], "DEC": [DEC]})
+    assert_at(read_catalogue(with_ucds(table, alpha="pos.eq.ra", delta="pos.eq.dec")))
+
+
+def test_a_lone_ucd_serves_where_no_name_does():
+    table = Table({"alpha": [RA], "delta": [DEC], "error": [1.0]})
+    assert_at(read_catalogue(with_ucds(table, alpha="pos.eq.ra", delta="pos.eq.dec", error="stat.error;pos.eq.ra")))
+
+
+def test_vizier_computed_degrees_win_over_its_strings():
+    table = Table({"RAJ2000": ["23 00 00"], "DEJ2000": ["-10 00 00"], "_RAJ2000": [RA], "_DEJ2000": [DEC]})
+    catalogue = read_catalogue(with_ucds(table, RAJ2000="pos.eq.ra;meta.main", DEJ2000="pos.eq.dec;meta.main"))
+    assert_at(catalogue)
+    assert catalogue.ra_name == "_RAJ2000"
+
+
+def test_the_user_wins_over_all():
+    table = Table({"RA": [1.0], "DEC": [2.0], "RA_max": [RA], "DEC_max": [DEC]})
+    assert_at(read_catalogue(with_ucds(table, RA="pos.eq.ra;meta.main"), ra_col="RA_max", dec_col="DEC_max"))
+
+
+def test_a_column_that_is_not_there():
+    table = Table({"RA": [1.0], "DEC": [2.0], "RA_max": [RA], "DEC_max": [DEC]})
+    with pytest.raises(CatalogueError, match=r"ra_col='RA_maxx' is not a column.*mean RA_max"):
+        read_catalogue(table, ra_col="RA_maxx", dec_col="DEC_max")
+    with pytest.raises(CatalogueError, match="go together"):
+        read_catalogue(table, ra_col="RA_max")
+    with pytest.raises(CatalogueError, match="go together"):
+        read_catalogue(table, dec_col="DEC_max")
+
+
+def test_ra_unit_is_checked():
+    with pytest.raises(CatalogueError, match="ra_unit='rad': accepted are 'deg' and 'hour'"):
+        read_catalogue(Table({"RA": [1.0], "DEC": [2.0]}), ra_unit="rad")
+
+
+class TestUnits:
+    @pytest.mark.parametrize("unit", ["deg", "hourangle", "h", "rad", "arcmin", "arcsec"])
+    def test_the_columns_unit(self, unit):
+        angle = RA * u.deg if unit != "h" else RA / 15 * u.h
+        table = Table({"RA": Column([angle.to_value(unit)], unit=unit), "DEC": Column([DEC], unit="deg")})
+        assert_at(read_catalogue(table))
+
+    @pytest.mark.parametrize(
+        ("spelling", "scale"), [("degrees", 1), ("Deg", 1), ("[deg]", 1), ("hours", 15), ("HR", 15)]
+    )
+    def test_units_that_astropy_does_not_know(self, spelling, scale):
+        unit = u.Unit(spelling, parse_strict="silent")
+        assert_at(read_catalogue(Table({"RA": Column([RA / scale], unit=unit), "DEC": Column([DEC], unit="--")})))
+
+    def test_a_unit_that_is_no_angle(self):
+        with pytest.raises(CatalogueError, match="'RA' has unit 'Jy'"):
+            read_catalogue(Table({"RA": Column([1.0], unit="Jy"), "DEC": [1.0]}))
+
+    @pytest.mark.parametrize(
+        "values", [[10.0], [0.5, 23.9], [1, 2, 24], ["10.5", "11.5"], [10.0, np.nan, 999.0], [1.0, -99.0]]
+    )
+    def test_hours_or_degrees_is_asked(self, values):
+        with pytest.raises(CatalogueError, match=r"'RA' is ambiguous.*ra_unit='deg' or ra_unit='hour' \(--ra-unit\)"):
+            read_catalogue(Table({"RA": values, "DEC": np.zeros(len(values))}))
+
+    @pytest.mark.parametrize(("unit", "expected"), [("deg", 10.5), ("hour", 157.5)])
+    @pytest.mark.parametrize("value", [10.5, "10.5", b"10.5"])
+    def test_the_user_answers(self, unit, expected, value):
+        assert_at(read_catalogue(Table({"RA": [value], "DEC": [DEC]}), ra_unit=unit), ra=expected)
+
+    @pytest.mark.parametrize("name", ["RAdeg", "RA_ICRS", "_RAJ2000", "ra_deg_cont", "ALPHA_J2000"])
+    def test_names_that_say_degrees(self, name):
+        partner = {"RAdeg": "DEdeg", "RA_ICRS": "DE_ICRS", "_RAJ2000": "_DEJ2000"}.get(name)
+        partner = partner or {"ra_deg_cont": "dec_deg_cont", "ALPHA_J2000": "DELTA_J2000"}[name]
+        assert_at(read_catalogue(Table({name: [10.5], partner: [DEC]})), ra=10.5)
+
+    def test_one_value_above_24_settles_it(self):
+        assert_at(read_catalogue(Table({"RA": [10.5, 24.5], "DEC": [DEC, 0]})), ra=10.5)
+
+
+class TestSexagesimal:
+    @pytest.mark.parametrize(
+        ("ra", "dec"),
+        [
+            ("10 50 07.2", "+30 40 37.2"),
+            ("10:50:07.20", "30:40:37.2"),
+            ("10h50m07.2s", "+30d40m37.2s"),
+            (" 10h 50m 07.2s ", "+30° 40' 37.2\""),
+            ("10:50:07.2", "+30.40.37.2"),
+            ("162d31m48s", "+30d40m37.2s"),
+        ],
+    )
+    @pytest.mark.parametrize("kind", ["U", "S", "O"])
+    def test_spellings(self, ra, dec, kind):
+        if kind == "S":
+            ra, dec = ra.encode(), dec.encode()
+        columns = [Column(np.array([value], dtype=kind)) for value in (ra, dec)]
+        assert_at(read_catalogue(Table(columns, names=("RA", "DEC"))))
+
+    def test_units_as_vizier_writes_them(self):
+        unit = u.Unit('"h:m:s"', parse_strict="silent")
+        table = Table({"RAJ2000": Column(["10 50 07.2"], unit=unit), "DEJ2000": Column(["+30 40 37.2"])})
+        assert_at(read_catalogue(table))
+        table["RAJ2000"] = Column(["162 31 48.0"], unit=u.Unit('"d:m:s"', parse_strict="silent"))
+        assert_at(read_catalogue(table))
+
+    def test_the_sign_of_minus_zero(self):
+        catalogue = read_catalogue(Table({"RA": ["00 00 00.1"] * 2, "DEC": ["-00 30 00", "\N{MINUS SIGN}00 30 00"]}))
+        np.testing.assert_allclose(catalogue.dec, -0.5, atol=1e-12)
+
+    def test_degrees_in_disguise_are_refused(self):
+        with pytest.raises(CatalogueError, match="'RA' is ambiguous: sexagesimal strings with values above 24"):
+            read_catalogue(Table({"RA": ["162:31:48"], "DEC": ["+30:40:37.2"]}))
+        with pytest.raises(CatalogueError, match="'RA' is ambiguous: sexagesimal strings in a column with unit 'deg'"):
+            read_catalogue(Table({"RA": Column(["10:50:07.2"], unit="deg"), "DEC": ["+30:40:37.2"]}))
+        assert_at(read_catalogue(Table({"RA": ["162:31:48"], "DEC": ["+30:40:37.2"]}), ra_unit="deg"))
+
+    @pytest.mark.parametrize("bad", ["", "--", "10 61 00", "10 00 61", "10.5", "unknown", "10 50"])
+    def test_a_bad_row_is_flagged(self, bad):
+        catalogue = read_catalogue(Table({"RA": [bad, "10 50 07.2"], "DEC": ["+30 40 37.2"] * 2}))
+        assert catalogue.valid.tolist() == [False, True]
+        assert_at(catalogue, row=1)
+
+    def test_sixty_seconds_come_from_rounding(self):
+        assert_at(read_catalogue(Table({"RA": ["10 49 60.00"], "DEC": ["+30 40 37.2"]})), ra=162.5)
+
+    def test_strings_without_any_position(self):
+        with pytest.raises(CatalogueError, match="'RA' holds no positions, for example 'NGC 315'"):
+            read_catalogue(Table({"RA": ["", "NGC 315"], "DEC": [1.0, 2.0]}))
+
+    @given(
+        st.lists(
+            st.tuples(st.integers(0, 23), st.integers(0, 59), st.floats(0, 59.999), st.booleans(), st.integers(0, 89)),
+            min_size=1,
+            max_size=8,
+        ),
+        st.sampled_from([": ", " ", ":"]),
+    )
+    def test_agrees_with_astropy(self, rows, mark):
+        ra = [mark.join((f"{hour:02d}", f"{minute:02d}", f"{second:08.5f}")) for hour, minute, second, _, _ in rows]
+        dec = [
+            ("-" if south else "+") + mark.join((f"{degree:02d}", f"{minute:02d}", f"{second:08.5f}"))
+            for _, minute, second, south, degree in rows
+        ]
+        catalogue = read_catalogue(Table({"RA": ra, "DEC": dec}))
+        np.testing.assert_allclose(catalogue.ra, Angle(ra, unit="hourangle").deg, rtol=0, atol=1e-10)
+        np.testing.assert_allclose(catalogue.dec, Angle(dec, unit="deg").deg, rtol=0, atol=1e-10)
+
+    def test_the_columns_of_a_printed_cds_table(self):
+        table = Table({"RAh": [10, 0], "RAm": [50, 0], "RAs": [7.2, 0.1], "DE-": ["+", "-"]})
+        table.add_columns([[30, 0], [40, 30], [37.2, 0.0]], names=["DEd", "DEm", "DEs"])
+        catalogue = read_catalogue(table)
+        assert_at(catalogue)
+        np.testing.assert_allclose(catalogue.dec[1], -0.5)
+        assert catalogue.ra_name == "RAh RAm RAs"
+
+
+class TestBadRows:
+    def test_nan_infinity_and_out_of_range(self):
+        ra = [RA, np.nan, np.inf, 361.0, -181.0, 10.0, 10.0, 10.0, -np.inf]
+        dec = [DEC, 1.0, 1.0, 1.0, 1.0, 91.0, np.nan, -np.inf, 1.0]
+        catalogue = read_catalogue(Table({"RA": ra, "DEC": dec, "id": np.arange(9)}))
+        assert catalogue.valid.tolist() == [True] + [False] * 8
+        assert np.isnan(catalogue.ra[1:]).all()
+        assert np.isnan(catalogue.dec[1:]).all()
+        np.testing.assert_array_equal(catalogue.table["RA"], ra)
+        assert len(catalogue) == len(catalogue.table) == 9
+
+    def test_a_mask_hides_the_number_below_it(self):
+        table = Table({"RA": MaskedColumn([RA, 20.0], mask=[False, True], unit="deg"), "DEC": [DEC, 1.0]})
+        catalogue = read_catalogue(table)
+        assert catalogue.valid.tolist() == [True, False]
+        assert catalogue.table["RA"].mask.tolist() == [False, True]
+
+    def test_masked_strings_and_objects(self):
+        text = MaskedColumn(["10 50 07.2", "11 00 00"], mask=[False, True])
+        objects = Column(np.array(["10 50 07.2", None], dtype=object))
+        for column in (text, objects):
+            assert read_catalogue(Table({"RA": column, "DEC": [DEC, 1.0]})).valid.tolist() == [True, False]
+
+    def test_a_masked_quantity(self):
+        from astropy.utils.masked import Masked
+
+        table = QTable({"RA": Masked([RA, 20.0], mask=[False, True]) * u.deg, "DEC": [DEC, 1.0] * u.deg})
+        assert read_catalogue(table).valid.tolist() == [True, False]
+
+    def test_every_row_bad(self):
+        catalogue = read_catalogue(Table({"RA": [np.nan] * 3, "DEC": [1.0] * 3}))
+        assert not catalogue.valid.any()
+        assert len(catalogue) == 3
+
+    def test_negative_right_ascension_is_wrapped(self):
+        catalogue = read_catalogue(Table({"RAdeg": [-10.0, 360.0], "DEdeg": [0.0, 0.0]}))
+        np.testing.assert_allclose(catalogue.ra, [350.0, 0.0])
+
+    def test_hours_beyond_24_are_flagged(self):
+        assert read_catalogue(Table({"RA": [1.0, 25.0], "DEC": [0.0, 0.0]}), ra_unit="hour").valid.tolist() == [
+            True,
+            False,
+        ]
+
+    def test_numbers_of_every_type(self):
+        for dtype in ("f4", ">f4", ">f8", "i2", ">i4", "u8"):
+            catalogue = read_catalogue(Table({"RA": np.array([162, 30], dtype), "DEC": np.array([30, 0], dtype)}))
+            assert catalogue.ra.dtype == np.float64
+            assert catalogue.ra.tolist() == [162.0, 30.0]
+
+    def test_more_than_a_value_a_row_is_refused(self):
+        with pytest.raises(CatalogueError, match="'RA' has 2 dimensions"):
+            read_catalogue(Table({"RA": np.ones((3, 2)), "DEC": np.ones(3)}))
+
+    @pytest.mark.parametrize("values", [np.array([True]), np.array([1j])])
+    def test_types_that_are_no_angles(self, values):
+        with pytest.raises(CatalogueError, match=r"'RA' holds (bool|complex128)"):
+            read_catalogue(Table({"RA": values, "DEC": [1.0]}))
+
+
+class TestSkyCoord:
+    def test_other_frames_are_converted(self):
+        icrs = SkyCoord(RA, DEC, unit="deg")
+        for coordinates in (icrs, icrs.galactic, icrs.fk4, icrs.fk5):
+            catalogue = read_catalogue(coordinates)
+            np.testing.assert_allclose(position(catalogue), (RA, DEC), atol=1e-7)
+            assert len(catalogue.table) == 1
+
+    def test_shapes(self):
+        assert len(read_catalogue(SkyCoord([1, 2], [3, np.nan], unit="deg"))) == 2
+        assert len(read_catalogue(SkyCoord([], [], unit="deg"))) == 0
+        assert read_catalogue(SkyCoord([1, 2], [3, np.nan], unit="deg")).valid.tolist() == [True, False]
+
+    def test_a_masked_coordinate(self):
+        from astropy.utils.masked import Masked
+
+        mask = [False, True]
+        coordinates = SkyCoord(Masked([1.0, 2.0] * u.deg, mask=mask), Masked([1.0, 2.0] * u.deg, mask=mask))
+        assert read_catalogue(coordinates).valid.tolist() == [True, False]
+
+    def test_a_column_of_coordinates(self):
+        column = SkyCoord([RA], [DEC], unit="deg").galactic
+        catalogue = read_catalogue(QTable({"label": [1], "sky_centroid": column}))
+        np.testing.assert_allclose(position(catalogue), (RA, DEC), atol=1e-9)
+        assert catalogue.ra_name == catalogue.dec_name == "sky_centroid"
+
+    def test_the_well_known_one_of_several(self):
+        columns = {"sky_bbox_ll": SkyCoord([1], [2], unit="deg"), "sky_centroid": SkyCoord([RA], [DEC], unit="deg")}
+        assert_at(read_catalogue(QTable(columns)))
+        assert_at(read_catalogue(QTable(columns), ra_col="sky_bbox_ll"), ra=1, dec=2)
+
+    def test_a_frame_without_a_way_to_icrs(self):
+        from astropy.coordinates import BaseCoordinateFrame, SphericalRepresentation
+
+        class Planet(BaseCoordinateFrame):
+            default_representation = SphericalRepresentation
+
+        with pytest.raises(CatalogueError, match="'planet' cannot be converted to ICRS"):
+            read_catalogue(SkyCoord([1], [2], unit="deg", frame=Planet))
+
+
+class TestFrames:
+    @pytest.mark.parametrize(("names", "frame"), [(("GLON", "GLAT"), "Galactic"), (("RAB1950", "DEB1950"), "B1950")])
+    def test_other_coordinates_are_not_taken(self, names, frame):
+        with pytest.raises(CatalogueError, match=rf"It has {frame} coordinates.*SkyCoord"):
+            read_catalogue(Table([[RA], [DEC]], names=names))
+
+    def test_nor_by_their_ucd(self):
+        table = with_ucds(Table([[RA], [DEC]], names=("RAB1950", "DEB1950")), RAB1950="pos.eq.ra;meta.main")
+        with pytest.raises(CatalogueError, match="It has B1950 coordinates"):
+            read_catalogue(with_ucds(table, DEB1950="pos.eq.dec;meta.main"))
+
+    @pytest.mark.parametrize(
+        "meta", [{}, {"RADESYS": "ICRS"}, {"EQUINOX": 2000.0}, {"RADESYS": "FK5", "EQUINOX": "J2000"}]
+    )
+    def test_headers_that_are_taken(self, meta):
+        assert_at(read_catalogue(Table({"RA": [RA], "DEC": [DEC]}, meta=meta)))
+
+    @pytest.mark.parametrize("meta", [{"RADESYS": "FK4"}, {"EQUINOX": 1950.0}, {"RADECSYS": "FK5", "EQUINOX": 1975}])
+    def test_headers_that_are_refused(self, meta):
+        with pytest.raises(CatalogueError, match=r"are in the frame 'FK.*ICRS or FK5 at J2000"):
+            read_catalogue(Table({"RA": [RA], "DEC": [DEC]}, meta=meta))
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (["Source_id", "Isl_id"], "Source_id"),
+        (["Gaus_id", "Isl_id", "Source_id"], "Gaus_id"),
+        (["island", "source", "uuid"], "uuid"),
+        (["Source_Name", "Mosaic_ID"], "Source_Name"),
+        (["ID"], "ID"),
+        (["label"], "label"),
+        (["Isl_id", "identity", "names"], None),
+    ],
+)
+def test_the_identifying_column(names, expected):
+    table = Table({"RA": [RA], "DEC": [DEC]} | {name: [1] for name in names})
+    assert read_catalogue(table).source_id_name == expected
+
+
+def test_the_identifying_column_by_ucd():
+    table = with_ucds(Table({"RA": [RA], "DEC": [DEC], "name": ["a"], "FIRST": ["b"]}), FIRST="meta.id;meta.main")
+    assert read_catalogue(table).source_id_name == "FIRST"
