@@ -63,6 +63,7 @@ _TRANSLATIONS: tuple[tuple[type[Exception], str, bool], ...] = (  # the first th
     (requests.exceptions.ConnectionError, "connection", True),
     (requests.exceptions.RequestException, "connection", False),  # a URL that cannot be, too many redirects
     (urllib3.exceptions.TimeoutError, "timeout", True),
+    (urllib3.exceptions.ProxySchemeUnsupported, "connection", False),
     (urllib3.exceptions.HTTPError, "connection", True),
     (astroquery.exceptions.TimeoutError, "timeout", True),
     (astroquery.exceptions.InvalidQueryError, "not_an_image", True),
@@ -152,9 +153,9 @@ class Retries:
             return isinstance(error, Failure) and error.passing and error.retry_after <= self.longest
 
         def pause(state: tenacity.RetryCallState) -> float:
-            return max(growing(state), state.outcome.exception().retry_after)
+            return max(min(growing(state), self.longest), state.outcome.exception().retry_after)
 
-        growing = tenacity.wait_exponential_jitter(initial=self.pause, max=self.longest, jitter=self.pause)
+        growing = tenacity.wait_exponential(multiplier=self.pause) + tenacity.wait_random(0, self.pause)
         return tenacity.Retrying(
             retry=tenacity.retry_if_exception(worth_it),
             wait=pause,

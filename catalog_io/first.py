@@ -29,7 +29,7 @@ from radio_ag.catalog_io.first_answer import Served, check_body, read_served
 from radio_ag.catalog_io.geometry import Cutout, extract, place, stencil
 from radio_ag.catalog_io.headers import read_frame
 from radio_ag.catalog_io.images import Fields
-from radio_ag.errors import InputError, ServiceError
+from radio_ag.errors import ImageError, InputError, ServiceError
 from radio_ag.flags import Flag
 from radio_ag.preprocess import FIELD_SIZE, PIXEL_SCALE
 
@@ -153,10 +153,10 @@ class FirstImages:
             `close` was called meanwhile.
         """
         chunk = _Chunk(np.asarray(ra, float), np.asarray(dec, float), _public(self.service_url))
-
         self._silent = 0
         self._stop = stop = threading.Event()
-        with astroquery_cache_off(), Workers(self._download, self.connections, stop) as workers:
+        downloads = Workers(lambda target: self._download(target, stop), self.connections, stop)
+        with astroquery_cache_off(), downloads as workers:
             for target in chunk.rows_of:
                 served = self._from_cache(target)
                 if served is None:
@@ -183,14 +183,20 @@ class FirstImages:
 
     def _from_cache(self, target: _Target) -> Served | None:
         found = self.cache.get(target.key) if self.cache else None
-        return Served(*found) if found else None
+        if found is None:
+            return None
+        data, header = found
+        try:
+            return Served(data, header, read_frame(header))
+        except ImageError as error:  # nothing that was kept here
+            _log.warning("cache entry %s is of no use (%s)", self.cache.path(target.key), error)
+            return None
 
-    def _download(self, target: _Target) -> Served | Failure:
+    def _download(self, target: _Target, stop: threading.Event) -> Served | Failure:
         """One field from the service; runs in the worker threads, each with a client of its own."""
         if self._silent >= 2 * self.connections:
             return Failure("connection", "not asked, since the service was silent", passing=True)
         client = self._idle_client() or self._new_client()
-        stop = self._stop
         try:
             served = self._retries.run(lambda: self._ask(client, target), stop)
         except Failure as failure:
@@ -201,7 +207,7 @@ class FirstImages:
             self._idle.put(client)
         self._count_silence(False)
         if self.cache:
-            self.cache.put(target.key, *served)
+            self.cache.put(target.key, served.data, served.header)
         return served
 
     def _count_silence(self, silent: bool) -> None:
@@ -225,11 +231,11 @@ class FirstImages:
         try:
             hdus = client.get_images(target.coordinates, image_size=_SIZE_ARCMIN * u.arcmin)
         except Exception as error:
-            raise translate(error) from error
+            raise translate(error) from error  # or the error itself, where it is a mistake of ours
         with hdus:
-            data, header = read_served(hdus, target.key.ra, target.key.dec)
-        header["SERVICE"] = (_public(self.service_url), "it gave this field")
-        return Served(field_cache.rounded(data, self.quantum), header)
+            served = read_served(hdus, target.key.ra, target.key.dec)
+        served.header["SERVICE"] = (_public(self.service_url), "it gave this field")
+        return served._replace(data=field_cache.rounded(served.data, self.quantum))
 
 
 @dataclass(frozen=True)
@@ -275,17 +281,16 @@ class _Chunk:
         """Fill the rows of a target, or flag them."""
         for row in self.rows_of[target]:
             if not isinstance(outcome, Failure):
-                self.fields.put(row, self._cut(row, outcome), outcome.header["SERVICE"])
+                self.fields.put(row, self._cut(row, outcome), outcome.header.get("SERVICE", ""))
             elif outcome.status == "no_coverage":
                 self.fields.fail(row, outcome.status, self._service, Flag.NO_COVERAGE)
             else:
                 self.fields.fail(row, outcome.status, self._service)
 
     def _cut(self, row: int, served: Served) -> Cutout:
-        frame = read_frame(served.header)
-        longitude, latitude = self._stencil(frame.sky)
-        placed = place(frame.wcs, longitude[row, None], latitude[row, None])
-        return extract(served.data, frame, self._ra[row], self._dec[row], *(part[0] for part in placed))
+        longitude, latitude = self._stencil(served.frame.sky)
+        placed = place(served.frame.wcs, longitude[row, None], latitude[row, None])
+        return extract(served.data, served.frame, self._ra[row], self._dec[row], *(part[0] for part in placed))
 
     def _stencil(self, sky: BaseCoordinateFrame) -> tuple[np.ndarray, np.ndarray]:
         """All positions and their neighbours in a frame; row by row this would take a third of the time."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -11,7 +12,7 @@ from astropy.io import fits
 
 from radio_ag.catalog_io.download import Failure, check_fits
 from radio_ag.catalog_io.geometry import locate
-from radio_ag.catalog_io.headers import beam_fwhm, read_frame
+from radio_ag.catalog_io.headers import ImageFrame, beam_fwhm, read_frame
 from radio_ag.errors import ImageError
 
 _WORLD_CARD = re.compile(
@@ -22,12 +23,24 @@ _APOLOGY = re.compile(r"error|fail|unavailable|maintenance|time[d -]*out|busy|tr
 
 
 class Served(NamedTuple):
-    data: np.ndarray  # (ny, nx) float32 Jy/beam, as served but for blanks and rounding
-    header: fits.Header  # celestial coordinates, unit, beam
+    """An image as the service gave it."""
+
+    data: np.ndarray
+    """(ny, nx) float32, Jy/beam, NaN where blank."""
+    header: fits.Header
+    """Celestial coordinates, unit, beam and where it came from."""
+    frame: ImageFrame
+    """The same, understood."""
 
 
 def check_body(content: bytes) -> None:
-    """Raise `Failure` unless a body is a whole FITS image."""
+    """Check that the body of an answer is a whole FITS image.
+
+    Raises
+    ------
+    Failure
+        "no_coverage", "not_an_image" or "truncated".
+    """
     if not content.strip():
         raise Failure("truncated", "the answer is empty", passing=True)
     text = content[:4096].decode("latin-1").strip().lower()
@@ -41,7 +54,13 @@ def _says_not_covered(text: str) -> bool:
 
 
 def read_served(hdus: fits.HDUList, ra: float, dec: float) -> Served:
-    """Pixels in Jy/beam, (ny, nx) float32, and a header of what is needed of FIRST's."""
+    """The image that contains a position (degrees, ICRS).
+
+    Raises
+    ------
+    Failure
+        "not_an_image" or "misplaced".
+    """
     try:
         data, header = hdus[0].data, _clean_header(hdus[0].header)
         frame = read_frame(header)
@@ -57,7 +76,7 @@ def read_served(hdus: fits.HDUList, ra: float, dec: float) -> Served:
     data = (data.reshape(data.shape[-2:]) * frame.factor).astype(np.float32)
     header["BUNIT"] = "Jy/beam"
     data[~np.isfinite(data) | _zero_runs(data)] = np.nan
-    return Served(data, header)
+    return Served(data, header, replace(frame, factor=1.0, unit="Jy/beam"))
 
 
 def _clean_header(header: fits.Header) -> fits.Header:

@@ -242,18 +242,23 @@ def resample_field(data: Any, wcs: WCS, ra: float, dec: float) -> np.ndarray:
     from reproject import reproject_interp  # needed by few, and slow to import
 
     target = tangent_wcs(ra, dec)
-    shape = FIELD_SIZE, FIELD_SIZE
     window = _window(data.shape, wcs, target)
     if window is None:
-        return np.full(shape, np.nan, dtype=np.float32)
+        return np.full((FIELD_SIZE, FIELD_SIZE), np.nan, dtype=np.float32)
     pixels = np.asarray(data[window], dtype=np.float64)
     blank = ~np.isfinite(pixels)
-    options = {"output_projection": target, "shape_out": shape, "return_footprint": False, "roundtrip_coords": False}
-    local = wcs[window]
-    field = reproject_interp((np.where(blank, 0.0, pixels), local), order="bicubic", **options)
-    if blank.any():
-        covered = reproject_interp((blank.astype(float), local), order="nearest-neighbor", **options)
-        field[covered > 0] = np.nan
+    filled = np.where(blank, 0.0, pixels)  # a spline would spread NaN over the whole window
+    planes = np.stack([filled, blank]) if blank.any() else filled[None]
+    resampled = reproject_interp(
+        (planes, wcs[window]),
+        target,
+        shape_out=(FIELD_SIZE, FIELD_SIZE),
+        order="bicubic",
+        return_footprint=False,
+        roundtrip_coords=False,
+    )
+    field = resampled[0]
+    field[resampled[1:].max(axis=0, initial=0) > 0.5] = np.nan
     return field.astype(np.float32)
 
 

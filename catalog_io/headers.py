@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 from astropy import units as u
-from astropy.coordinates import FK4, FK5, ICRS, BaseCoordinateFrame, FK4NoETerms, Galactic
+from astropy.coordinates import BaseCoordinateFrame
 from astropy.io import fits
-from astropy.wcs import WCS, InvalidSubimageSpecificationError
+from astropy.wcs import WCS, InvalidSubimageSpecificationError, Wcsprm
 from astropy.wcs.utils import proj_plane_pixel_scales, wcs_to_celestial_frame
 
 from radio_ag.errors import ImageError, RadioAGWarning
@@ -21,7 +21,7 @@ BEAM_TOLERANCE = 0.2
 """Relative difference of √(BMAJ·BMIN) from FIRST's 5.4″ that is still FIRST's (its southern beam is 6.8″x5.4″)."""
 
 _SMALLEST_PIXEL = 0.1  # arcsec; a window of 5400 px on a side, the most that one field may read
-_FRAMES = (ICRS, FK5, FK4, FK4NoETerms, Galactic)
+_DISTORTIONS = ("A_ORDER", "AP_ORDER", "CPDIS1", "CPDIS2", "D2IMDIS1", "D2IMDIS2")
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,13 +83,9 @@ def read_frame(header: fits.Header, *, wcs: WCS | None = None, beam: float | Non
         raise ImageError("no celestial WCS: CTYPE must name a pair such as RA---SIN and DEC--SIN")
     try:
         celestial = full.celestial
-        sky = wcs_to_celestial_frame(celestial)
+        sky = _celestial_frame(celestial)
     except InvalidSubimageSpecificationError as exc:
         raise ImageError(f"the sky's axes cannot be separated from the others: {' '.join(str(exc).split())}") from exc
-    except ValueError as exc:
-        raise ImageError(f"unknown celestial frame: CTYPE {list(full.wcs.ctype)}") from exc
-    if not isinstance(sky, _FRAMES):
-        raise ImageError(f"celestial frame {sky.name} is not one of ICRS, FK5, FK4, Galactic")
     pixel_scale = 3600 * float(np.sqrt(np.prod(proj_plane_pixel_scales(celestial))))
     if not pixel_scale >= _SMALLEST_PIXEL:
         raise ImageError(f"pixels of {pixel_scale:.3g} arcsec: at least {_SMALLEST_PIXEL} arcsec are needed")
@@ -97,6 +93,19 @@ def read_frame(header: fits.Header, *, wcs: WCS | None = None, beam: float | Non
     unit = str(header.get("BUNIT", "")).strip()
     factor = jy_per_beam(unit, beam=beam, pixel_scale=pixel_scale) if unit else 1.0
     return ImageFrame(celestial, (full.wcs.lng, full.wcs.lat), sky, factor, unit, beam, pixel_scale)
+
+
+def _celestial_frame(wcs: WCS) -> BaseCoordinateFrame:
+    """Coordinate frame of a celestial WCS; a Galactic one loses its RADESYS."""
+    longitude = wcs.wcs.ctype[0]
+    if longitude.startswith("GLON"):
+        wcs.wcs.radesys = ""  # often left over from equatorial images; astropy would believe it, not CTYPE
+    elif not longitude.startswith("RA--"):
+        raise ImageError(f"celestial frame of CTYPE {longitude!r} is not known: RA/DEC and GLON/GLAT are")
+    try:
+        return wcs_to_celestial_frame(wcs)
+    except ValueError as exc:
+        raise ImageError(f"RADESYS={wcs.wcs.radesys!r} is not known: ICRS, FK5, FK4 and FK4-NO-E are") from exc
 
 
 def image_wcs(header: fits.Header) -> WCS:
@@ -109,7 +118,11 @@ def image_wcs(header: fits.Header) -> WCS:
     # NAXIS would raise the warning on surplus axes; history only costs time.
     cards = [card for card in header.cards if card.keyword not in ("NAXIS", "HISTORY", "COMMENT", "")]
     try:
-        wcs = WCS(fits.Header(cards), fix=False)
+        if any(card.keyword in _DISTORTIONS for card in cards):
+            wcs = WCS(fits.Header(cards), fix=False)
+        else:  # straight to wcslib: eight times as fast, which is felt with the 34,000 images of FIRST
+            wcs = WCS(naxis=2)
+            wcs.wcs = Wcsprm("".join(card.image for card in cards).encode("ascii"), relax=True)
         wcs.wcs.fix()
         wcs.wcs.set()
     except ValueError as exc:  # wcslib's errors are among them

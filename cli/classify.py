@@ -90,9 +90,9 @@ def classify(
         ),
     ] = None,
     images: Annotated[
-        str | None,
+        list[str] | None,
         typer.Option(
-            help="FITS image, folder or quoted glob of images to cut from.",
+            help="FITS image, folder or quoted glob of images to cut from; may be given several times.",
             show_default="cutouts of the FIRST service",
             rich_help_panel=_IMAGES,
         ),
@@ -100,9 +100,8 @@ def classify(
     service_url: Annotated[
         str | None,
         typer.Option(
-            envvar="RADIO_AG_FIRST_URL",
-            help="Address of the FIRST cutout service, where it is not the usual one.",
-            show_default=False,
+            help="Address of the FIRST cutout service.",
+            show_default="RADIO_AG_FIRST_URL in the environment, or astroquery's own",
             rich_help_panel=_IMAGES,
         ),
     ] = None,
@@ -176,8 +175,9 @@ def classify(
     """
     start = time.perf_counter()
     output = output or default_output(catalogue)
-    _refuse_to_replace(catalogue, output)
-    image_options = {
+    _refuse_to_replace_input(output, [catalogue, *map(Path, images or ())])
+    source = images[0] if images and len(images) == 1 else images or None
+    service_options = {
         "service_url": service_url,
         "cache_dir": cache_dir,
         "cache": False if no_cache else None,
@@ -185,12 +185,18 @@ def classify(
         "connections": connections,
         "timeout": timeout,
     }
+    service_options = {name: value for name, value in service_options.items() if value is not None}
+    if service_options and source not in (None, "first"):
+        raise typer.BadParameter(
+            "--service-url, --cache-dir, --no-cache, --cache-size, --connections and --timeout are options of the "
+            "FIRST service: they mean nothing with --images"
+        )
     with reporting(quiet, verbose) as progress:
         from radio_ag.pipeline import classify as classify_catalogue
 
         result = classify_catalogue(
             catalogue,
-            images=images,
+            images=source,
             weights=weights,
             device=device,
             orbit=orbit,
@@ -201,7 +207,7 @@ def classify(
             dec_col=dec_col,
             ra_unit=ra_unit,
             dialect=dialect,
-            image_options={name: value for name, value in image_options.items() if value is not None},
+            image_options=service_options,
             output=output,
             overwrite=overwrite,
             progress=progress,
@@ -214,11 +220,12 @@ def classify(
         print_summary(summary, str(output), time.perf_counter() - start)
 
 
-def _refuse_to_replace(catalogue: Path, output: Path) -> None:
-    if output.exists() and catalogue.exists() and output.samefile(catalogue):
-        from radio_ag.errors import OutputError
+def _refuse_to_replace_input(output: Path, inputs: list[Path]) -> None:
+    for path in inputs:
+        if output.exists() and path.exists() and output.samefile(path):
+            from radio_ag.errors import OutputError
 
-        raise OutputError(f"the output {output} is the catalogue itself")
+            raise OutputError(f"the output {output} is one of the inputs; choose another with --output")
 
 
 def _warn_of_wrong_sky(summary: dict) -> None:

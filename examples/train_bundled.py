@@ -2,7 +2,8 @@
 
     RADIO_AG_DATA=/path/to/data python examples/train_bundled.py --fold 0 --out training/
 
-``RADIO_AG_DATA`` holds ``mirabest_train.fits`` and ``rgd_train.fits``. Fold k is watched, the other four are learnt from.
+``RADIO_AG_DATA`` holds ``mirabest_train.fits`` and ``rgd_train.fits``. Fold k is watched; the other four are learnt
+from.
 """
 
 import argparse
@@ -19,6 +20,7 @@ from radio_ag.training import Recipe, train
 
 RECIPES = {
     "default": Recipe(),
+    "light-dropout": Recipe(architecture=Architecture(features="average", dropout=0.2)),
     "paper-like": Recipe(architecture=Architecture(), stretch="linear"),
 }
 

@@ -1,7 +1,8 @@
 """The compatibility score of an attention gate (eq. 8) on the CPU, a few rows of one image at a time.
 
-Written layer by layer, a gate holds 64 channels at the resolution of its input several times over (gate 3: 5.8 MB an image
-each), and memory bandwidth sets its speed. Here a tile of those channels lives and dies in the cache, forward and backward.
+Written layer by layer, a gate holds 64 channels at the resolution of its input several times over (gate 3: 5.8 MB an
+image each), and memory bandwidth sets its speed. Here a tile of those channels lives and dies in the cache, forward and
+backward.
 """
 
 from __future__ import annotations

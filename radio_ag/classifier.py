@@ -166,7 +166,7 @@ class Classifier:
         ]
 
     def _predict_batch(self, images: NDArray, turned: list[NDArray], attention: str) -> tuple[Tensor, Tensor | None]:
-        """Logits (views, b, 2) and attention maps (b, gates, 150, 150) averaged over the views, turned back to the sky."""
+        """Logits (views, b, 2); attention maps (b, planes, 150, 150) turned back to the sky and averaged."""
         logits, maps = [], None
         exact = min(self.orbit, 8)
         with torch.inference_mode():
@@ -186,7 +186,6 @@ class Classifier:
         return torch.stack(logits).cpu(), maps
 
     def _assemble(self, parts, prepared: Prepared, attention: str) -> Prediction:
-        n = len(prepared.images)
         logits = torch.cat([p[0] for p in parts], 1) if parts else torch.zeros(1, 0, len(CLASSES))
         mean = (logits.mean(0) / self.temperature).softmax(1).numpy()
         std = (logits / self.temperature).softmax(2)[:, :, 1].numpy().std(0)

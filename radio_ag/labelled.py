@@ -26,7 +26,7 @@ class Labelled:
     Attributes
     ----------
     fields : ndarray, shape (n, 300, 300), float32
-        Clipped fields, blank pixels 0; the scale of each is arbitrary, since images are normalised after cropping.
+        Clipped fields, blank pixels 0; the scale of each is arbitrary: images are normalised after cropping.
     label : ndarray of int
         0 for FRI, 1 for FRII.
     certain : ndarray of bool

@@ -279,7 +279,8 @@ def place_on_input(maps: Tensor, stride: int, size: int = INPUT_SIZE) -> Tensor:
     maps : Tensor, shape (..., h, w)
         Maps at the resolution of their gate.
     stride : int
-        Input pixels for each cell: 4, 2, 1 for gates 1, 2, 3. Cell i is centred on pixel ``stride * i + (stride - 1) / 2``.
+        Input pixels for each cell: 4, 2, 1 for gates 1, 2, 3. Cell i is centred on pixel
+        ``stride * i + (stride - 1) / 2``.
     size : int
         Pixels of the input along each axis.
 

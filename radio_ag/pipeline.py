@@ -71,8 +71,8 @@ def classify(
     catalogue : path-like, Table, QTable, SkyCoord or pandas.DataFrame
         Sources with positions. Every row comes out again, in the same order, with all its columns.
     images : None, path-like, list of path-like, or ImageSource
-        Where the images come from: VLA FIRST through astroquery (None), local FITS files (a file, a folder, a glob, or a
-        list of them), or any object with ``fetch(ra, dec)``.
+        Where the images come from: VLA FIRST through astroquery (None), local FITS files (a file, a folder, a glob, or
+        a list of them), or any object with ``fetch(ra, dec)``.
     weights : str or path-like
         A name that ``radio-ag weights list`` shows, or a path.
     device : str
@@ -180,8 +180,8 @@ def _classified_chunks(rows, source: ImageSource, classifier: Classifier, settin
 def _check_service(fields: Fields, source: ImageSource) -> None:
     if fields.status and set(fields.status) <= _SERVICE_DOWN:
         raise ServiceError(
-            f"{source.name}: none of the first {len(fields.status)} images came ({', '.join(sorted(set(fields.status)))}); "
-            f"asked {fields.origin[0]}. Nothing was written"
+            f"{source.name}: none of the first {len(fields.status)} images came "
+            f"({', '.join(sorted(set(fields.status)))}); asked {fields.origin[0]}. Nothing was written"
         )
 
 

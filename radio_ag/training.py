@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from radio_ag.labelled import Labelled
 from radio_ag.model import AGCNN, INPUT_SIZE, Architecture
-from radio_ag.preprocess import crop, normalise
+from radio_ag.preprocess import crop
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,8 @@ class Recipe:
     architecture : Architecture
     samples : int
         Augmented images seen in all.
+    coarse : int
+        How many of them, the first ones, are seen at half resolution, which costs a third of the time.
     batch : int
         Images a step.
     rate : float
@@ -44,12 +46,13 @@ class Recipe:
     offset : float
         Largest offset of the centre along each axis, pixels; half of the images stay within 2 (paper eq. 15).
     exact_share : float
-        Share of images that are turned by a multiple of 90 degrees and shifted by whole pixels, so that none is interpolated.
+        Share of images that are turned by a multiple of 90 degrees and shifted by whole pixels: not interpolated.
     seed : int
     """
 
     architecture: Architecture = field(default_factory=lambda: Architecture(features="average"))
-    samples: int = 80_000
+    samples: int = 120_000
+    coarse: int = 90_000
     batch: int = 32
     rate: float = 3e-3
     weight_decay: float = 0.02
@@ -63,7 +66,7 @@ class Recipe:
     seed: int = 0
 
 
-def augment(fields: Tensor, recipe: Recipe, generator: torch.Generator) -> Tensor:
+def augment(fields: Tensor, recipe: Recipe, generator: torch.Generator, *, coarse: bool = False) -> Tensor:
     """Turn, flip, scale and shift clipped fields, crop them, and normalise the crops.
 
     Parameters
@@ -73,10 +76,12 @@ def augment(fields: Tensor, recipe: Recipe, generator: torch.Generator) -> Tenso
     recipe : Recipe
     generator : torch.Generator
         On the CPU: the random numbers do not depend on the device.
+    coarse : bool
+        Halve the resolution.
 
     Returns
     -------
-    Tensor, shape (B, 1, 150, 150)
+    Tensor, shape (B, 1, 150, 150), or (B, 1, 75, 75) where coarse
         Between 0 and 1.
     """
 
@@ -96,7 +101,12 @@ def augment(fields: Tensor, recipe: Recipe, generator: torch.Generator) -> Tenso
     size = fields.shape[-1]
     affine = torch.cat([turn * INPUT_SIZE / size, 2 * shift[:, :, None] / size], 2).to(fields.device)
     grid = F.affine_grid(affine, [len(fields), 1, INPUT_SIZE, INPUT_SIZE], align_corners=False)
-    return stretch(scale_to_unit(F.grid_sample(fields, grid, align_corners=False)), recipe.stretch)
+    return to_input(F.grid_sample(fields, grid, align_corners=False), recipe.stretch, coarse)
+
+
+def to_input(crops: Tensor, stretch_kind: str, coarse: bool = False) -> Tensor:
+    """Normalise clipped crops (B, 1, 150, 150) to 0-1 as the network wants them, at half resolution where asked."""
+    return stretch(scale_to_unit(F.avg_pool2d(crops, 2) if coarse else crops), stretch_kind)
 
 
 def scale_to_unit(images: Tensor) -> Tensor:
@@ -157,10 +167,10 @@ def train(
     started, first, loss_sum = time.perf_counter(), state.step, 0.0
     while state.step < state.steps:
         rows = _batch_rows(len(labels), state.step, recipe)
-        images = augment(fields[rows].to(device), recipe, state.generator)
+        images = augment(fields[rows].to(device), recipe, state.generator, coarse=state.coarse)
         loss_sum += state.update(images, labels[rows].to(device), weights[rows].to(device))
         if state.step % max(1, every // recipe.batch) == 0 or state.step == state.steps:
-            scores = score(state.averaged, data[validation], recipe)
+            scores = score(state.averaged, data[validation], recipe, state.coarse)
             rate = (state.step - first) * recipe.batch / (time.perf_counter() - started)
             entry = {
                 "samples": state.step * recipe.batch,
@@ -191,6 +201,11 @@ class _State:
         self.optimizer = torch.optim.AdamW(self.network.parameters(), recipe.rate, weight_decay=recipe.weight_decay)
         self.schedule = torch.optim.lr_scheduler.OneCycleLR(self.optimizer, recipe.rate, total_steps=self.steps + 1)
         self.generator = torch.Generator().manual_seed(recipe.seed)
+
+    @property
+    def coarse(self) -> bool:
+        """Whether the next images are seen at half resolution."""
+        return self.step * self.recipe.batch < self.recipe.coarse
 
     def update(self, images: Tensor, labels: Tensor, weights: Tensor) -> float:
         """One step of the optimiser; returns the loss."""
@@ -262,10 +277,12 @@ def _source_weights(data: Labelled, recipe: Recipe) -> np.ndarray:
     return (weights / weights.mean()).astype(np.float32)
 
 
-def predict_logits(network: AGCNN, data: Labelled, stretch_kind: str, orbit: bool = False) -> np.ndarray:
+def predict_logits(
+    network: AGCNN, data: Labelled, stretch_kind: str, *, orbit: bool = False, coarse: bool = False
+) -> np.ndarray:
     """Logits of the central crops, shape (n, 2); with ``orbit`` for all 8 rotations and flips, shape (8, n, 2)."""
     device = next(network.parameters()).device
-    images = torch.from_numpy(normalise(crop(data.fields), stretch_kind)).unsqueeze(1)
+    images = to_input(torch.from_numpy(crop(data.fields)).unsqueeze(1), stretch_kind, coarse)
     turned = [images]
     if orbit:
         turned = [torch.rot90(x, k, (2, 3)) for x in (images, images.flip(3)) for k in range(4)]
@@ -275,9 +292,9 @@ def predict_logits(network: AGCNN, data: Labelled, stretch_kind: str, orbit: boo
     return result if orbit else result[0]
 
 
-def score(network: AGCNN, data: Labelled, recipe: Recipe) -> dict[str, float]:
+def score(network: AGCNN, data: Labelled, recipe: Recipe, coarse: bool = False) -> dict[str, float]:
     """Accuracy on all and on certain sources, and the negative log-likelihood, without an orbit."""
-    logits = torch.from_numpy(predict_logits(network, data, recipe.stretch))
+    logits = torch.from_numpy(predict_logits(network, data, recipe.stretch, coarse=coarse))
     right = (logits.argmax(1).numpy() == data.label).astype(float)
     nll = F.cross_entropy(logits, torch.from_numpy(data.label)).item()
     return {"accuracy": right.mean(), "accuracy_certain": right[data.certain].mean(), "nll": nll}

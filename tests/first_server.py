@@ -217,9 +217,11 @@ class FirstServer:
     slow: float = 30.0
     requests: list[Request] = field(default_factory=list)
     max_concurrent: int = 0
+    connections: int = 0
 
     def __post_init__(self):
         self.sky = self.sky or _default_sky()
+        self.arrived = threading.Event()  # set with the first request
         self.lock = threading.Lock()
         self.stopping = threading.Event()
         self._attempts = Counter()
@@ -264,7 +266,8 @@ class FirstServer:
             self.requests.append(request)
             self._open += 1
             self.max_concurrent = max(self.max_concurrent, self._open)
-            return request
+        self.arrived.set()
+        return request
 
     def leave(self) -> None:
         with self.lock:
@@ -298,6 +301,10 @@ def _default_sky():
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 64
+
+    def process_request(self, request, client_address):
+        self.first.connections += 1
+        super().process_request(request, client_address)
 
     def handle_error(self, request, client_address):
         """A client that goes away in mid-answer is no error of the server."""

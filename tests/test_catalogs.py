@@ -2,7 +2,6 @@
 
 import gzip
 import hashlib
-import sqlite3
 
 import astropy.units as u
 import numpy as np
@@ -141,6 +140,9 @@ class TestText:
 
     def test_a_last_line_without_an_end(self, tmp_path):
         assert len(self.read(tmp_path, "RA,DEC\n162.5,30.5\n170,1")) == 2
+
+    def test_a_line_of_names_and_no_more(self, tmp_path):
+        assert len(self.read(tmp_path, "RA,DEC")) == 0
 
     def test_text_beyond_ascii(self, tmp_path):
         catalogue = self.read(tmp_path, "RA,DEC,note\n162.5,30.5,Große Quelle\n")
@@ -396,11 +398,3 @@ def test_files_in_the_form_of_the_archives(data_dir):
 def test_images_are_no_catalogues(data_dir):
     with pytest.raises(CatalogueError, match="is a FITS image"):
         read_catalogue(data_dir / "catalogues" / "finder_image_4d.fits")
-
-
-def test_a_database_is_not_opened_blindly(tmp_path):
-    with sqlite3.connect(tmp_path / "other.db") as database:
-        database.execute("CREATE TABLE things (ra FLOAT)")
-    database.close()
-    with pytest.raises(CatalogueError, match=r"other\.db"):
-        read_catalogue(tmp_path / "other.db")

@@ -88,7 +88,7 @@ def test_other_files_are_refused_with_the_reason(content, message, tmp_path):
 def test_missing_checkpoint_and_unknown_normalisation(tmp_path):
     with pytest.raises(WeightsError, match=r"no file .*nothing\.pt"):
         import_checkpoint(tmp_path / "nothing.pt", "x", normalisation="range")
-    with pytest.raises(WeightsError, match="normalisation must be one of range, softmax.*not 'minmax'"):
+    with pytest.raises(WeightsError, match=r"normalisation must be one of range, softmax.*not 'minmax'"):
         import_checkpoint(tmp_path / "nothing.pt", "x", normalisation="minmax")
 
 

@@ -36,9 +36,10 @@ SCRIPT = Path(sys.executable).with_name("radio-ag")
 def sky(tmp_path_factory) -> Path:
     """Folder with a simulated mosaic and its catalogue; copied from, never written to."""
     folder = tmp_path_factory.mktemp("sky")
-    mosaic, truth = make_mosaic(n_sources=5, seed=3)
+    mosaic, truth = make_mosaic(size=900, n_sources=5, seed=3)
     mosaic.writeto(folder / "mosaic.fits")
-    truth["ra", "dec", "name"].write(folder / "catalogue.csv")
+    truth["name"] = [f"source {number}" for number in range(len(truth))]
+    truth["name", "ra", "dec"].write(folder / "catalogue.csv")
     return folder
 
 
@@ -205,14 +206,20 @@ def test_overwrite_replaces_the_product(sky, catalogue):
     assert len(Table.read(product, hdu="CLASSIFICATION")) == len(Table.read(catalogue))
 
 
-def test_the_catalogue_itself_is_never_replaced(sky, catalogue):
-    before = catalogue.read_bytes()
+@pytest.mark.parametrize("name", ["catalogue.csv", "mosaic.fits"])
+def test_an_input_is_never_replaced(name, sky, tmp_path):
+    for path in sky.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    before = (tmp_path / name).read_bytes()
 
-    result = invoke("classify", catalogue, "--images", sky / "mosaic.fits", "-o", catalogue, "--overwrite")
+    result = invoke(
+        *("classify", tmp_path / "catalogue.csv", "--images", tmp_path / "mosaic.fits"),
+        *("-o", tmp_path / name, "--overwrite"),
+    )
 
     assert result.exit_code == 2
-    assert "catalogue itself" in result.stderr
-    assert catalogue.read_bytes() == before
+    assert "one of the inputs" in result.stderr
+    assert (tmp_path / name).read_bytes() == before
 
 
 @pytest.mark.parametrize("existing", [False, True])
@@ -321,6 +328,7 @@ def test_a_folder_without_permission_is_an_error(sky, catalogue, tmp_path):
         ["classify", "catalogue.csv", "--attention", "all"],
         ["classify", "catalogue.csv", "--cache-size", "much"],
         ["classify", "catalogue.csv", "--connections", "0"],
+        ["classify", "catalogue.csv", "--images", "mosaic.fits", "--cache-dir", "cache"],
         ["clasify", "catalogue.csv"],
     ],
 )

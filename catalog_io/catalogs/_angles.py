@@ -4,9 +4,9 @@ Everything here works on one column and answers with one float64 array of the sa
 cannot be understood becomes NaN; a column whose meaning is ambiguous is an error.
 """
 
-import numbers
 import re
 from collections.abc import Sequence
+from numbers import Real
 
 import astropy.units as u
 import numpy as np
@@ -105,6 +105,11 @@ def declination(column, name: str) -> np.ndarray:
         return np.where(np.abs(values) <= 90.0 * (1 + 1e-12), np.clip(values, -90.0, 90.0), np.nan)
 
 
+def numbers(column) -> np.ndarray:
+    """Values of a column of numbers, or of strings that are numbers, float64, shape (n,); NaN where missing."""
+    return _numbers(column, getattr(column, "name", None) or "?")[0]
+
+
 def from_parts(hours, minutes, seconds, sign, degrees, arcminutes, arcseconds) -> tuple[np.ndarray, np.ndarray]:
     """Right ascension and declination, in degrees, from the seven columns of a printed CDS table (RAh … DEs)."""
     whole = [_numbers(part, "RAh … DEs")[0] for part in (hours, minutes, seconds, degrees, arcminutes, arcseconds)]
@@ -113,6 +118,17 @@ def from_parts(hours, minutes, seconds, sign, degrees, arcminutes, arcseconds) -
     dec = np.where(_strings(sign, "DE-") == "-", -dec, dec)
     with np.errstate(invalid="ignore"):
         return np.where((ra >= 0) & (ra <= 360), np.mod(ra, 360.0), np.nan), np.where(np.abs(dec) <= 90, dec, np.nan)
+
+
+def from_pairs(column, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Right ascension and declination, in degrees, from strings like ``162.53,30.677`` (a SkyCoord column in CSV)."""
+    text = _strings(column, name)
+    if text.size and not (np.strings.find(text, ",") > 0).any():
+        raise CatalogueError(
+            f"position column {name!r} holds no pairs 'ra,dec' in degrees, for example {str(text[0])!r}"
+        )
+    ra, _, dec = np.strings.partition(text, ",")
+    return right_ascension(ra, name, unit="deg"), declination(dec, name)
 
 
 def _refuse_ambiguous(values: np.ndarray, name: str) -> None:
@@ -199,7 +215,7 @@ def _strings(column, name: str) -> np.ndarray:
 def _text(value) -> str:
     if isinstance(value, bytes):
         return value.decode("utf-8", "replace")
-    return str(value) if isinstance(value, str | numbers.Real) else ""
+    return str(value) if isinstance(value, str | Real) else ""
 
 
 def _parse(text: np.ndarray, name: str) -> tuple[np.ndarray, float | str | None]:

@@ -131,7 +131,7 @@ def _chosen(table: Table, ra_col: str | None, dec_col: str | None) -> PositionCo
             near = difflib.get_close_matches(name, table.colnames, n=3)
             hint = f" Did you mean {' or '.join(near)}?" if near else ""
             raise CatalogueError(f"{option}={name!r} is not a column of the catalogue.{hint} Columns: {_listed(table)}")
-    if dec_col is None and isinstance(table[ra_col], SkyCoord):
+    if dec_col is None and _holds_coordinates(table[ra_col]):
         return PositionColumns((ra_col,), (ra_col,))
     if ra_col is None or dec_col is None:
         raise CatalogueError("ra_col and dec_col (--ra-col, --dec-col) go together: only one of them was given")
@@ -189,8 +189,14 @@ def _by_parts(table: Table) -> PositionColumns | None:
 
 def _by_skycoord(table: Table) -> PositionColumns | None:
     columns = [name for name in table.colnames if isinstance(table[name], SkyCoord)]
+    # In CSV such a column is text: "162.53,30.677".
+    columns = columns or [name for name in table.colnames if name in SKYCOORD_NAMES and _holds_coordinates(table[name])]
     best = columns if len(columns) == 1 else [name for name in SKYCOORD_NAMES if name in columns]
     return PositionColumns((best[0],), (best[0],)) if best else None
+
+
+def _holds_coordinates(column) -> bool:
+    return isinstance(column, SkyCoord) or (column.dtype.kind in "US" and column.ndim == 1)
 
 
 def _nothing_found(table: Table) -> str:

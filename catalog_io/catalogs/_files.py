@@ -15,7 +15,8 @@ from astropy.table import Table
 
 from radio_ag.errors import CatalogueError
 
-from . import _text
+from . import _text, registry
+from .dialect import Dialect
 
 ACCEPTED = "FITS, VOTable, ECSV, CSV, ASCII (.txt .tab .tsv .dat) and Parquet"
 """Formats of catalogue files, for messages and help."""
@@ -24,13 +25,16 @@ _HEAD = 1 << 16
 _COMPRESSED = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\x00": lzma.open}
 
 
-def read_table(path: str | os.PathLike) -> Table:
+def read_table(path: str | os.PathLike, dialect: Dialect | None = None) -> Table:
     """Read the table in a file.
 
     Parameters
     ----------
     path : path-like
-        FITS (the first table HDU), VOTable (the first table), ECSV, CSV, text, or Parquet, plain or compressed.
+        FITS (the first table HDU), VOTable (the first table), ECSV, CSV, text, or Parquet, plain or compressed; or a
+        file that a dialect reads itself.
+    dialect : Dialect, optional
+        Dialect of the file. `None`: any that reads files like it, else none.
 
     Returns
     -------
@@ -45,7 +49,9 @@ def read_table(path: str | os.PathLike) -> Table:
     """
     path = Path(path).expanduser()
     head = read_head(path)
-    reader = _reader(head)
+    if dialect is None or dialect.reads is None or not dialect.reads(head):
+        dialect = registry.reader_for(head)
+    reader = _reader(head) if dialect is None else dialect.read
     if reader is None:
         raise CatalogueError(f"{path.name} is not a table; accepted are {ACCEPTED}")
     try:

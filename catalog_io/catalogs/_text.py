@@ -52,7 +52,7 @@ def read_text(text: str) -> Table:
     """
     layout = find_layout(text[:_HEAD])
     # Without a line end the reader would take the text for the name of a file.
-    table = text_formats.read(text + "\n", format=layout.format, guess=False, **layout.options)
+    table = text_formats.read(text.rstrip("\r\n") + "\n", format=layout.format, guess=False, **layout.options)
     for name, unit in layout.units.items():
         table[name].unit = unit
     return table

@@ -10,8 +10,9 @@ from astropy.table import Table
 
 from radio_ag.errors import CatalogueError
 
-from . import _angles, _files, _frames
+from . import _angles, _files, _frames, registry
 from ._columns import CDS_PARTS, PositionColumns, find_identifier, find_positions
+from .dialect import Columns, Dialect, Kind, fluxes, good_rows, groups, with_units
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +35,17 @@ class Catalogue:
         Base name of the file, or what kind of object it was.
     sha256 : str or None
         SHA-256 of the file.
+    dialect, kind : str or None
+        What wrote the catalogue, and which of its tables it is; `None` for a plain table of positions. The items below
+        come from the dialect.
+    join_keys : tuple of str
+        Columns that together identify a row in the tool's own output.
+    flux : numpy.ndarray or None, shape (n,)
+        Integrated flux density in Jy, NaN where missing.
+    group : numpy.ndarray or None, shape (n,)
+        Number of the source or island that the row belongs to, from 0.
+    good : numpy.ndarray of bool or None, shape (n,)
+        Whether the row passes the quality cuts that the catalogue's makers recommend.
     """
 
     table: Table
@@ -45,6 +57,12 @@ class Catalogue:
     source_id_name: str | None
     origin: str
     sha256: str | None
+    dialect: str | None = None
+    kind: str | None = None
+    join_keys: tuple[str, ...] = ()
+    flux: np.ndarray | None = None
+    group: np.ndarray | None = None
+    good: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.ra)
@@ -70,7 +88,8 @@ def read_catalogue(
     ra_unit : {"deg", "hour"}, optional
         Unit of the right ascension. `None`: the column's own; strings with separators are hours.
     dialect : str, optional
-        Name of the source finder's or survey's dialect. `None`: recognised by content.
+        Name of the source finder's or survey's dialect, or ``"none"`` for a plain table. `None`: recognised by content.
+        A dialect supplies the units that a file leaves out.
 
     Returns
     -------
@@ -92,14 +111,20 @@ def read_catalogue(
     """
     if ra_unit is not None and ra_unit not in _angles.RA_UNITS:
         raise CatalogueError(f"ra_unit={ra_unit!r}: accepted are {' and '.join(map(repr, _angles.RA_UNITS))}")
-    table, origin, sha256 = _as_table(source)
-    if not table.colnames and (ra_col or dec_col) is None:
-        nothing = np.empty(0)
-        return Catalogue(table, nothing, nothing, nothing.astype(bool), "", "", None, origin, sha256)
-    columns = find_positions(table, ra_col, dec_col)
+    chosen = None if dialect in (None, "none") else registry.get_dialect(dialect)
+    table, origin, sha256 = _as_table(source, chosen)
+    if not table.colnames:
+        return _empty(table, origin, sha256)
+    found = None if dialect == "none" else _dialect(table, chosen)
+    if found is not None and found[1].position is None:
+        return _empty(table, origin, sha256)
+    if found is not None:
+        table = with_units(table, found[1])
+    columns = _position_columns(table, found, ra_col, dec_col)
     _frames.check_frame(table, columns.ra[0])
     ra, dec = _positions(table, columns, ra_unit)
     valid = np.isfinite(ra) & np.isfinite(dec)
+    extras = {} if found is None else _extras(table, *found)
     return Catalogue(
         table=table,
         ra=np.where(valid, ra, np.nan),
@@ -107,17 +132,56 @@ def read_catalogue(
         valid=valid,
         ra_name=columns.ra_name,
         dec_name=columns.dec_name,
-        source_id_name=find_identifier(table),
+        source_id_name=next(iter(extras.get("join_keys", ())), None) or find_identifier(table),
         origin=origin,
         sha256=sha256,
+        **extras,
     )
 
 
-def _as_table(source) -> tuple[Table, str, str | None]:
+def _empty(table: Table, origin: str, sha256: str | None) -> Catalogue:
+    """Catalogue of a table that has no rows, and no columns for positions either."""
+    nothing = np.empty(0)
+    return Catalogue(table, nothing, nothing, nothing.astype(bool), "", "", None, origin, sha256)
+
+
+def _dialect(table: Table, chosen: Dialect | None) -> tuple[Dialect, Kind] | None:
+    """Dialect and kind of a table: of the chosen dialect, or recognised."""
+    if chosen is None:
+        return registry.recognise(table)
+    return chosen, chosen.required_kind(table)
+
+
+def _position_columns(
+    table: Table, found: tuple[Dialect, Kind] | None, ra_col: str | None, dec_col: str | None
+) -> PositionColumns:
+    if found is not None and ra_col is None and dec_col is None:
+        columns = Columns(table)
+        ra, dec = (columns.name(name) for name in found[1].position)
+        if ra is not None and dec is not None:
+            return PositionColumns((ra,), (dec,))
+    return find_positions(table, ra_col, dec_col)
+
+
+def _extras(table: Table, dialect: Dialect, kind: Kind) -> dict:
+    """Items of a `Catalogue` that only a dialect knows."""
+    columns = Columns(table)
+    keys = [columns.name(key) for key in kind.join_keys]
+    return {
+        "dialect": dialect.name,
+        "kind": kind.name,
+        "join_keys": () if None in keys else tuple(keys),
+        "flux": fluxes(table, kind),
+        "group": groups(table, kind),
+        "good": good_rows(table, kind),
+    }
+
+
+def _as_table(source, dialect: Dialect | None) -> tuple[Table, str, str | None]:
     """Table, origin and SHA-256 of whatever the user gave."""
     match source:
         case str() | os.PathLike():
-            return _files.read_table(source), Path(source).name, _files.sha256(source)
+            return _files.read_table(source, dialect), Path(source).name, _files.sha256(source)
         case Table():
             # A new table over the same columns; a QTable's quantities become columns with units.
             return Table(source, copy=False), f"astropy {type(source).__name__}", None
@@ -148,6 +212,8 @@ def _positions(table: Table, columns: PositionColumns, ra_unit: str | None) -> t
     ra, dec = table[columns.ra_name], table[columns.dec_name]
     if isinstance(ra, SkyCoord):
         return _from_skycoord(ra, columns.ra_name)
+    if columns.ra == columns.dec:
+        return _angles.from_pairs(ra, columns.ra_name)
     return (
         _angles.right_ascension(ra, columns.ra_name, unit=ra_unit, degrees=columns.degrees),
         _angles.declination(dec, columns.dec_name),

@@ -1,0 +1,156 @@
+"""Tiles of a FITS compressed image: a stack of maps, a tile a map, quantised relative to the map's own range (RICE_1).
+
+References: Pence et al. 2010, A&A 524, A42; FITS standard 4.0, section 10.1.
+"""
+
+import io
+from typing import BinaryIO
+
+import numpy as np
+from astropy.io import fits
+from numpy.typing import NDArray
+
+from radio_ag.errors import InputError
+
+LEVELS = 1024
+"""Quantisation steps over the range of a plane: no pixel moves by more than range / 2048."""
+
+# A row of the extension's table: the tile's descriptor, of 64 bits since the heap may pass 2^31 bytes, and its scale.
+ROW = np.dtype([("length", np.int64), ("offset", np.int64), ("scale", np.float64), ("zero", np.float64)])
+
+_BLANK = np.iinfo(np.int32).min
+_EMPTY_PRIMARY = fits.PrimaryHDU().header.tostring().encode("ascii")
+
+
+def quantise(planes: NDArray[np.float32]) -> tuple[NDArray[np.int32], NDArray, NDArray]:
+    """Integers 0…LEVELS (n, ny, nx), and the scale (n,) and zero (n,) that turn them back."""
+    low = planes.min(axis=(1, 2)).astype(np.float64)
+    high = planes.max(axis=(1, 2)).astype(np.float64)
+    finite = None
+    if not (np.isfinite(low).all() and np.isfinite(high).all()):
+        finite = np.isfinite(planes)
+        low = np.where(finite, planes, np.inf).min(axis=(1, 2)).astype(np.float64)
+        high = np.where(finite, planes, -np.inf).max(axis=(1, 2)).astype(np.float64)
+        empty = ~finite.any(axis=(1, 2))
+        low[empty] = high[empty] = 0.0
+        planes = np.where(finite, planes, low[:, None, None].astype(np.float32))
+    scale = (high - low) / LEVELS
+    scale[scale == 0] = 1.0
+    integers = np.rint((planes - low[:, None, None]) / scale[:, None, None]).astype(np.int32)
+    if finite is not None:
+        integers[~finite] = _BLANK
+    return integers, scale, low
+
+
+def compress(integers: NDArray[np.int32]) -> tuple[NDArray[np.int64], bytes]:
+    """Length (n,) of each plane's RICE_1 tile in bytes, and the tiles one after the other."""
+    buffer = io.BytesIO()
+    image = fits.CompImageHDU(integers, compression_type="RICE_1", tile_shape=(1, *integers.shape[1:]))
+    fits.HDUList([fits.PrimaryHDU(), image]).writeto(buffer)
+    buffer.seek(0)
+    with fits.open(buffer, disable_image_compression=True) as hdus:
+        header = hdus[1].header
+        start = hdus[1].fileinfo()["datLoc"]
+        columns = hdus[1].columns.dtype
+        rows = read_rows(buffer, start, header["NAXIS2"], columns)
+        heap_start = start + header["NAXIS1"] * header["NAXIS2"]
+        heap = buffer.getvalue()[heap_start : heap_start + header["PCOUNT"]]
+    if np.any(rows["offset"] != contiguous(rows)["offset"]):
+        heap = b"".join(heap[o : o + n] for o, n in zip(rows["offset"], rows["length"], strict=True))
+    return rows["length"].astype(np.int64), heap
+
+
+def inflate(rows: NDArray, heap: bytes, shape: tuple[int, int]) -> NDArray[np.float32]:
+    """Planes (n, ny, nx) from their rows and tiles, through a FITS file in memory."""
+    rows = contiguous(rows)
+    header = tile_header(rows, shape)
+    data = encode_rows(rows) + heap
+    padding = bytes(-len(data) % 2880)
+    with fits.open(io.BytesIO(_EMPTY_PRIMARY + header.tostring().encode("ascii") + data + padding)) as hdus:
+        return hdus[1].data
+
+
+def tile_header(rows: NDArray, shape: tuple[int, int]) -> fits.Header:
+    """Header of the extension, without EXTNAME."""
+    heap_size = int(rows["length"].sum())
+    longest = int(rows["length"].max(initial=0))
+    return fits.Header(
+        [
+            ("XTENSION", "BINTABLE", "binary table extension"),
+            ("BITPIX", 8),
+            ("NAXIS", 2),
+            ("NAXIS1", ROW.itemsize, "bytes in a row"),
+            ("NAXIS2", len(rows), "number of planes"),
+            ("PCOUNT", heap_size, "bytes of compressed tiles"),
+            ("GCOUNT", 1),
+            ("TFIELDS", 3),
+            ("TTYPE1", "COMPRESSED_DATA"),
+            ("TFORM1", f"1QB({longest})", "64-bit descriptor"),
+            ("TTYPE2", "ZSCALE", "quantisation step"),
+            ("TFORM2", "1D"),
+            ("TTYPE3", "ZZERO", "minimum of the plane"),
+            ("TFORM3", "1D"),
+            ("ZIMAGE", True, "a compressed image"),
+            ("ZTENSION", "IMAGE"),
+            ("ZBITPIX", -32, "float32"),
+            ("ZNAXIS", 3),
+            ("ZNAXIS1", shape[1]),
+            ("ZNAXIS2", shape[0]),
+            ("ZNAXIS3", len(rows)),
+            ("ZPCOUNT", 0),
+            ("ZGCOUNT", 1),
+            ("ZTILE1", shape[1]),
+            ("ZTILE2", shape[0]),
+            ("ZTILE3", 1, "a tile a plane"),
+            ("ZCMPTYPE", "RICE_1"),
+            ("ZNAME1", "BLOCKSIZE"),
+            ("ZVAL1", 32),
+            ("ZNAME2", "BYTEPIX"),
+            ("ZVAL2", 4),
+            ("ZQUANTIZ", "NO_DITHER"),
+            ("ZBLANK", _BLANK, "integer that stands for NaN"),
+        ]
+    )
+
+
+def check_tiles(header: fits.Header, where: str) -> None:
+    """Raise `InputError` unless the header is of the kind that `tile_header` makes."""
+    expected = {
+        "ZIMAGE": True,
+        "ZCMPTYPE": "RICE_1",
+        "ZBITPIX": -32,
+        "ZNAXIS": 3,
+        "ZTILE1": header.get("ZNAXIS1"),
+        "ZTILE2": header.get("ZNAXIS2"),
+        "ZTILE3": 1,
+        "ZQUANTIZ": "NO_DITHER",
+        "ZVAL1": 32,
+        "ZVAL2": 4,
+    }
+    for keyword, value in expected.items():
+        if header.get(keyword) != value:
+            found = header.get(keyword)
+            raise InputError(f"{where} is no stack of attention maps: {keyword} is {found!r}, not {value!r}")
+
+
+def read_rows(file: BinaryIO, start: int, count: int, columns: np.dtype) -> NDArray:
+    """Rows of a tile table in our own layout, whatever the width of its descriptors."""
+    file.seek(start)
+    table = np.frombuffer(file.read(count * columns.itemsize), dtype=columns.newbyteorder(">"))
+    rows = np.empty(count, dtype=ROW)
+    rows["length"], rows["offset"] = table["COMPRESSED_DATA"].T
+    rows["scale"], rows["zero"] = (table[n] if n in columns.names else np.nan for n in ("ZSCALE", "ZZERO"))
+    return rows
+
+
+def encode_rows(rows: NDArray) -> bytes:
+    """The rows as the table's bytes."""
+    return rows.astype(ROW.newbyteorder(">")).tobytes()
+
+
+def contiguous(rows: NDArray, start: int = 0) -> NDArray:
+    """The rows with their tiles one after the other, the first at ``start``."""
+    rows = rows.copy()
+    ends = np.cumsum(rows["length"], dtype=np.int64)
+    rows["offset"] = start + ends - rows["length"]
+    return rows

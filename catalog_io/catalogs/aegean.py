@@ -1,0 +1,97 @@
+"""Aegean: components, islands and simple sources, in any of its formats, SQLite among them.
+
+No format has units: positions are degrees, sizes arcseconds, fluxes Jy. FITS tables have positions in float32, good to
+0.1 arcsec.
+"""
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+from astropy.table import Table
+
+from radio_ag.errors import CatalogueError
+
+from .dialect import Dialect, Kind
+
+FITERR, NOTFIT, WCSERR = 2, 16, 32
+"""Bits of ``flags`` for a fit that failed, was not tried, or cannot be put on the sky."""
+
+_UNITS = {
+    **dict.fromkeys(("ra", "dec", "err_ra", "err_dec", "pa", "err_pa", "psf_pa", "max_angular_size"), "deg"),
+    **dict.fromkeys(("a", "b", "err_a", "err_b", "psf_a", "psf_b"), "arcsec"),
+    **dict.fromkeys(("int_flux", "err_int_flux"), "Jy"),
+    **dict.fromkeys(("peak_flux", "err_peak_flux", "background", "local_rms"), "Jy/beam"),
+    **dict.fromkeys(("residual_mean", "residual_std"), "Jy/beam"),
+    "area": "deg2",
+    "beam_area": "deg2",
+    "pixels": "pix",
+}
+
+
+def _good(flags: np.ndarray) -> np.ndarray:
+    return np.isfinite(flags) & (np.nan_to_num(flags).astype(int) & (FITERR | NOTFIT | WCSERR) == 0)
+
+
+def _is_database(head: bytes) -> bool:
+    return head.startswith(b"SQLite format 3\0")
+
+
+def _read_database(path: Path) -> Table:
+    """Components, or else islands, or else simple sources, of an SQLite file."""
+    # Read-only, so that a catalogue is neither changed nor made.
+    with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as database:
+        names = {row[0] for row in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        name = next((name for name in ("components", "islands", "simples") if name in names), None)
+        if name is None:
+            raise CatalogueError(
+                f"{path.name} is a database, but not one that Aegean wrote: it has no table 'components'"
+            )
+        cursor = database.execute(f"SELECT * FROM {name}")
+        columns = [column[0] for column in cursor.description]
+        rows = cursor.fetchall()
+    return Table(rows=rows, names=columns) if rows else Table(names=columns)
+
+
+_COMMON = ("background", "local_rms", "ra", "dec", "peak_flux", "flags", "uuid")
+
+DIALECT = Dialect(
+    name="aegean",
+    title="Aegean components, islands and simple sources",
+    kinds=(
+        Kind(
+            name="comp",
+            columns=(*_COMMON, "island", "source", "int_flux", "psf_a"),
+            position=("ra", "dec"),
+            units=_UNITS,
+            join_keys=("uuid",),
+            group_keys=("island",),
+            flux="int_flux",
+            quality=("flags",),
+            good=_good,
+        ),
+        Kind(
+            name="isle",
+            columns=(*_COMMON, "island", "components", "int_flux", "max_angular_size"),
+            position=("ra", "dec"),
+            units=_UNITS,
+            join_keys=("uuid",),
+            group_keys=("island",),
+            flux="int_flux",
+            quality=("flags",),
+            good=_good,
+        ),
+        Kind(
+            name="simp",
+            columns=(*_COMMON, "peak_pixel"),
+            position=("ra", "dec"),
+            units=_UNITS,
+            join_keys=("uuid",),
+            quality=("flags",),
+            good=_good,
+        ),
+    ),
+    reads=_is_database,
+    read=_read_database,
+)

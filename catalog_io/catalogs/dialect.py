@@ -1,0 +1,202 @@
+"""What a dialect is: how one source finder or survey writes its catalogues.
+
+A dialect has one or more kinds of table (components, islands, …). A kind says by which columns it is recognised, the
+units that the files leave out, which columns identify a row in the tool's own output, which columns hold rows of one
+source together, and which rows are good. `Columns` looks all of that up in a table, ignoring case and the ``col_`` that
+astropy takes from the field IDs of CASDA's VOTables.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import astropy.units as u
+import numpy as np
+from astropy.table import Table
+
+from radio_ag.errors import CatalogueError
+
+from ._angles import numbers
+
+
+class Columns:
+    """Columns of a table under the names that a dialect knows."""
+
+    def __init__(self, table: Table):
+        self.table = table
+        self._names = {fold(name): name for name in reversed(table.colnames)}
+
+    def __contains__(self, name: str) -> bool:
+        return fold(name) in self._names
+
+    def name(self, name: str) -> str | None:
+        """Name of a column as the table spells it, `None` when it is not there."""
+        return name if name in self.table.colnames else self._names.get(fold(name))
+
+    def numbers(self, name: str) -> np.ndarray:
+        """Values of a numeric column, float64, shape (n,), NaN where missing."""
+        return numbers(self.table[self.name(name)])
+
+
+def fold(name: str) -> str:
+    """Name of a column without case, ``col_``, and what VOTable IDs cannot hold: ``p(S)`` becomes ``p_s_``."""
+    folded = name.lower().translate(str.maketrans("().", "___"))
+    return folded.removeprefix("col_")
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of table that a dialect has.
+
+    Attributes
+    ----------
+    name : str
+        The tool's own word: ``"srl"``, ``"components"``.
+    columns : tuple of str
+        Columns that a table of this kind has; of several kinds that fit, the one with the most columns is taken.
+    position : tuple of str or None
+        Columns of right ascension and declination, or one SkyCoord column twice; `None` for a table that has no rows.
+    units : dict of str to str
+        Units of columns for files that leave them out.
+    join_keys : tuple of str
+        Columns that together identify a row in the tool's own output.
+    group_keys : tuple of str
+        Columns whose values are the same for all rows of one source or island.
+    flux : str, optional
+        Column of the integrated flux density.
+    quality : tuple of str
+        Columns that ``good`` takes.
+    good : callable, optional
+        Arrays of the ``quality`` columns, shape (n,) each, to a boolean array: whether a row passes the quality cuts
+        that its makers recommend.
+    missing : dict of str to float
+        Numbers that stand for a missing value, by column.
+    test : callable, optional
+        `Table` to bool: recognises tables that no set of columns tells.
+    """
+
+    name: str
+    columns: tuple[str, ...]
+    position: tuple[str, str] | None
+    units: Mapping[str, str] = field(default_factory=dict)
+    join_keys: tuple[str, ...] = ()
+    group_keys: tuple[str, ...] = ()
+    flux: str | None = None
+    quality: tuple[str, ...] = ()
+    good: Callable[..., np.ndarray] | None = None
+    missing: Mapping[str, float] = field(default_factory=dict)
+    test: Callable[[Table], bool] | None = None
+
+    def fits(self, table: Table) -> bool:
+        """Whether a table is of this kind."""
+        columns = Columns(table)
+        return all(name in columns for name in self.columns) and (self.test is None or self.test(table))
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """How one source finder or survey writes its catalogues.
+
+    Attributes
+    ----------
+    name : str
+        Name for ``--dialect`` and for the format ``radio_ag.<name>``.
+    title : str
+        What it is, in a line.
+    kinds : tuple of Kind
+        The kinds of table that it has.
+    reads : callable, optional
+        First bytes of a file to bool: whether `read` reads the file, where the general readers cannot.
+    read : callable, optional
+        Path to `Table`.
+    """
+
+    name: str
+    title: str
+    kinds: tuple[Kind, ...]
+    reads: Callable[[bytes], bool] | None = None
+    read: Callable[[Path], Table] | None = None
+
+    def kind(self, table: Table) -> Kind | None:
+        """The kind that fits a table best, `None` when none fits."""
+        fitting = [kind for kind in self.kinds if kind.fits(table)]
+        return max(fitting, key=lambda kind: len(kind.columns)) if fitting else None
+
+    def required_kind(self, table: Table) -> Kind:
+        """The kind that fits a table best.
+
+        Raises
+        ------
+        CatalogueError
+            When none fits.
+        """
+        kind = self.kind(table)
+        if kind is None:
+            kinds = "; ".join(f"{kind.name} with {' '.join(kind.columns)}" for kind in self.kinds)
+            raise CatalogueError(f"the catalogue is not of the dialect {self.name!r}, whose tables are: {kinds}")
+        return kind
+
+
+def with_units(table: Table, kind: Kind) -> Table:
+    """Table whose columns have the units that the file left out; values and the given table stay as they are."""
+    table = table.copy(copy_data=False)
+    columns = Columns(table)
+    for known, unit in kind.units.items():
+        name = columns.name(known)
+        if name is not None and table[name].dtype.kind in "fiu" and str(table[name].unit or "") in ("", "--"):
+            table[name].unit = unit
+    return table
+
+
+def without_sentinels(table: Table, kind: Kind) -> Table:
+    """Table in which the numbers that stand for a missing value are masked."""
+    table = Table(table, copy=True, masked=True)
+    columns = Columns(table)
+    for known, sentinel in kind.missing.items():
+        name = columns.name(known)
+        if name is not None:
+            table[name].mask |= columns.numbers(known) == sentinel
+    return table
+
+
+def fluxes(table: Table, kind: Kind) -> np.ndarray | None:
+    """Integrated flux densities in Jy, shape (n,), NaN where missing; `None` where the table has none."""
+    columns = Columns(table)
+    name = None if kind.flux is None else columns.name(kind.flux)
+    if name is None:
+        return None
+    default = next((unit for known, unit in kind.units.items() if fold(known) == fold(kind.flux)), "Jy")
+    unit = u.Unit(str(table[name].unit or default), parse_strict="silent")
+    if not unit.is_equivalent(u.Jy):
+        # VizieR gives integrated fluxes per beam now and then; anything else is taken as the survey's own unit.
+        unit = u.Unit(default)
+    return columns.numbers(kind.flux) * unit.to(u.Jy)
+
+
+def good_rows(table: Table, kind: Kind) -> np.ndarray | None:
+    """Whether each row passes its makers' quality cuts, shape (n,); `None` where the columns for it are not there."""
+    columns = Columns(table)
+    if kind.good is None or not all(name in columns for name in kind.quality):
+        return None
+    return kind.good(*(columns.numbers(name) for name in kind.quality))
+
+
+def groups(table: Table, kind: Kind) -> np.ndarray | None:
+    """Group of each row, int64, shape (n,), from 0; `None` where the dialect has no grouping columns.
+
+    Rows share a group when they agree in all grouping columns. A row in which one is missing is a group of its own.
+    """
+    columns = Columns(table)
+    names = [columns.name(key) for key in kind.group_keys]
+    if not names or None in names:
+        return None
+    group = np.zeros(len(table), np.int64)
+    alone = np.zeros(len(table), bool)
+    for name in names:
+        column = table[name]
+        alone |= np.ma.getmaskarray(column)
+        values = np.asarray(np.ma.getdata(column))
+        _, inverse = np.unique(values.astype(str) if values.dtype.kind == "O" else values, return_inverse=True)
+        group = np.unique(group * (inverse.max(initial=0) + 1) + inverse, return_inverse=True)[1]
+    group[alone] = group.max(initial=-1) + 1 + np.arange(alone.sum())
+    return np.unique(group, return_inverse=True)[1].astype(np.int64)

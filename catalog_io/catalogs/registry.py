@@ -1,0 +1,68 @@
+"""The dialects there are: those of this package, and those that other packages bring.
+
+Another package brings a dialect with an entry point in the group ``radio_ag.catalogues`` that names a `Dialect`. One
+that fails to load is a warning.
+"""
+
+import functools
+import warnings
+from importlib.metadata import entry_points
+
+from astropy.table import Table
+
+from radio_ag.errors import CatalogueError, RadioAGWarning
+
+from . import aegean, first, fricat, lotss, nvss, photutils, pybdsf, racs, rgz, selavy, sofia, vlass
+from .dialect import Dialect, Kind
+
+GROUP = "radio_ag.catalogues"
+"""Entry-point group of dialects."""
+
+BUILT_IN = tuple(
+    module.DIALECT
+    for module in (pybdsf, aegean, selavy, photutils, sofia, first, nvss, lotss, vlass, racs, rgz, fricat)
+)
+"""Dialects of this package."""
+
+
+@functools.cache
+def dialects() -> dict[str, Dialect]:
+    """All dialects by name, those of plugins last."""
+    found = {dialect.name: dialect for dialect in BUILT_IN}
+    for entry in entry_points(group=GROUP):
+        try:
+            dialect = entry.load()
+        except Exception as exc:  # a plugin may fail in any way, and must not stop the rest
+            warnings.warn(f"catalogue plugin {entry.name!r} cannot be loaded: {exc!r}", RadioAGWarning, stacklevel=2)
+            continue
+        if not isinstance(dialect, Dialect):
+            message = f"catalogue plugin {entry.name!r} is {type(dialect).__name__!r}, not a Dialect: left out"
+            warnings.warn(message, RadioAGWarning, stacklevel=2)
+        else:
+            found.setdefault(dialect.name, dialect)
+    return found
+
+
+def get_dialect(name: str) -> Dialect:
+    """Dialect of a name.
+
+    Raises
+    ------
+    CatalogueError
+        When there is none.
+    """
+    try:
+        return dialects()[name]
+    except KeyError as exc:
+        raise CatalogueError(f"dialect={name!r} is unknown; there are {', '.join(dialects())}") from exc
+
+
+def reader_for(head: bytes) -> Dialect | None:
+    """Dialect that reads a file with these first bytes itself, `None` when the general readers do."""
+    return next((dialect for dialect in dialects().values() if dialect.reads is not None and dialect.reads(head)), None)
+
+
+def recognise(table: Table) -> tuple[Dialect, Kind] | None:
+    """Dialect and kind of a table, by the most columns; `None` for a plain table."""
+    found = [(dialect, kind) for dialect in dialects().values() if (kind := dialect.kind(table)) is not None]
+    return max(found, key=lambda match: len(match[1].columns)) if found else None

@@ -1,0 +1,241 @@
+"""The FITS product: provenance, table and attention maps in one file, written beside and renamed.
+
+=============================  ========================================================================================
+primary                        provenance
+``CLASSIFICATION``             binary table, a row for each input row
+``ATTENTION``                  compressed image (n, 150, 150): a row's mean map is plane ``attention_plane``
+``ATTENTION_1``, ``_2``, ...   the same for each gate (``attention="gates"``)
+one image a source             instead of stacks, EXTNAME = ``name``, with a celestial WCS (``attention="hdus"``)
+=============================  ========================================================================================
+"""
+
+import os
+import secrets
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from astropy.io import fits
+from astropy.io.fits.verify import VerifyError
+from astropy.table import Table
+from astropy.wcs import WCS
+from numpy.typing import NDArray
+
+from radio_ag.catalog_io._fits_stream import append_hdu
+from radio_ag.catalog_io._fits_table import restore_table, table_extension
+from radio_ag.catalog_io._product_headers import (
+    attention_header,
+    classification_header,
+    image_header,
+    primary_header,
+    provenance,
+)
+from radio_ag.catalog_io._result_columns import COLUMNS, dress_columns
+from radio_ag.catalog_io.attention_store import AttentionStore
+from radio_ag.errors import InputError, OutputError
+
+ATTENTION_MODES = ("mean", "gates", "hdus", "none")
+"""What a product can keep of the attention maps."""
+
+_CHUNK = 256  # maps inflated at once
+
+
+def check_output(path: str | os.PathLike, overwrite: bool = False) -> Path:
+    """The path of a product that is going to be written, links resolved; worth calling before a long run.
+
+    Raises
+    ------
+    OutputError
+        If the file exists and ``overwrite`` is not set, or its folder is not there or not writable.
+    """
+    path = Path(os.path.realpath(path))
+    if path.is_dir():
+        raise OutputError(f"{path} is a folder: name a file")
+    if path.exists() and not overwrite:
+        raise OutputError(f"{path} exists: choose another name or allow overwriting")
+    if not path.parent.is_dir():
+        raise OutputError(f"{path} cannot be written: there is no folder {path.parent}")
+    if not os.access(path.parent, os.W_OK):
+        raise OutputError(f"{path} cannot be written: the folder {path.parent} is not writable")
+    return path
+
+
+def write_product(
+    path: str | os.PathLike,
+    table: Table,
+    stores: Mapping[str | int, AttentionStore],
+    *,
+    attention: str | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Write a result as one FITS file; nothing is left behind if that fails.
+
+    Parameters
+    ----------
+    path : path
+        The product. It is written beside, and takes its name when it is complete.
+    table : `~astropy.table.Table`
+        With the columns of a result; its ``meta`` is the provenance: flat, of text, numbers, booleans, None, sequences.
+    stores : dict of AttentionStore
+        The attention maps that were kept, by "mean", 1, 2, 3; all with the same planes.
+    attention : {"mean", "gates", "hdus", "none"}, optional
+        What to write of them. None means all that was kept, as stacks. Planes that no row names are left out.
+    overwrite : bool
+        Replace a file of that name.
+
+    Raises
+    ------
+    InputError
+        If ``attention`` asks for what was not kept.
+    OutputError
+        If the file exists, or cannot be written.
+    """
+    attention = _attention_mode(attention, stores)
+    path = check_output(path, overwrite)
+    table, planes = _number_planes(table, None if attention == "none" else stores["mean"])
+    normalisation = table.meta.get("normalisation")
+    with _written_beside(path) as stream, tempfile.TemporaryFile(dir=path.parent) as scratch:
+        append_hdu(stream, primary_header(table, attention))
+        header, blocks = table_extension(table, scratch)
+        append_hdu(stream, classification_header(header, table), blocks)
+        if not len(planes):
+            return
+        if attention == "hdus":
+            _append_images(stream, table, stores["mean"], planes)
+        else:
+            gates = ["mean"] if attention == "mean" else ["mean", *sorted(set(stores) - {"mean"})]
+            for gate in gates:
+                header, blocks = stores[gate].extension(planes)
+                append_hdu(stream, attention_header(header, gate, normalisation), blocks)
+
+
+def read_product(path: str | os.PathLike) -> tuple[Table, dict[str | int, AttentionStore]]:
+    """The table of a product, with the provenance as its ``meta``, and its attention maps.
+
+    Stacks stay in the file, of which one plane at a time is read; maps in HDUs of their own are read and kept in a
+    temporary file.
+
+    Raises
+    ------
+    InputError
+        If the file is not there, or no product of radio-ag.
+    """
+    path = Path(path)
+    try:
+        with fits.open(path, memmap=False, character_as_bytes=True) as hdus:
+            if "CLASSIFICATION" not in hdus:
+                raise InputError(f"{path} has no extension CLASSIFICATION: not a product of radio-ag")
+            meta = provenance(hdus[0].header)
+            mode = hdus[0].header.get("ATTMODE", "none")
+            table = Table.read(hdus["CLASSIFICATION"], unit_parse_strict="silent")
+            stacks = [hdu.name for hdu in hdus if hdu.name == "ATTENTION" or hdu.name.startswith("ATTENTION_")]
+            stores = {"mean": _collect_images(hdus)} if mode == "hdus" and len(hdus) > 2 else {}
+    except (OSError, VerifyError, UnicodeDecodeError) as exc:
+        raise InputError(f"{path} cannot be read as FITS: {exc}") from exc
+    table = restore_table(table)
+    lacking = [spec.name for spec in COLUMNS if spec.name not in table.colnames]
+    if lacking:
+        raise InputError(f"{path} lacks the columns {lacking}: not a product of radio-ag")
+    dress_columns(table)
+    table.meta.update(meta)
+    if mode in ("mean", "gates"):
+        stores = {_gate(name): AttentionStore.open(path, name) for name in stacks}
+    return table, stores
+
+
+def cutout_wcs(row: Table.Row) -> WCS:
+    """Celestial WCS (TAN, ICRS) of a row's cutout.
+
+    Raises
+    ------
+    InputError
+        If the row has no cutout.
+    """
+    values = [
+        row[f"{name}"] for name in ("crpix1", "crpix2", "cutout_ra", "cutout_dec", "cd1_1", "cd1_2", "cd2_1", "cd2_2")
+    ]
+    values = np.ma.filled(np.ma.asarray(values, dtype=float), np.nan)
+    if not np.isfinite(values).all():
+        raise InputError(f"row {row.index} has no cutout, so no WCS")
+    wcs = WCS(naxis=2)
+    wcs.wcs.ctype = "RA---TAN", "DEC--TAN"
+    wcs.wcs.cunit = "deg", "deg"
+    wcs.wcs.radesys = "ICRS"
+    wcs.wcs.crpix, wcs.wcs.crval = values[:2], values[2:4]
+    wcs.wcs.cd = values[4:].reshape(2, 2)
+    wcs.wcs.set()
+    return wcs
+
+
+@contextmanager
+def _written_beside(path: Path) -> Iterator[BinaryIO]:
+    """A file that takes the name ``path`` when the block ends well, and vanishes otherwise."""
+    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    try:
+        with part.open("xb") as stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(part, path)
+    except OSError as exc:
+        raise OutputError(f"{path} cannot be written: {exc.strerror or exc}") from exc
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _attention_mode(attention: str | None, stores: Mapping[str | int, AttentionStore]) -> str:
+    kept = "none" if not stores else "mean" if set(stores) == {"mean"} else "gates"
+    if attention is None:
+        return kept
+    if attention not in ATTENTION_MODES:
+        raise InputError(f"attention must be one of {', '.join(ATTENTION_MODES)}, not {attention!r}")
+    if (attention == "gates" and kept != "gates") or (attention != "none" and kept == "none"):
+        raise InputError(f"attention={attention!r} cannot be written: this result keeps {kept!r}")
+    return attention
+
+
+def _number_planes(table: Table, store: AttentionStore | None) -> tuple[Table, NDArray[np.int64]]:
+    """A table whose ``attention_plane`` counts the planes that it names, and those planes of the store."""
+    plane = np.asarray(table["attention_plane"])
+    kept = plane >= 0 if store is not None else np.zeros(len(plane), dtype=bool)
+    planes = plane[kept].astype(np.int64)
+    if store is not None and np.array_equal(np.sort(planes), np.arange(len(store))):
+        return table, np.arange(len(store))
+    numbers = np.full(len(plane), -1, dtype=plane.dtype)
+    numbers[kept] = np.arange(len(planes))
+    numbered = table.copy(copy_data=False)
+    column = table["attention_plane"].copy()
+    column[:] = numbers
+    numbered.replace_column("attention_plane", column)
+    return numbered, planes
+
+
+def _append_images(stream: BinaryIO, table: Table, store: AttentionStore, planes: NDArray[np.int64]) -> None:
+    plane = np.asarray(table["attention_plane"])
+    rows = np.flatnonzero(plane >= 0)
+    rows = rows[np.argsort(plane[rows])]
+    count = Counter()
+    for start in range(0, len(planes), _CHUNK):
+        images = store.planes(planes[start : start + _CHUNK])
+        for row, image in zip(rows[start : start + _CHUNK].tolist(), images, strict=True):
+            name = str(table["name"][row])
+            count[name] += 1
+            celestial = cutout_wcs(table[row]).to_header()
+            header = image_header(image, name, count[name], celestial, table.meta.get("normalisation"))
+            append_hdu(stream, header, [image.astype(">f4").tobytes()])
+
+
+def _collect_images(hdus: fits.HDUList) -> AttentionStore:
+    """The images after the table as a stack; quantising them again gives the same integers."""
+    store = AttentionStore(hdus[2].shape)
+    for hdu in hdus[2:]:
+        store.append(hdu.data[None])
+    return store
+
+
+def _gate(name: str) -> str | int:
+    return "mean" if name == "ATTENTION" else int(name.removeprefix("ATTENTION_"))

@@ -1,0 +1,259 @@
+"""Result of a classification: table, attention maps and provenance, in memory or in a FITS product."""
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from astropy import units as u
+from astropy.coordinates import SkyCoord
+from astropy.nddata import CCDData
+from astropy.table import Row, Table
+from numpy.typing import ArrayLike
+
+from radio_ag.catalog_io._product_headers import software_versions
+from radio_ag.catalog_io._result_columns import result_table
+from radio_ag.catalog_io.attention_store import AttentionStore
+from radio_ag.catalog_io.product import cutout_wcs, read_product, write_product
+from radio_ag.errors import InputError
+from radio_ag.flags import Flag
+
+
+class SourceNotFoundError(InputError, LookupError):
+    """No source of the result is where one was looked for, or it has no attention map."""
+
+
+class Result:
+    """Classified sources, a row for each row of the input, in the same order.
+
+    Made by `radio_ag.classify`, `Result.read` or `Result.from_columns`.
+
+    Parameters
+    ----------
+    table : `~astropy.table.Table`
+        With the columns of a result; its ``meta`` is the provenance.
+    stores : dict of AttentionStore
+        Attention maps by "mean", 1, 2, 3, those that were kept. The table's ``attention_plane`` names the planes.
+
+    Examples
+    --------
+    >>> from radio_ag import Result
+    >>> result = Result.read("catalog.radio-ag.fits")  # doctest: +SKIP
+    >>> clean = result[result.table["flags"] == 0]  # doctest: +SKIP
+    >>> row = result.at("08:04:04.5 +15:33:35")  # doctest: +SKIP
+    >>> result.attention(row.index)  # doctest: +SKIP
+    """
+
+    def __init__(self, table: Table, stores: Mapping[str | int, AttentionStore] | None = None) -> None:
+        self.table = table
+        self._stores = dict(stores or {})
+
+    @classmethod
+    def from_columns(
+        cls,
+        catalogue: Table,
+        columns: dict[str, ArrayLike],
+        stores: Mapping[str | int, AttentionStore] | None = None,
+        provenance: Mapping[str, Any] | None = None,
+    ) -> "Result":
+        """A result from an input table and what was measured.
+
+        Parameters
+        ----------
+        catalogue : `~astropy.table.Table`
+            The input, n rows; every column comes out again. One whose name equals one of a result's, ignoring case,
+            becomes ``in_<name>``.
+        columns : dict of array (n,)
+            ``ra``, ``dec`` (deg, ICRS), ``class`` ("FRI", "FRII" or ""), ``probability``, ``p_fri``, ``p_frii``,
+            ``p_std``, ``rms``, ``peak`` (Jy/beam), ``snr``, ``size`` (arcsec), ``n_islands``, ``flags``,
+            ``attention_plane`` (0-based, -1 for none), ``cutout_ra``, ``cutout_dec`` (deg), ``crpix1``, ``crpix2``
+            (pixels, 1-based), ``cd1_1``, ``cd1_2``, ``cd2_1``, ``cd2_2`` (deg/pixel), and, if there is one,
+            ``source_id`` (any type; else the row number from 1). NaN and empty text mean missing.
+        stores : dict of AttentionStore, optional
+            Attention maps by "mean", 1, 2, 3, all with the same planes.
+        provenance : dict, optional
+            Flat, of text, numbers, booleans, None and sequences of them, e.g. ``survey``, ``weights``,
+            ``weights_sha256``, ``normalisation``, ``catalogue``, ``catalogue_sha256``, and the settings. The versions
+            of the software are added.
+
+        Raises
+        ------
+        InputError
+            If a column is lacking, unknown, or of another length.
+        """
+        table = result_table(catalogue, columns)
+        table.meta.update(software_versions() | dict(provenance or {}))
+        return cls(table, stores)
+
+    @classmethod
+    def read(cls, path: str | os.PathLike) -> "Result":
+        """The result in a FITS product. Attention maps stay in the file until they are asked for.
+
+        Raises
+        ------
+        InputError
+            If the file is not there, or no product of radio-ag.
+        """
+        return cls(*read_product(path))
+
+    def write(self, path: str | os.PathLike, *, overwrite: bool = False, attention: str | None = None) -> None:
+        """Write a FITS product; see `radio_ag.catalog_io.product`.
+
+        Parameters
+        ----------
+        path : path
+            The file. It appears when it is complete.
+        overwrite : bool
+            Replace a file of that name.
+        attention : {"mean", "gates", "hdus", "none"}, optional
+            The mean maps as one stack, each gate's too, one image HDU a source, or none. None means all that was kept,
+            as stacks.
+
+        Raises
+        ------
+        InputError
+            If ``attention`` asks for what was not kept.
+        OutputError
+            If the file exists, or cannot be written.
+        """
+        write_product(path, self.table, self._stores, attention=attention, overwrite=overwrite)
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """Software, weights, survey, settings: the table's ``meta``."""
+        return self.table.meta
+
+    @property
+    def gates(self) -> tuple[str | int, ...]:
+        """The attention maps that were kept: "mean", 1, 2, 3."""
+        return tuple(sorted(self._stores, key=str, reverse=True))
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def __repr__(self) -> str:
+        classes = ", ".join(f"{count} {name}" for name, count in self.summary()["classes"].items())
+        return f"<Result: {len(self)} rows, {classes}>"
+
+    def __getitem__(self, rows: Any) -> "Row | Result":
+        """A `~astropy.table.Row` for an integer; for a slice, mask or array of integers a result of those rows."""
+        selected = self.table[rows]
+        if isinstance(selected, Row):
+            return selected
+        if not isinstance(selected, Table) or selected.colnames != self.table.colnames:
+            raise TypeError(f"rows are chosen by integers, slices or masks, not by {rows!r}: columns are in .table")
+        return Result(selected, self._stores)
+
+    def attention(self, row: int, gate: str | int = "mean") -> CCDData:
+        """The attention map of a row on the pixels of its cutout.
+
+        Parameters
+        ----------
+        row : int
+            Row of the table, from 0.
+        gate : "mean" or int
+            The mean of the gates, or one of them (1, 2, 3) where they were kept.
+
+        Returns
+        -------
+        `~astropy.nddata.CCDData`
+            Dimensionless float32 (150, 150) with the cutout's celestial WCS; within 1/2048 of the map's range.
+
+        Raises
+        ------
+        InputError
+            If that gate was not kept.
+        SourceNotFoundError
+            If the row has no map.
+        """
+        if gate not in self._stores:
+            kept = ", ".join(map(str, self.gates)) or "none"
+            raise InputError(f"attention maps of gate {gate!r} were not kept: there are {kept}")
+        entry = self.table[int(row)]
+        plane = int(entry["attention_plane"])
+        if plane < 0:
+            flags = Flag(int(entry["flags"])).name or "none"
+            raise SourceNotFoundError(f"row {row} has no attention map; its flags: {flags}")
+        meta = {"OBJECT": str(entry["name"]), "GATE": gate}
+        return CCDData(self._stores[gate].plane(plane), unit=u.dimensionless_unscaled, wcs=cutout_wcs(entry), meta=meta)
+
+    def at(self, position: SkyCoord | str, radius: u.Quantity | str | float = 10 * u.arcsec) -> "Row | Result":
+        """The source nearest to a position.
+
+        Parameters
+        ----------
+        position : `~astropy.coordinates.SkyCoord` or str
+            One position or several; a string is a ``name`` of the table or a position ("08:04:04.5 +15:33:35" in hours
+            and degrees, "121.019 15.560" in degrees).
+        radius : Quantity, str or float
+            How far the source may be; a plain number is in arcsec.
+
+        Returns
+        -------
+        `~astropy.table.Row` or Result
+            A row for one position (``row.index`` is its number), a result for several.
+
+        Raises
+        ------
+        InputError
+            If the position or the radius cannot be understood.
+        SourceNotFoundError
+            If no source is within the radius; the message says how far the nearest one is.
+        """
+        radius = _angle(radius)
+        if isinstance(position, str):
+            named = np.flatnonzero(np.asarray(self.table["name"]) == position.strip())
+            if len(named):
+                return self.table[named[0]]
+            position = _position(position)
+        rows = self._nearest(position, radius)
+        return self.table[rows[0]] if position.isscalar else self[rows]
+
+    def summary(self) -> dict[str, Any]:
+        """Counts: ``rows``, ``clean``, ``classes`` (FRI, FRII, none), and ``flags`` by name, all of them."""
+        classes = np.ma.filled(self.table["class"], "")
+        flags = np.asarray(self.table["flags"])
+        counts = {name: int(np.sum(classes == name)) for name in ("FRI", "FRII")}
+        return {
+            "rows": len(self),
+            "clean": int(np.sum(flags == 0)),
+            "classes": counts | {"none": int(np.sum(classes == ""))},
+            "flags": {flag.name: int(np.sum(flags & flag != 0)) for flag in Flag},
+        }
+
+    def _nearest(self, position: SkyCoord, radius: u.Quantity) -> np.ndarray:
+        ra, dec = (np.ma.filled(np.ma.asarray(self.table[n], dtype=float), np.nan) for n in ("ra", "dec"))
+        rows = np.flatnonzero(np.isfinite(ra) & np.isfinite(dec))
+        if not len(rows):
+            raise SourceNotFoundError("no row of this result has a position")
+        sky = SkyCoord(ra[rows], dec[rows], unit="deg")
+        if position.isscalar:  # one pass is quicker than the tree that matching builds
+            distances = position.separation(sky)
+            nearest = np.array([np.argmin(distances)])
+            separation = distances[nearest]
+        else:
+            nearest, separation, _ = position.icrs.match_to_catalog_sky(sky)
+        far = np.flatnonzero(separation > radius)
+        if len(far):
+            where = position.reshape(-1)[far[0]].to_string("hmsdms", precision=2)
+            name, distance = self.table["name"][rows[nearest[far[0]]]], separation[far[0]].to_value("arcsec")
+            raise SourceNotFoundError(
+                f"no source within {radius.to_value('arcsec'):g} arcsec of {where}: "
+                f"the nearest, {name}, is {distance:.6g} arcsec away"
+            )
+        return rows[nearest]
+
+
+def _angle(radius: u.Quantity | str | float) -> u.Quantity:
+    try:
+        return u.Quantity(radius, None if isinstance(radius, u.Quantity | str) else u.arcsec).to(u.arcsec)
+    except (u.UnitsError, TypeError, ValueError) as exc:
+        raise InputError(f"radius must be an angle such as '10 arcsec', not {radius!r}") from exc
+
+
+def _position(text: str) -> SkyCoord:
+    decimal = len(text.split()) == 2 and ":" not in text
+    try:
+        return SkyCoord(text, unit="deg" if decimal else ("hourangle", "deg"))
+    except ValueError as exc:
+        raise InputError(f"{text!r} is neither a name of this result nor a position") from exc
