@@ -84,7 +84,10 @@ def restore_table(table: Table) -> Table:
     """Undo the forms of `table_extension` in a table that ``Table.read`` has read: names, text, times, descriptions."""
     restored = Table()
     for name, column in table.columns.items():
-        meta = dict(column.info.meta or {})
+        meta = {
+            key: _unescape(value) if isinstance(value, str) else value
+            for key, value in (column.info.meta or {}).items()
+        }
         form = meta.pop("written_as", None)
         column = decode_column(column, form, meta.pop("scale", "utc") if form == "isot" else "utc")
         restored.add_column(column, name=_unescape(name), copy=False)

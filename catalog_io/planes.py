@@ -104,8 +104,8 @@ def read_stored_image(path: Path, hdu: int | str | None = None) -> StoredImage:
         If the file is missing, unreadable or truncated, or has no such image.
     """
     try:
-        with warnings.catch_warnings(), fits.open(path, **_OPTIONS) as hdus:
-            warnings.simplefilter("ignore")  # on truncation and old cards: what matters raises below
+        with warnings.catch_warnings(action="ignore"), fits.open(path, **_OPTIONS) as hdus:
+            # Astropy would warn of truncation and old cards: what matters raises here.
             index, frame = find_image(hdus, hdu)
             return _stored(path, hdus, index, frame)
     except FileNotFoundError as exc:

@@ -14,16 +14,16 @@ from numpy.typing import NDArray
 from radio_ag.catalog_io.attention_store import AttentionStore
 from radio_ag.catalog_io.catalogs import read_catalogue
 from radio_ag.catalog_io.images import Fields, ImageSource, open_images
-from radio_ag.catalog_io.product import check_output
+from radio_ag.catalog_io.product import ATTENTION_MODES, check_output
 from radio_ag.catalog_io.result import Result
-from radio_ag.classifier import ATTENTION_KINDS, Classifier, Prediction
+from radio_ag.classifier import Classifier, Prediction
 from radio_ag.errors import InputError, ServiceError
 from radio_ag.flags import UNCLASSIFIED, Flag
 from radio_ag.islands import Islands, measure_islands
+from radio_ag.model import CLASSES
 from radio_ag.preprocess import Prepared, prepare
 from radio_ag.weights import DEFAULT
 
-ATTENTION_MODES = (*ATTENTION_KINDS[:2], "hdus", "none")
 _CHUNK = 128  # rows; 46 MB of fields
 _SERVICE_DOWN = frozenset({"connection", "timeout", "http_error"})
 _FLOAT_COLUMNS = ("p_fri", "p_frii", "p_std", "rms", "peak", "snr", "size")
@@ -118,11 +118,13 @@ def classify(
     rows = read_catalogue(catalogue, ra_col=ra_col, dec_col=dec_col, ra_unit=ra_unit, dialect=dialect)
     source = open_images(images, **(image_options or {}))
     classifier = Classifier.load(weights, device=device, orbit=orbit, batch=batch)
+    if not classifier.gates:
+        attention = "none"
     settings = ClassifySettings(
         orbit, attention, chunk, classifier.batch, str(classifier.device), threads or torch.get_num_threads()
     )
     columns = _empty_columns(rows.ra, rows.dec, rows.valid)
-    stores = _open_stores(classifier, attention)
+    stores = _open_stores(classifier.gates, attention)
     with _torch_threads(threads):
         done = len(rows.ra) - int(rows.valid.sum())
         for part in _classified_chunks(rows, source, classifier, settings):
@@ -130,6 +132,9 @@ def classify(
             done += len(part.rows)
             if progress:
                 progress(done, len(rows.ra), _counts(columns, done))
+    _name_classes(columns)
+    if rows.source_id_name:
+        columns["source_id"] = rows.table[rows.source_id_name]
     result = Result.from_columns(rows.table, columns, stores, _provenance(rows, source, classifier, settings))
     if output is not None:
         result.write(output, overwrite=overwrite, attention=attention)
@@ -211,7 +216,9 @@ def _classify_chunk(measured: _Measured, classifier: Classifier, attention: str)
     columns["p_fri"][classified], columns["p_frii"][classified] = prediction.probabilities.T
     columns["p_std"][classified] = prediction.std
     columns["rms"][usable], columns["size"][usable] = prepared.rms, islands.size
-    columns["peak"][usable], columns["snr"][usable] = islands.peak, islands.snr
+    columns["peak"][usable] = np.where(islands.n_islands > 0, islands.peak, prepared.peak)
+    with np.errstate(divide="ignore", invalid="ignore"):  # a field of one value has no noise
+        columns["snr"] = columns["peak"] / columns["rms"]
     columns["n_islands"] = np.zeros(n, np.int32)
     columns["n_islands"][usable] = islands.n_islands
     columns["flags"] = flags
@@ -236,26 +243,27 @@ def _empty_columns(ra: NDArray, dec: NDArray, valid: NDArray) -> dict[str, NDArr
     return columns
 
 
-def _open_stores(classifier: Classifier, attention: str) -> dict[str, AttentionStore]:
-    if attention == "none" or not classifier.gates:
+def _open_stores(gates: int, attention: str) -> dict[str | int, AttentionStore]:
+    if attention == "none":
         return {}
-    names = ["mean"]
-    if attention == "gates":
-        names += [str(gate + 1) for gate in range(classifier.gates)]
-    return {name: AttentionStore() for name in names}
+    return {gate: AttentionStore() for gate in ("mean", *(range(1, gates + 1) if attention == "gates" else ()))}
 
 
-def _place(part: _Classified, columns: dict[str, NDArray], stores: dict[str, AttentionStore]) -> None:
+def _place(part: _Classified, columns: dict[str, NDArray], stores: dict[str | int, AttentionStore]) -> None:
     """Put a chunk's answers into the rows that they belong to, and its maps into the stores."""
     for name, values in part.columns.items():
         columns[name][part.rows] = values
     if not stores:
         return
-    first = len(stores["mean"])
-    columns["attention_plane"][part.rows[part.planes]] = first + np.arange(len(part.planes))
-    for name, store in stores.items():
-        maps = part.prediction.attention if name == "mean" else part.prediction.gates[:, int(name) - 1]
-        store.append(maps)
+    for gate, store in stores.items():
+        maps = part.prediction.attention if gate == "mean" else part.prediction.gates[:, gate - 1]
+        columns["attention_plane"][part.rows[part.planes]] = store.append(maps)
+
+
+def _name_classes(columns: dict[str, NDArray]) -> None:
+    p = np.stack([columns["p_fri"], columns["p_frii"]], 1)
+    columns["class"] = np.where(np.isnan(p).any(1), "", np.array(CLASSES)[np.nan_to_num(p).argmax(1)])
+    columns["probability"] = p.max(1)
 
 
 def _counts(columns: dict[str, NDArray], done: int) -> dict[str, int]:
@@ -276,7 +284,7 @@ def _provenance(rows, source: ImageSource, classifier: Classifier, settings: Cla
         "uncertain_below": classifier.uncertain_below,
         "catalogue": rows.origin,
         "catalogue_sha256": rows.sha256,
-        **{f"image_{key}": value for key, value in source.describe().items()},
+        **source.describe(),
         **asdict(settings),
         **asdict(classifier.preprocessing),
     }

@@ -224,20 +224,22 @@ class TestSelavy:
         assert Table.read(path, format="radio_ag.selavy")["spectral_index"].mask.tolist() == [True]
 
 
+@pytest.fixture(scope="module")
+def photutils_table():
+    from photutils.segmentation import SourceCatalog, detect_sources
+
+    wcs = WCS(naxis=2)
+    wcs.wcs.ctype = ["RA---SIN", "DEC--SIN"]
+    wcs.wcs.crval, wcs.wcs.crpix, wcs.wcs.cdelt = [162.53, 30.677], [32, 32], [-5e-4, 5e-4]
+    y, x = np.mgrid[:64, :64]
+    image = np.exp(-((x - 31) ** 2 + (y - 31) ** 2) / 18) + np.exp(-((x - 50) ** 2 + (y - 12) ** 2) / 18)
+    return SourceCatalog(image, detect_sources(image, 0.2, 5), wcs=wcs).to_table()
+
+
 class TestPhotutils:
-    @pytest.fixture(scope="class")
-    def table(self):
-        from photutils.segmentation import SourceCatalog, detect_sources
-
-        wcs = WCS(naxis=2)
-        wcs.wcs.ctype = ["RA---SIN", "DEC--SIN"]
-        wcs.wcs.crval, wcs.wcs.crpix, wcs.wcs.cdelt = [162.53, 30.677], [32, 32], [-5e-4, 5e-4]
-        y, x = np.mgrid[:64, :64]
-        image = np.exp(-((x - 31) ** 2 + (y - 31) ** 2) / 18) + np.exp(-((x - 50) ** 2 + (y - 12) ** 2) / 18)
-        return SourceCatalog(image, detect_sources(image, 0.2, 5), wcs=wcs).to_table()
-
     @pytest.mark.parametrize("format", [None, "fits", "ascii.ecsv", "ascii.csv"])
-    def test_a_source_catalogue(self, table, format, tmp_path):
+    def test_a_source_catalogue(self, photutils_table, format, tmp_path):
+        table = photutils_table
         source = table
         if format is not None:
             source = tmp_path / "catalogue"
@@ -261,7 +263,7 @@ class TestPhotutils:
         catalogue = read_catalogue(table)
         assert (catalogue.dialect, catalogue.kind) == ("photutils", "peaks")
 
-    def test_pixels_alone_are_no_positions(self, table):
+    def test_pixels_alone_are_no_positions(self):
         with pytest.raises(CatalogueError, match="no position columns"):
             read_catalogue(Table({"label": [1], "x_centroid": [1.0], "y_centroid": [1.0], "segment_flux": [1.0]}))
 
@@ -271,11 +273,11 @@ def table_of(**columns):
 
 
 def test_sofia_text_with_numbers_and_units_among_the_header_lines(tmp_path):
-    names = ["name", "id", "x", "y", "z", "ra", "dec", "freq", "f_sum", "w20", "w50", "ell_maj", "ell_min", "ell_pa", "rms", "flag"]
-    units = ["-", "-", "pix", "pix", "pix", "deg", "deg", "Hz", "Jy", "chan", "chan", "pix", "pix", "deg", "Jy", "-"]
+    names = "name id x y z ra dec freq f_sum w20 w50 ell_maj ell_min ell_pa rms flag"
+    units = "- - pix pix pix deg deg Hz Jy chan chan pix pix deg Jy -"
     values = '"SoFiA J105007.20+304037.2" 1 3 4 5 162.53 30.677 1.4e9 0.1 3 2 5 4 30 1e-3 0'
     lines = ["# SoFiA 2 source catalogue", "#", "# " + " ".join(map(str, range(1, 17)))]
-    lines += ["# " + " ".join(names), "# " + " ".join(units), values]
+    lines += [f"# {names}", f"# {units}", values]
     (tmp_path / "cube_cat.txt").write_text("\n".join(lines) + "\n")
     catalogue = read_catalogue(tmp_path / "cube_cat.txt")
     assert catalogue.dialect == "sofia"

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import astropy.units as u
 import numpy as np
-from astropy.table import Table
+from astropy.table import Column, MaskedColumn, Table
 
 from radio_ag.errors import CatalogueError
 
@@ -148,14 +148,19 @@ def with_units(table: Table, kind: Kind) -> Table:
     return table
 
 
-def without_sentinels(table: Table, kind: Kind) -> Table:
-    """Table in which the numbers that stand for a missing value are masked."""
-    table = Table(table, copy=True, masked=True)
+def tidy(table: Table, kind: Kind) -> Table:
+    """Table for people: units where they mean something, and numbers that stand for a missing value masked."""
+    table = with_units(table, kind)
+    for column in table.itercols():
+        if isinstance(column, Column) and (column.dtype.kind not in "fiu" or str(column.unit) == "--"):
+            column.unit = None
     columns = Columns(table)
     for known, sentinel in kind.missing.items():
         name = columns.name(known)
         if name is not None:
-            table[name].mask |= columns.numbers(known) == sentinel
+            column = MaskedColumn(table[name])
+            column.mask |= columns.numbers(known) == sentinel
+            table[name] = column
     return table
 
 

@@ -10,7 +10,7 @@ from astropy.io import registry
 from astropy.table import Table
 
 from ._files import read_table
-from .dialect import Dialect, with_units, without_sentinels
+from .dialect import Dialect, tidy
 from .registry import BUILT_IN
 
 
@@ -30,9 +30,7 @@ def read(dialect: Dialect, path: str | os.PathLike) -> Table:
         When it is not a table, or not of this dialect.
     """
     table = read_table(path, dialect)
-    kind = dialect.required_kind(table)
-    table = with_units(table, kind)
-    return without_sentinels(table, kind) if kind.missing else table
+    return tidy(table, dialect.required_kind(table))
 
 
 def register() -> None:

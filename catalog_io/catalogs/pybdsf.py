@@ -1,8 +1,8 @@
 """PyBDSF: source lists (srl) and Gaussian lists (gaul).
 
 Sizes are in degrees and fluxes in Jy, unlike in the surveys made with it. A ``Source_id`` is that of one run; islands
-without Gaussians, which ``incl_empty`` adds, have negative ones. A double is often two sources of one island. A run that
-found nothing and had to write a file writes one column ``Blank``, or text with nothing but comments.
+without Gaussians, which ``incl_empty`` adds, have negative ones. A double is often two sources of one island. A run
+that found nothing and had to write a file writes one column ``Blank``, or text with nothing but comments.
 """
 
 from pathlib import Path
