@@ -143,7 +143,8 @@ def _filled(column: Any, fill: Any) -> NDArray:
 
 def _is_printable(text: NDArray, code: type) -> bool:
     """Whether text, seen as character codes, is printable ASCII followed by nothing but padding."""
-    codes = np.ascontiguousarray(text).reshape(-1).view(code).reshape(text.size, -1)
+    codes = np.ascontiguousarray(text).reshape(-1).view(code)
+    codes = codes.reshape(text.size, text.itemsize // codes.itemsize)
     resumes = (codes[:, :-1] == 0) & (codes[:, 1:] != 0)
     return bool(((codes == 0) | ((codes >= 32) & (codes <= 126))).all() and not resumes.any())
 

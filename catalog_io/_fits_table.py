@@ -23,10 +23,12 @@ cut. Of a column's ``meta``, text, numbers and booleans are kept. How a column w
 """
 
 import re
+import warnings
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 from astropy.io import fits
+from astropy.io.fits.verify import VerifyWarning
 from astropy.table import Column, Table
 
 from radio_ag.catalog_io._fits_columns import decode_column, encode_column
@@ -48,7 +50,7 @@ def table_extension(table: Table, scratch: BinaryIO) -> tuple[fits.Header, Itera
     table : `~astropy.table.Table`
         Any columns; it is not changed. Its ``meta`` is left out.
     scratch : binary file
-        Empty, open for reading and writing; holds the data until the blocks are read.
+        Empty, open for reading and writing, with a name; holds the data until the blocks are read.
 
     Returns
     -------
@@ -65,7 +67,9 @@ def table_extension(table: Table, scratch: BinaryIO) -> tuple[fits.Header, Itera
     check_field_count(len(table.columns))
     encoded, cards = encode_table(table)
     check_field_count(len(encoded.columns))
-    encoded.write(scratch, format="fits")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", VerifyWarning)  # the names are the catalogue's, whatever FITS recommends
+        encoded.write(scratch, format="fits")
     scratch.seek(0)
     fits.Header.fromfile(scratch)  # the primary header: no data follow it
     header = fits.Header.fromfile(scratch)

@@ -72,7 +72,9 @@ def primary_header(table: Table, attention: str) -> fits.Header:
     header["ATTMODE"] = (attention, "attention maps kept: mean, gates, hdus or none")
     for name, value in table.meta.items():
         keyword, comment = _keyword(str(name))
-        header.append(fits.Card(keyword, _header_value(value), comment), end=True)
+        text = _header_value(value)
+        fits_one_card = len(keyword) + len(str(text)) + len(comment) < 62  # else astropy cuts the comment, and warns
+        header.append(fits.Card(keyword, text, comment if fits_one_card else ""), end=True)
     return header
 
 

@@ -206,10 +206,10 @@ class _BoundedBody:
     def __init__(self, raw, max_bytes: float, seconds: float):
         self._raw, self._max_bytes, self._seconds = raw, max_bytes, seconds
 
-    def stream(self, *args, **kwargs) -> Iterator[bytes]:
+    def stream(self, amt: int, decode_content: bool | None = None) -> Iterator[bytes]:
         deadline = time.monotonic() + self._seconds
         received = 0
-        for piece in self._raw.stream(*args, **kwargs):
+        while piece := self._raw.read1(amt, decode_content):  # read() would wait for all of amt
             received += len(piece)
             if received > self._max_bytes:
                 raise Failure("not_an_image", f"the answer is longer than {self._max_bytes:.0f} bytes", passing=False)
@@ -318,8 +318,9 @@ _cache_before = True
 def astroquery_cache_off() -> Iterator[None]:
     """Keep astroquery from caching while inside.
 
-    The switch is one for the whole process, and astroquery's own way to throw it for a call is not safe between
-    threads; so it is thrown when the first user enters, and back when the last one leaves.
+    The switch is one for the whole process, and astroquery's own way to throw it for each request is not safe between
+    threads: one that ends late can leave it off for good. So it is thrown when the first user enters, and back when the
+    last one leaves; every thread that makes requests must be inside.
     """
     global _cache_users, _cache_before
     with _cache_lock:

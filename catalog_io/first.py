@@ -198,7 +198,8 @@ class FirstImages:
             return Failure("connection", "not asked, since the service was silent", passing=True)
         client = self._idle_client() or self._new_client()
         try:
-            served = self._retries.run(lambda: self._ask(client, target), stop)
+            with astroquery_cache_off():  # held here too: a download that was left to itself outlives the call of fetch
+                served = self._retries.run(lambda: self._ask(client, target), stop)
         except Failure as failure:
             _log.info("FIRST %s: %s (%s)", target, failure.status, failure)
             self._count_silence(failure.silent or failure.retry_after > self._retries.longest)

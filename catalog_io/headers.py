@@ -11,7 +11,7 @@ import numpy as np
 from astropy import units as u
 from astropy.coordinates import BaseCoordinateFrame
 from astropy.io import fits
-from astropy.wcs import WCS, InvalidSubimageSpecificationError, Wcsprm
+from astropy.wcs import WCS, WCSSUB_LATITUDE, WCSSUB_LONGITUDE, InvalidSubimageSpecificationError, Wcsprm
 from astropy.wcs.utils import proj_plane_pixel_scales, wcs_to_celestial_frame
 
 from radio_ag.errors import ImageError, RadioAGWarning
@@ -82,7 +82,7 @@ def read_frame(header: fits.Header, *, wcs: WCS | None = None, beam: float | Non
     if not full.has_celestial:
         raise ImageError("no celestial WCS: CTYPE must name a pair such as RA---SIN and DEC--SIN")
     try:
-        celestial = full.celestial
+        celestial = full.sub([WCSSUB_LONGITUDE, WCSSUB_LATITUDE])
         sky = _celestial_frame(celestial)
     except InvalidSubimageSpecificationError as exc:
         raise ImageError(f"the sky's axes cannot be separated from the others: {' '.join(str(exc).split())}") from exc
@@ -96,11 +96,9 @@ def read_frame(header: fits.Header, *, wcs: WCS | None = None, beam: float | Non
 
 
 def _celestial_frame(wcs: WCS) -> BaseCoordinateFrame:
-    """Coordinate frame of a celestial WCS; a Galactic one loses its RADESYS."""
+    """Coordinate frame of a celestial WCS, longitude first."""
     longitude = wcs.wcs.ctype[0]
-    if longitude.startswith("GLON"):
-        wcs.wcs.radesys = ""  # often left over from equatorial images; astropy would believe it, not CTYPE
-    elif not longitude.startswith("RA--"):
+    if not longitude.startswith(("RA--", "GLON")):  # astropy would take ecliptic longitudes for ICRS
         raise ImageError(f"celestial frame of CTYPE {longitude!r} is not known: RA/DEC and GLON/GLAT are")
     try:
         return wcs_to_celestial_frame(wcs)
@@ -126,7 +124,7 @@ def image_wcs(header: fits.Header) -> WCS:
         wcs.wcs.fix()
         wcs.wcs.set()
     except ValueError as exc:  # wcslib's errors are among them
-        raise ImageError(f"unusable WCS: {' '.join(str(exc).split())}") from exc
+        raise ImageError(f"no usable celestial WCS: {' '.join(str(exc).split())}") from exc
     return wcs
 
 

@@ -39,6 +39,9 @@ class _Mosaics:
         """Pixels of an image, (ny, nx); ImageError where they cannot be read."""
         raise NotImplementedError
 
+    def _release(self, image: int) -> None:
+        """Let go of an image whose pixels could not be read: the next try opens it afresh."""
+
     @property
     def name(self) -> str:
         """The image's name, or how many there are."""
@@ -71,11 +74,9 @@ class _Mosaics:
         rows, images, placement = self._candidates(ra, dec)
         for choice in _rounds(rows):
             pairs = choice[covered[rows[choice]] < FIELD_SIZE**2]
-            pairs = pairs[np.argsort(images[pairs], kind="stable")]
-            for group in np.split(pairs, np.flatnonzero(np.diff(images[pairs])) + 1):  # an image's rows together
-                for pair in group:
-                    position = ra[rows[pair]], dec[rows[pair]], *(part[pair] for part in placement)
-                    self._improve(fields, covered, rows[pair], images[pair], position)
+            for pair in pairs[np.argsort(images[pairs], kind="stable")]:  # an image's rows together
+                position = ra[rows[pair]], dec[rows[pair]], *(part[pair] for part in placement)
+                self._improve(fields, covered, rows[pair], images[pair], position)
         return fields
 
     def _candidates(self, ra: np.ndarray, dec: np.ndarray) -> tuple[np.ndarray, np.ndarray, Placement]:
@@ -106,6 +107,7 @@ class _Mosaics:
         try:
             cutout = extract(self._plane(image), self._frames[image], *position)
         except ImageError as exc:
+            self._release(image)
             if name not in self._warned:
                 self._warned.add(name)
                 warnings.warn(f"image {name}: {exc}", RadioAGWarning, stacklevel=3)
@@ -161,6 +163,9 @@ class LocalImages(_Mosaics):
 
     def _plane(self, image: int) -> Plane:
         return self._planes.get(self._images[image])
+
+    def _release(self, image: int) -> None:
+        self._planes.close(self._images[image])
 
 
 class ArrayImages(_Mosaics):

@@ -214,14 +214,18 @@ class OpenPlanes:
             while len(self._open) > self._max_open or (
                 len(self._open) > 1 and sum(size for _, size, _ in self._open.values()) > self._max_bytes
             ):
-                self._open.popitem(last=False)[1][2].close()
+                self._close(next(iter(self._open)))
         self._open.move_to_end(key)
         return self._open[key][0]
 
-    def close(self) -> None:
-        """Close all."""
-        while self._open:
-            self._open.popitem()[1][2].close()
+    def close(self, image: StoredImage | None = None) -> None:
+        """Close an image, or all."""
+        for key in list(self._open) if image is None else [(image.path, image.hdu)]:
+            self._close(key)
+
+    def _close(self, key: tuple[Path, int]) -> None:
+        if key in self._open:
+            self._open.pop(key)[2].close()
 
     @staticmethod
     def _load(image: StoredImage) -> tuple[Plane, int, ExitStack]:

@@ -98,7 +98,7 @@ def write_product(
     path = check_output(path, overwrite)
     table, planes = _number_planes(table, None if attention == "none" else stores["mean"])
     normalisation = table.meta.get("normalisation")
-    with _written_beside(path) as stream, tempfile.TemporaryFile(dir=path.parent) as scratch:
+    with _written_beside(path) as stream, _scratch_beside(path) as scratch:
         append_hdu(stream, primary_header(table, attention))
         header, blocks = table_extension(table, scratch)
         append_hdu(stream, classification_header(header, table), blocks)
@@ -169,6 +169,11 @@ def cutout_wcs(row: Table.Row) -> WCS:
     wcs.wcs.cd = values[4:].reshape(2, 2)
     wcs.wcs.set()
     return wcs
+
+
+def _scratch_beside(path: Path) -> BinaryIO:
+    # astropy reports a full disk only where the file has a name.
+    return tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
 
 
 @contextmanager

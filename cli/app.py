@@ -28,7 +28,7 @@ class ErrorBoundary(TyperGroup):
         except KeyboardInterrupt:
             if debugging(ctx):
                 raise
-            print_error("interrupted: nothing was written")
+            print_error("interrupted")
             raise typer.Exit(EXIT_INTERRUPTED) from None
         except (typer.Exit, typer.Abort):
             raise

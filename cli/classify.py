@@ -26,9 +26,8 @@ class AttentionMode(StrEnum):
 
 def default_output(catalogue: Path) -> Path:
     """Path of the product of a catalogue: beside it, as ``NAME.radio-ag.fits``."""
-    if catalogue.suffix.lower() in _COMPRESSED:
-        catalogue = catalogue.with_suffix("")
-    return catalogue.with_suffix(".radio-ag.fits")
+    plain = Path(catalogue.stem) if catalogue.suffix.lower() in _COMPRESSED else catalogue
+    return catalogue.parent / f"{plain.stem}.radio-ag.fits"
 
 
 def classify(

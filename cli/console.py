@@ -59,6 +59,7 @@ def reporting(quiet: bool = False, verbose: bool = False) -> Iterator[ProgressCa
         To be called as ``progress(done, total, counts)``; None when quiet. A bar on a terminal, a line every
         `PLAIN_INTERVAL` seconds otherwise.
     """
+    import astropy.logger  # noqa: F401 : takes over warnings.showwarning when it is first imported
     from rich.console import Console
 
     console = Console(stderr=True, soft_wrap=True, highlight=False, markup=False, emoji=False)

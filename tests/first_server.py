@@ -9,10 +9,12 @@ and JY/BEAM. Nothing here uses astropy, so that the images are an independent ch
 from __future__ import annotations
 
 import contextlib
+import gzip
 import math
 import re
 import socket
 import struct
+import sys
 import threading
 import urllib.parse
 from collections import Counter
@@ -27,7 +29,7 @@ OUTAGE = b"<!DOCTYPE html><html><head><title>Maintenance</title></head><body>Bac
 
 STATUS_MODES = {"404": 404, "403": 403, "500": 500, "502": 502, "503": 503, "429": 429}
 FAILURES = (*STATUS_MODES, "html", "truncated", "short", "garbage", "empty", "reset", "slow")
-"""Modes that give no image; "ok", "partial", "blank", "zeros" and "trickle" give one, "pre" says that there is none."""
+"""Modes that give no image; see `FirstServer` for the others."""
 
 
 @dataclass
@@ -201,7 +203,8 @@ class FirstServer:
         With a method ``cutout(ra, dec, size)``; a `CoaddSky` unless given.
     decide : callable, optional
         From a `Request` (whose ``attempt`` counts from 1 for each position) to the mode of its answer: "ok", "partial"
-        (a corner blank), "blank", "zeros", "trickle" (byte by byte), "pre" (outside the survey) or one of `FAILURES`.
+        (a corner blank), "blank", "zeros" (a strip), "chunked", "closing" (no length given), "gzip", "trickle" (byte by
+        byte), "pre" (outside the survey) or one of `FAILURES`.
     retry_after : str
         Sent with 429 and 503; "" for none.
     latency : float
@@ -308,8 +311,6 @@ class _Server(ThreadingHTTPServer):
 
     def handle_error(self, request, client_address):
         """A client that goes away in mid-answer is no error of the server."""
-        import sys
-
         if not isinstance(sys.exc_info()[1], ConnectionError):
             super().handle_error(request, client_address)
 
@@ -321,9 +322,6 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, *args):
         pass
-
-    def do_GET(self):
-        self._answer({})
 
     def do_POST(self):
         body = self.rfile.read(int(self.headers.get("Content-Length", 0))).decode("ascii")
@@ -376,7 +374,9 @@ class _Handler(BaseHTTPRequestHandler):
         if request.mode == "truncated":  # less than Content-Length promises
             content = content[: len(content) // 3]
             self.close_connection = True
-        if request.mode == "trickle":
+        if request.mode in ("chunked", "closing", "gzip"):
+            self._send_otherwise(request.mode, content, disposition)
+        elif request.mode == "trickle":
             self._send(b"", 200, "image/fits", disposition, promised)
             for byte in content:
                 if first.stopping.wait(0.02):
@@ -386,6 +386,27 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
         else:
             self._send(content, 200, "image/fits", disposition, promised)
+
+    def _send_otherwise(self, mode, content, headers):
+        """A whole answer that does not say beforehand how long it is, or that is compressed."""
+        self.send_response(200)
+        self.send_header("Content-Type", "image/fits")
+        for key, value in headers.items():
+            self.send_header(key, value)
+        if mode == "chunked":
+            self.send_header("Transfer-Encoding", "chunked")
+            pieces = [content[start : start + 50_000] for start in range(0, len(content), 50_000)]
+            content = b"".join(b"%x\r\n%s\r\n" % (len(piece), piece) for piece in (*pieces, b""))
+        elif mode == "gzip":
+            content = gzip.compress(content, 1)
+            self.send_header("Content-Encoding", "gzip")
+            self.send_header("Content-Length", str(len(content)))
+        else:
+            self.send_header("Connection", "close")
+            self.close_connection = True
+        self.end_headers()
+        self.wfile.write(content)
+        self.wfile.flush()
 
     def _send(self, content, status, kind, headers=None, promised=None):
         self.send_response(status)

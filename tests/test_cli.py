@@ -90,7 +90,7 @@ def test_classify_writes_the_product_beside_the_catalogue_and_sums_it_up(sky, ca
     for name, count in rows_by_flag(table).items():
         assert re.search(rf"{name}\s+│\s+{count} ", result.stdout), name
     for name in ("FRI", "FRII"):
-        count = int(np.sum(table["class"].filled("") == name))
+        count = int(np.sum(np.ma.filled(table["class"], "") == name))
         assert re.search(rf"{name}\s+│\s+{count} ", result.stdout), name
     assert f"{len(given)}/{len(given)} rows (100 %)" in result.stderr
 
@@ -108,7 +108,7 @@ def test_summary_as_json_agrees_with_the_product(sky, catalogue, tmp_path):
     assert summary["rows"] == len(table)
     assert {name: count for name, count in summary["flags"].items() if count} == rows_by_flag(table)
     for name in ("FRI", "FRII"):
-        assert summary["classes"].get(name, 0) == int(np.sum(table["class"].filled("") == name))
+        assert summary["classes"].get(name, 0) == int(np.sum(np.ma.filled(table["class"], "") == name))
     with fits.open(output) as hdus:
         assert "ATTENTION" not in hdus
 
@@ -192,7 +192,7 @@ def test_an_existing_product_stays_and_no_work_is_done(catalogue):
         assert server.requests == []
 
     assert result.exit_code == 2
-    assert "--overwrite" in result.stderr or "overwrite" in result.stderr
+    assert "overwrit" in result.stderr
     assert product.read_text() == "precious"
 
 
@@ -233,21 +233,27 @@ def test_ctrl_c_leaves_no_half_written_product(catalogue, environment, existing,
         arrived.set()
         return "slow"
 
-    with FirstServer(decide=never_answer, slow=300) as server:
-        process = subprocess.Popen(
-            [SCRIPT, "classify", catalogue, "--service-url", server.url, "-o", product, "--overwrite"],
+    command = [SCRIPT, "classify", catalogue, "-o", product, "--overwrite"]
+    with (
+        FirstServer(decide=never_answer, slow=600) as server,
+        subprocess.Popen(
+            [*command, "--service-url", server.url],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
             env=environment,
-        )
-        assert arrived.wait(120), "no request reached the service"
-        process.send_signal(signal.SIGINT)
-        stdout, stderr = process.communicate(timeout=20)
+        ) as process,
+    ):
+        try:
+            assert arrived.wait(120), "no request reached the service"
+            process.send_signal(signal.SIGINT)
+            stdout, stderr = process.communicate(timeout=120)  # long before the service answers
+        finally:
+            process.kill()
 
     assert process.returncode == 130
     assert stdout == ""
-    assert stderr.splitlines()[-1] == "radio-ag: error: interrupted: nothing was written"
+    assert stderr.splitlines()[-1] == "radio-ag: error: interrupted"
     assert {path.name for path in tmp_path.iterdir()} == {catalogue.name} | ({product.name} if existing else set())
     if existing:
         assert product.read_text() == "the old one"

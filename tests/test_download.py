@@ -13,8 +13,9 @@ import requests
 import urllib3
 from astropy.io import fits
 from astroquery import cache_conf
+from first_server import FirstServer
 
-from radio_ag.catalog_io.download import Failure, Retries, Workers, astroquery_cache_off, check_fits, translate
+from radio_ag.catalog_io.download import Failure, Guard, Retries, Workers, astroquery_cache_off, check_fits, translate
 
 STATUSES = {"no_coverage", "http_error", "timeout", "connection", "truncated", "not_an_image"}
 
@@ -185,6 +186,16 @@ def test_asking_ends_when_stopped():
     with pytest.raises(Failure):
         Retries(count=50, pause=30.0).run(ask, stop)
     assert count == 1
+
+
+def test_an_answer_without_end_is_not_read_to_its_end():
+    session = requests.Session()
+    session.trust_env = False
+    Guard(check_fits, 1000, 20.0).watch(session)
+    form = {"RA": "10.5 30.0", "ImageSize": "9.18", "MaxImSize": "1024"}
+    with FirstServer() as server, session, pytest.raises(Failure, match="longer than 4000 bytes") as caught:
+        session.post(server.url, data=form, timeout=20)
+    assert (caught.value.status, caught.value.passing) == ("not_an_image", False)
 
 
 def _fits(data):

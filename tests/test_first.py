@@ -1,4 +1,4 @@
-"""VLA FIRST through astroquery, against a loopback server that speaks the service's protocol and fails in all its ways."""
+"""VLA FIRST through astroquery, against a loopback server that speaks the service's protocol and fails in its ways."""
 
 import os
 import signal
@@ -69,8 +69,10 @@ def _positions(n, seed=0):
 
 def _expected(sky, ra, dec):
     """The field as it should be, and the position's pixel in it, by the server's own projection."""
-    data, cards = sky.cutout(ra, dec, 320)
-    east, north = sin_project(ra, dec, cards["CRVAL1"], cards["CRVAL2"])
+    asked = _Target.nearest(ra, dec)  # the server draws its source there
+    data, cards = sky.cutout(asked.hours * 15, asked.degrees, 320)
+    fk5 = SkyCoord(ra * u.deg, dec * u.deg).fk5  # 0.01 px from ICRS, which matters where a field's edge is a tie
+    east, north = sin_project(fk5.ra.deg, fk5.dec.deg, cards["CRVAL1"], cards["CRVAL2"])
     x = cards["CRPIX1"] - 1 + east / cards["CDELT1"]
     y = cards["CRPIX2"] - 1 + north / cards["CDELT2"]
     left, bottom = round(x - 149.5), round(y - 149.5)
@@ -152,17 +154,14 @@ def test_fields_are_exact_to_the_pixel(server):
     for row in range(len(ra)):
         field, pixel = _expected(server.sky, ra[row], dec[row])
         assert np.abs(np.array(pixel) - 149.5).max() <= 0.501
-        np.testing.assert_allclose(fields.crpix[row], np.array(pixel) - 75 + 1, atol=0.02)  # FK5 is 0.01 px from ICRS
-        asked = _Target.nearest(ra[row], dec[row])
-        if abs(asked.hours * 15 - ra[row]) < 1e-5 and abs(asked.degrees - dec[row]) < 1e-5:
-            np.testing.assert_allclose(fields.data[row], field, atol=TOLERANCE)
+        np.testing.assert_allclose(fields.crpix[row], np.array(pixel) - 75 + 1, atol=1e-4)
+        np.testing.assert_allclose(fields.data[row], field, atol=TOLERANCE)
 
 
 def test_sources_are_where_the_position_is_even_next_to_zero():
-    """The lobes are drawn beside the position asked for; a sky with a source of its own shows where a field really lies."""
+    """A sky that does not turn with the request: a point in it shows where a field really lies."""
     for ra, dec in AWKWARD:
-        header, data, pixel = _mosaic_with_a_point(ra, dec)
-        with FirstServer(MosaicSky(data, *_mosaic_geometry(header))) as server:
+        with FirstServer(_sky_with_a_point(ra, dec)) as server:
             fields = _images(server, cache=False).fetch(np.array([ra]), np.array([dec]))
         assert fields.status == ["ok"]
         y, x = np.indices((300, 300))
@@ -172,32 +171,21 @@ def test_sources_are_where_the_position_is_even_next_to_zero():
         offset = fields.cd[0] @ (centroid - (fields.crpix[0] - 1 + 75)) * 3600
         np.testing.assert_allclose(offset, [-60.0, 40.0], atol=0.1)
         assert np.abs(fields.crpix[0] - 75.5).max() <= 0.501
-        assert pixel is not None
 
 
-def _mosaic_with_a_point(ra, dec):
+def _sky_with_a_point(ra, dec):
     wcs = WCS(naxis=2)
     wcs.wcs.ctype = "RA---TAN", "DEC--TAN"
     wcs.wcs.radesys, wcs.wcs.equinox = "FK5", 2000.0
     wcs.wcs.crval, wcs.wcs.crpix, wcs.wcs.cdelt = (ra, dec), (250.3, 240.8), (-0.0005, 0.0005)
-    centre = SkyCoord(ra * u.deg, dec * u.deg)
-    x0, y0 = wcs.world_to_pixel(centre.spherical_offsets_by(-60 * u.arcsec, 40 * u.arcsec))
+    point = SkyCoord(ra * u.deg, dec * u.deg).spherical_offsets_by(-60 * u.arcsec, 40 * u.arcsec)
+    x0, y0 = wcs.world_to_pixel(point)
     y, x = np.indices((480, 500))
-    data = np.random.default_rng(0).normal(0, 1e-5, x.shape) + 0.05 * np.exp(
-        -4 * np.log(2) * ((x - x0) ** 2 + (y - y0) ** 2) / 9.0
-    )
-    return wcs, data.astype(np.float32), (x0, y0)
-
-
-def _mosaic_geometry(wcs):
-    cards = {
-        f"{key}{axis + 1}": getattr(wcs.wcs, key.lower())[axis]
-        for key in ("CRVAL", "CRPIX", "CDELT")
-        for axis in (0, 1)
-    }
-    cards = {key: float(value) for key, value in cards.items()}
-    cards |= {"CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "BMAJ": 0.0015, "BMIN": 0.0015, "BPA": 0.0}
-    return (lambda ra, dec: wcs.wcs_world2pix(ra, dec, 0)), cards
+    data = 0.05 * np.exp(-4 * np.log(2) * ((x - x0) ** 2 + (y - y0) ** 2) / 3**2)
+    data += np.random.default_rng(0).normal(0, 1e-5, x.shape)
+    cards = {"CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "BMAJ": 0.0015, "BMIN": 0.0015, "BPA": 0.0}
+    cards |= {"CRVAL1": ra, "CRPIX1": 250.3, "CDELT1": -0.0005, "CRVAL2": dec, "CRPIX2": 240.8, "CDELT2": 0.0005}
+    return MosaicSky(data.astype(np.float32), lambda ra, dec: wcs.wcs_world2pix(ra, dec, 0), cards)
 
 
 def test_an_image_source_with_provenance(server):
@@ -235,6 +223,16 @@ def test_blank_pixels_are_nan(server, mode, status, flags):
             assert not blank[80:].any()
             assert not blank[:, 80:].any()
     assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("mode", ["chunked", "closing", "gzip"])
+def test_the_ways_of_http(server, mode):
+    server.decide = lambda request: mode
+    ra, dec = _positions(3)
+    fields = _images(server).fetch(ra, dec)
+    assert len(server.requests) == 3
+    for row in range(3):
+        np.testing.assert_allclose(fields.data[row], _expected(server.sky, ra[row], dec[row])[0], atol=TOLERANCE)
 
 
 def test_the_southern_beam_is_first_s_and_a_coarse_one_is_not():
@@ -429,11 +427,12 @@ def test_a_second_run_asks_for_nothing_and_gives_the_same(server):
             np.testing.assert_array_equal(getattr(other, name), getattr(fresh, name))
 
 
-def test_no_bit_is_lost_with_a_quantum_of_zero(server):
+def test_no_bit_is_lost_with_a_quantum_of_zero():
     ra, dec = _positions(1)
-    for _ in range(2):
-        fields = _images(server, quantum=0).fetch(ra, dec)
-        np.testing.assert_array_equal(fields.data[0], _expected(server.sky, ra[0], dec[0])[0])
+    with FirstServer(CoaddSky(peak=0)) as server:
+        for _ in range(2):
+            fields = _images(server, quantum=0).fetch(ra, dec)
+            np.testing.assert_array_equal(fields.data[0], _expected(server.sky, ra[0], dec[0])[0])
     assert len(server.requests) == 1
 
 
@@ -509,6 +508,11 @@ def test_closing_ends_a_fetch_in_another_thread(server):
     thread.join(15)  # an answer would take 30 s
     assert not thread.is_alive()
     assert len(caught) == 1
+    server.stopping.set()
+    for left in threading.enumerate():
+        if left.name == "radio-ag-download":
+            left.join(60)
+    assert cache_conf.cache_active
 
 
 _CHILD = """
@@ -541,8 +545,14 @@ def test_ctrl_c_does_not_wait_for_answers(server, tmp_path):
 # --- all at once ------------------------------------------------------------------------------------------------------
 
 
+def _asked(request):
+    """Hours and degrees of a request, as they were rounded."""
+    hours, degrees = map(float, request.fields["RA"].split(" "))
+    return round(hours, 7), round(degrees, 6)
+
+
 def test_a_thousand_rows_and_every_failure(tmp_path):
-    """Each row comes out in its place with the flag of what happened to it, and a second run asks for no more than it must."""
+    """Each row comes out in its place, with the right flag; a second run asks only for what failed."""
     n, retries = 1000, 3
     ra, dec = _positions(n, seed=4)
     ra[7], dec[7] = ra[6], dec[6]  # one source twice in the catalogue
@@ -552,12 +562,13 @@ def test_a_thousand_rows_and_every_failure(tmp_path):
     fate[6] = fate[7] = "ok"
     attempts = random.integers(1, retries + 1, n)  # failed ones, where it passes
     passes = random.random(n) < 0.5
-    slow = set(random.choice(np.flatnonzero(np.array(fate) == "ok"), 4, replace=False).tolist()) - {6, 7}
-    row_of = {f"{t.hours:.7f} {t.degrees:.6f}": row for row, t in enumerate(map(_Target.nearest, ra, dec)) if row != 7}
+    slow = {row for row in range(8, 128) if fate[row] == "ok"}
+    slow = set(random.choice(sorted(slow), 3, replace=False).tolist())  # in one chunk: waiting is all that they cost
+    targets = map(_Target.nearest, ra, dec)
+    row_of = {(target.hours, target.degrees): row for row, target in enumerate(targets) if row != 7}
 
     def decide(request):
-        hours, degrees = map(float, request.fields["RA"].split(" "))
-        row = row_of[f"{hours:.7f} {degrees:.6f}"]
+        row = row_of[_asked(request)]
         if row in slow:
             return "slow" if request.attempt == 1 else "ok"
         if fate[row] in PASSING and passes[row] and request.attempt > attempts[row]:
@@ -573,7 +584,7 @@ def test_a_thousand_rows_and_every_failure(tmp_path):
     assert set(expected) == {"ok", "partial", "no_coverage", *PASSING.values()}
     flags = {"ok": 0, "partial": 0, "no_coverage": Flag.NO_COVERAGE}
     with FirstServer(decide=decide) as server:
-        options = {"cache_dir": tmp_path / "cache", "retries": retries, "timeout": 5.0}
+        options = {"cache_dir": tmp_path / "cache", "retries": retries, "timeout": 3.0}
         images = _images(server, **options)
         chunks = [slice(start, start + 128) for start in range(0, n, 128)]
         status, first_data = [], []
@@ -589,12 +600,12 @@ def test_a_thousand_rows_and_every_failure(tmp_path):
                 np.testing.assert_allclose(fields.data[i], truth, atol=TOLERANCE)
             first_data.append(fields.data[::16].copy())
         assert status == expected
-        assert server.max_concurrent <= 4
+        assert server.max_concurrent <= 4 + len(slow)  # the server does not see that a client has given up
         assert set(server.modes()) == {"slow", *fates}
         failing = {row for row in range(n) if row != 7 and fate[row] in PASSING}
         asked = Counter()
         for request in server.requests:
-            asked[row_of["{:.7f} {:.6f}".format(*map(float, request.fields["RA"].split(" ")))]] += 1
+            asked[row_of[_asked(request)]] += 1
         for row in range(n):
             tries = 0 if row == 7 else 2 if row in slow else 1
             if row in failing:
@@ -604,19 +615,16 @@ def test_a_thousand_rows_and_every_failure(tmp_path):
         server.forget()
         server.decide = None
         images = _images(server, **options)
+        status = []
         for chunk, before in zip(chunks, first_data, strict=True):
             fields = images.fetch(ra[chunk], dec[chunk])
-            again = fields.data[::16]
+            status += fields.status
             unchanged = np.isfinite(before).any(axis=(1, 2))
-            np.testing.assert_array_equal(again[unchanged], before[unchanged])
-            kept = [word if fate[row] == "blank" else "ok" for row, word in enumerate(expected)]
-        assert fields.status == [
-            "partial" if fate[row] == "partial" else kept[row] for row in range(*chunks[-1].indices(n))
-        ]
+            np.testing.assert_array_equal(fields.data[::16][unchanged], before[unchanged])
+        kept = {"partial": "partial", "blank": "no_coverage"}
+        assert status == [kept.get(word, "ok") for word in fate]
         to_ask = {row for row in range(n) if expected[row] not in ("ok", "partial") and fate[row] != "blank"}
-        assert {
-            row_of["{:.7f} {:.6f}".format(*map(float, r.fields["RA"].split(" ")))] for r in server.requests
-        } == to_ask
+        assert {row_of[_asked(request)] for request in server.requests} == to_ask
         assert len(server.requests) == len(to_ask)
 
 

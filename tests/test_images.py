@@ -148,7 +148,7 @@ def test_masked_pixels_are_blank(plane):
         (np.zeros((400, 400)), "type ndarray cannot be used"),
         (["mosaic.fits", 3], "type str cannot be used"),
         (fits.PrimaryHDU(), "no pixels"),
-        (fits.PrimaryHDU(np.zeros((400, 400))), "no celestial WCS"),
+        (fits.PrimaryHDU(np.zeros((400, 400))), "no usable celestial WCS"),
         (NDData(np.zeros((400, 400))), "needs an astropy.wcs.WCS"),
         (fits.HDUList([fits.PrimaryHDU()]), "no image"),
     ],

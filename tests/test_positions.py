@@ -88,6 +88,13 @@ def test_ucd_wins_over_names(ucds):
     assert_at(read_catalogue(with_ucds(table, alpha=ucds[0], delta=ucds[1])))
 
 
+def test_of_two_columns_with_the_main_ucd_the_first():
+    table = Table({"alpha": [RA], "delta": [DEC], "in_RA": [1.0], "in_DEC": [2.0]})
+    main = {"ra": "pos.eq.ra;meta.main", "dec": "pos.eq.dec;meta.main"}
+    table = with_ucds(table, alpha=main["ra"], delta=main["dec"], in_RA=main["ra"], in_DEC=main["dec"])
+    assert_at(read_catalogue(table))
+
+
 def test_names_win_over_a_ucd_that_is_not_main():
     table = Table({"alpha": [1.0], "delta": [2.0], "RA": [RA], "DEC": [DEC]})
     assert_at(read_catalogue(with_ucds(table, alpha="pos.eq.ra", delta="pos.eq.dec")))

@@ -83,6 +83,7 @@ IDENTIFIERS = (
 )
 """Names of the identifying column, in lower case, best first."""
 
+_PIXEL_NAMES = {"x_centroid", "xcentroid", "x_peak"}
 _NOT_ICRS = {
     "B1950": ("RAB1950", "_RAB1950", "RA1950", "RA_B1950", "RA_1950", "RA_FK4"),
     "Galactic": ("GLON", "_GLON", "l", "lon", "gal_lon", "GAL_LON", "glon_deg"),
@@ -203,6 +204,8 @@ def _nothing_found(table: Table) -> str:
     frame = next((frame for frame, names in _NOT_ICRS.items() if set(names) & set(table.colnames)), None)
     hint = f" It has {frame} coordinates, which are not taken as right ascension and declination;"
     hint = f"{hint} convert them to ICRS first, with astropy's SkyCoord." if frame else ""
+    if _PIXEL_NAMES & set(table.colnames):
+        hint = " It has positions in pixels only; photutils adds those on the sky when it is given wcs=."
     return (
         f"no position columns in the catalogue.{hint} Columns: {_listed(table)}. Accepted: the UCDs "
         "pos.eq.ra;meta.main and pos.eq.dec;meta.main, well-known names (RA and DEC, RAJ2000 and DEJ2000, "

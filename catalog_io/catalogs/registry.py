@@ -18,6 +18,9 @@ from .dialect import Dialect, Kind
 GROUP = "radio_ag.catalogues"
 """Entry-point group of dialects."""
 
+PRODUCT_COLUMNS = ("p_fri", "p_frii", "flags")
+"""Columns by which a product of this package is known when it comes back as a catalogue."""
+
 BUILT_IN = tuple(
     module.DIALECT
     for module in (pybdsf, aegean, selavy, photutils, sofia, first, nvss, lotss, vlass, racs, rgz, fricat)
@@ -64,5 +67,7 @@ def reader_for(head: bytes) -> Dialect | None:
 
 def recognise(table: Table) -> tuple[Dialect, Kind] | None:
     """Dialect and kind of a table, by the most columns; `None` for a plain table."""
+    if set(PRODUCT_COLUMNS) <= set(table.colnames):
+        return None  # in our own product columns of the input may have given way to ours: flags are not Aegean's
     found = [(dialect, kind) for dialect in dialects().values() if (kind := dialect.kind(table)) is not None]
     return max(found, key=lambda match: len(match[1].columns)) if found else None

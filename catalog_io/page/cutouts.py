@@ -1,0 +1,79 @@
+"""Where a page's cutouts come from: kept in the result, or fetched again from images."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from radio_ag.catalog_io.images import ImageSource, open_images
+from radio_ag.catalog_io.result import Result
+from radio_ag.errors import InputError, ServiceError
+from radio_ag.preprocess import crop
+
+Cutout = NDArray[np.float32] | str
+"""Jy/beam (150, 150), row 0 in the south; or, where there is none, why."""
+
+_SERVICE_DOWN = frozenset({"connection", "timeout", "http_error"})
+_FIRST = "FIRST"  # in the provenance ``survey`` of results made from its service
+
+
+def open_cutouts(result: Result, images: Any = None) -> Callable[[NDArray[np.intp]], list[Cutout]]:
+    """A function that takes rows and gives a cutout, or the reason why there is none, for each.
+
+    Parameters
+    ----------
+    result : Result
+        Its table says where the sources are.
+    images : optional
+        None: the cutouts that the result keeps, else FIRST's service if the result was made from it. "none": no cutouts.
+        Anything else as for `~radio_ag.catalog_io.images.open_images`.
+
+    Raises
+    ------
+    InputError
+        If the result keeps no cutouts and was not made from a service, or the images cannot be used.
+    """
+    if isinstance(images, str) and images.strip().lower() == "none":
+        return lambda rows: ["cutouts were left out"] * len(rows)
+    if images is None and result.has_cutouts:
+        return lambda rows: [_kept(result, int(row)) for row in rows]
+    if images is None and _FIRST not in str(result.provenance.get("survey")):
+        origin = result.provenance.get("images") or result.provenance.get("survey") or "unknown images"
+        raise InputError(
+            f"this result keeps no cutouts and was made from {origin}: "
+            "name the images, or 'none' for a page of attention maps alone"
+        )
+    return _Fetcher(result, open_images(images))
+
+
+class _Fetcher:
+    """Cutouts from an image source; a service that answers for none of the first rows is an error."""
+
+    def __init__(self, result: Result, source: ImageSource) -> None:
+        self._ra, self._dec = (
+            np.ma.filled(np.ma.asarray(result.table[name], dtype=float), np.nan) for name in ("ra", "dec")
+        )
+        self._source = source
+        self._answered = False
+
+    def __call__(self, rows: NDArray[np.intp]) -> list[Cutout]:
+        cutouts: list[Cutout] = ["no position"] * len(rows)
+        valid = np.flatnonzero(np.isfinite(self._ra[rows]) & np.isfinite(self._dec[rows]))
+        if not len(valid):
+            return cutouts
+        fields = self._source.fetch(self._ra[rows[valid]], self._dec[rows[valid]])
+        if not self._answered and set(fields.status) <= _SERVICE_DOWN:
+            raise ServiceError(
+                f"{self._source.name}: none of the first {len(valid)} images came "
+                f"({', '.join(sorted(set(fields.status)))}); asked {fields.origin[0]}. Nothing was written"
+            )
+        self._answered = True
+        for place, image, status in zip(valid.tolist(), crop(fields.data), fields.status, strict=True):
+            cutouts[place] = image if np.isfinite(image).any() else status.replace("_", " ")
+        return cutouts
+
+
+def _kept(result: Result, row: int) -> Cutout:
+    image = result.cutout(row).data
+    return image if np.isfinite(image).any() else "no image"
