@@ -12,6 +12,7 @@ one image a source             instead of stacks, EXTNAME = ``name``, with a cel
 import os
 import secrets
 import tempfile
+import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -20,7 +21,7 @@ from typing import BinaryIO
 
 import numpy as np
 from astropy.io import fits
-from astropy.io.fits.verify import VerifyError
+from astropy.io.fits.verify import VerifyError, VerifyWarning
 from astropy.table import Table
 from astropy.wcs import WCS
 from numpy.typing import NDArray
@@ -126,7 +127,8 @@ def read_product(path: str | os.PathLike) -> tuple[Table, dict[str | int, Attent
     """
     path = Path(path)
     try:
-        with fits.open(path, memmap=False, character_as_bytes=True) as hdus:
+        with warnings.catch_warnings(), fits.open(path, memmap=False, character_as_bytes=True) as hdus:
+            warnings.simplefilter("ignore", VerifyWarning)  # the names are the catalogue's, whatever FITS recommends
             if "CLASSIFICATION" not in hdus:
                 raise InputError(f"{path} has no extension CLASSIFICATION: not a product of radio-ag")
             meta = provenance(hdus[0].header)

@@ -71,10 +71,11 @@ card = {
         "sources": "the watched fold, certain and uncertain; the threshold from the certain ones",
     },
     "training": {
-        "data": "MiraBest training batches (labels: Miraghaei & Best 2017; Porter & Scaife, CC BY 4.0) and further FIRST "
-        "sources with literature labels (Griese et al. 2022: CoNFIG, FRICAT, FRIICAT, Proctor)",
-        "images": "VLA FIRST: R. J. Becker, D. H. Helfand, R. L. White, M. D. Gregg, S. A. Laurent-Muehleisen; copyright "
-        "1994 University of California; use permitted for scholarly, educational and private non-commercial purposes",
+        "data": "MiraBest training batches (labels: Miraghaei & Best 2017; Porter & Scaife, CC BY 4.0) and further "
+        "FIRST sources with literature labels (Griese et al. 2022: CoNFIG, FRICAT, FRIICAT, Proctor)",
+        "images": "VLA FIRST: R. J. Becker, D. H. Helfand, R. L. White, M. D. Gregg, S. A. Laurent-Muehleisen; "
+        "copyright 1994 University of California; use permitted for scholarly, educational and private "
+        "non-commercial purposes",
         "sources": {
             f"{origin} {name} {sure}": int(
                 ((learnt.origin == origin) & (learnt.label == i) & (learnt.certain == flag)).sum()
@@ -88,8 +89,8 @@ card = {
         "software": {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__},
     },
     "metrics": metrics,
-    "metrics_sources": "MiraBest sources of the fold left out, which share no source (within 270 arcsec) with training; "
-    "95 % Wilson intervals; temperature and threshold were fitted on the same sources",
+    "metrics_sources": "MiraBest sources of the fold left out, which share no source (within 270 arcsec) with "
+    "training; 95 % Wilson intervals; temperature and threshold were fitted on the same sources",
     "metrics_command": f"python examples/bundle_weights.py {options.folder} {options.output}",
 }
 save_weights(options.output, [network], card, overwrite=True)

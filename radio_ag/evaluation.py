@@ -76,7 +76,7 @@ def calibration_error(probabilities: ArrayLike, labels: ArrayLike, bins: int = 5
 
 
 def confidence_threshold(probabilities: ArrayLike, labels: ArrayLike, accuracy: float = 0.99) -> float:
-    """Smallest probability above which the classes are right in the share ``accuracy`` of sources; 1 if there is none."""
+    """Smallest probability above which the share ``accuracy`` of the classes is right; 1 if there is none."""
     probabilities, labels = np.asarray(probabilities, float), np.asarray(labels)
     confidence, right = probabilities.max(1), probabilities.argmax(1) == labels
     order = np.argsort(-confidence)

@@ -44,7 +44,7 @@ PAIR_DISTANCE_RATIO = 2.0
 PAIR_FLUX_RATIO = 10.0
 """Largest ratio of their fluxes."""
 LOW_SNR = 10.0
-"""A source whose peak is below this many rms is LOW_SNR: dimmed to that, over a third of FRI and FRII lose half their size."""
+"""A source whose peak is below this many rms is LOW_SNR: dimmed to it, a third of FRI and FRII lose half their size."""
 RESOLVED_RATIO = 1.8
 """A source with less flux than this many point sources of its peak is UNRESOLVED; a round one is 0.85 beams wide."""
 CONFUSING_RATIO = 1.0

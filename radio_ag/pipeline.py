@@ -125,7 +125,7 @@ def classify(
     )
     columns = _empty_columns(rows.ra, rows.dec, rows.valid)
     stores = _open_stores(classifier.gates, attention)
-    with _torch_threads(threads):
+    with _torch_threads(threads), _closing(source if source is not images else None):
         done = len(rows.ra) - int(rows.valid.sum())
         for part in _classified_chunks(rows, source, classifier, settings):
             _place(part, columns, stores)
@@ -288,6 +288,16 @@ def _provenance(rows, source: ImageSource, classifier: Classifier, settings: Cla
         **asdict(settings),
         **asdict(classifier.preprocessing),
     }
+
+
+@contextmanager
+def _closing(source: ImageSource | None):
+    """Close a source that this run has opened, so that an interrupted run does not wait for a slow server."""
+    try:
+        yield
+    finally:
+        if hasattr(source, "close"):
+            source.close()
 
 
 @contextmanager

@@ -13,8 +13,8 @@ def test_wilson_interval_solves_its_equation():
             assert abs(successes / trials - end) == pytest.approx(
                 1.959964 * np.sqrt(end * (1 - end) / trials), rel=1e-5
             )
-    assert wilson_interval(10, 10)[1] == 1
-    assert wilson_interval(0, 10)[0] == 0
+    assert wilson_interval(10, 10)[1] == pytest.approx(1)
+    assert wilson_interval(0, 10)[0] == pytest.approx(0)
     assert all(np.isnan(wilson_interval(0, 0)))
 
 

@@ -107,6 +107,18 @@ def test_oddities_of_first_headers_pass_in_silence():
     np.testing.assert_allclose(frame.wcs.wcs_pix2world([[149.5, 149.5]], 0), [[162.5, 30.5]])
 
 
+@pytest.mark.parametrize("card", ["OBSERVER= 'tab\there'", "OBSERVER= 'unclosed", "OBSERVER= 12abc", "OBS.RVER= 3"])
+def test_cards_that_are_no_fits_do_no_harm(card):
+    """SkyView's headers hold tabs; only the cards that matter are read."""
+    text = header().tostring(endcard=False, padding=False)
+    frame = read_frame(fits.Header.fromstring(text + card.ljust(80)))
+    np.testing.assert_allclose(frame.wcs.wcs_pix2world([[149.5, 149.5]], 0), [[162.5, 30.5]])
+
+
+def test_old_spelling_of_radesys():
+    assert read_frame(header(RADECSYS="FK4", EQUINOX=1950.0)).sky.name == "fk4"
+
+
 def test_header_is_left_as_it_was():
     original = header(EPOCH=2000.0)
     before = original.tostring()
@@ -137,6 +149,7 @@ def test_galactic_axes_count_more_than_a_leftover_radesys(radesys):
         ({"CTYPE1": "ELON-SIN", "CTYPE2": "ELAT-SIN"}, "celestial frame"),
         ({"CTYPE1": "TLON-SIN", "CTYPE2": "TLAT-SIN", "DATE-OBS": "2020-01-01"}, "celestial frame"),
         ({"RADESYS": "GAPPT"}, "RADESYS='GAPPT'"),
+        ({"CPDIS1": "LOOKUP"}, "distortion tables"),
         ({"CDELT1": 0.0}, "WCS"),
         ({"CDELT1": -1e-6, "CDELT2": 1e-6}, "pixels of"),
     ],

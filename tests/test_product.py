@@ -2,7 +2,6 @@
 
 import resource
 import signal
-import warnings
 
 import numpy as np
 import pytest
@@ -373,7 +372,7 @@ class TestTable:
             example_result(2, catalogue=catalogue).write(path, overwrite=True)
         catalogue.remove_columns(["one_more", "col_0"])
         catalogue["sky"] = SkyCoord([1, 2], [3, 4], unit="deg")  # two columns in the file
-        with pytest.raises(OutputError, match="1000 columns: FITS allows 999"):
+        with pytest.raises(OutputError, match="more columns in FITS than the 999 allowed"):
             example_result(2, catalogue=catalogue).write(path, overwrite=True)
 
     def test_a_product_is_a_catalogue_too(self, path, tmp_path):
@@ -616,11 +615,19 @@ class TestColumns:
     )
 
     @given(columns=st.dictionaries(text.filter(bool), values, max_size=4))
+    @pytest.mark.filterwarnings("ignore:It is strongly recommended")  # strange names, read by astropy alone
     @settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
     def test_no_column_is_lost(self, path, columns):
         catalogue = Table(columns) if columns else Table({"a": [1, 2]})
         example_result(2, catalogue=catalogue).write(path, overwrite=True)
         table = Result.read(path).table
         assert len(table.colnames) == OURS + len(catalogue.colnames)
-        with warnings.catch_warnings(), fits.open(path, checksum=True) as hdus:
-            hdus.verify("exception")
+        for k, column in enumerate(catalogue.itercols(), start=OURS):
+            if column.dtype.kind == "U":
+                assert np.ma.filled(table.columns[k], "").tolist() == [text.rstrip(" ") for text in column.tolist()]
+        content = path.read_bytes()
+        with fits.open(path, checksum=True, disable_image_compression=True) as hdus:
+            for hdu in hdus:
+                header = content[hdu.fileinfo()["hdrLoc"] : hdu.fileinfo()["datLoc"]].decode("ascii")
+                assert header.isprintable()
+                assert hdu.verify_checksum() == 1

@@ -1,0 +1,52 @@
+"""The snippets of the README run as printed."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from radio_ag.datasets import make_mosaic
+
+README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+SNIPPETS = dict(re.findall(r"<!-- test: (\w+) -->\n```python\n(.*?)```", README, re.DOTALL))
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    """A folder with the files that the snippets name."""
+    mosaic, truth = make_mosaic(size=800, n_sources=3, seed=2)
+    mosaic.writeto(tmp_path / "mosaic.fits")
+    truth["ra", "dec"].write(tmp_path / "catalog.csv")
+    return tmp_path
+
+
+def test_there_are_snippets():
+    assert set(SNIPPETS) == {"pipeline", "tables"}
+
+
+@pytest.mark.parametrize("name", SNIPPETS)
+def test_snippet_runs(name, folder):
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", SNIPPETS[name]], cwd=folder, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert (folder / "classes.fits").exists()
+
+
+def test_command_line_of_the_readme_runs(folder):
+    lines = re.findall(r"^(radio-ag classify .*?) +#", README, re.MULTILINE)
+    local = next(line for line in lines if "--images" in line)
+    script = Path(sys.executable).with_name("radio-ag")
+    done = subprocess.run([script, *local.split()[1:]], cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert (folder / "catalog.radio-ag.fits").exists()
+
+
+def test_make_targets_of_the_readme_exist():
+    makefile = (Path(__file__).parents[1] / "Makefile").read_text()
+    for target in re.findall(r"^make (\w+)", README, re.MULTILINE):
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE)
