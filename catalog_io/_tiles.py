@@ -23,23 +23,30 @@ _EMPTY_PRIMARY = fits.PrimaryHDU().header.tostring().encode("ascii")
 
 
 def quantise(planes: NDArray[np.float32]) -> tuple[NDArray[np.int32], NDArray, NDArray]:
-    """Integers 0…LEVELS (n, ny, nx), and the scale (n,) and zero (n,) that turn them back."""
-    low = planes.min(axis=(1, 2)).astype(np.float64)
-    high = planes.max(axis=(1, 2)).astype(np.float64)
+    """Integers from 0 to LEVELS (n, ny, nx), and the scale (n,) and zero (n,) that turn them back."""
+    integers = np.empty(planes.shape, dtype=np.int32)
+    scale, zero = np.empty(len(planes)), np.empty(len(planes))
+    for k, plane in enumerate(planes):  # quicker than all at once: a plane stays in the processor's cache
+        scale[k], zero[k] = _quantise_plane(plane, integers[k])
+    return integers, scale, zero
+
+
+def _quantise_plane(plane: NDArray[np.float32], integers: NDArray[np.int32]) -> tuple[float, float]:
+    """Fill ``integers`` and return scale and zero."""
+    low, high = float(plane.min()), float(plane.max())
     finite = None
-    if not (np.isfinite(low).all() and np.isfinite(high).all()):
-        finite = np.isfinite(planes)
-        low = np.where(finite, planes, np.inf).min(axis=(1, 2)).astype(np.float64)
-        high = np.where(finite, planes, -np.inf).max(axis=(1, 2)).astype(np.float64)
-        empty = ~finite.any(axis=(1, 2))
-        low[empty] = high[empty] = 0.0
-        planes = np.where(finite, planes, low[:, None, None].astype(np.float32))
-    scale = (high - low) / LEVELS
-    scale[scale == 0] = 1.0
-    integers = np.rint((planes - low[:, None, None]) / scale[:, None, None]).astype(np.int32)
+    if not (np.isfinite(low) and np.isfinite(high)):
+        finite = np.isfinite(plane)
+        values = plane[finite]
+        low, high = (float(values.min()), float(values.max())) if values.size else (0.0, 0.0)
+        plane = np.where(finite, plane, np.float32(low))
+    scale = (high - low) / LEVELS or 1.0
+    steps = np.subtract(plane, low, dtype=np.float64)
+    steps /= scale
+    integers[...] = np.rint(steps, out=steps)
     if finite is not None:
         integers[~finite] = _BLANK
-    return integers, scale, low
+    return scale, low
 
 
 def compress(integers: NDArray[np.int32]) -> tuple[NDArray[np.int64], bytes]:

@@ -10,6 +10,7 @@ import argparse
 import json
 import os
 import platform
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,8 @@ from radio_ag.checkpoints import save_weights
 from radio_ag.evaluation import confidence_threshold, figures, fit_temperature
 from radio_ag.labelled import assign_folds, load_labelled
 from radio_ag.model import AGCNN, CLASSES, Architecture
-from radio_ag.training import predict_logits
+from radio_ag.novelty import FeatureModel
+from radio_ag.training import predict
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("folder", type=Path)
@@ -37,13 +39,13 @@ network = AGCNN(Architecture(**recipe["architecture"])).eval()
 network.load_state_dict(torch.load(options.folder / "weights.pt", weights_only=True))
 
 unseen = data[(fold == watched) & (data.origin == "mirabest_train")]
-orbit = predict_logits(network, unseen, recipe["stretch"], orbit=True)
+orbit, unseen_features = predict(network, unseen, recipe["stretch"], orbit=True)
 logits = {"1": orbit[0], "8": orbit.mean(0)}
 temperature = {size: round(fit_temperature(values, unseen.label), 4) for size, values in logits.items()}
 served = softmax(logits["8"] / temperature["8"], 1)
 subsets = {"certain": unseen.certain, "uncertain": ~unseen.certain, "all": np.ones(len(unseen), bool)}
 others = data[(fold == watched) & (data.origin == "rgd_train")]
-other_logits = predict_logits(network, others, recipe["stretch"], orbit=True).mean(0)
+other_logits = predict(network, others, recipe["stretch"], orbit=True)[0].mean(0)
 metrics = {
     f"orbit_{size}": {
         name: figures(values[rows], unseen.label[rows], temperature[size]) for name, rows in subsets.items()
@@ -52,6 +54,9 @@ metrics = {
 }
 metrics["orbit_8"]["other literature"] = figures(other_logits, others.label, temperature["8"])
 learnt = data[fold != watched]
+learnt_features = predict(network, learnt, recipe["stretch"], orbit=True)[1].mean(0)
+feature_model = FeatureModel.fit(learnt_features, learnt.label)
+distance = feature_model.distance(unseen_features.mean(0))[unseen.certain]
 card = {
     "name": options.output.stem,
     "description": options.description,
@@ -69,6 +74,10 @@ card = {
         "temperature": temperature,
         "uncertain_below": round(confidence_threshold(served[unseen.certain], unseen.label[unseen.certain]), 4),
         "sources": "the watched fold, certain and uncertain; the threshold from the certain ones",
+    },
+    "novelty": {
+        "threshold": round(float(np.quantile(distance, 0.97)), 4),
+        "sources": "97 % of the certain sources of the watched fold are nearer",
     },
     "training": {
         "data": "MiraBest training batches (labels: Miraghaei & Best 2017; Porter & Scaife, CC BY 4.0) and further "
@@ -93,5 +102,6 @@ card = {
     "training; 95 % Wilson intervals; temperature and threshold were fitted on the same sources",
     "metrics_command": f"python examples/bundle_weights.py {options.folder} {options.output}",
 }
-save_weights(options.output, [network], card, overwrite=True)
+extra = {f"novelty.{name}": torch.from_numpy(values).float() for name, values in asdict(feature_model).items()}
+save_weights(options.output, [network], card, extra, overwrite=True)
 print(json.dumps({"calibration": card["calibration"], "metrics": metrics}, indent=1))

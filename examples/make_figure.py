@@ -1,6 +1,6 @@
 """Draw simulated sources with the attention of the bundled network: the picture in the README.
 
-    python examples/make_figure.py docs/images/example.png
+python examples/make_figure.py docs/images/example.png
 """
 
 import argparse

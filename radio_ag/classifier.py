@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from dataclasses import fields as fields_of
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
+from scipy.special import softmax
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -15,6 +18,7 @@ from radio_ag.checkpoints import Weights, load_weights
 from radio_ag.errors import DeviceError, InputError
 from radio_ag.flags import Flag
 from radio_ag.model import CLASSES, Output
+from radio_ag.novelty import FeatureModel
 from radio_ag.preprocess import CROP_SIZE, Prepared, Preprocessing, clip, crop, normalise, prepare
 from radio_ag.weights import DEFAULT
 
@@ -63,6 +67,14 @@ class Prediction:
         return self.probabilities.max(1)
 
 
+class _Part(NamedTuple):
+    """A batch of b sources: every view's logits; features and maps averaged over the views, maps turned back."""
+
+    logits: NDArray[np.float32]  # (views, b, 2)
+    features: NDArray[np.float32]  # (b, features of all members)
+    maps: NDArray[np.float32] | None  # (b, planes, 150, 150)
+
+
 class Classifier:
     """Classifies fields with one set of weights.
 
@@ -98,6 +110,10 @@ class Classifier:
         temperatures = calibration.get("temperature", {})
         self.temperature = temperatures.get(str(orbit), temperatures.get("8" if orbit > 8 else "1", 1.0))
         self.uncertain_below = calibration.get("uncertain_below", 0.0)
+        self.feature_model = None
+        if "novelty" in self.card:
+            names = [f.name for f in fields_of(FeatureModel)]
+            self.feature_model = FeatureModel(*(weights.extra[f"novelty.{name}"].double().numpy() for name in names))
 
     @classmethod
     def load(cls, weights: str | os.PathLike = DEFAULT, **options) -> Classifier:
@@ -165,9 +181,8 @@ class Classifier:
             for angle in angles
         ]
 
-    def _predict_batch(self, images: NDArray, turned: list[NDArray], attention: str) -> tuple[Tensor, Tensor | None]:
-        """Logits (views, b, 2); attention maps (b, planes, 150, 150) turned back to the sky and averaged."""
-        logits, maps = [], None
+    def _predict_batch(self, images: NDArray, turned: list[NDArray], attention: str) -> _Part:
+        logits, features, maps = [], [], None
         exact = min(self.orbit, 8)
         with torch.inference_mode():
             for number, stack in enumerate([images, *turned]):
@@ -178,27 +193,35 @@ class Classifier:
                     for network in self.networks:
                         output = network(x)
                         logits.append(output.logits)
+                        features.append(output.features)
                         if attention != "none":
                             back = _maps_on_sky(output, attention, view, angle)
                             maps = back if maps is None else maps.add_(back)
-        if maps is not None:
-            maps = (maps / len(logits)).cpu()
-        return torch.stack(logits).cpu(), maps
+        members = len(self.networks)
+        mean_features = [torch.stack(features[m::members]).mean(0) for m in range(members)]
+        return _Part(
+            torch.stack(logits).cpu().numpy(),
+            torch.cat(mean_features, 1).cpu().numpy(),
+            None if maps is None else (maps / len(logits)).cpu().numpy(),
+        )
 
     def _assemble(self, parts, prepared: Prepared, attention: str) -> Prediction:
-        logits = torch.cat([p[0] for p in parts], 1) if parts else torch.zeros(1, 0, len(CLASSES))
-        mean = (logits.mean(0) / self.temperature).softmax(1).numpy()
-        std = (logits / self.temperature).softmax(2)[:, :, 1].numpy().std(0)
+        logits = np.concatenate([p.logits for p in parts], 1) if parts else np.zeros((1, 0, len(CLASSES)), np.float32)
+        mean = softmax(logits.mean(0) / self.temperature, 1)
+        std = softmax(logits / self.temperature, 2)[:, :, 1].std(0)
         nothing = prepared.images.max((1, 2), initial=-np.inf) <= self.preprocessing.value_range[0]
         mean[nothing], std[nothing] = np.nan, np.nan
         flags = np.where(prepared.fallback, Flag.RMS_FALLBACK, 0).astype(np.int32)
         with np.errstate(invalid="ignore"):
             flags[mean.max(1) < self.uncertain_below] |= Flag.UNCERTAIN
+        if self.feature_model and parts:
+            distance = self.feature_model.distance(np.concatenate([p.features for p in parts]))
+            flags[distance > self.card["novelty"]["threshold"]] |= Flag.OUT_OF_DISTRIBUTION
         maps = None
         if attention != "none":
             planes = self.gates if attention == "gates" else 1
             empty = np.zeros((0, planes, CROP_SIZE, CROP_SIZE), np.float32)
-            maps = np.concatenate([p[1].numpy() for p in parts]) if parts else empty
+            maps = np.concatenate([p.maps for p in parts]) if parts else empty
         return Prediction(
             probabilities=mean,
             std=std,

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from radio_ag.classifier import turn
 from radio_ag.labelled import Labelled
 from radio_ag.model import AGCNN, INPUT_SIZE, Architecture
 from radio_ag.preprocess import crop
@@ -277,24 +278,24 @@ def _source_weights(data: Labelled, recipe: Recipe) -> np.ndarray:
     return (weights / weights.mean()).astype(np.float32)
 
 
-def predict_logits(
+def predict(
     network: AGCNN, data: Labelled, stretch_kind: str, *, orbit: bool = False, coarse: bool = False
-) -> np.ndarray:
-    """Logits of the central crops, shape (n, 2); with ``orbit`` for all 8 rotations and flips, shape (8, n, 2)."""
+) -> tuple[np.ndarray, np.ndarray]:
+    """Logits (views, n, 2) and features (views, n, F) of the central crops: one view, or the 8 rotations and flips."""
     device = next(network.parameters()).device
     images = to_input(torch.from_numpy(crop(data.fields)).unsqueeze(1), stretch_kind, coarse)
-    turned = [images]
-    if orbit:
-        turned = [torch.rot90(x, k, (2, 3)) for x in (images, images.flip(3)) for k in range(4)]
+    logits, features = [], []
     with torch.inference_mode():
-        logits = [torch.cat([network(b.to(device)).logits.cpu() for b in x.split(32)]) for x in turned]
-    result = torch.stack(logits).numpy()
-    return result if orbit else result[0]
+        for view in range(8 if orbit else 1):
+            outputs = [network(batch.to(device)) for batch in turn(images, view).split(32)]
+            logits.append(torch.cat([o.logits for o in outputs]).cpu())
+            features.append(torch.cat([o.features for o in outputs]).cpu())
+    return torch.stack(logits).numpy(), torch.stack(features).numpy()
 
 
 def score(network: AGCNN, data: Labelled, recipe: Recipe, coarse: bool = False) -> dict[str, float]:
     """Accuracy on all and on certain sources, and the negative log-likelihood, without an orbit."""
-    logits = torch.from_numpy(predict_logits(network, data, recipe.stretch, coarse=coarse))
+    logits = torch.from_numpy(predict(network, data, recipe.stretch, coarse=coarse)[0][0])
     right = (logits.argmax(1).numpy() == data.label).astype(float)
     nll = F.cross_entropy(logits, torch.from_numpy(data.label)).item()
     return {"accuracy": right.mean(), "accuracy_certain": right[data.certain].mean(), "nll": nll}

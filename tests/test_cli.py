@@ -15,7 +15,7 @@ import pytest
 import torch
 from astropy.io import fits
 from astropy.table import Table
-from first_server import FirstServer, closed_port
+from first_server import FirstServer
 from typer import BadParameter
 from typer.testing import CliRunner
 
@@ -407,8 +407,8 @@ def test_fields_come_from_the_service_that_the_environment_names_and_stay_in_the
 
 
 def test_a_service_that_is_down_is_exit_code_3(catalogue, environment):
-    with closed_port() as url:
-        done = run("classify", catalogue, "--service-url", url, env=environment)
+    with FirstServer(decide=lambda request: "404") as server:  # not asked for again, as a refused connection is
+        done = run("classify", catalogue, "--service-url", server.url, env=environment)
 
     assert done.returncode == 3
     assert done.stdout == ""

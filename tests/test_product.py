@@ -301,9 +301,8 @@ class TestFile:
         Table({"a": [1]}).write(tmp_path / "table.fits")
         with pytest.raises(InputError, match="no extension CLASSIFICATION"):
             Result.read(tmp_path / "table.fits")
-        fits.HDUList([fits.PrimaryHDU(), fits.table_to_hdu(Table({"a": [1]}), name="CLASSIFICATION")]).writeto(
-            tmp_path / "other.fits"
-        )
+        other = fits.BinTableHDU(Table({"a": [1]}), name="CLASSIFICATION")
+        fits.HDUList([fits.PrimaryHDU(), other]).writeto(tmp_path / "other.fits")
         with pytest.raises(InputError, match="lacks the columns"):
             Result.read(tmp_path / "other.fits")
 

@@ -10,7 +10,7 @@ import torch
 from radio_ag.labelled import Labelled
 from radio_ag.model import AGCNN, Architecture
 from radio_ag.preprocess import crop, normalise
-from radio_ag.training import Recipe, augment, predict_logits, train
+from radio_ag.training import Recipe, augment, predict, train
 
 SMALL = Recipe(samples=24, batch=4, averaging=0.5, scale=(1.0, 1.0))
 
@@ -105,7 +105,8 @@ def test_loss_falls(data, tmp_path, features):
 def test_orbit_of_logits(data):
     torch.manual_seed(0)
     network = AGCNN().eval()
-    alone, orbit = (predict_logits(network, data, "linear", orbit=flag) for flag in (False, True))
+    (alone, _), (orbit, features) = (predict(network, data, "linear", orbit=flag) for flag in (False, True))
     assert orbit.shape == (8, len(data), 2)
-    np.testing.assert_allclose(orbit[0], alone, rtol=1e-5)
+    assert features.shape == (8, len(data), 54)
+    np.testing.assert_allclose(orbit[:1], alone, rtol=1e-5)
     assert np.ptp(orbit, axis=0).max() > 0

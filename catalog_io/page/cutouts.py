@@ -36,8 +36,6 @@ def open_cutouts(result: Result, images: Any = None) -> Callable[[NDArray[np.int
     """
     if isinstance(images, str) and images.strip().lower() == "none":
         return lambda rows: ["cutouts were left out"] * len(rows)
-    if images is None and result.has_cutouts:
-        return lambda rows: [_kept(result, int(row)) for row in rows]
     if images is None and _FIRST not in str(result.provenance.get("survey")):
         origin = result.provenance.get("images") or result.provenance.get("survey") or "unknown images"
         raise InputError(
@@ -73,7 +71,3 @@ class _Fetcher:
             cutouts[place] = image if np.isfinite(image).any() else status.replace("_", " ")
         return cutouts
 
-
-def _kept(result: Result, row: int) -> Cutout:
-    image = result.cutout(row).data
-    return image if np.isfinite(image).any() else "no image"
