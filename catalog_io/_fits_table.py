@@ -17,9 +17,10 @@ objects: text, numbers, None                   text or numbers, masked where Non
 any other object, arrays without elements      JSON text
 =============================================  =====================================================================
 
-Names, descriptions and units that are not printable ASCII are escaped in the same way; names beyond 60 characters are
-cut. Of a column's ``meta``, text, numbers and booleans are kept. How a column was written is noted there as
-``written_as``, and `restore_table` undoes it for escaped text and for times.
+Names, descriptions and units that are not printable ASCII are escaped in the same way. Names beyond 60 characters are
+cut, and a name such as ``sky.ra`` beside a mixin ``sky`` becomes ``sky_ra``. Of a column's ``meta``, text, numbers and
+booleans are kept. How a column was written is noted there as ``written_as``, and `restore_table` undoes it for escaped
+text and for times.
 """
 
 import re
@@ -29,7 +30,7 @@ from typing import Any, BinaryIO
 
 from astropy.io import fits
 from astropy.io.fits.verify import VerifyError, VerifyWarning
-from astropy.table import Column, Table
+from astropy.table import Column, MaskedColumn, Table
 
 from radio_ag.catalog_io._fits_columns import decode_column, encode_column
 from radio_ag.errors import OutputError
@@ -105,8 +106,14 @@ def restore_table(table: Table) -> Table:
 def encode_table(table: Table) -> tuple[Table, dict[str, list[tuple[str, str]]]]:
     """The table in types that astropy writes, and for each column the cards that astropy does not write."""
     encoded, cards = Table(), {}
-    for name, column in Table(table, copy=False).columns.items():
-        field = _field_name(name, encoded.colnames)
+    columns = Table(table, copy=False).columns
+    several = tuple(f"{_escape(name)}." for name, column in columns.items() if not isinstance(column, Column))
+    masks = {f"{_escape(name)}.mask" for name, column in columns.items() if isinstance(column, MaskedColumn)}
+    for name, column in columns.items():
+        field = _escape(name).strip()[:_MAX_NAME] or "column"
+        if field in masks or field.startswith(several):  # the name of a component that astropy writes
+            field = field.replace(".", "_")
+        field = _unique(field, encoded.colnames)
         meta = _plain_meta(column.info.meta)
         description = _escape(column.info.description) if column.info.description else None
         display = column.info.format
@@ -129,13 +136,12 @@ def encode_table(table: Table) -> tuple[Table, dict[str, list[tuple[str, str]]]]
     return encoded, cards
 
 
-def _field_name(name: str, taken: list[str]) -> str:
-    base = _escape(name).strip()[:_MAX_NAME] or "column"
-    field, number = base, 1
-    while field in taken:
+def _unique(name: str, taken: list[str]) -> str:
+    free, number = name, 1
+    while free in taken:
         number += 1
-        field = f"{base}_{number}"
-    return field
+        free = f"{name}_{number}"
+    return free
 
 
 def _plain_meta(meta: dict | None) -> dict[str, str | int | float | bool]:

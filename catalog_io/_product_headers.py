@@ -32,19 +32,8 @@ _NAMES = {keyword: name for name, (keyword, _) in _KEYWORDS.items()}
 # Of the primary header, what is not provenance: the format's own keywords, and facts about this file.
 _FORMAT = ("SIMPLE", "BITPIX", "NAXIS", "EXTEND", "COMMENT", "HISTORY", "DATE", "CHECKSUM", "DATASUM", "")
 _FACTS = ("ORIGIN", "NSRC", "NCLASS", "NPLANE", "ATTMODE")
-_RESERVED = {
-    *_FORMAT,
-    *_FACTS,
-    *_NAMES,
-    "END",
-    "CONTINUE",
-    "HIERARCH",
-    "EXTNAME",
-    "XTENSION",
-    "BSCALE",
-    "BZERO",
-    "BLANK",
-}
+_OTHER = ("END", "CONTINUE", "HIERARCH", "EXTNAME", "XTENSION", "BSCALE", "BZERO", "BLANK")
+_RESERVED = {*_FORMAT, *_FACTS, *_NAMES, *_OTHER}
 _PREFIX = "PROVENANCE "  # before a name that a keyword of the file has already
 _RANGES = {
     "range": "0 to 1 in each map",
@@ -113,8 +102,8 @@ def attention_header(header: fits.Header, gate: str | int, normalisation: str | 
     header["CTYPE3"] = ("PLANE", "attention_plane of CLASSIFICATION, 0-based")
     header["CRPIX3"], header["CRVAL3"], header["CDELT3"] = 1.0, 0.0, 1.0
     _describe_maps(header, gate, normalisation)
-    header["COMMENT"] = "Each plane lies on the pixels of its own cutout: the row of CLASSIFICATION with that"
-    header["COMMENT"] = "attention_plane has the celestial coordinates."
+    header["COMMENT"] = "Each plane lies on the pixels of its own cutout; the celestial"
+    header["COMMENT"] = "coordinates are in the row of CLASSIFICATION with that attention_plane."
     return header
 
 

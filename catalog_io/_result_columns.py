@@ -57,6 +57,12 @@ COLUMNS = (
 )
 """The columns in the order of the product; those of the input catalogue follow."""
 
+GROUP_COLUMNS = (
+    ResultColumn("group_id", "i8", None, "meta.id.assoc", "source that the row is a component of, from 0"),
+    ResultColumn("n_components", "i4", None, "meta.number", "rows of the catalogue in that source"),
+)
+"""What follows `COLUMNS` where rows were grouped into sources; without grouping the product does not have them."""
+
 _COMPUTED = ("name",)
 
 
@@ -70,7 +76,7 @@ def result_table(catalogue: Table, columns: dict[str, ArrayLike]) -> Table:
         first name as ``meta["input_name"]``. Its columns are shared, not copied.
     columns : dict of array (n,)
         A value for each name in `COLUMNS` but ``name``, which follows from the position; ``source_id`` may be left out
-        (the row number, from 1, stands in). NaN and empty text mean missing.
+        (the row number, from 1, stands in). Both of `GROUP_COLUMNS` or neither. NaN and empty text mean missing.
 
     Raises
     ------
@@ -78,7 +84,9 @@ def result_table(catalogue: Table, columns: dict[str, ArrayLike]) -> Table:
         If a column is lacking, unknown, or of another length.
     """
     columns = {"source_id": np.arange(1, len(catalogue) + 1)} | columns
-    expected = {spec.name for spec in COLUMNS} - set(_COMPUTED)
+    grouped = any(spec.name in columns for spec in GROUP_COLUMNS)
+    specs = COLUMNS + GROUP_COLUMNS if grouped else COLUMNS
+    expected = {spec.name for spec in specs} - set(_COMPUTED)
     if set(columns) != expected:
         wrong = {"lacking": sorted(expected - set(columns)), "unknown": sorted(set(columns) - expected)}
         raise InputError(f"columns of a result: {wrong}")
@@ -87,7 +95,7 @@ def result_table(catalogue: Table, columns: dict[str, ArrayLike]) -> Table:
             raise InputError(f"column {name!r} has {len(values)} values for {len(catalogue)} rows")
     columns = columns | {"name": iau_names(columns["ra"], columns["dec"])}
     table = Table()
-    for spec in COLUMNS:
+    for spec in specs:
         table.add_column(_column(spec, columns[spec.name]), name=spec.name, copy=False)
     taken = set(table.colnames)
     for name, column in Table(catalogue, copy=False).columns.items():

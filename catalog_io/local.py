@@ -3,7 +3,7 @@
 import glob
 import warnings
 import weakref
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,14 @@ class _Mosaics:
 
     def _release(self, image: int) -> None:
         """Let go of an image whose pixels could not be read: the next try opens it afresh."""
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def mosaics(self) -> Iterator[tuple[str, ImageFrame, Any]]:
+        """Name, frame and pixels of each image, in order; ImageError where they cannot be read."""
+        for image, (name, frame) in enumerate(zip(self._names, self._frames, strict=True)):
+            yield name, frame, self._plane(image)
 
     @property
     def name(self) -> str:

@@ -27,7 +27,7 @@ from astropy.wcs import WCS
 from numpy.typing import NDArray
 
 from radio_ag.catalog_io._fits_stream import append_hdu
-from radio_ag.catalog_io._fits_table import restore_table, table_extension
+from radio_ag.catalog_io._fits_table import check_field_count, restore_table, table_extension
 from radio_ag.catalog_io._product_headers import (
     attention_header,
     classification_header,
@@ -45,18 +45,35 @@ ATTENTION_MODES = ("mean", "gates", "hdus", "none")
 _CHUNK = 256  # maps inflated at once
 
 
-def check_output(path: str | os.PathLike, overwrite: bool = False) -> Path:
-    """The path of a product that is going to be written, links resolved; worth calling before a long run.
+def check_output(path: str | os.PathLike, overwrite: bool = False, catalogue: Table | None = None) -> Path:
+    """Whether a product can be written, before a long run.
+
+    Parameters
+    ----------
+    path : path
+        The product.
+    overwrite : bool
+        Whether a file of that name may be replaced.
+    catalogue : `~astropy.table.Table`, optional
+        The input table, whose columns must fit in the product beside ours.
+
+    Returns
+    -------
+    path
+        The path with links resolved.
 
     Raises
     ------
     OutputError
-        If the file exists and ``overwrite`` is not set, or its folder is not there or not writable.
+        If the file exists and ``overwrite`` is not set, its folder is not there or not writable, or there are too many
+        columns for FITS.
     """
+    if catalogue is not None:
+        check_field_count(len(COLUMNS) + len(catalogue.columns))
     path = Path(os.path.realpath(path))
-    if path.is_dir():
+    if os.path.isdir(path):  # unlike Path's, this takes a name that is too long
         raise OutputError(f"{path} is a folder: name a file")
-    if path.exists() and not overwrite:
+    if os.path.exists(path) and not overwrite:
         raise OutputError(f"{path} exists: choose another name or allow overwriting")
     if not path.parent.is_dir():
         raise OutputError(f"{path} cannot be written: there is no folder {path.parent}")
@@ -175,13 +192,13 @@ def cutout_wcs(row: Table.Row) -> WCS:
 
 def _scratch_beside(path: Path) -> BinaryIO:
     # astropy reports a full disk only where the file has a name.
-    return tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    return tempfile.NamedTemporaryFile(dir=path.parent, prefix=".radio-ag-", suffix=".part")
 
 
 @contextmanager
 def _written_beside(path: Path) -> Iterator[BinaryIO]:
     """A file that takes the name ``path`` when the block ends well, and vanishes otherwise."""
-    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    part = path.with_name(f".radio-ag-{secrets.token_hex(8)}.part")
     try:
         with part.open("xb") as stream:
             yield stream

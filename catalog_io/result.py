@@ -9,7 +9,7 @@ from astropy import units as u
 from astropy.coordinates import SkyCoord
 from astropy.nddata import CCDData
 from astropy.table import Row, Table
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from radio_ag.catalog_io._product_headers import software_versions
 from radio_ag.catalog_io._result_columns import result_table
@@ -46,7 +46,7 @@ class Result:
 
     def __init__(self, table: Table, stores: Mapping[str | int, AttentionStore] | None = None) -> None:
         self.table = table
-        self._stores = dict(stores or {})
+        self._stores = {gate if gate == "mean" else int(gate): store for gate, store in (stores or {}).items()}
 
     @classmethod
     def from_columns(
@@ -126,7 +126,7 @@ class Result:
     @property
     def gates(self) -> tuple[str | int, ...]:
         """The attention maps that were kept: "mean", 1, 2, 3."""
-        return tuple(sorted(self._stores, key=str, reverse=True))
+        return tuple(sorted(self._stores, key=lambda gate: 0 if gate == "mean" else gate))
 
     def __len__(self) -> int:
         return len(self.table)
@@ -166,16 +166,40 @@ class Result:
         SourceNotFoundError
             If the row has no map.
         """
-        if gate not in self._stores:
-            kept = ", ".join(map(str, self.gates)) or "none"
-            raise InputError(f"attention maps of gate {gate!r} were not kept: there are {kept}")
+        store = self._store(gate)
         entry = self.table[int(row)]
         plane = int(entry["attention_plane"])
         if plane < 0:
             flags = Flag(int(entry["flags"])).name or "none"
             raise SourceNotFoundError(f"row {row} has no attention map; its flags: {flags}")
         meta = {"OBJECT": str(entry["name"]), "GATE": gate}
-        return CCDData(self._stores[gate].plane(plane), unit=u.dimensionless_unscaled, wcs=cutout_wcs(entry), meta=meta)
+        return CCDData(store.plane(plane), unit=u.dimensionless_unscaled, wcs=cutout_wcs(entry), meta=meta)
+
+    def attention_maps(self, rows: ArrayLike, gate: str | int = "mean") -> NDArray[np.float32]:
+        """The attention maps of several rows at once, which is much quicker than one by one.
+
+        Parameters
+        ----------
+        rows : array (n,) of int
+            Rows of the table, from 0.
+        gate : "mean" or int
+            As in `attention`.
+
+        Returns
+        -------
+        array (n, 150, 150) of float32
+            NaN for a row that has no map.
+
+        Raises
+        ------
+        InputError
+            If that gate was not kept.
+        """
+        store = self._store(gate)
+        planes = np.asarray(self.table["attention_plane"])[np.asarray(rows, dtype=np.intp)]
+        maps = np.full((len(planes), *store.shape), np.nan, dtype=np.float32)
+        maps[planes >= 0] = store.planes(planes[planes >= 0])
+        return maps
 
     def at(self, position: SkyCoord | str, radius: u.Quantity | str | float = 10 * u.arcsec) -> "Row | Result":
         """The source nearest to a position.
@@ -220,6 +244,12 @@ class Result:
             "classes": counts | {"none": int(np.sum(classes == ""))},
             "flags": {flag.name: int(np.sum(flags & flag != 0)) for flag in Flag},
         }
+
+    def _store(self, gate: str | int) -> AttentionStore:
+        if gate not in self._stores:
+            kept = ", ".join(map(str, self.gates)) or "none"
+            raise InputError(f"attention maps of gate {gate!r} were not kept: there are {kept}")
+        return self._stores[gate]
 
     def _nearest(self, position: SkyCoord, radius: u.Quantity) -> np.ndarray:
         ra, dec = (np.ma.filled(np.ma.asarray(self.table[n], dtype=float), np.nan) for n in ("ra", "dec"))

@@ -13,6 +13,7 @@ from radio_ag.cli import weights
 from radio_ag.cli.classify import classify
 from radio_ag.cli.console import print_error
 from radio_ag.cli.options import Debug, debugging
+from radio_ag.cli.view import view
 
 EXIT_INPUT = 2
 EXIT_SERVICE = 3
@@ -48,6 +49,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(classify)
+app.command()(view)
 app.add_typer(weights.app, name="weights")
 
 

@@ -88,6 +88,22 @@ def classify(
             rich_help_panel=_CATALOGUE,
         ),
     ] = None,
+    group: Annotated[
+        str,
+        typer.Option(
+            help="Rows that are one source: auto (what the catalogue knows best), none, island (the finder's own), or "
+            "a linking radius such as 30arcsec; a plain number is in arcsec.",
+            rich_help_panel=_CATALOGUE,
+        ),
+    ] = "auto",
+    join_doubles: Annotated[
+        bool,
+        typer.Option(
+            "--join-doubles",
+            help="Join groups that look like two lobes by separation and flux.",
+            rich_help_panel=_CATALOGUE,
+        ),
+    ] = False,
     images: Annotated[
         list[str] | None,
         typer.Option(
@@ -206,6 +222,8 @@ def classify(
             dec_col=dec_col,
             ra_unit=ra_unit,
             dialect=dialect,
+            group=group,
+            join_doubles=join_doubles,
             image_options=service_options,
             output=output,
             overwrite=overwrite,

@@ -175,4 +175,4 @@ def print_summary(summary: Mapping[str, Any], output: str, elapsed: float) -> No
 
 
 def _share(count: int, rows: int) -> str:
-    return f"{100 * count / rows:.1f} %" if rows else "–"
+    return f"{100 * count / rows:.1f} %" if rows else ""

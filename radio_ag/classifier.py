@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from radio_ag.checkpoints import Weights, load_weights
 from radio_ag.errors import DeviceError, InputError
 from radio_ag.flags import Flag
-from radio_ag.model import CLASSES, Output
+from radio_ag.model import CLASSES, Output, fold_batch_norm
 from radio_ag.novelty import FeatureModel
 from radio_ag.preprocess import CROP_SIZE, Prepared, Preprocessing, clip, crop, normalise, prepare
 from radio_ag.weights import DEFAULT
@@ -100,7 +100,7 @@ class Classifier:
         self.orbit = orbit
         self.batch = batch or _choose_batch(self.device)
         layout = torch.contiguous_format if self.device.type == "mps" else torch.channels_last
-        self.networks = [net.to(self.device, memory_format=layout) for net in weights.networks]
+        self.networks = [fold_batch_norm(net).to(self.device, memory_format=layout) for net in weights.networks]
         self.preprocessing = Preprocessing(
             clip=self.card["input"]["clip"],
             stretch=self.card["input"]["stretch"],

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from radio_ag.catalog_io.attention_store import AttentionStore
 from radio_ag.catalog_io.catalogs import read_catalogue
+from radio_ag.catalog_io.grouping import Groups, group_sources
 from radio_ag.catalog_io.images import Fields, ImageSource, open_images
 from radio_ag.catalog_io.product import ATTENTION_MODES, check_output
 from radio_ag.catalog_io.result import Result
@@ -59,6 +60,8 @@ def classify(
     dec_col: str | None = None,
     ra_unit: str | None = None,
     dialect: str | None = None,
+    group="auto",
+    join_doubles: bool = False,
     image_options: Mapping | None = None,
     output=None,
     overwrite: bool = False,
@@ -89,6 +92,12 @@ def classify(
         CPU threads of the network; PyTorch's own choice by default.
     ra_col, dec_col, ra_unit, dialect : str, optional
         Where the positions are, if the catalogue does not say; see :func:`radio_ag.catalog_io.catalogs.read_catalogue`.
+    group : "auto", "none", "island", float, str or Quantity
+        Which rows are components of one source: each source is classified once, at its centre, and all of its rows get
+        the answer. By the finder's own islands, by a linking radius (a plain number is in arcsec), or by what the
+        catalogue knows best; see :func:`radio_ag.catalog_io.grouping.group_sources`.
+    join_doubles : bool
+        Join groups that look like the two lobes of a double by separation and flux.
     image_options : mapping, optional
         Options of the image source, e.g. ``service_url`` or ``cache_dir``.
     output : path-like, optional
@@ -116,6 +125,7 @@ def classify(
     if output is not None:
         check_output(output, overwrite=overwrite)
     rows = read_catalogue(catalogue, ra_col=ra_col, dec_col=dec_col, ra_unit=ra_unit, dialect=dialect)
+    groups = group_sources(rows, group, join_doubles=join_doubles)
     source = open_images(images, **(image_options or {}))
     classifier = Classifier.load(weights, device=device, orbit=orbit, batch=batch)
     if not classifier.gates:
@@ -123,19 +133,20 @@ def classify(
     settings = ClassifySettings(
         orbit, attention, chunk, classifier.batch, str(classifier.device), threads or torch.get_num_threads()
     )
-    columns = _empty_columns(rows.ra, rows.dec, rows.valid)
+    columns = _empty_columns(groups.ra, groups.dec, groups.valid)
     stores = _open_stores(classifier.gates, attention)
     with _torch_threads(threads), _closing(source if source is not images else None):
-        done = len(rows.ra) - int(rows.valid.sum())
-        for part in _classified_chunks(rows, source, classifier, settings):
+        done = len(rows) - int(rows.valid.sum())
+        for part in _classified_chunks(groups, source, classifier, settings):
             _place(part, columns, stores)
-            done += len(part.rows)
+            done += int(groups.size[part.rows].sum())
             if progress:
-                progress(done, len(rows.ra), _counts(columns, done))
+                progress(done, len(rows), _counts(columns, groups.size))
     _name_classes(columns)
+    columns = _for_each_row(columns, groups) | {"ra": rows.ra, "dec": rows.dec}
     if rows.source_id_name:
         columns["source_id"] = rows.table[rows.source_id_name]
-    result = Result.from_columns(rows.table, columns, stores, _provenance(rows, source, classifier, settings))
+    result = Result.from_columns(rows.table, columns, stores, _provenance(rows, groups, source, classifier, settings))
     if output is not None:
         result.write(output, overwrite=overwrite, attention=attention)
     return result
@@ -143,7 +154,7 @@ def classify(
 
 @dataclass(frozen=True)
 class _Measured:
-    """A chunk of rows with everything that is known before the network runs."""
+    """A chunk of sources with everything that is known before the network runs."""
 
     rows: NDArray[np.intp]
     fields: Fields
@@ -160,13 +171,13 @@ class _Classified:
     prediction: Prediction
 
 
-def _classified_chunks(rows, source: ImageSource, classifier: Classifier, settings) -> Iterator[_Classified]:
+def _classified_chunks(groups: Groups, source: ImageSource, classifier: Classifier, settings) -> Iterator[_Classified]:
     """Chunks in the catalogue's order; the next one is fetched and measured while the network works on this one."""
-    wanted = np.flatnonzero(rows.valid)
+    wanted = np.flatnonzero(groups.valid)
     chunks = [wanted[i : i + settings.chunk] for i in range(0, len(wanted), settings.chunk)]
 
     def measure(chunk):
-        return _measure(chunk, source.fetch(rows.ra[chunk], rows.dec[chunk]), classifier)
+        return _measure(chunk, source.fetch(groups.ra[chunk], groups.dec[chunk]), classifier)
 
     pool = ThreadPoolExecutor(1, thread_name_prefix="radio-ag-fetch")
     try:
@@ -266,15 +277,23 @@ def _name_classes(columns: dict[str, NDArray]) -> None:
     columns["probability"] = p.max(1)
 
 
-def _counts(columns: dict[str, NDArray], done: int) -> dict[str, int]:
-    """Rows of each class and each flag so far."""
+def _for_each_row(columns: dict[str, NDArray], groups: Groups) -> dict[str, NDArray]:
+    """The columns of each group for all of its rows, and which group that is unless every row is its own."""
+    columns = {name: values[groups.group_id] for name, values in columns.items()}
+    if groups.how != "none":
+        columns |= {"group_id": groups.group_id, "n_components": groups.n_components}
+    return columns
+
+
+def _counts(columns: dict[str, NDArray], size: NDArray) -> dict[str, int]:
+    """Rows of each class and each flag so far, where group i has ``size[i]`` rows."""
     p_fri, p_frii = columns["p_fri"], columns["p_frii"]
-    counts = {"FRI": int((p_fri >= p_frii).sum()), "FRII": int((p_frii > p_fri).sum())}
-    counts |= {flag.name: int(((columns["flags"] & flag) != 0).sum()) for flag in Flag}
+    counts = {"FRI": int(size[p_fri >= p_frii].sum()), "FRII": int(size[p_frii > p_fri].sum())}
+    counts |= {flag.name: int(size[(columns["flags"] & flag) != 0].sum()) for flag in Flag}
     return counts
 
 
-def _provenance(rows, source: ImageSource, classifier: Classifier, settings: ClassifySettings) -> dict:
+def _provenance(rows, groups: Groups, source: ImageSource, classifier: Classifier, settings: ClassifySettings) -> dict:
     architecture = classifier.networks[0].architecture
     return {
         "weights": classifier.card["name"],
@@ -284,6 +303,7 @@ def _provenance(rows, source: ImageSource, classifier: Classifier, settings: Cla
         "uncertain_below": classifier.uncertain_below,
         "catalogue": rows.origin,
         "catalogue_sha256": rows.sha256,
+        "grouping": groups.how,
         **source.describe(),
         **asdict(settings),
         **asdict(classifier.preprocessing),

@@ -73,6 +73,7 @@ class Probe(nn.Module):
     """Stands in for the network: each gate's map is the image itself, averaged over the gate's cells."""
 
     architecture = Architecture()
+    blocks = ()
 
     def forward(self, images):
         image = images[:, 0]

@@ -15,6 +15,7 @@ from radio_ag.model import (
     AttentionGate,
     ConvBlock,
     count_parameters,
+    fold_batch_norm,
     place_on_input,
 )
 
@@ -220,6 +221,19 @@ def test_maps_are_placed_at_the_centre_of_the_pixels_they_pool(stride):
     inside = slice(stride, 150 - 2 * stride)
     torch.testing.assert_close(placed[0, inside], torch.arange(150, dtype=torch.float32)[inside])
     torch.testing.assert_close(place_on_input(torch.ones(cells, cells), stride), torch.ones(150, 150))
+
+
+def test_folded_network_gives_the_same(architecture, images):
+    network = _network(architecture).train()
+    network(images)  # batch norm has seen something
+    network.eval()
+    with torch.inference_mode():
+        plain, folded = network(images), fold_batch_norm(network)(images)
+    scale = float(plain.logits.abs().max())
+    torch.testing.assert_close(folded.logits, plain.logits, rtol=1e-4, atol=1e-4 * scale)
+    for a, b in zip(folded.gates, plain.gates, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-3)
+    assert any(isinstance(m, torch.nn.BatchNorm2d) for m in network.modules())
 
 
 def test_more_classes():

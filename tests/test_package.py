@@ -6,6 +6,7 @@ import json
 import runpy
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -86,6 +87,17 @@ def test_flags_page_is_that_of_the_registry():
     page = runpy.run_path(str(ROOT / "docs" / "make_flags.py"))["page"]()
     assert (ROOT / "docs" / "flags.md").read_text() == page
     assert all(flag.name in page for flag in Flag)
+
+
+def test_every_folder_and_file_of_the_package_is_installed():
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    folders = {name: ROOT / folder for name, folder in settings["package-dir"].items()}
+    assert set(settings["packages"]) == set(folders)
+    found = [path for top in ("radio_ag", "catalog_io", "cli", "weights") for path in (ROOT / top).rglob("*")]
+    found = [path for path in found if path.is_file() and path.parent.name != "__pycache__"]
+    assert {path.parent for path in found} == set(folders.values())
+    data = {path for name, globs in settings["package-data"].items() for g in globs for path in folders[name].glob(g)}
+    assert {path for path in found if path.suffix != ".py"} == data
 
 
 def test_every_dependency_is_pinned():

@@ -266,6 +266,9 @@ class TestFile:
             check_output(tmp_path)
         with pytest.raises(OutputError, match="there is no folder"):
             check_output(tmp_path / "nowhere" / "a.fits")
+        with pytest.raises(OutputError, match="cannot be written: File name too long"):
+            example_result(1).write(tmp_path / ("a" * 300))
+        assert list(tmp_path.iterdir()) == []
 
     def test_a_full_disk_leaves_nothing(self, tmp_path):
         result = example_result(catalogue=Table({"a": np.zeros((9, 10000))}))
@@ -367,6 +370,8 @@ class TestTable:
         assert table.colnames[OURS:] == catalogue.colnames
         assert table["col_900"].tolist() == [900, 900]
         catalogue["one_more"] = 0
+        with pytest.raises(OutputError, match="1000 columns: FITS allows 999"):
+            check_output(path, overwrite=True, catalogue=catalogue)
         with pytest.raises(OutputError, match="1000 columns: FITS allows 999"):
             example_result(2, catalogue=catalogue).write(path, overwrite=True)
         catalogue.remove_columns(["one_more", "col_0"])
@@ -601,6 +606,20 @@ class TestColumns:
         table = Result.read(path).table
         assert table.colnames[OURS:] == [*names[:3], "x" * 60, "x" * 60 + "_2", *names[5:]]
         assert [table[name][0] for name in table.colnames[OURS:]] == list(range(9))
+
+    def test_names_of_components(self, path):
+        catalogue = Table(
+            {"sky": SkyCoord([1, 2], [3, 4], unit="deg"), "sky.ra": [5, 6], "flux": [7, 8], "flux.err": [9, 9]}
+        )
+        catalogue["bad"] = MaskedColumn([True, False], mask=[False, True])
+        catalogue["bad.mask"] = [10, 11]
+        example_result(2, catalogue=catalogue).write(path)
+        table = Result.read(path).table
+        assert table.colnames[OURS:] == ["sky", "sky_ra", "flux", "flux.err", "bad", "bad_mask"]
+        assert table["sky_ra"].tolist() == [5, 6]
+        assert table["sky"].ra.deg.tolist() == [1, 2]
+        assert table["bad"].tolist() == [True, None]
+        assert table["bad_mask"].tolist() == [10, 11]
 
     text = st.text(max_size=6)
     values = st.one_of(

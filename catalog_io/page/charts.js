@@ -169,10 +169,20 @@ function wholeGrid(context, width, height) {
   for (const dec of [-60, -30, 0, 30, 60]) trace(steps.map((step) => [skyCentre - 179.999 + 359.998 * step, dec]));
   context.textAlign = "center";
   for (const offset of [-120, -60, 0, 60, 120]) {
-    const [x, y] = place(skyCentre + offset, 0);
-    context.fillText(`${(((skyCentre + offset) % 360) + 360) % 360 / 15}h`, x, y - 5);
+    const [x, y] = place(skyCentre + offset, -30);
+    outlined(context, `${(((skyCentre + offset) % 360) + 360) % 360 / 15}h`, x, y + 22);
   }
   return place;
+}
+
+/** Text on a rim of the ground's colour. */
+function outlined(context, text, x, y) {
+  context.save();
+  context.strokeStyle = style("--ground");
+  context.lineWidth = 6;
+  context.strokeText(text, x, y);
+  context.fillText(text, x, y);
+  context.restore();
 }
 
 function patchGrid(context, width, height) {

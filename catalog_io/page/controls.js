@@ -70,7 +70,7 @@ function buildSort() {
     return list;
   };
   const input = page.columns.filter((column) => column.input);
-  byId("sort").append(make("option", { value: "" }, "row of the catalogue"), group("Classification", page.columns.filter((column) => !column.input)));
+  byId("sort").append(make("option", { value: "" }, "row"), group("Classification", page.columns.filter((column) => !column.input)));
   if (input.length) byId("sort").append(group("Input", input));
   const show = () => {
     byId("direction").textContent = order.descending ? "↓" : "↑";
@@ -121,7 +121,7 @@ function buildPictureControls(box, inDetail) {
   };
   const check = (name, words) => make("label", { className: "check" },
     link(name, make("input", { type: "checkbox", checked: view[name] }), (control) => control.checked), words);
-  if (page.gates.length) box.append(slider("strength", "Overlay strength", "0", "1", "0.05"));
+  if (page.gates.length) box.append(slider("strength", "Overlay", "0", "1", "0.05"));
   box.append(choice("stretch", "Stretch", Object.keys(STRETCHES)), choice("colours", "Colours", Object.keys(RAMPS)));
   if (!inDetail) box.append(slider("size", "Picture size", "120", "320", "10"));
   box.append(check("clip", `Hide below ${page.clip} rms, as the network sees it`));
@@ -155,7 +155,8 @@ function buildTheme() {
   const show = (theme) => {
     if (theme === "auto") delete document.documentElement.dataset.theme;
     else document.documentElement.dataset.theme = theme;
-    byId("theme").textContent = `Theme: ${theme}`;
+    byId("theme").replaceChildren(make("span", { className: "wide-only" }, "Theme: "), theme);
+    byId("theme").setAttribute("aria-label", `Theme: ${theme}`);
     byId("theme").dataset.theme = theme;
   };
   byId("theme").addEventListener("click", () => {

@@ -1,7 +1,7 @@
 // The gallery: cards for the sources in view, and for the current one; the others are not in the document.
 
 const GAP = 14;
-const TEXT_HEIGHT = 118; // of a card, below its picture
+const TEXT_HEIGHT = 112; // of a card, below its picture
 const MARGIN = 500; // pixels beyond the window for which cards are made
 const DECODERS = 4;
 

@@ -1,6 +1,6 @@
 // Pictures: decoding a source's images when they are needed, and drawing them with a stretch and a colour map.
 
-const view = { mode: "overlay", strength: 0.7, stretch: "sqrt", colours: "grey", clip: false, contour: false, size: 190 };
+const view = { mode: "overlay", strength: 0.6, stretch: "sqrt", colours: "grey", clip: false, contour: false, size: 190 };
 const SIZE = page.size;
 const KEPT = 400; // decoded sources, about 60 kB each
 

@@ -20,7 +20,7 @@ MAP_SIZE = CROP_SIZE // 2
 _LOWEST = -2.0  # rms
 _SOFTENING = 4.0  # rms
 _LEAST_PEAK = 5.0  # rms: noise alone is not stretched over the whole range
-_QUALITY = 50  # of WebP: noise keeps its look, a pixel moves by about 3 of 255
+_QUALITY = 50  # of WebP: noise keeps its look, pixels move by 5.5 of 255 (standard deviation)
 
 
 class Scale(NamedTuple):

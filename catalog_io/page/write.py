@@ -28,8 +28,6 @@ _CHUNK = 64  # sources whose images are fetched together and share an element of
 _CLIP = 3.0  # rms, where the provenance does not say
 
 Progress = Callable[[int, int, Mapping[str, int]], None]
-Maps = dict[str | int, NDArray[np.float32]]
-Places = dict[str, tuple[int, int, int]]
 
 
 def write_page(
@@ -108,6 +106,7 @@ def page_paths(path: str | os.PathLike, sources: int, per_page: int = PER_PAGE) 
 def _payload(result: Result, rows: NDArray[np.intp], title: str, number: int, paths: list[Path]) -> dict[str, Any]:
     """Everything that a page knows but the images."""
     clip = result.provenance.get("clip")
+    gates = _gates(result)
     return {
         "title": title,
         "created": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
@@ -122,8 +121,8 @@ def _payload(result: Result, rows: NDArray[np.intp], title: str, number: int, pa
             for flag in Flag
         ],
         "columns": table_columns(result.table[rows]),
-        "gates": [str(gate) for gate in result.gates],
-        "panels": panel_places(result.gates),
+        "gates": [str(gate) for gate in gates],
+        "panels": panel_places(gates),
         "size": CROP_SIZE,
         "pixel_scale": PIXEL_SCALE,
         "clip": float(clip) if isinstance(clip, int | float) else _CLIP,
@@ -138,15 +137,18 @@ def _words(flag: Flag) -> str:
 def _image_lines(result: Result, rows: NDArray[np.intp], cutouts: list[Cutout]) -> Iterator[str]:
     """For each source a line of JSON: its images, the values of their codes, and why there is no cutout."""
     noise = np.ma.filled(np.ma.asarray(result.table["rms"][rows], dtype=float), np.nan).tolist()
-    places = panel_places(result.gates)
-    for row, cutout, rms in zip(rows.tolist(), cutouts, noise, strict=True):
+    has_maps = np.asarray(result.table["attention_plane"][rows]) >= 0
+    gates = _gates(result)
+    places = panel_places(gates)
+    maps = {gate: result.attention_maps(rows, gate) for gate in gates}
+    for place, (cutout, rms) in enumerate(zip(cutouts, noise, strict=True)):
         reason = cutout if isinstance(cutout, str) else ""
-        webp, ranges = encode_sprite(None if reason else cutout, rms, _maps(result, row), places)
+        shown = {gate: stack[place] for gate, stack in maps.items()} if has_maps[place] else {}
+        webp, ranges = encode_sprite(None if reason else cutout, rms, shown, places)
         line = {name: [float(f"{value:.6g}") for value in values] for name, values in ranges.items()}
         yield json_for_html(line | {"reason": reason, "webp": base64.b64encode(webp).decode("ascii")})
 
 
-def _maps(result: Result, row: int) -> Maps:
-    if result.table["attention_plane"][row] < 0:
-        return {}
-    return {gate: result.attention(row, gate).data for gate in result.gates}
+def _gates(result: Result) -> tuple[str | int, ...]:
+    """The gates that were kept: the mean, then the first, the second, ..."""
+    return tuple(sorted(result.gates, key=lambda gate: (gate != "mean", str(gate))))

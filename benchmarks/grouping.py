@@ -1,0 +1,76 @@
+"""Time and memory of grouping a million rows, alike to the FIRST catalogue in density and share of doubles.
+
+    python benchmarks/grouping.py [--rows 1000000] [--json]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+import tracemalloc
+
+import numpy as np
+from astropy.table import Table
+
+from radio_ag.catalog_io.catalogs import Catalogue
+from radio_ag.catalog_io.grouping import group_sources
+
+DENSITY = 90.0  # rows of FIRST in a square degree
+WAYS = (("none", False), ("island", False), (30.0, False), (270.0, False), ("none", True), ("island", True))
+
+
+def make_catalogue(n: int, seed: int = 0) -> Catalogue:
+    """A catalogue of n rows at the density of FIRST, of which a third lie within some 15 arcsec of another row."""
+    rng = np.random.default_rng(seed)
+    area = min(n / DENSITY, 20626.0)  # of half the sphere
+    height = np.degrees(np.arcsin(area / (360 * np.degrees(1))))
+    ra = rng.uniform(0, 360, n)
+    dec = np.degrees(np.arcsin(rng.uniform(0, np.sin(np.radians(height)), n)))
+    group = np.arange(n)
+    beside = rng.choice(n, n // 3, replace=False)
+    parent = rng.permutation(np.setdiff1d(group, beside))[: len(beside)]
+    dec[beside] = np.clip(dec[parent] + rng.normal(0, 15 / 3600, len(beside)), -90, 90)
+    ra[beside] = (ra[parent] + rng.normal(0, 15 / 3600, len(beside)) / np.cos(np.radians(dec[parent]))) % 360
+    group[beside] = parent
+    flux = 1e-3 * (1 + rng.pareto(1.0, n))
+    return Catalogue(Table(), ra, dec, np.ones(n, bool), "ra", "dec", None, "made", None, flux=flux, group=group)
+
+
+def measure(catalogue: Catalogue, how: str | float, join_doubles: bool) -> dict:
+    """Seconds of the fastest of two runs, and of a third one the peak memory that numpy asked for."""
+    seconds = []
+    for _ in range(2):
+        start = time.perf_counter()
+        groups = group_sources(catalogue, how, join_doubles=join_doubles)
+        seconds.append(time.perf_counter() - start)
+    tracemalloc.start()
+    group_sources(catalogue, how, join_doubles=join_doubles)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return {
+        "how": groups.how,
+        "rows": len(catalogue),
+        "groups": len(groups),
+        "seconds": round(min(seconds), 2),
+        "peak_mb": round(peak / 1e6),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    options = parser.parse_args()
+    catalogue = make_catalogue(options.rows)
+    results = [measure(catalogue, how, join_doubles) for how, join_doubles in WAYS]
+    if options.json:
+        print(json.dumps(results, indent=1))
+        return
+    print(f"{'way':20} {'rows':>9} {'groups':>9} {'seconds':>8} {'peak MB':>8}")
+    for row in results:
+        print(f"{row['how']:20} {row['rows']:9} {row['groups']:9} {row['seconds']:8} {row['peak_mb']:8}")
+
+
+if __name__ == "__main__":
+    main()

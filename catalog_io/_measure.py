@@ -1,0 +1,167 @@
+"""Islands of emission in one window of a mosaic, split into components and measured."""
+
+import warnings
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from photutils.segmentation import SegmentationImage, SourceCatalog, deblend_sources, detect_sources
+from photutils.utils.exceptions import NoDetectionsWarning
+from scipy import ndimage
+
+_FWHM_PER_SIGMA = np.sqrt(8 * np.log(2))
+
+
+@dataclass(frozen=True)
+class Detection:
+    """What counts as a source.
+
+    Attributes
+    ----------
+    threshold : float
+        Least peak of a source, in units of the local noise.
+    island_threshold : float
+        An island is bounded at this many times the local noise.
+    min_pixels : int
+        Least area of an island and of a component, pixels.
+    contrast : float
+        Least share of an island's flux that a component has to have to be split off; 1 for no splitting.
+    """
+
+    threshold: float
+    island_threshold: float
+    min_pixels: int
+    contrast: float
+
+
+class Islands(NamedTuple):
+    """Islands of a window, those whose peak reaches the threshold.
+
+    Attributes
+    ----------
+    segments : SegmentationImage
+        A label an island.
+    labels : ndarray (n,)
+    peaks : ndarray (n, 2)
+        Brightest pixel (y, x) of each, in the window.
+    """
+
+    segments: SegmentationImage
+    labels: NDArray[np.intp]
+    peaks: NDArray[np.intp]
+
+    def select(self, chosen: NDArray[np.bool_]) -> "Islands":
+        """Some of the islands."""
+        segments = self.segments.copy()
+        segments.keep_labels(self.labels[chosen])
+        return Islands(segments, self.labels[chosen], self.peaks[chosen])
+
+    def touching(self, sides: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Which islands have a pixel where ``sides``, an array of the window's shape, is True."""
+        return np.isin(self.labels, self.segments.data[sides])
+
+
+def find_islands(significance: NDArray[np.float32], settings: Detection) -> Islands | None:
+    """Islands above ``island_threshold`` that peak above ``threshold``; None where there is none.
+
+    Parameters
+    ----------
+    significance : ndarray (ny, nx)
+        Pixels in units of the local noise; blank ones are not positive.
+    settings : Detection
+    """
+    with warnings.catch_warnings(action="ignore", category=NoDetectionsWarning):
+        segments = detect_sources(significance, settings.island_threshold, settings.min_pixels)
+    if segments is None:
+        return None
+    labels = segments.labels
+    peaks = np.array(ndimage.maximum_position(significance, segments.data, labels), dtype=np.intp).reshape(-1, 2)
+    bright = significance[tuple(peaks.T)] >= settings.threshold
+    return Islands(segments, labels, peaks).select(bright) if bright.any() else None
+
+
+class Components(NamedTuple):
+    """Components of n islands, in the window's pixels and the pixels' unit.
+
+    Attributes
+    ----------
+    x, y : ndarray (n,)
+        Centroid, counted from 0.
+    peak, rms : ndarray (n,)
+        Brightest pixel, and the noise there.
+    flux_sum : ndarray (n,)
+        Sum of the pixels, with what a Gaussian has outside the island's contour.
+    covariance : ndarray (n, 2, 2)
+        Second moments (x, y), pixels², of the Gaussian.
+    n_pixels : ndarray (n,)
+    island : ndarray (n,)
+        Index of the island.
+    """
+
+    x: NDArray
+    y: NDArray
+    peak: NDArray
+    rms: NDArray
+    flux_sum: NDArray
+    covariance: NDArray
+    n_pixels: NDArray[np.intp]
+    island: NDArray[np.intp]
+
+
+def measure_components(
+    flux: NDArray[np.float32], rms: NDArray[np.float32], islands: Islands, settings: Detection
+) -> Components:
+    """Split islands into components and measure those that reach the threshold.
+
+    The pixels inside a contour miss a part of the flux and of the width. Both are made up for as for a Gaussian of
+    peak P cut at the level T: the sum is the share ``1 - T / P`` of its flux, and the second moments are the share
+    ``1 - t / (exp(t) - 1)`` of its own, with ``t = ln(P / T)``.
+    """
+    with warnings.catch_warnings(action="ignore"):  # another spacing of the levels in crowded islands
+        segments = deblend_sources(
+            flux / rms, islands.segments, settings.min_pixels, contrast=settings.contrast, progress_bar=False
+        )
+    labels = segments.labels
+    peaks = np.array(ndimage.maximum_position(flux / rms, segments.data, labels), dtype=np.intp).reshape(-1, 2)
+    at = tuple(peaks.T)
+    bright = flux[at] >= settings.threshold * rms[at]
+    at, labels = tuple(peaks[bright].T), labels[bright]
+    segments.keep_labels(labels)
+    catalogue = SourceCatalog(flux, segments)
+    peak, noise = flux[at].astype(float), rms[at].astype(float)
+    share = 1 - settings.island_threshold * noise / peak
+    cut = -np.log1p(-share)
+    width = 1 - cut / np.expm1(cut)
+    return Components(
+        *np.reshape(catalogue.centroid, (-1, 2)).T,
+        peak,
+        noise,
+        np.atleast_1d(catalogue.segment_flux) / share,
+        np.reshape(catalogue.covariance.value, (-1, 2, 2)) / width[:, None, None],
+        np.atleast_1d(segments.areas),
+        np.searchsorted(islands.labels, islands.segments.data[at]),
+    )
+
+
+def axes_on_sky(covariance: NDArray, cd: NDArray) -> tuple[NDArray, NDArray, NDArray]:
+    """Full widths at half maximum and position angle on the sky of Gaussians given by their moments in pixels.
+
+    Parameters
+    ----------
+    covariance : ndarray (n, 2, 2)
+        Pixels².
+    cd : ndarray (n, 2, 2)
+        Local CD matrices, degrees a pixel.
+
+    Returns
+    -------
+    major, minor : ndarray (n,)
+        Arcsec.
+    position_angle : ndarray (n,)
+        Of the major axis, degrees from North through East, 0-180.
+    """
+    values, vectors = np.linalg.eigh(cd @ covariance @ cd.swapaxes(1, 2))
+    minor, major = 3600 * _FWHM_PER_SIGMA * np.sqrt(np.maximum(values, 0)).T
+    east, north = vectors[:, :, 1].T
+    return major, minor, np.degrees(np.arctan2(east, north)) % 180

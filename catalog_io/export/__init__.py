@@ -1,0 +1,108 @@
+"""A result in the forms that other programs read. The FITS product holds everything; each of these holds a part.
+
+============  ================  =======================================================================================
+format        suffix            content
+============  ================  =======================================================================================
+``ds9``       .reg              a circle a source, coloured by class, for DS9 (and Aladin, CARTA)
+``crtf``      .crtf             the same for CASA and CARTA
+``votable``   .xml .vot         the table with units and UCDs, provenance as INFO
+``ecsv``      .ecsv             the table with types, units, descriptions, UCDs and provenance
+``csv``       .csv              the table alone
+``cutouts``   a folder          a FITS file a source: cutout and attention maps with their WCS, and an index
+============  ================  =======================================================================================
+"""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from radio_ag.errors import InputError
+
+if TYPE_CHECKING:
+    from radio_ag.catalog_io.result import Result
+
+FORMATS = ("ds9", "crtf", "votable", "csv", "ecsv", "cutouts")
+"""What a result can be exported to."""
+
+_SUFFIXES = {
+    ".reg": "ds9",
+    ".crtf": "crtf",
+    ".xml": "votable",
+    ".vot": "votable",
+    ".votable": "votable",
+    ".csv": "csv",
+    ".ecsv": "ecsv",
+}
+
+
+def export(
+    result: "Result",
+    path: str | os.PathLike,
+    format: str | None = None,
+    *,
+    images: Any = None,
+    overwrite: bool = False,
+) -> Path:
+    """Write a result in the form that another program reads.
+
+    Parameters
+    ----------
+    result : Result
+        What to write; ``result[result.table["flags"] == 0]`` is its clean part.
+    path : path
+        The file, or for ``cutouts`` the folder. It appears when it is complete.
+    format : {"ds9", "crtf", "votable", "csv", "ecsv", "cutouts"}, optional
+        By default what the suffix of ``path`` says.
+    images : optional
+        For ``cutouts`` only: where the images come from, as in `radio_ag.classify`. None means the cutouts that the
+        result keeps; if it keeps none, the files hold the attention maps alone.
+    overwrite : bool
+        Replace a file of that name, or a folder of that name that an export made.
+
+    Returns
+    -------
+    Path
+        What was written.
+
+    Raises
+    ------
+    InputError
+        If the format is unknown or cannot be told from the suffix, or ``images`` cannot be used.
+    OutputError
+        If the file or folder exists, or cannot be written.
+    ServiceError
+        If an image service answered for none of the first sources.
+    """
+    format = format_of(path) if format is None else format
+    if format not in FORMATS:
+        raise InputError(f"format must be one of {', '.join(FORMATS)}, not {format!r}")
+    if format == "cutouts":
+        from radio_ag.catalog_io.export.sources import write_sources
+
+        return write_sources(result, path, images=images, overwrite=overwrite)
+    if images is not None:
+        raise InputError(f"images={images!r} means something to the format 'cutouts' only, not to {format!r}")
+    if format in ("ds9", "crtf"):
+        from radio_ag.catalog_io.export.regions import write_regions
+
+        return write_regions(result, path, format, overwrite=overwrite)
+    from radio_ag.catalog_io.export.tables import write_table
+
+    return write_table(result, path, format, overwrite=overwrite)
+
+
+def format_of(path: str | os.PathLike) -> str:
+    """The format that the suffix of a path stands for.
+
+    Raises
+    ------
+    InputError
+        If it stands for none.
+    """
+    suffix = Path(path).suffix.lower()
+    if suffix not in _SUFFIXES:
+        raise InputError(
+            f"the suffix of {os.fspath(path)!r} does not tell the format: "
+            f"use {', '.join(_SUFFIXES)}, or name one of {', '.join(FORMATS)}"
+        )
+    return _SUFFIXES[suffix]

@@ -1,0 +1,255 @@
+"""A folder with a FITS file a source, cutout and attention maps with their WCS, and an index of them.
+
+A file holds a primary header with what is known of the source and how it was found out, then the images: ``CUTOUT`` in
+Jy/beam, ``ATTENTION`` (the mean of the gates) and, where they were kept, ``ATTENTION_1``, ... Its name is the row number
+and the source's name in letters, digits and ``+-._``, so that nothing in a catalogue can lead out of the folder.
+"""
+
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from astropy.io import fits
+from astropy.nddata import CCDData
+from astropy.table import Row, Table
+from numpy.typing import NDArray
+
+from radio_ag.catalog_io._product_headers import header_text, image_header, primary_header
+from radio_ag.catalog_io.export.tables import plain_table
+from radio_ag.catalog_io.images import Fields, ImageSource, open_images
+from radio_ag.catalog_io.product import cutout_wcs
+from radio_ag.errors import OutputError, ServiceError
+from radio_ag.flags import decode
+from radio_ag.preprocess import crop
+
+if TYPE_CHECKING:
+    from radio_ag.catalog_io.result import Result
+
+INDEX = "index.csv"
+"""Which file of the folder belongs to which row: a line for each row, also for those without a file."""
+
+_INDEXED = ("name", "source_id", "ra", "dec", "class", "probability", "flags")
+_FILE_NAME = re.compile(r"\d+(_[A-Za-z0-9.+_-]+)?\.fits")
+_LONGEST_NAME = 60
+_CHUNK = 64  # rows fetched at once
+_SERVICE_DOWN = frozenset({"connection", "timeout", "http_error"})
+
+Cutouts = Callable[[NDArray[np.intp]], list[CCDData | None]]
+
+
+def write_sources(
+    result: "Result", path: str | os.PathLike, *, images: Any = None, overwrite: bool = False
+) -> Path:
+    """Write a FITS file for each source that has a cutout or an attention map.
+
+    Parameters
+    ----------
+    result : Result
+    path : path
+        The folder. It appears when it is complete.
+    images : optional
+        Where the cutouts come from, as in `radio_ag.classify`. None means those that the result keeps, if it does.
+    overwrite : bool
+        Replace a folder of that name, if it holds nothing but what an export wrote.
+
+    Returns
+    -------
+    Path
+        The folder.
+
+    Raises
+    ------
+    InputError
+        If ``images`` cannot be used.
+    OutputError
+        If the folder exists, or cannot be written.
+    ServiceError
+        If an image service answered for none of the first sources.
+    """
+    path = _check_folder(path, overwrite)
+    cutouts = _open_cutouts(result, images)
+    header = _common_header(result.table)
+    digits = len(str(max(len(result) - 1, 0)))
+    names = []
+    with _folder_beside(path) as folder:
+        for start in range(0, len(result), _CHUNK):
+            rows = np.arange(start, min(start + _CHUNK, len(result)))
+            for row, cutout in zip(rows.tolist(), cutouts(rows), strict=True):
+                hdus = _image_hdus(result, row, cutout)
+                name = file_name(row, str(result.table["name"][row]), digits) if hdus else ""
+                if hdus:
+                    primary = fits.PrimaryHDU(header=_source_header(header, result.table[row]))
+                    fits.HDUList([primary, *hdus]).writeto(folder / name, checksum=True)
+                names.append(name)
+        _write_index(result.table, names, folder / INDEX)
+    return path
+
+
+def file_name(row: int, name: str, digits: int = 1) -> str:
+    """Name of a source's file: row number and name, of the latter letters, digits and ``+-._`` only.
+
+    >>> file_name(7, "J080404.5+153335", digits=3)
+    '007_J080404.5+153335.fits'
+    >>> file_name(7, "../../etc/passwd")
+    '7_etc_passwd.fits'
+    """
+    safe = re.sub(r"[^A-Za-z0-9.+-]+|\.{2,}", "_", name).strip("._")
+    safe = re.sub(r"_+", "_", safe)[:_LONGEST_NAME]
+    return f"{row:0{digits}d}{'_' if safe else ''}{safe}.fits"
+
+
+def _open_cutouts(result: "Result", images: Any) -> Cutouts:
+    """A function that gives the cutouts of rows, None where there is none."""
+    if images is not None:
+        return _Fetcher(result.table, open_images(images))
+    if result.has_cutouts:
+        return lambda rows: [_with_pixels(result.cutout(int(row))) for row in rows]
+    return lambda rows: [None] * len(rows)
+
+
+class _Fetcher:
+    """Cutouts from an image source, on the WCS of the image that each comes from."""
+
+    def __init__(self, table: Table, source: ImageSource) -> None:
+        self._ra, self._dec = (np.ma.filled(np.ma.asarray(table[name], dtype=float), np.nan) for name in ("ra", "dec"))
+        self._source = source
+        self._answered = False
+
+    def __call__(self, rows: NDArray[np.intp]) -> list[CCDData | None]:
+        cutouts: list[CCDData | None] = [None] * len(rows)
+        valid = np.flatnonzero(np.isfinite(self._ra[rows]) & np.isfinite(self._dec[rows]))
+        if not len(valid):
+            return cutouts
+        fields = self._source.fetch(self._ra[rows[valid]], self._dec[rows[valid]])
+        if not self._answered and set(fields.status) <= _SERVICE_DOWN:
+            raise ServiceError(
+                f"{self._source.name}: none of the first {len(valid)} images came "
+                f"({', '.join(sorted(set(fields.status)))}); asked {fields.origin[0]}. Nothing was written"
+            )
+        self._answered = True
+        places = _places(fields)
+        for place, image, entry in zip(valid.tolist(), crop(fields.data), places, strict=True):
+            if np.isfinite(image).any():
+                cutouts[place] = CCDData(image, unit="Jy/beam", wcs=cutout_wcs(entry))
+        return cutouts
+
+
+def _places(fields: Fields) -> Table:
+    """The WCS of each field's crop, in the columns that a result has for it."""
+    places = Table({"cutout_ra": fields.cutout_ra, "cutout_dec": fields.cutout_dec})
+    places["crpix1"], places["crpix2"] = fields.crpix.T
+    for i in (1, 2):
+        for j in (1, 2):
+            places[f"cd{i}_{j}"] = fields.cd[:, i - 1, j - 1]
+    return places
+
+
+def _with_pixels(cutout: CCDData) -> CCDData | None:
+    return cutout if np.isfinite(cutout.data).any() else None
+
+
+def _image_hdus(result: "Result", row: int, cutout: CCDData | None) -> list[fits.ImageHDU]:
+    """Cutout and attention maps of a row, those that there are."""
+    hdus = []
+    if cutout is not None:
+        header = cutout.wcs.to_header()
+        header["BUNIT"] = "Jy/beam"
+        hdus.append(fits.ImageHDU(np.asarray(cutout.data, dtype=np.float32), header, name="CUTOUT"))
+    if int(result.table["attention_plane"][row]) < 0:
+        return hdus
+    for gate in result.gates:
+        attention = result.attention(row, gate)
+        name = "ATTENTION" if gate == "mean" else f"ATTENTION_{gate}"
+        header = image_header(
+            attention.data, name, 1, attention.wcs.to_header(), result.provenance.get("normalisation")
+        )
+        header["GATE"] = gate
+        hdus.append(fits.ImageHDU(attention.data, header))
+    return hdus
+
+
+def _common_header(table: Table) -> fits.Header:
+    """The provenance of a result, without the counts that hold for its product."""
+    header = primary_header(table[:0], "none")
+    for keyword in ("NSRC", "NCLASS", "NPLANE", "ATTMODE"):
+        del header[keyword]
+    return header
+
+
+def _source_header(common: fits.Header, entry: Row) -> fits.Header:
+    flags = int(entry["flags"])
+    facts = [
+        ("OBJECT", header_text(str(entry["name"])), "designation"),
+        ("SRCID", header_text(_text(entry["source_id"])), "identifier in the input catalogue"),
+        ("RA_OBJ", _number(entry["ra"]), "[deg] right ascension (ICRS)"),
+        ("DEC_OBJ", _number(entry["dec"]), "[deg] declination (ICRS)"),
+        ("FRCLASS", _text(entry["class"]), "FRI, FRII, or empty"),
+        ("FRPROB", _number(entry["probability"]), "calibrated probability of the class"),
+        ("FRPSTD", _number(entry["p_std"]), "its standard deviation"),
+        ("FLAGS", flags, "quality flags; 0 is clean"),
+        ("FLAGNAME", ", ".join(decode(flags)), ""),
+    ]
+    header = common.copy()
+    for keyword, value, comment in facts:
+        room = len(str(value)) + len(comment) < 60  # else astropy cuts the comment, and warns
+        header.append(fits.Card(keyword, value, comment if room else ""), end=True)
+    return header
+
+
+def _number(value: Any) -> float | None:
+    return None if np.ma.is_masked(value) or not np.isfinite(value) else float(value)
+
+
+def _text(value: Any) -> str:
+    return "" if np.ma.is_masked(value) else str(value)
+
+
+def _write_index(table: Table, names: list[str], path: Path) -> None:
+    index = plain_table(table[list(_INDEXED)], arrays=False)
+    index.add_column(np.arange(len(table)), name="row", index=0)
+    index.add_column(np.array(names, dtype=str), name="file", index=1)
+    index.write(path, format="ascii.csv")
+
+
+def _check_folder(path: str | os.PathLike, overwrite: bool) -> Path:
+    path = Path(os.path.realpath(path))
+    if path.exists() and not path.is_dir():
+        raise OutputError(f"{path} is a file: name a folder for the sources' files")
+    if not path.parent.is_dir():
+        raise OutputError(f"{path} cannot be written: there is no folder {path.parent}")
+    if not os.access(path.parent, os.W_OK):
+        raise OutputError(f"{path} cannot be written: the folder {path.parent} is not writable")
+    members = sorted(member.name for member in path.iterdir()) if path.is_dir() else []
+    if members and not overwrite:
+        raise OutputError(f"the folder {path} exists and is not empty: choose another name or allow overwriting")
+    strangers = [name for name in members if name != INDEX and not _FILE_NAME.fullmatch(name)]
+    if strangers or (members and INDEX not in members):
+        what = f"such as {strangers[0]!r}" if strangers else f"but no {INDEX}"
+        raise OutputError(f"the folder {path} will not be replaced: it holds files that no export made, {what}")
+    return path
+
+
+@contextmanager
+def _folder_beside(path: Path) -> Iterator[Path]:
+    """A folder that takes the name ``path`` when the block ends well, and vanishes otherwise."""
+    token = secrets.token_hex(8)
+    part, old = (path.with_name(f".radio-ag-{token}.{kind}") for kind in ("part", "old"))
+    try:
+        part.mkdir()
+        yield part
+        if path.is_dir():
+            path.rename(old)
+        part.rename(path)
+        if old.is_dir():
+            shutil.rmtree(old)
+    except OSError as exc:
+        raise OutputError(f"{path} cannot be written: {exc.strerror or exc}") from exc
+    finally:
+        if part.is_dir():
+            shutil.rmtree(part)

@@ -1,0 +1,217 @@
+"""The table of a result as VOTable, CSV or ECSV.
+
+A catalogue may hold columns that these formats do not know. Times and dates become ISO 8601 text; a `SkyCoord` becomes
+a column for each of its coordinates; objects, arrays of text and arrays with masked integers become JSON text, as does
+in CSV every array. Bytes are read as UTF-8, and characters that XML forbids are escaped as Python does (``\\x00``).
+"""
+
+import io
+import json
+import os
+import re
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import numpy as np
+from astropy import units as u
+from astropy.io.votable import from_table
+from astropy.io.votable.exceptions import VOWarning
+from astropy.io.votable.tree import CooSys, Info, VOTableFile
+from astropy.table import Column, MaskedColumn, Table
+from astropy.table.serialize import represent_mixins_as_columns
+
+from radio_ag.catalog_io._fits_columns import decode_column, encode_column
+from radio_ag.catalog_io.product import _written_beside as written_beside
+from radio_ag.catalog_io.product import check_output
+from radio_ag.flags import Flag
+
+if TYPE_CHECKING:
+    from radio_ag.catalog_io.result import Result
+
+_FRAME = "radio_ag_icrs"  # XML ID of the coordinate system that ra and dec refer to
+_NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+# VOTable has neither signed bytes, nor unsigned integers of several bytes, nor half and long floats.
+_VOTABLE_TYPES = {"i1": "i2", "u2": "i4", "u4": "i8", "f2": "f4", "f12": "f8", "f16": "f8", "c24": "c16", "c32": "c16"}
+
+
+def write_table(result: "Result", path: str | os.PathLike, format: str, *, overwrite: bool = False) -> Path:
+    """Write the table of a result, every row and every column.
+
+    Parameters
+    ----------
+    result : Result
+    path : path
+        The file. It appears when it is complete.
+    format : {"votable", "csv", "ecsv"}
+    overwrite : bool
+        Replace a file of that name.
+
+    Returns
+    -------
+    Path
+        What was written.
+
+    Raises
+    ------
+    OutputError
+        If the file exists, or cannot be written.
+    """
+    path = check_output(path, overwrite)
+    with written_beside(path) as stream:
+        _WRITERS[format](result.table, stream)
+    return path
+
+
+def plain_table(table: Table, *, arrays: bool) -> Table:
+    """A table of numbers, booleans and text, whatever the columns were.
+
+    Parameters
+    ----------
+    table : `~astropy.table.Table`
+        Any columns; it is not changed.
+    arrays : bool
+        Keep columns of arrays of numbers; else they become JSON text.
+
+    Returns
+    -------
+    `~astropy.table.Table`
+        As many rows. Columns keep unit, description and the ``ucd`` and ``utype`` of their meta, but not their display
+        format, which would cost digits. No ``meta``.
+    """
+    simple = Table()
+    for name, column in table.columns.items():
+        new = _simple(column)
+        if isinstance(new, Column):
+            new.info.description = column.info.description
+            new.info.meta = {
+                key: value
+                for key, value in (column.info.meta or {}).items()
+                if key in ("ucd", "utype") and isinstance(value, str)
+            }
+        simple.add_column(new, name=name)
+    plain = Table()
+    for name, column in represent_mixins_as_columns(simple).columns.items():
+        new = _plain_column(column, arrays)
+        new.unit, new.description, new.meta = column.unit, column.description, dict(column.meta)
+        plain.add_column(new, name=name)
+    return plain
+
+
+def _write_csv(table: Table, stream: BinaryIO) -> None:
+    _write_text(plain_table(table, arrays=False), stream, "ascii.csv")
+
+
+def _write_ecsv(table: Table, stream: BinaryIO) -> None:
+    plain = plain_table(table, arrays=True)
+    plain.meta = {str(name): _plain_value(value) for name, value in table.meta.items()}
+    _write_text(plain, stream, "ascii.ecsv")
+
+
+def _write_votable(table: Table, stream: BinaryIO) -> None:
+    plain = plain_table(table, arrays=True)
+    for name in plain.colnames:
+        plain.replace_column(name, _votable_column(plain[name]))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", VOWarning)  # names, units and UCDs are the catalogue's, whatever VOTable says
+        document = from_table(plain, table_id="CLASSIFICATION")
+        _describe(document, table.meta)
+        document.to_xml(stream, tabledata_format="tabledata")
+
+
+_WRITERS: dict[str, Callable[[Table, BinaryIO], None]] = {
+    "votable": _write_votable,
+    "csv": _write_csv,
+    "ecsv": _write_ecsv,
+}
+
+
+def _write_text(table: Table, stream: BinaryIO, format: str) -> None:
+    text = io.StringIO()
+    table.write(text, format=format)
+    stream.write(text.getvalue().encode("utf-8"))
+
+
+def _simple(column: Any) -> Any:
+    """A new column of numbers, booleans, text or arrays, or a mixin that astropy can take apart."""
+    if isinstance(column, Column) and column.dtype.kind in "biufcUS" and 0 not in column.shape[1:]:
+        return column.copy()
+    new, notes = encode_column(column)
+    form = notes.get("written_as")
+    return decode_column(new, form if form == "unicode_escape" else None, "utc")
+
+
+def _plain_column(column: Column, arrays: bool) -> Column:
+    kind = column.dtype.kind
+    if kind in "US" and column.ndim == 1:
+        return _text(column)
+    if kind in "biufc" and column.ndim == 1:
+        return column.__class__(column, format=None)
+    if kind in "biufc" and arrays:
+        if not np.ma.getmaskarray(column).any():
+            return Column(np.ma.getdata(column))
+        if kind in "fc":
+            return Column(np.ma.filled(column, np.nan))
+    return Column([json.dumps(_plain_value(cell)) for cell in column], dtype=None if len(column) else str)
+
+
+def _text(column: Column) -> Column:
+    """Text that every format can hold; what was masked stays so."""
+    values = (_decoded(value) for value in np.ma.getdata(column).tolist())
+    text = [_NOT_XML.sub(lambda match: ascii(match[0])[1:-1], value) for value in values]
+    text = np.array(text, dtype=None if text else str)
+    return MaskedColumn(text, mask=column.mask) if isinstance(column, MaskedColumn) else Column(text)
+
+
+def _decoded(value: str | bytes) -> str:
+    return value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else value
+
+
+def _plain_value(value: Any) -> Any:
+    """Numbers, booleans, text, None and lists of them, for JSON and YAML."""
+    if isinstance(value, np.ndarray | np.generic):  # of a masked array, masked elements become None
+        value = value.tolist()
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_plain_value(item) for item in value]
+    if isinstance(value, bytes):
+        return _decoded(value)
+    return value if value is None or isinstance(value, bool | int | float | str) else str(value)
+
+
+def _votable_column(column: Column) -> Column:
+    """The column with a type and a unit of VOTable."""
+    code = column.dtype.str[1:]
+    if code == "u8":
+        fits = not len(column) or np.ma.max(column) is np.ma.masked or np.max(column) < 2**63
+        new = column.astype("i8" if fits else str)
+    else:
+        new = column.astype(_VOTABLE_TYPES.get(code, column.dtype))
+    new.unit, new.description, new.meta = _votable_unit(column.unit), column.description, dict(column.meta)
+    return new
+
+
+def _votable_unit(unit: u.UnitBase | None) -> u.UnitBase | None:
+    """The unit, or one of the same name without meaning where VOUnit does not define it."""
+    if unit is None:
+        return None
+    try:
+        unit.to_string("vounit")
+    except ValueError:
+        return u.Unit(unit.to_string(), format="vounit", parse_strict="silent")
+    return unit
+
+
+def _describe(document: VOTableFile, provenance: dict[str, Any]) -> None:
+    """Name the coordinate system of ra and dec, the provenance, and the bits of ``flags``."""
+    resource = document.resources[0]
+    resource.description = "FRI/FRII classification of radio sources by radio-ag"
+    resource.coordinate_systems.append(CooSys(ID=_FRAME, system="ICRS"))
+    fields = {field.name: field for field in resource.tables[0].fields}
+    for name in ("ra", "dec"):
+        fields[name].ref = _FRAME
+    facts = {str(name): str(_plain_value(value)) for name, value in provenance.items() if value is not None}
+    facts |= {f"FLAG{bit}": f"{flag.name}: {flag.description}" for bit, flag in enumerate(Flag)}
+    for number, (name, value) in enumerate(facts.items()):
+        name, value = (_NOT_XML.sub("?", text) for text in (name, value))
+        resource.infos.append(Info(ID=f"radio_ag_info_{number}", name=name, value=value))

@@ -1,0 +1,185 @@
+"""Regions of the sky that limit a run: DS9, CRTF and FITS region files, and multi-order coverage maps (MOC)."""
+
+from os import PathLike
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from astropy import units as u
+from astropy.coordinates import ICRS, SkyCoord
+from astropy.io import fits
+from astropy.wcs import WCS
+from numpy.typing import ArrayLike, NDArray
+
+from radio_ag.catalog_io.geometry import sky_to_pixel
+from radio_ag.catalog_io.headers import ImageFrame
+from radio_ag.errors import InputError
+
+_FITS_SUFFIXES = (".fits", ".fit", ".fits.gz", ".moc")
+_MOC_KEYWORDS = ("MOCORDER", "MOCVERS", "MOCORD_S")
+_ACCEPTED = "a DS9 (.reg), CRTF (.crtf) or FITS region file, or a MOC (.fits, .json)"
+
+
+class Region(Protocol):
+    """A part of the sky."""
+
+    in_pixels: bool
+    """The region is given in the pixels of a mosaic, and means nothing without it."""
+
+    def contains(self, ra: ArrayLike, dec: ArrayLike, frame: ImageFrame | None = None) -> NDArray[np.bool_]:
+        """Which positions are inside.
+
+        Parameters
+        ----------
+        ra, dec : array-like, shape (n,)
+            Degrees ICRS; one that is not finite is outside.
+        frame : ImageFrame, optional
+            Of the mosaic, which a region in pixel coordinates needs.
+        """
+
+
+def read_region(path: str | PathLike) -> Region:
+    """Read a region file or a MOC.
+
+    Parameters
+    ----------
+    path : path-like
+        DS9 (``.reg``), CRTF (``.crtf``) or FITS region file; MOC as FITS or JSON (``.json``), which needs mocpy.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, cannot be read, has no shape with an area, or is a MOC and mocpy is not installed.
+    """
+    path = Path(path).expanduser()
+    if not path.is_file():
+        raise InputError(f"region={str(path)!r} is no file; accepted are {_ACCEPTED}")
+    name = path.name.lower()
+    if name.endswith(".json") or (name.endswith(_FITS_SUFFIXES) and _is_moc(path)):
+        return MocRegion(path)
+    return ShapeRegion(path)
+
+
+def _is_moc(path: Path) -> bool:
+    try:
+        with fits.open(path) as hdus:
+            return any(keyword in hdu.header for hdu in hdus[1:] for keyword in _MOC_KEYWORDS) or any(
+                hdu.header.get("ORDERING") in ("NUNIQ", "RANGE", "RANGE29") for hdu in hdus[1:]
+            )
+    except OSError as exc:
+        raise InputError(f"region={str(path)!r} is not a readable FITS file: {exc}") from exc
+
+
+class ShapeRegion:
+    """Shapes of a region file: inside any that includes, and outside all that exclude.
+
+    Shapes on the sky are drawn on the sphere, not in a mosaic: distances from the centre of a circle, an ellipse, an
+    annulus or a box are true angles, and the sides of a polygon are great circles.
+    """
+
+    def __init__(self, path: Path):
+        from regions import PixelRegion  # slow to import
+
+        shapes = _read_shapes(path)
+        self._included = [shape for shape, excluded in shapes if not excluded]
+        self._excluded = [shape for shape, excluded in shapes if excluded]
+        self.in_pixels = any(isinstance(shape, PixelRegion) for shape, _ in shapes)
+
+    def contains(self, ra: ArrayLike, dec: ArrayLike, frame: ImageFrame | None = None) -> NDArray[np.bool_]:
+        """See `Region`; shapes in pixels need ``frame``."""
+        ra, dec = np.atleast_1d(np.asarray(ra, float)), np.atleast_1d(np.asarray(dec, float))
+        finite = np.isfinite(ra) & np.isfinite(dec)
+        sky = SkyCoord(ra[finite], dec[finite], unit=u.deg, frame=ICRS())
+        inside = np.full(len(sky), not self._included)  # a file that only excludes includes the rest
+        for shape in self._included:
+            inside |= _contains(shape, sky, frame)
+        for shape in self._excluded:
+            inside &= ~_contains(shape, sky, frame)
+        result = np.zeros(len(ra), bool)
+        result[finite] = inside
+        return result
+
+
+def _read_shapes(path: Path) -> list[tuple[Any, bool]]:
+    """Shapes with an area, and whether each excludes."""
+    import regions
+
+    try:
+        found = regions.Regions.read(path)
+    except Exception as exc:  # the parsers raise whatever they stumble on
+        reason = " ".join(str(exc).split())
+        raise InputError(f"region={str(path)!r} cannot be read ({reason}); accepted are {_ACCEPTED}") from exc
+    without_area = tuple(
+        getattr(regions, f"{kind}{space}Region") for kind in ("Point", "Text", "Line") for space in ("Pixel", "Sky")
+    )
+    shapes = []
+    for shape in found:
+        if isinstance(shape, without_area):
+            continue
+        excluded = shape.meta.get("include", True) in (False, "-")
+        shape.meta["include"] = True  # whether it excludes is settled here
+        shapes.append((shape, excluded))
+    if not shapes:
+        raise InputError(f"region={str(path)!r} has no shape with an area; accepted are {_ACCEPTED}")
+    return shapes
+
+
+def _contains(shape: Any, sky: SkyCoord, frame: ImageFrame | None) -> NDArray[np.bool_]:
+    from regions import PixCoord, SkyRegion
+
+    if isinstance(shape, SkyRegion):
+        wcs = _local_wcs(shape)
+        shape = shape.to_pixel(wcs)
+    elif frame is None:
+        raise InputError("the region is in pixel coordinates, which mean nothing for a catalogue: give sky coordinates")
+    else:
+        wcs, sky = frame.wcs, sky.transform_to(frame.sky)
+    x, y = sky_to_pixel(wcs, sky.spherical.lon.deg, sky.spherical.lat.deg)
+    reached = np.isfinite(x) & np.isfinite(y)
+    inside = np.zeros(len(sky), bool)
+    if reached.any():
+        inside[reached] = shape.contains(PixCoord(x[reached], y[reached]))
+    return inside
+
+
+def _local_wcs(shape: Any) -> WCS:
+    """North-up projection (ICRS, 1 arcsec a pixel) about a shape that draws it as it is on the sphere.
+
+    A gnomonic one draws great circles as straight lines, a zenithal equidistant one keeps distances from the centre.
+    """
+    is_polygon = hasattr(shape, "vertices")
+    points = (shape.vertices if is_polygon else shape.center.reshape(1)).icrs
+    centre = SkyCoord(points.cartesian.mean(), frame=ICRS(), representation_type="cartesian").spherical
+    wcs = WCS(naxis=2)
+    projection = "TAN" if is_polygon else "ARC"
+    wcs.wcs.ctype = f"RA---{projection}", f"DEC--{projection}"
+    wcs.wcs.radesys = "ICRS"
+    wcs.wcs.crval = centre.lon.deg, centre.lat.deg
+    wcs.wcs.crpix = 1, 1
+    wcs.wcs.cdelt = -1 / 3600, 1 / 3600
+    wcs.wcs.set()
+    return wcs
+
+
+class MocRegion:
+    """A multi-order coverage map, read with mocpy."""
+
+    in_pixels = False
+
+    def __init__(self, path: Path):
+        try:
+            from mocpy import MOC
+        except ImportError as exc:
+            raise InputError(f"region={str(path)!r} is a MOC, which needs mocpy: pip install 'radio-ag[moc]'") from exc
+        try:
+            self._moc = MOC.load(path, format="json" if path.name.lower().endswith(".json") else "fits")
+        except Exception as exc:  # the parser raises whatever it stumbles on
+            reason = " ".join(str(exc).split())
+            raise InputError(f"region={str(path)!r} cannot be read as a MOC: {reason}") from exc
+
+    def contains(self, ra: ArrayLike, dec: ArrayLike, frame: ImageFrame | None = None) -> NDArray[np.bool_]:
+        """See `Region`."""
+        ra, dec = np.atleast_1d(np.asarray(ra, float)), np.atleast_1d(np.asarray(dec, float))
+        inside = np.isfinite(ra) & np.isfinite(dec)
+        inside[inside] = self._moc.contains_lonlat(ra[inside] * u.deg, dec[inside] * u.deg)
+        return inside

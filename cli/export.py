@@ -1,0 +1,59 @@
+"""``radio-ag export``: a result in the form that another program reads."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from radio_ag.cli.console import reporting
+from radio_ag.cli.options import Debug
+
+
+class ExportFormat(StrEnum):
+    """What a result can be exported to."""
+
+    ds9 = "ds9"
+    crtf = "crtf"
+    votable = "votable"
+    csv = "csv"
+    ecsv = "ecsv"
+    cutouts = "cutouts"
+
+
+def export(
+    result: Annotated[Path, typer.Argument(help="Product of radio-ag classify.", show_default=False)],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="File to write, or folder for cutouts.", show_default=False)
+    ],
+    format: Annotated[
+        ExportFormat | None,
+        typer.Option(
+            help="DS9 or CASA regions, VOTable, CSV, ECSV, or a folder with a FITS file a source.",
+            show_default="from the output's suffix: .reg, .crtf, .xml, .vot, .votable, .csv, .ecsv",
+        ),
+    ] = None,
+    images: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="For cutouts: first (the FIRST service), or FITS image, folder or quoted glob of images to cut from; "
+            "may be given several times.",
+            show_default="the cutouts that the result keeps",
+        ),
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the output if it exists.")] = False,
+    debug: Debug = False,
+) -> None:
+    """Write a result as regions, as a table, or as a FITS file a source."""
+    with reporting(quiet=True):
+        from radio_ag.catalog_io.export import export as export_result
+        from radio_ag.catalog_io.result import Result
+
+        written = export_result(
+            Result.read(result),
+            output,
+            format and format.value,
+            images=images[0] if images and len(images) == 1 else images or None,
+            overwrite=overwrite,
+        )
+    typer.echo(written)
