@@ -1,6 +1,6 @@
 """Time and memory of grouping a million rows, alike to the FIRST catalogue in density and share of doubles.
 
-    python benchmarks/grouping.py [--rows 1000000] [--json]
+python benchmarks/grouping.py [--rows 1000000] [--json]
 """
 
 from __future__ import annotations

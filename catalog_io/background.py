@@ -37,9 +37,7 @@ class NoiseMap:
 
     def window(self, rows: slice, columns: slice) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Background and noise of the mosaic's pixels in a window, each of the window's shape."""
-        y, x = (
-            (np.arange(part.start, part.stop) - (self.tile - 1) / 2) / self.tile for part in (rows, columns)
-        )
+        y, x = ((np.arange(part.start, part.stop) - (self.tile - 1) / 2) / self.tile for part in (rows, columns))
         at = np.meshgrid(y, x, indexing="ij")
         return tuple(map_coordinates(mesh, at, order=1, mode="nearest") for mesh in (self.background, self.rms))
 

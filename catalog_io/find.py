@@ -9,6 +9,7 @@ the result does not depend on the size of the blocks.
 import logging
 import warnings
 from collections.abc import Iterator
+from os import PathLike
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,8 +24,9 @@ from radio_ag.catalog_io._measure import Components, Detection, axes_on_sky, fin
 from radio_ag.catalog_io.background import NoiseMap, measure_noise
 from radio_ag.catalog_io.geometry import locate
 from radio_ag.catalog_io.headers import ImageFrame
-from radio_ag.catalog_io.images import open_images
-from radio_ag.catalog_io.regions import Region
+from radio_ag.catalog_io.images import ImageSource, open_images
+from radio_ag.catalog_io.local import Mosaics
+from radio_ag.catalog_io.regions import Region, open_region
 from radio_ag.errors import ImageError, InputError, RadioAGWarning
 from radio_ag.preprocess import BEAM_FWHM
 
@@ -57,7 +59,7 @@ def find_sources(
     threshold: float = 5.0,
     island_threshold: float = 3.0,
     contrast: float = 0.01,
-    region: Region | None = None,
+    region: str | PathLike | Region | None = None,
     block: int = 2048,
 ) -> Table:
     """Find the sources in a mosaic, or in several that may overlap.
@@ -72,8 +74,8 @@ def find_sources(
         The pixels of a source are those above this many times the local noise.
     contrast : float
         An island is split where each part keeps at least this share of its flux; 1 for no splitting.
-    region : Region, optional
-        Report only sources whose position is inside; see `~radio_ag.catalog_io.regions.read_region`.
+    region : path or Region, optional
+        Report only sources whose position is inside; see `~radio_ag.catalog_io.regions.open_region`.
     block : int
         Side of the blocks that are searched one at a time, pixels. It decides the memory, not the result.
 
@@ -99,9 +101,8 @@ def find_sources(
         widest margin and is cut.
     """
     _check_settings(threshold, island_threshold, contrast, block)
-    images = mosaic if hasattr(mosaic, "mosaics") else open_images(mosaic)
-    if not hasattr(images, "mosaics"):
-        raise ImageError(f"sources can be found in local images, not in {images.name}: give FITS files")
+    images = mosaic if isinstance(mosaic, Mosaics) else _open_mosaics(mosaic)
+    region = open_region(region)
     if region is not None and region.in_pixels and len(images) > 1:
         raise InputError("a region in pixel coordinates goes with one mosaic, not with several")
     tables = []
@@ -116,6 +117,12 @@ def find_sources(
         table[name].unit, table[name].description = unit, description
     table.meta = {"threshold": threshold, "island_threshold": island_threshold, "contrast": contrast}
     return table
+
+
+def _open_mosaics(mosaic: Any) -> Mosaics:
+    if mosaic is None or isinstance(mosaic, ImageSource):
+        raise ImageError(f"sources are found in local images, not in {getattr(mosaic, 'name', mosaic)}: give FITS files")
+    return open_images(mosaic, beam_scaled=True)  # which pixels fields would be cut on does not matter here
 
 
 def _check_settings(threshold: float, island_threshold: float, contrast: float, block: int) -> None:
@@ -242,11 +249,13 @@ def _sides(window: tuple[slice, slice], shape: tuple[int, int]) -> tuple[NDArray
 def _as_table(found: list[_Found], frame: ImageFrame, beam_area: float) -> Table:
     """Components in physical units, ordered by the place of their island, then by their own."""
     found = [_NOTHING, *found]
-    components = Components(*(np.concatenate(column) for column in zip(*(part.components for part in found), strict=True)))
+    components = Components(
+        *(np.concatenate(column) for column in zip(*(part.components for part in found), strict=True))
+    )
     island_peak = np.concatenate([part.island_peak for part in found])
     order = np.lexsort((components.x, components.y, island_peak[:, 1], island_peak[:, 0]))
     components = Components(*(column[order] for column in components))
-    _, first, island = np.unique(island_peak[order], axis=0, return_index=True, return_inverse=True)
+    _, island = np.unique(island_peak[order], axis=0, return_inverse=True)
     sky = _to_icrs(frame, components.x, components.y)
     ra, dec = sky.ra.deg, sky.dec.deg
     major, minor, angle = axes_on_sky(components.covariance, locate(frame, ra, dec).cd)

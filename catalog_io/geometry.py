@@ -15,6 +15,7 @@ from astropy.coordinates import ICRS, SkyCoord
 from astropy.wcs import WCS
 from astropy.wcs.utils import wcs_to_celestial_frame
 
+from radio_ag.catalog_io.beam import PIXELS_PER_BEAM, BeamMatch, match_beam, smooth, smoothing_kernel
 from radio_ag.catalog_io.headers import ImageFrame
 from radio_ag.preprocess import CROP_SIZE, FIELD_SIZE, PIXEL_SCALE
 
@@ -153,9 +154,20 @@ def field_at(data: Any, frame: ImageFrame, ra: float, dec: float) -> Cutout:
 
 
 def extract(
-    data: Any, frame: ImageFrame, ra: float, dec: float, pixel: np.ndarray, cd: np.ndarray, turn: np.ndarray
+    data: Any,
+    frame: ImageFrame,
+    ra: float,
+    dec: float,
+    pixel: np.ndarray,
+    cd: np.ndarray,
+    turn: np.ndarray,
+    *,
+    beam_scaled: bool = False,
 ) -> Cutout:
     """The field of a position that has been placed in an image.
+
+    A beam finer than FIRST's is convolved to it. A coarser one is left as it is, on FIRST's pixels unless
+    ``beam_scaled`` says otherwise.
 
     Parameters
     ----------
@@ -167,6 +179,8 @@ def extract(
         Position, degrees ICRS.
     pixel, cd, turn : ndarray, shapes (2,), (2, 2), (2, 2)
         One row of a `Placement`.
+    beam_scaled : bool
+        Give an image with a coarser beam on pixels of a third of the beam instead of 1.8″.
 
     Returns
     -------
@@ -176,9 +190,13 @@ def extract(
     if not np.isfinite(pixel).all():
         blank = np.full((FIELD_SIZE, FIELD_SIZE), np.nan, dtype=np.float32)
         return Cutout(blank, (ra, dec), np.full(2, np.nan), np.full((2, 2), np.nan), frame.beam_differs)
-    if not turn.any():
-        field = resample_field(data, frame.wcs, ra, dec)
-        crpix, cd, resampled = np.full(2, (CROP_SIZE + 1) / 2), np.diag([-_PIXEL_DEGREES, _PIXEL_DEGREES]), True
+    match = match_beam(frame.beam_axes)
+    scaled = beam_scaled and match is BeamMatch.COARSER
+    if scaled or match is BeamMatch.FINER or not turn.any():
+        pixel_scale = frame.beam / PIXELS_PER_BEAM if scaled else PIXEL_SCALE
+        kernel = smoothing_kernel(frame.beam_axes, cd) if match is BeamMatch.FINER else None
+        field = resample_field(data, frame.wcs, ra, dec, pixel_scale=pixel_scale, kernel=kernel)
+        crpix, cd, resampled = np.full(2, (CROP_SIZE + 1) / 2), np.diag([-pixel_scale, pixel_scale]) / 3600, True
     else:
         field, x0, y0 = cut_field(data, pixel)
         offset = turn.T @ (pixel - (x0, y0) - _CENTRE)
@@ -215,21 +233,31 @@ def turn_field(field: np.ndarray, turn: np.ndarray) -> np.ndarray:
     return turned[::y_sign, ::x_sign]
 
 
-def tangent_wcs(ra: float, dec: float, size: int = FIELD_SIZE) -> WCS:
-    """North-up TAN WCS (ICRS) of ``size``x``size`` FIRST pixels with the position at their middle."""
+def tangent_wcs(ra: float, dec: float, size: int = FIELD_SIZE, pixel_scale: float = PIXEL_SCALE) -> WCS:
+    """North-up TAN WCS (ICRS) of ``size``x``size`` pixels (arcsec) with the position at their middle."""
     wcs = WCS(naxis=2)
     wcs.wcs.ctype = "RA---TAN", "DEC--TAN"
     wcs.wcs.radesys = "ICRS"
     wcs.wcs.crval = ra, dec
     wcs.wcs.crpix = (size + 1) / 2, (size + 1) / 2
-    wcs.wcs.cdelt = -_PIXEL_DEGREES, _PIXEL_DEGREES
+    wcs.wcs.cdelt = -pixel_scale / 3600, pixel_scale / 3600
     wcs.pixel_shape = size, size
     wcs.wcs.set()
     return wcs
 
 
-def resample_field(data: Any, wcs: WCS, ra: float, dec: float) -> np.ndarray:
-    """Resample the window of an image around a position to FIRST's pixels, keeping the surface brightness.
+def resample_field(
+    data: Any,
+    wcs: WCS,
+    ra: float,
+    dec: float,
+    *,
+    pixel_scale: float = PIXEL_SCALE,
+    kernel: np.ndarray | None = None,
+) -> np.ndarray:
+    """Resample the window of an image around a position to square pixels (arcsec), keeping the surface brightness.
+
+    The window is convolved with ``kernel`` first, if there is one: see `~radio_ag.catalog_io.beam.smoothing_kernel`.
 
     Bicubic interpolation: with three pixels a beam, bilinear would take up to 14 % from a peak. Blank pixels stay
     blank and do not spread.
@@ -241,11 +269,13 @@ def resample_field(data: Any, wcs: WCS, ra: float, dec: float) -> np.ndarray:
     """
     from reproject import reproject_interp  # needed by few, and slow to import
 
-    target = tangent_wcs(ra, dec)
-    window = _window(data.shape, wcs, target)
+    target = tangent_wcs(ra, dec, pixel_scale=pixel_scale)
+    window = _window(data.shape, wcs, target, margin=8 + (0 if kernel is None else len(kernel) // 2))
     if window is None:
         return np.full((FIELD_SIZE, FIELD_SIZE), np.nan, dtype=np.float32)
     pixels = np.asarray(data[window], dtype=np.float64)
+    if kernel is not None:
+        pixels = smooth(pixels, kernel)
     blank = ~np.isfinite(pixels)
     filled = np.where(blank, 0.0, pixels)  # a spline would spread NaN over the whole window
     planes = np.stack([filled, blank]) if blank.any() else filled[None]
@@ -262,8 +292,8 @@ def resample_field(data: Any, wcs: WCS, ra: float, dec: float) -> np.ndarray:
     return field.astype(np.float32)
 
 
-def _window(shape: tuple[int, int], wcs: WCS, target: WCS) -> tuple[slice, slice] | None:
-    """The part of an image under a target grid, with a margin for the interpolation; None where there is none."""
+def _window(shape: tuple[int, int], wcs: WCS, target: WCS, margin: int) -> tuple[slice, slice] | None:
+    """The part of an image under a target grid, with a margin in pixels; None where there is none."""
     steps = np.linspace(0, FIELD_SIZE - 1, 13)
     sky = target.pixel_to_world(*np.meshgrid(steps, steps)).transform_to(wcs_to_celestial_frame(wcs))
     x, y = sky_to_pixel(wcs, sky.spherical.lon.deg, sky.spherical.lat.deg)
@@ -271,8 +301,8 @@ def _window(shape: tuple[int, int], wcs: WCS, target: WCS) -> tuple[slice, slice
         return None
     slices = []
     for values, length in ((y, shape[0]), (x, shape[1])):
-        start = max(0, int(np.floor(np.nanmin(values))) - 8)
-        stop = min(length, int(np.ceil(np.nanmax(values))) + 9)
+        start = max(0, int(np.floor(np.nanmin(values))) - margin)
+        stop = min(length, int(np.ceil(np.nanmax(values))) + margin + 1)
         if start >= stop:
             return None
         slices.append(slice(start, stop))

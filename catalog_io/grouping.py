@@ -41,6 +41,7 @@ COMPONENT_KINDS = frozenset(
         ("photutils", "segments"),
         ("photutils", "segments-2"),
         ("photutils", "peaks"),
+        ("radio-ag", "sources"),
         ("vlass", "vizier"),
     }
 )
@@ -83,7 +84,9 @@ class Groups:
         return self.size[self.group_id]
 
 
-def group_sources(catalogue: Catalogue, how: str | float | u.Quantity = "auto", *, join_doubles: bool = False) -> Groups:
+def group_sources(
+    catalogue: Catalogue, how: str | float | u.Quantity = "auto", *, join_doubles: bool = False
+) -> Groups:
     """Group the rows of a catalogue into sources.
 
     Parameters
@@ -115,7 +118,7 @@ def group_sources(catalogue: Catalogue, how: str | float | u.Quantity = "auto", 
     """
     link = _resolve(how, catalogue)
     if join_doubles and catalogue.flux is None:
-        raise InputError("join_doubles: doubles are told by their fluxes, of which this catalogue has none that are known")
+        raise InputError("join_doubles: doubles are told by their fluxes, and this catalogue has none that are known")
     vectors = _unit_vectors(catalogue.ra, catalogue.dec)
     label = np.arange(len(catalogue))
     usable = np.flatnonzero(catalogue.valid)

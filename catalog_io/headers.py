@@ -14,11 +14,9 @@ from astropy.io import fits
 from astropy.wcs import WCS, WCSSUB_LATITUDE, WCSSUB_LONGITUDE, InvalidSubimageSpecificationError, Wcsprm
 from astropy.wcs.utils import proj_plane_pixel_scales, wcs_to_celestial_frame
 
+from radio_ag.catalog_io.beam import Beam, BeamMatch, match_beam
 from radio_ag.errors import ImageError, RadioAGWarning
 from radio_ag.preprocess import BEAM_FWHM
-
-BEAM_TOLERANCE = 0.2
-"""Relative difference of √(BMAJ·BMIN) from FIRST's 5.4″ that is still FIRST's (its southern beam is 6.8″x5.4″)."""
 
 _SMALLEST_PIXEL = 0.1  # arcsec; a window of 5400 px on a side, the most that one field may read
 _WORLD_CARD = re.compile(
@@ -44,8 +42,8 @@ class ImageFrame:
         Pixel value times this is Jy/beam.
     unit : str
         BUNIT as written; empty where it is missing and Jy/beam is assumed.
-    beam : float or None
-        √(BMAJ·BMIN), arcsec; None where the header has no beam and FIRST's is assumed.
+    beam_axes : Beam or None
+        None where the header has no beam and FIRST's is assumed.
     pixel_scale : float
         Side of a square pixel of the same area at the reference pixel, arcsec.
     """
@@ -55,16 +53,21 @@ class ImageFrame:
     sky: BaseCoordinateFrame
     factor: float
     unit: str
-    beam: float | None
+    beam_axes: Beam | None
     pixel_scale: float
+
+    @property
+    def beam(self) -> float | None:
+        """√(BMAJ·BMIN), arcsec; None where the header has no beam."""
+        return None if self.beam_axes is None else self.beam_axes.fwhm
 
     @property
     def beam_differs(self) -> bool:
         """Whether the beam is known and is not FIRST's."""
-        return self.beam is not None and abs(self.beam / BEAM_FWHM - 1) > BEAM_TOLERANCE
+        return match_beam(self.beam_axes) is not BeamMatch.FIRST
 
 
-def read_frame(header: fits.Header, *, wcs: WCS | None = None, beam: float | None = None) -> ImageFrame:
+def read_frame(header: fits.Header, *, wcs: WCS | None = None, beam: Beam | None = None) -> ImageFrame:
     """Read celestial WCS, unit and beam from a FITS header.
 
     Parameters
@@ -73,8 +76,8 @@ def read_frame(header: fits.Header, *, wcs: WCS | None = None, beam: float | Non
         Of an image with any number of axes.
     wcs : WCS, optional
         Used instead of the header's.
-    beam : float, optional
-        √(BMAJ·BMIN) in arcsec, used instead of the header's.
+    beam : Beam, optional
+        Used instead of the header's.
 
     Raises
     ------
@@ -93,9 +96,10 @@ def read_frame(header: fits.Header, *, wcs: WCS | None = None, beam: float | Non
     pixel_scale = 3600 * float(np.sqrt(np.prod(proj_plane_pixel_scales(celestial))))
     if not pixel_scale >= _SMALLEST_PIXEL:
         raise ImageError(f"pixels of {pixel_scale:.3g} arcsec: at least {_SMALLEST_PIXEL} arcsec are needed")
-    beam = beam_fwhm(header) if beam is None else beam
+    beam = read_beam(header) if beam is None else beam
     unit = str(header.get("BUNIT", "")).strip()
-    factor = jy_per_beam(unit, beam=beam, pixel_scale=pixel_scale) if unit else 1.0
+    width = None if beam is None else beam.fwhm
+    factor = jy_per_beam(unit, beam=width, pixel_scale=pixel_scale) if unit else 1.0
     return ImageFrame(celestial, (full.wcs.lng, full.wcs.lat), sky, factor, unit, beam, pixel_scale)
 
 
@@ -139,15 +143,25 @@ def image_wcs(header: fits.Header) -> WCS:
 
 
 def beam_fwhm(header: fits.Header) -> float | None:
-    """√(BMAJ·BMIN) in arcsec from BMAJ and BMIN or from AIPS's history; None where neither is there."""
+    """√(BMAJ·BMIN) in arcsec of `read_beam`; None where the header has no beam."""
+    beam = read_beam(header)
+    return None if beam is None else beam.fwhm
+
+
+def read_beam(header: fits.Header) -> Beam | None:
+    """Beam from BMAJ, BMIN and BPA or from AIPS's history; None where neither is there. Without BPA it lies north."""
     axes = header.get("BMAJ"), header.get("BMIN")
+    angle = header.get("BPA")
     if not all(_is_positive(axis) for axis in axes):
-        axes, number = None, r"(\d[\d.]*(?:E[+-]?\d+)?)"
+        axes, number = None, r"(-?\d[\d.]*(?:E[+-]?\d+)?)"
         for line in header.get("HISTORY", ()):
-            found = re.search(rf"AIPS\s+CLEAN\s+BMAJ=\s*{number}\s+BMIN=\s*{number}", line)
+            found = re.search(rf"AIPS\s+CLEAN\s+BMAJ=\s*{number}\s+BMIN=\s*{number}(?:\s+BPA=\s*{number})?", line)
             if found:  # the last run of CLEAN counts
-                axes = float(found[1]), float(found[2])
-    return None if axes is None else 3600 * float(np.sqrt(axes[0] * axes[1]))
+                axes, angle = (float(found[1]), float(found[2])), float(found[3] or 0)
+    if axes is None:
+        return None
+    angle = float(angle) if isinstance(angle, int | float) and np.isfinite(angle) else 0.0
+    return Beam(3600 * float(max(axes)), 3600 * float(min(axes)), angle)
 
 
 def _is_positive(value: Any) -> bool:
@@ -222,8 +236,9 @@ def warn_of_assumptions(frames: Sequence[ImageFrame], names: Sequence[str]) -> N
         names, beams = zip(*differing, strict=True)
         span = f"{min(beams):.3g}" + (f" to {max(beams):.3g}" if len(set(beams)) > 1 else "")
         warnings.warn(
-            f"the beam of {_among(names, len(frames))} is {span} arcsec, not FIRST's {BEAM_FWHM}: the network was "
-            "not trained on such images, and their rows are flagged RESAMPLED",
+            f"the beam of {_among(names, len(frames))} is {span} arcsec, not FIRST's {BEAM_FWHM}: fields are convolved "
+            "to it where theirs is finer, and scaled with it where coarser; the network was not trained on such "
+            "images, and their rows are flagged RESAMPLED",
             RadioAGWarning,
             stacklevel=4,
         )

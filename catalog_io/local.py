@@ -13,22 +13,32 @@ from astropy.io import fits
 from astropy.nddata import NDData
 from astropy.wcs import WCS
 
+from radio_ag.catalog_io.beam import BeamMatch, match_beam
 from radio_ag.catalog_io.footprints import Footprints, group_by_sky
 from radio_ag.catalog_io.geometry import Placement, extract, place, stencil
 from radio_ag.catalog_io.headers import ImageFrame, read_frame, warn_of_assumptions
 from radio_ag.catalog_io.images import Fields
 from radio_ag.catalog_io.planes import OpenPlanes, Plane, StoredImage, find_image, read_stored_image
 from radio_ag.errors import ImageError, RadioAGWarning
-from radio_ag.preprocess import FIELD_SIZE
+from radio_ag.preprocess import BEAM_FWHM, FIELD_SIZE
 
 _SUFFIXES = (".fits", ".fit", ".fts")
 _PACKED = ("", ".gz", ".fz", ".bz2", ".xz")
 
 
-class _Mosaics:
+class Mosaics:
     """Fields from a fixed set of images: each position finds those that contain it, and the best-covered one wins."""
 
-    def __init__(self, frames: Sequence[ImageFrame], shapes: Sequence[tuple[int, int]], names: Sequence[str]):
+    def __init__(
+        self,
+        frames: Sequence[ImageFrame],
+        shapes: Sequence[tuple[int, int]],
+        names: Sequence[str],
+        beam_scaled: bool,
+    ):
+        if not beam_scaled:
+            _refuse_coarse_beams(frames, names)
+        self._beam_scaled = beam_scaled
         self._frames, self._shapes, self._names = frames, np.array(shapes), names
         self._footprints = Footprints(frames, shapes)
         self._skies = group_by_sky(frames)
@@ -113,7 +123,7 @@ class _Mosaics:
         """Put an image's field into a row if it covers more of it than what is there."""
         name = self._names[image]
         try:
-            cutout = extract(self._plane(image), self._frames[image], *position)
+            cutout = extract(self._plane(image), self._frames[image], *position, beam_scaled=self._beam_scaled)
         except ImageError as exc:
             self._release(image)
             if name not in self._warned:
@@ -128,7 +138,7 @@ class _Mosaics:
             covered[row] = finite
 
 
-class LocalImages(_Mosaics):
+class LocalImages(Mosaics):
     """Fields from FITS files.
 
     Headers are read once; pixels are mapped, so that a mosaic costs no memory. An image may have two to four (or
@@ -142,11 +152,13 @@ class LocalImages(_Mosaics):
         are left alone) or globs (``**`` reaches into folders).
     hdu : int or str, optional
         Index or EXTNAME of the HDU in every file. None: the first image with a celestial WCS.
+    beam_scaled : bool
+        Take images with a beam coarser than FIRST's as well, on pixels of a third of their beam.
 
     Raises
     ------
     ImageError
-        If a file that is named cannot be used, or none is found.
+        If a file that is named cannot be used, none is found, or a beam is coarser than FIRST's.
 
     Warns
     -----
@@ -155,12 +167,19 @@ class LocalImages(_Mosaics):
         first is used), BUNIT is missing (Jy/beam is assumed), or a beam is not FIRST's.
     """
 
-    def __init__(self, paths: str | PathLike | Sequence[str | PathLike], *, hdu: int | str | None = None):
+    def __init__(
+        self,
+        paths: str | PathLike | Sequence[str | PathLike],
+        *,
+        hdu: int | str | None = None,
+        beam_scaled: bool = False,
+    ):
         self._images = _read_images(paths, hdu)
         self._planes = OpenPlanes()
         weakref.finalize(self, self._planes.close)
         images = self._images
-        super().__init__([image.frame for image in images], [image.shape for image in images], _file_names(images))
+        frames, shapes = [image.frame for image in images], [image.shape for image in images]
+        super().__init__(frames, shapes, _file_names(images), beam_scaled)
         deep = [name for name, image in zip(self._names, images, strict=True) if image.n_planes > 1]
         if deep:
             warnings.warn(
@@ -176,28 +195,41 @@ class LocalImages(_Mosaics):
         self._planes.close(self._images[image])
 
 
-class ArrayImages(_Mosaics):
+class ArrayImages(Mosaics):
     """Fields from images in memory.
 
     Parameters
     ----------
     images : sequence
         FITS image HDUs, HDULists, or ``CCDData``/``NDData`` with a WCS; masked pixels are blank.
+    beam_scaled : bool
+        Take images with a beam coarser than FIRST's as well, on pixels of a third of their beam.
 
     Raises
     ------
     ImageError
-        If one of them has no pixels, no celestial WCS, or an unknown unit.
+        If one of them has no pixels, no celestial WCS, an unknown unit, or a beam coarser than FIRST's.
     """
 
-    def __init__(self, images: Sequence[Any]):
+    def __init__(self, images: Sequence[Any], *, beam_scaled: bool = False):
         if not images:
             raise ImageError("images is empty: at least one is needed")
         frames, self._arrays = zip(*(_read_array(image) for image in images), strict=True)
-        super().__init__(frames, [array.shape for array in self._arrays], [_array_name(image) for image in images])
+        shapes, names = [array.shape for array in self._arrays], [_array_name(image) for image in images]
+        super().__init__(frames, shapes, names, beam_scaled)
 
     def _plane(self, image: int) -> Plane:
         return self._arrays[image]
+
+
+def _refuse_coarse_beams(frames: Sequence[ImageFrame], names: Sequence[str]) -> None:
+    for frame, name in zip(frames, names, strict=True):
+        if match_beam(frame.beam_axes) is BeamMatch.COARSER:
+            raise ImageError(
+                f"image {name}: its beam of {frame.beam:.3g} arcsec is coarser than FIRST's {BEAM_FWHM} and cannot be "
+                "sharpened; to take fields that grow with the beam (pixels of a third of it), which the network was "
+                "not trained on, give beam_scaled=True (--beam-scaled)"
+            )
 
 
 def _read_array(image: Any) -> tuple[ImageFrame, Plane]:
@@ -228,7 +260,7 @@ def _read_array(image: Any) -> tuple[ImageFrame, Plane]:
 def _nddata_header(image: NDData) -> fits.Header:
     """Unit and beam of an NDData as header cards."""
     meta = image.meta
-    cards = {key: meta[key] for key in ("BUNIT", "BMAJ", "BMIN") if key in meta}
+    cards = {key: meta[key] for key in ("BUNIT", "BMAJ", "BMIN", "BPA") if key in meta}
     if image.unit is not None:
         cards["BUNIT"] = image.unit.to_string()
     return fits.Header(cards)

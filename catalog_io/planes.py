@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from astropy.io import fits
 
+from radio_ag.catalog_io.beam import Beam
 from radio_ag.catalog_io.headers import ImageFrame, read_frame
 from radio_ag.errors import ImageError
 
@@ -159,12 +160,13 @@ def _frame(hdus: fits.HDUList, hdu: Any) -> ImageFrame:
     return frame
 
 
-def _table_beam(hdus: fits.HDUList) -> float | None:
-    """√(BMAJ·BMIN) in arcsec of the first plane, from the BEAMS table that CASA writes."""
+def _table_beam(hdus: fits.HDUList) -> Beam | None:
+    """Beam of the first plane, from the BEAMS table that CASA writes."""
     if "BEAMS" not in hdus or not len(hdus["BEAMS"].data):
         return None
     first = hdus["BEAMS"].data[0]
-    return float(np.sqrt(first["BMAJ"] * first["BMIN"]))
+    angle = float(first["BPA"]) if "BPA" in hdus["BEAMS"].columns.names else 0.0
+    return Beam(float(first["BMAJ"]), float(first["BMIN"]), angle)
 
 
 def _stored(path: Path, hdus: fits.HDUList, index: int, frame: ImageFrame) -> StoredImage:
@@ -182,6 +184,27 @@ def _stored(path: Path, hdus: fits.HDUList, index: int, frame: ImageFrame) -> St
     plane_shape = shape[lat], shape[lon]
     scaling = float(header.get("BSCALE", 1.0)), float(header.get("BZERO", 0.0)), blank
     return StoredImage(path, index, frame, plane_shape, int(np.prod(shape) / np.prod(plane_shape)), scaling, mapping)
+
+
+def is_image(source: Any) -> bool:
+    """Whether something is an image, or a file of one, rather than a table: the first HDU with data decides.
+
+    Parameters
+    ----------
+    source : path-like, HDU, HDUList, NDData, or a list of them
+        Of a list, the first counts.
+    """
+    if isinstance(source, list | tuple) and not isinstance(source, fits.HDUList):
+        return bool(source) and is_image(source[0])
+    if isinstance(source, str | os.PathLike):
+        try:
+            with warnings.catch_warnings(action="ignore"), fits.open(source, **_OPTIONS) as hdus:
+                return is_image(hdus)
+        except _DAMAGE:  # no FITS at all, as far as this question goes
+            return False
+    if isinstance(source, fits.HDUList):
+        return any(_is_image(hdu) for hdu in source[:1]) or (len(source) > 1 and not source[0].shape and _is_image(source[1]))
+    return isinstance(source, NDData) or _is_image(source)
 
 
 def _is_plain(path: Path) -> bool:

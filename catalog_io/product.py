@@ -116,7 +116,7 @@ def write_product(
     path = check_output(path, overwrite)
     table, planes = _number_planes(table, None if attention == "none" else stores["mean"])
     normalisation = table.meta.get("normalisation")
-    with _written_beside(path) as stream, _scratch_beside(path) as scratch:
+    with written_beside(path) as stream, _scratch_beside(path) as scratch:
         append_hdu(stream, primary_header(table, attention))
         header, blocks = table_extension(table, scratch)
         append_hdu(stream, classification_header(header, table), blocks)
@@ -196,7 +196,7 @@ def _scratch_beside(path: Path) -> BinaryIO:
 
 
 @contextmanager
-def _written_beside(path: Path) -> Iterator[BinaryIO]:
+def written_beside(path: Path) -> Iterator[BinaryIO]:
     """A file that takes the name ``path`` when the block ends well, and vanishes otherwise."""
     part = path.with_name(f".radio-ag-{secrets.token_hex(8)}.part")
     try:

@@ -23,6 +23,8 @@ _ACCEPTED = "a DS9 (.reg), CRTF (.crtf) or FITS region file, or a MOC (.fits, .j
 class Region(Protocol):
     """A part of the sky."""
 
+    name: str
+    """Short name for headers."""
     in_pixels: bool
     """The region is given in the pixels of a mosaic, and means nothing without it."""
 
@@ -38,12 +40,12 @@ class Region(Protocol):
         """
 
 
-def read_region(path: str | PathLike) -> Region:
-    """Read a region file or a MOC.
+def open_region(region: str | PathLike | Region | None) -> Region | None:
+    """Read a region file or a MOC; what is a region already, or None, is given back.
 
     Parameters
     ----------
-    path : path-like
+    region : path-like, Region or None
         DS9 (``.reg``), CRTF (``.crtf``) or FITS region file; MOC as FITS or JSON (``.json``), which needs mocpy.
 
     Raises
@@ -51,7 +53,9 @@ def read_region(path: str | PathLike) -> Region:
     InputError
         If the file is missing, cannot be read, has no shape with an area, or is a MOC and mocpy is not installed.
     """
-    path = Path(path).expanduser()
+    if not isinstance(region, str | PathLike):
+        return region
+    path = Path(region).expanduser()
     if not path.is_file():
         raise InputError(f"region={str(path)!r} is no file; accepted are {_ACCEPTED}")
     name = path.name.lower()
@@ -80,6 +84,7 @@ class ShapeRegion:
     def __init__(self, path: Path):
         from regions import PixelRegion  # slow to import
 
+        self.name = path.name
         shapes = _read_shapes(path)
         self._included = [shape for shape, excluded in shapes if not excluded]
         self._excluded = [shape for shape, excluded in shapes if excluded]
@@ -167,6 +172,7 @@ class MocRegion:
     in_pixels = False
 
     def __init__(self, path: Path):
+        self.name = path.name
         try:
             from mocpy import MOC
         except ImportError as exc:

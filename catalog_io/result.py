@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,12 +16,8 @@ from radio_ag.catalog_io._product_headers import software_versions
 from radio_ag.catalog_io._result_columns import result_table
 from radio_ag.catalog_io.attention_store import AttentionStore
 from radio_ag.catalog_io.product import cutout_wcs, read_product, write_product
-from radio_ag.errors import InputError
+from radio_ag.errors import InputError, SourceNotFoundError
 from radio_ag.flags import Flag
-
-
-class SourceNotFoundError(InputError, LookupError):
-    """No source of the result is where one was looked for, or it has no attention map."""
 
 
 class Result:
@@ -118,6 +115,20 @@ class Result:
         """
         write_product(path, self.table, self._stores, attention=attention, overwrite=overwrite)
 
+    def export(
+        self, path: str | os.PathLike, format: str | None = None, *, images: Any = None, overwrite: bool = False
+    ) -> Path:
+        """Write regions, a VOTable, CSV, ECSV or a FITS file a source; see `radio_ag.catalog_io.export.export`."""
+        from radio_ag.catalog_io.export import export
+
+        return export(self, path, format, images=images, overwrite=overwrite)
+
+    def send(self, to: str | None = None, *, image: str | os.PathLike | None = None, timeout: int = 60) -> list[str]:
+        """Send the table to TOPCAT, Aladin, DS9, ... by SAMP; see `radio_ag.catalog_io.samp.send_result`."""
+        from radio_ag.catalog_io.samp import send_result
+
+        return send_result(self, to, image=image, timeout=timeout)
+
     @property
     def provenance(self) -> dict[str, Any]:
         """Software, weights, survey, settings: the table's ``meta``."""
@@ -134,6 +145,11 @@ class Result:
     def __repr__(self) -> str:
         classes = ", ".join(f"{count} {name}" for name, count in self.summary()["classes"].items())
         return f"<Result: {len(self)} rows, {classes}>"
+
+    def _repr_html_(self) -> str:
+        from radio_ag.catalog_io._notebook import result_html
+
+        return result_html(self)
 
     def __getitem__(self, rows: Any) -> "Row | Result":
         """A `~astropy.table.Row` for an integer; for a slice, mask or array of integers a result of those rows."""

@@ -12,7 +12,9 @@ from typer.core import TyperGroup
 from radio_ag.cli import weights
 from radio_ag.cli.classify import classify
 from radio_ag.cli.console import print_error
+from radio_ag.cli.export import export
 from radio_ag.cli.options import Debug, debugging
+from radio_ag.cli.send import send
 from radio_ag.cli.view import view
 
 EXIT_INPUT = 2
@@ -50,6 +52,8 @@ app = typer.Typer(
 )
 app.command()(classify)
 app.command()(view)
+app.command()(export)
+app.command()(send)
 app.add_typer(weights.app, name="weights")
 
 

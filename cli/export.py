@@ -38,7 +38,7 @@ def export(
         typer.Option(
             help="For cutouts: first (the FIRST service), or FITS image, folder or quoted glob of images to cut from; "
             "may be given several times.",
-            show_default="the cutouts that the result keeps",
+            show_default="no cutouts, only attention maps",
         ),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the output if it exists.")] = False,

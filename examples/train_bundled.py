@@ -18,9 +18,11 @@ from radio_ag.labelled import assign_folds, load_labelled
 from radio_ag.model import Architecture
 from radio_ag.training import Recipe, train
 
+_LIGHT = Architecture(features="average", dropout=0.2)
 RECIPES = {
     "default": Recipe(),
-    "light-dropout": Recipe(architecture=Architecture(features="average", dropout=0.2)),
+    "light-dropout": Recipe(architecture=_LIGHT),
+    "light-dropout-fine": Recipe(architecture=_LIGHT, samples=64_000, coarse=0, rate=1.5e-3),  # goes on from it
     "paper-like": Recipe(architecture=Architecture(), stretch="linear"),
 }
 
@@ -29,6 +31,7 @@ parser.add_argument("--fold", type=int, required=True)
 parser.add_argument("--out", type=Path, required=True)
 parser.add_argument("--recipe", choices=RECIPES, default="default")
 parser.add_argument("--samples", type=int, help="augmented images to see")
+parser.add_argument("--initial", type=Path, help="weights.pt of another run of the same fold to start from")
 parser.add_argument("--threads", type=int, default=1)
 parser.add_argument("--device", default="cpu")
 options = parser.parse_args()
@@ -44,4 +47,14 @@ validation = np.flatnonzero((fold == options.fold) & (data.origin == "mirabest_t
 training = np.flatnonzero(fold != options.fold)
 print(f"{len(training)} sources to learn from, {len(validation)} to watch", flush=True)
 folder = options.out / f"{options.recipe}-{options.fold}"
-train(data, training, validation, recipe, folder, device=options.device, log=lambda line: print(line, flush=True))
+initial = torch.load(options.initial, weights_only=True) if options.initial else None
+train(
+    data,
+    training,
+    validation,
+    recipe,
+    folder,
+    initial=initial,
+    device=options.device,
+    log=lambda line: print(line, flush=True),
+)

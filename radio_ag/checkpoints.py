@@ -97,7 +97,8 @@ def save_weights(
         The safetensors file; the card takes its name with ``.json``.
     networks : sequence of AGCNN
     card : dict
-        ``name``, ``description``, ``input``, ``calibration``, ... Architecture, parameters, members and sha256 are added.
+        ``name``, ``description``, ``input``, ``calibration``, and so on; architecture, parameters, members and sha256
+        are added.
     extra : dict of Tensor, optional
         Further tensors to keep in the file.
     overwrite : bool

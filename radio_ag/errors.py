@@ -8,7 +8,8 @@
     │   ├── ImageError                 no celestial WCS, wrong unit, unusable beam
     │   ├── WeightsError               unknown or damaged weights, tensors that do not fit
     │   ├── DeviceError                a device that is not there
-    │   └── OutputError                a product that exists already or cannot be written
+    │   ├── OutputError                a product that exists already or cannot be written
+    │   └── SourceNotFoundError (also LookupError)   nothing in a result is where one looked
     └── ServiceError                   an image service is down and nothing could be done; exit code 3
     RadioAGWarning (AstropyUserWarning)
 """
@@ -42,6 +43,10 @@ class DeviceError(InputError):
 
 class OutputError(InputError):
     """A product exists already or cannot be written."""
+
+
+class SourceNotFoundError(InputError, LookupError):
+    """No source of a result is where one looked for it, or it has no attention map."""
 
 
 class ServiceError(RadioAGError):

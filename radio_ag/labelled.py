@@ -60,8 +60,8 @@ def load_labelled(*paths) -> Labelled:
     Parameters
     ----------
     *paths : path-like
-        Each with a table ``SOURCES`` (``ra``, ``dec`` in deg, ``fr_class``; optional ``confidence``) and a cube ``IMAGES``
-        (n, 300, 300): raw fields in Jy/beam (floating point), or fields already clipped and scaled (8-bit).
+        Each with a table ``SOURCES`` (``ra``, ``dec`` in deg, ``fr_class``; optional ``confidence``) and a cube
+        ``IMAGES`` (n, 300, 300): raw fields in Jy/beam (floating point), or fields already clipped and scaled (8-bit).
 
     Returns
     -------

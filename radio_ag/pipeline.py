@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -125,6 +127,8 @@ def classify(
     if output is not None:
         check_output(output, overwrite=overwrite)
     rows = read_catalogue(catalogue, ra_col=ra_col, dec_col=dec_col, ra_unit=ra_unit, dialect=dialect)
+    if output is not None:
+        check_output(output, overwrite, rows.table)  # as many columns as FITS has room for?
     groups = group_sources(rows, group, join_doubles=join_doubles)
     source = open_images(images, **(image_options or {}))
     classifier = Classifier.load(weights, device=device, orbit=orbit, batch=batch)
@@ -134,14 +138,16 @@ def classify(
         orbit, attention, chunk, classifier.batch, str(classifier.device), threads or torch.get_num_threads()
     )
     columns = _empty_columns(groups.ra, groups.dec, groups.valid)
-    stores = _open_stores(classifier.gates, attention)
+    stores = _open_stores(classifier.gates, attention, None if output is None else Path(output).absolute().parent)
     with _torch_threads(threads), _closing(source if source is not images else None):
         done = len(rows) - int(rows.valid.sum())
+        counts = Counter({Flag.BAD_POSITION.name: done})
         for part in _classified_chunks(groups, source, classifier, settings):
             _place(part, columns, stores)
             done += int(groups.size[part.rows].sum())
             if progress:
-                progress(done, len(rows), _counts(columns, groups.size))
+                counts.update(_counts(part.columns, groups.size[part.rows]))
+                progress(done, len(rows), counts)
     _name_classes(columns)
     columns = _for_each_row(columns, groups) | {"ra": rows.ra, "dec": rows.dec}
     if rows.source_id_name:
@@ -254,10 +260,14 @@ def _empty_columns(ra: NDArray, dec: NDArray, valid: NDArray) -> dict[str, NDArr
     return columns
 
 
-def _open_stores(gates: int, attention: str) -> dict[str | int, AttentionStore]:
+def _open_stores(gates: int, attention: str, folder: Path | None) -> dict[str | int, AttentionStore]:
+    """Empty stores for the maps to keep; they grow in the product's folder, which must have the room anyway."""
     if attention == "none":
         return {}
-    return {gate: AttentionStore() for gate in ("mean", *(range(1, gates + 1) if attention == "gates" else ()))}
+    return {
+        gate: AttentionStore(directory=folder)
+        for gate in ("mean", *(range(1, gates + 1) if attention == "gates" else ()))
+    }
 
 
 def _place(part: _Classified, columns: dict[str, NDArray], stores: dict[str | int, AttentionStore]) -> None:
@@ -286,7 +296,7 @@ def _for_each_row(columns: dict[str, NDArray], groups: Groups) -> dict[str, NDAr
 
 
 def _counts(columns: dict[str, NDArray], size: NDArray) -> dict[str, int]:
-    """Rows of each class and each flag so far, where group i has ``size[i]`` rows."""
+    """Rows of each class and each flag, where group i has ``size[i]`` rows."""
     p_fri, p_frii = columns["p_fri"], columns["p_frii"]
     counts = {"FRI": int(size[p_fri >= p_frii].sum()), "FRII": int(size[p_frii > p_fri].sum())}
     counts |= {flag.name: int(size[(columns["flags"] & flag) != 0].sum()) for flag in Flag}
@@ -305,7 +315,7 @@ def _provenance(rows, groups: Groups, source: ImageSource, classifier: Classifie
         "catalogue_sha256": rows.sha256,
         "grouping": groups.how,
         **source.describe(),
-        **asdict(settings),
+        **asdict(replace(settings, batch=classifier.batch)),  # halved if memory ran out
         **asdict(classifier.preprocessing),
     }
 

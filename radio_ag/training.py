@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -131,6 +131,7 @@ def train(
     recipe: Recipe,
     folder: Path,
     *,
+    initial: Mapping[str, Tensor] | None = None,
     device: str = "cpu",
     every: int = 8000,
     log: Callable[[str], None] = print,
@@ -145,6 +146,8 @@ def train(
     recipe : Recipe
     folder : Path
         Where ``checkpoint.pt``, ``log.jsonl`` and, at the end, ``weights.pt`` are kept.
+    initial : mapping of str to Tensor, optional
+        Parameters to start from, such as the ``weights.pt`` of another run; random by default.
     device : str
     every : int
         Images between two checkpoints, each with a look at the validation sources.
@@ -157,7 +160,7 @@ def train(
         The network with averaged weights, in evaluation mode.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    state = _State(recipe, device)
+    state = _State(recipe, device, initial)
     checkpoint = folder / "checkpoint.pt"
     if checkpoint.exists():
         state.load(torch.load(checkpoint, weights_only=True, map_location=device), recipe)
@@ -191,10 +194,12 @@ def train(
 class _State:
     """Everything that a resumed run needs to go on as if it had never stopped."""
 
-    def __init__(self, recipe: Recipe, device: str):
+    def __init__(self, recipe: Recipe, device: str, initial: Mapping[str, Tensor] | None):
         torch.manual_seed(recipe.seed)
         self.recipe, self.device = recipe, torch.device(device)
         self.network = AGCNN(recipe.architecture).to(device, memory_format=torch.channels_last)
+        if initial:
+            self.network.load_state_dict(initial)
         self.averaged = AGCNN(recipe.architecture).to(device).eval().requires_grad_(False)
         self.averaged.load_state_dict(self.network.state_dict())
         self.steps = recipe.samples // recipe.batch

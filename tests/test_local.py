@@ -195,7 +195,7 @@ def test_beam_of_a_casa_table_counts(tmp_path):
     del image.header["BMAJ"], image.header["BMIN"]
     fits.HDUList([image, beams]).writeto(tmp_path / "casa.fits")
     with pytest.warns(RadioAGWarning, match="casa.fits is 12 arcsec, not FIRST's 5.4"):
-        source = LocalImages(tmp_path / "casa.fits")
+        source = LocalImages(tmp_path / "casa.fits", beam_scaled=True)
     assert source.fetch(np.array([180.0]), np.array([40.0])).flags[0] == Flag.RESAMPLED
 
 

@@ -12,8 +12,8 @@ from astropy.table import Column, MaskedColumn, QTable, Row, Table
 from result_examples import PIXEL, TURN, example_columns, example_maps, example_result
 
 from radio_ag.catalog_io._result_columns import COLUMNS, iau_names
-from radio_ag.catalog_io.result import Result, SourceNotFoundError
-from radio_ag.errors import InputError
+from radio_ag.catalog_io.result import Result
+from radio_ag.errors import InputError, SourceNotFoundError
 from radio_ag.flags import Flag
 
 NAMES = [

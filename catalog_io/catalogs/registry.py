@@ -12,7 +12,7 @@ from astropy.table import Table
 
 from radio_ag.errors import CatalogueError, RadioAGWarning
 
-from . import aegean, first, fricat, lotss, nvss, photutils, pybdsf, racs, rgz, selavy, sofia, vlass
+from . import aegean, first, found, fricat, lotss, nvss, photutils, pybdsf, racs, rgz, selavy, sofia, vlass
 from .dialect import Dialect, Kind
 
 GROUP = "radio_ag.catalogues"
@@ -23,7 +23,7 @@ PRODUCT_COLUMNS = ("p_fri", "p_frii", "flags")
 
 BUILT_IN = tuple(
     module.DIALECT
-    for module in (pybdsf, aegean, selavy, photutils, sofia, first, nvss, lotss, vlass, racs, rgz, fricat)
+    for module in (pybdsf, aegean, selavy, photutils, sofia, found, first, nvss, lotss, vlass, racs, rgz, fricat)
 )
 """Dialects of this package."""
 

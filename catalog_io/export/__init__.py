@@ -54,8 +54,8 @@ def export(
     format : {"ds9", "crtf", "votable", "csv", "ecsv", "cutouts"}, optional
         By default what the suffix of ``path`` says.
     images : optional
-        For ``cutouts`` only: where the images come from, as in `radio_ag.classify`. None means the cutouts that the
-        result keeps; if it keeps none, the files hold the attention maps alone.
+        For ``cutouts`` only: where the images come from, as in `radio_ag.classify`; "first" is the FIRST service. None
+        means that the files hold the attention maps alone.
     overwrite : bool
         Replace a file of that name, or a folder of that name that an export made.
 

@@ -10,8 +10,7 @@ from astropy import units as u
 from astropy.coordinates import SkyCoord
 from regions import CircleSkyRegion, Regions
 
-from radio_ag.catalog_io.product import _written_beside as written_beside
-from radio_ag.catalog_io.product import check_output
+from radio_ag.catalog_io.product import check_output, written_beside
 from radio_ag.errors import RadioAGWarning
 from radio_ag.preprocess import BEAM_FWHM
 

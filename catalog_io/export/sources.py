@@ -1,8 +1,8 @@
 """A folder with a FITS file a source, cutout and attention maps with their WCS, and an index of them.
 
 A file holds a primary header with what is known of the source and how it was found out, then the images: ``CUTOUT`` in
-Jy/beam, ``ATTENTION`` (the mean of the gates) and, where they were kept, ``ATTENTION_1``, ... Its name is the row number
-and the source's name in letters, digits and ``+-._``, so that nothing in a catalogue can lead out of the folder.
+Jy/beam, ``ATTENTION`` (the mean of the gates) and, where they were kept, ``ATTENTION_1``, ... Its name is made of the
+row number and the source's name in letters, digits and ``+-._``: nothing in a catalogue can lead out of the folder.
 """
 
 import os
@@ -43,9 +43,7 @@ _SERVICE_DOWN = frozenset({"connection", "timeout", "http_error"})
 Cutouts = Callable[[NDArray[np.intp]], list[CCDData | None]]
 
 
-def write_sources(
-    result: "Result", path: str | os.PathLike, *, images: Any = None, overwrite: bool = False
-) -> Path:
+def write_sources(result: "Result", path: str | os.PathLike, *, images: Any = None, overwrite: bool = False) -> Path:
     """Write a FITS file for each source that has a cutout or an attention map.
 
     Parameters
@@ -54,7 +52,8 @@ def write_sources(
     path : path
         The folder. It appears when it is complete.
     images : optional
-        Where the cutouts come from, as in `radio_ag.classify`. None means those that the result keeps, if it does.
+        Where the cutouts come from, as in `radio_ag.classify`: "first" is the FIRST service. None means no cutouts,
+        only attention maps.
     overwrite : bool
         Replace a folder of that name, if it holds nothing but what an export wrote.
 
@@ -73,7 +72,7 @@ def write_sources(
         If an image service answered for none of the first sources.
     """
     path = _check_folder(path, overwrite)
-    cutouts = _open_cutouts(result, images)
+    cutouts = _open_cutouts(result.table, images)
     header = _common_header(result.table)
     digits = len(str(max(len(result) - 1, 0)))
     names = []
@@ -104,13 +103,11 @@ def file_name(row: int, name: str, digits: int = 1) -> str:
     return f"{row:0{digits}d}{'_' if safe else ''}{safe}.fits"
 
 
-def _open_cutouts(result: "Result", images: Any) -> Cutouts:
+def _open_cutouts(table: Table, images: Any) -> Cutouts:
     """A function that gives the cutouts of rows, None where there is none."""
-    if images is not None:
-        return _Fetcher(result.table, open_images(images))
-    if result.has_cutouts:
-        return lambda rows: [_with_pixels(result.cutout(int(row))) for row in rows]
-    return lambda rows: [None] * len(rows)
+    if images is None:
+        return lambda rows: [None] * len(rows)
+    return _Fetcher(table, open_images(images))
 
 
 class _Fetcher:
@@ -148,10 +145,6 @@ def _places(fields: Fields) -> Table:
         for j in (1, 2):
             places[f"cd{i}_{j}"] = fields.cd[:, i - 1, j - 1]
     return places
-
-
-def _with_pixels(cutout: CCDData) -> CCDData | None:
-    return cutout if np.isfinite(cutout.data).any() else None
 
 
 def _image_hdus(result: "Result", row: int, cutout: CCDData | None) -> list[fits.ImageHDU]:

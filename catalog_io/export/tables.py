@@ -1,8 +1,9 @@
 """The table of a result as VOTable, CSV or ECSV.
 
 A catalogue may hold columns that these formats do not know. Times and dates become ISO 8601 text; a `SkyCoord` becomes
-a column for each of its coordinates; objects, arrays of text and arrays with masked integers become JSON text, as does
-in CSV every array. Bytes are read as UTF-8, and characters that XML forbids are escaped as Python does (``\\x00``).
+a column for each of its coordinates; objects, complex numbers, arrays of text and arrays with masked integers become
+JSON text, as does in CSV every array. Bytes are read as UTF-8, and characters that XML forbids are escaped as Python
+does (``\\x00``).
 """
 
 import io
@@ -23,17 +24,17 @@ from astropy.table import Column, MaskedColumn, Table
 from astropy.table.serialize import represent_mixins_as_columns
 
 from radio_ag.catalog_io._fits_columns import decode_column, encode_column
-from radio_ag.catalog_io.product import _written_beside as written_beside
-from radio_ag.catalog_io.product import check_output
+from radio_ag.catalog_io.product import check_output, written_beside
 from radio_ag.flags import Flag
 
 if TYPE_CHECKING:
     from radio_ag.catalog_io.result import Result
 
+_META = ("ucd", "utype")  # of a column, what the formats share
 _FRAME = "radio_ag_icrs"  # XML ID of the coordinate system that ra and dec refer to
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 # VOTable has neither signed bytes, nor unsigned integers of several bytes, nor half and long floats.
-_VOTABLE_TYPES = {"i1": "i2", "u2": "i4", "u4": "i8", "f2": "f4", "f12": "f8", "f16": "f8", "c24": "c16", "c32": "c16"}
+_VOTABLE_TYPES = {"i1": "i2", "u2": "i4", "u4": "i8", "f2": "f4", "f12": "f8", "f16": "f8"}
 
 
 def write_table(result: "Result", path: str | os.PathLike, format: str, *, overwrite: bool = False) -> Path:
@@ -80,22 +81,14 @@ def plain_table(table: Table, *, arrays: bool) -> Table:
         As many rows. Columns keep unit, description and the ``ucd`` and ``utype`` of their meta, but not their display
         format, which would cost digits. No ``meta``.
     """
-    simple = Table()
-    for name, column in table.columns.items():
-        new = _simple(column)
-        if isinstance(new, Column):
-            new.info.description = column.info.description
-            new.info.meta = {
-                key: value
-                for key, value in (column.info.meta or {}).items()
-                if key in ("ucd", "utype") and isinstance(value, str)
-            }
-        simple.add_column(new, name=name)
     plain = Table()
-    for name, column in represent_mixins_as_columns(simple).columns.items():
-        new = _plain_column(column, arrays)
-        new.unit, new.description, new.meta = column.unit, column.description, dict(column.meta)
-        plain.add_column(new, name=name)
+    for name, column in table.columns.items():
+        description = _xml_text(column.info.description) if column.info.description else None
+        meta = {key: _xml_text(value) for key, value in (column.info.meta or {}).items() if key in _META}
+        for part_name, part in _parts(name, column):
+            new = _plain_column(part, arrays)
+            new.unit, new.description, new.meta = part.unit, description, dict(meta)
+            plain.add_column(new, name=_free_name(_xml_text(part_name), plain.colnames))
     return plain
 
 
@@ -133,35 +126,47 @@ def _write_text(table: Table, stream: BinaryIO, format: str) -> None:
     stream.write(text.getvalue().encode("utf-8"))
 
 
-def _simple(column: Any) -> Any:
-    """A new column of numbers, booleans, text or arrays, or a mixin that astropy can take apart."""
+def _parts(name: str, column: Any) -> list[tuple[str, Column]]:
+    """A column of any kind as columns of numbers, booleans, text or arrays, with their names."""
     if isinstance(column, Column) and column.dtype.kind in "biufcUS" and 0 not in column.shape[1:]:
-        return column.copy()
-    new, notes = encode_column(column)
-    form = notes.get("written_as")
-    return decode_column(new, form if form == "unicode_escape" else None, "utc")
+        return [(name, column)]
+    encoded, notes = encode_column(column)
+    escaped = notes.get("written_as") == "unicode_escape"
+    decoded = decode_column(encoded, "unicode_escape" if escaped else None, "utc")
+    if isinstance(decoded, Column):
+        return [(name, decoded)]
+    return list(represent_mixins_as_columns(Table({name: decoded})).columns.items())
+
+
+def _free_name(name: str, taken: list[str]) -> str:
+    while name in taken:
+        name += "_"
+    return name
 
 
 def _plain_column(column: Column, arrays: bool) -> Column:
     kind = column.dtype.kind
     if kind in "US" and column.ndim == 1:
         return _text(column)
-    if kind in "biufc" and column.ndim == 1:
-        return column.__class__(column, format=None)
-    if kind in "biufc" and arrays:
+    if kind in "biuf" and column.ndim == 1:
+        return MaskedColumn(column.data) if isinstance(column, MaskedColumn) else Column(column.data)
+    if kind in "biuf" and arrays:
         if not np.ma.getmaskarray(column).any():
-            return Column(np.ma.getdata(column))
-        if kind in "fc":
-            return Column(np.ma.filled(column, np.nan))
+            return Column(np.asarray(column))
+        if kind == "f":
+            return Column(np.ma.filled(column.data, np.nan))
     return Column([json.dumps(_plain_value(cell)) for cell in column], dtype=None if len(column) else str)
 
 
 def _text(column: Column) -> Column:
     """Text that every format can hold; what was masked stays so."""
-    values = (_decoded(value) for value in np.ma.getdata(column).tolist())
-    text = [_NOT_XML.sub(lambda match: ascii(match[0])[1:-1], value) for value in values]
-    text = np.array(text, dtype=None if text else str)
+    values = (_decoded(value) for value in np.asarray(column).tolist())
+    text = np.array([_xml_text(value) for value in values], dtype=None if len(column) else str)
     return MaskedColumn(text, mask=column.mask) if isinstance(column, MaskedColumn) else Column(text)
+
+
+def _xml_text(text: str) -> str:
+    return _NOT_XML.sub(lambda match: ascii(match[0])[1:-1], str(text))
 
 
 def _decoded(value: str | bytes) -> str:
@@ -213,5 +218,4 @@ def _describe(document: VOTableFile, provenance: dict[str, Any]) -> None:
     facts = {str(name): str(_plain_value(value)) for name, value in provenance.items() if value is not None}
     facts |= {f"FLAG{bit}": f"{flag.name}: {flag.description}" for bit, flag in enumerate(Flag)}
     for number, (name, value) in enumerate(facts.items()):
-        name, value = (_NOT_XML.sub("?", text) for text in (name, value))
-        resource.infos.append(Info(ID=f"radio_ag_info_{number}", name=name, value=value))
+        resource.infos.append(Info(ID=f"radio_ag_info_{number}", name=_xml_text(name), value=_xml_text(value)))

@@ -58,7 +58,7 @@ def _encode(column: Any) -> tuple[str, list]:
         column = Column(column.value)
     if not isinstance(column, Column | MaskedColumn) or column.ndim > 1:
         return "text", [_text(value) for value in column]
-    values = np.ma.asarray(column)
+    values = np.ma.asarray(column.data)  # of the column itself astropy would decode bytes, strictly
     if values.dtype.kind in "iu":
         return _integers(values)
     if values.dtype.kind == "f":

@@ -80,7 +80,7 @@ function passes(row) {
   for (const [bit, wanted] of filters.flags) {
     if (Boolean(flags & bit) !== (wanted === "only")) return false;
   }
-  return filters.text.toLowerCase().split(/\s+/).every((word) => haystack(row).includes(word));
+  return filters.text === "" || haystack(row).includes(filters.text.toLowerCase());
 }
 
 const keys = new Map();

@@ -1,0 +1,124 @@
+"""PyBDSF and Aegean themselves find the components, and the product joins back to their rows."""
+
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from astropy.coordinates import CartesianRepresentation, SkyCoord
+from astropy.table import Table, join
+
+from radio_ag import Result, classify
+from radio_ag.catalog_io.catalogs import read_catalogue
+from radio_ag.catalog_io.product import cutout_wcs
+from radio_ag.checkpoints import save_weights
+from radio_ag.datasets import make_mosaic
+from radio_ag.model import AGCNN, Architecture
+
+PYBDSF = """
+import sys, bdsf
+image, kind, form, output = sys.argv[1:]
+found = bdsf.process_image(image, frequency=1.4e9, rms_box=(100, 30), ncores=1, quiet=True)
+if not found.write_catalog(outfile=output, catalog_type=kind, format=form, clobber=True):
+    sys.exit("PyBDSF wrote nothing")
+"""
+
+
+@pytest.fixture(scope="module")
+def sky(tmp_path_factory) -> tuple[Path, Table]:
+    """A simulated mosaic on disk and its sources: an FRI of many components, and doubles."""
+    mosaic, truth = make_mosaic(size=800, n_sources=6, seed=13, kinds=("FRI", "FRII"), peak_flux=(20e-3, 50e-3))
+    path = tmp_path_factory.mktemp("sky") / "mosaic.fits"
+    mosaic.writeto(path)
+    return path, truth
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory) -> Path:
+    torch.manual_seed(0)
+    network = AGCNN(Architecture())
+    card = {"name": "untrained", "input": {"clip": 3.0, "stretch": "linear", "value_range": [0.0, 1.0]}}
+    return save_weights(tmp_path_factory.mktemp("weights") / "untrained.safetensors", [network.eval()], card)
+
+
+@pytest.fixture
+def classified(sky, weights, tmp_path):
+    """Classify a file of a finder: its rows as they were read, and the product."""
+
+    def classified(path: Path, **options) -> tuple[Table, Result]:
+        output = tmp_path / f"{path.name}.radio-ag.fits"
+        classify(path, images=sky[0], weights=weights, device="cpu", orbit=1, output=output, overwrite=True, **options)
+        return read_catalogue(path).table, Result.read(output)
+
+    return classified
+
+
+def run(*command) -> None:
+    done = subprocess.run([str(word) for word in command], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+def find_with_pybdsf(mosaic: Path, folder: Path, kind: str, form: str) -> Path:
+    path = folder / f"found.{kind}.{form}"
+    run(sys.executable, "-c", PYBDSF, mosaic, kind, form, path)
+    return path
+
+
+def find_with_aegean(mosaic: Path, folder: Path, form: str) -> Path:
+    run(Path(sys.executable).with_name("aegean"), mosaic, "--cores", 1, "--table", folder / f"found.{form}")
+    return folder / f"found_comp.{form}"
+
+
+def check(found: Table, result: Result, truth: Table, island: str, position: tuple[str, str], flux: str, key: str):
+    """Each row of the finder has the answer of its island, taken at the island's flux-weighted centre."""
+    table = result.table
+    assert len(table) == len(found)
+    both = join(found, table, keys_left=key, keys_right="source_id", table_names=["found", "ours"])
+    assert len(both) == len(found)
+
+    islands = np.unique(found[island])
+    assert len(islands) < len(found)
+    for number in islands:
+        rows = found[np.asarray(found[island]) == number]
+        ours = table[np.isin(np.asarray(table["source_id"]), np.asarray(rows[key]))]
+        assert len(ours) == len(rows)
+        assert set(ours["n_components"]) == {len(rows)}
+        for name in ("group_id", "attention_plane", "p_frii", "flags"):
+            assert len(np.unique(ours[name])) == 1, name
+        np.testing.assert_allclose(np.sort(ours["ra"]), np.sort(rows[position[0]]), atol=1e-9)
+
+        places = SkyCoord(rows[position[0]], rows[position[1]], unit="deg").cartesian.xyz.value
+        centre = SkyCoord(CartesianRepresentation(*(places * np.asarray(rows[flux])).sum(axis=1)))
+        x, y = cutout_wcs(ours[0]).world_to_pixel(SkyCoord(centre.spherical.lon, centre.spherical.lat))
+        assert (float(x), float(y)) == pytest.approx((74.5, 74.5), abs=0.51)
+    assert len(np.unique(table["group_id"])) == len(islands)
+
+    # Every source of the sky was found: it has a row within its extent.
+    rows = SkyCoord(table["ra"], table["dec"], unit="deg")
+    true = SkyCoord(truth["ra"], truth["dec"], unit="deg")
+    assert (true.match_to_catalog_sky(rows)[1].arcsec < truth["extent"]).all()
+
+
+@pytest.mark.skipif(find_spec("bdsf") is None, reason="PyBDSF is not installed: radio-ag[finders] has it")
+@pytest.mark.parametrize(("kind", "form", "key"), [("srl", "fits", "Source_id"), ("gaul", "csv", "Gaus_id")])
+def test_pybdsf(sky, classified, tmp_path, kind, form, key):
+    found, result = classified(find_with_pybdsf(sky[0], tmp_path, kind, form))
+    check(found, result, sky[1], "Isl_id", ("RA", "DEC"), "Total_flux", key)
+
+
+@pytest.mark.skipif(find_spec("AegeanTools") is None, reason="Aegean is not installed: radio-ag[finders] has it")
+@pytest.mark.parametrize("form", ["fits", "csv", "vot", "db"])
+def test_aegean(sky, classified, tmp_path, form):
+    found = find_with_aegean(sky[0], tmp_path, form)
+    found, result = classified(found if found.exists() else tmp_path / f"found.{form}")
+    check(found, result, sky[1], "island", ("ra", "dec"), "int_flux", "uuid")
+
+
+@pytest.mark.skipif(find_spec("bdsf") is None, reason="PyBDSF is not installed: radio-ag[finders] has it")
+def test_lobes_that_are_islands_of_their_own_join_by_flux(sky, classified, tmp_path):
+    path = find_with_pybdsf(sky[0], tmp_path, "srl", "fits")
+    alone, joined = (classified(path, join_doubles=doubles)[1].table["group_id"] for doubles in (False, True))
+    assert len(np.unique(joined)) < len(np.unique(alone))
