@@ -46,14 +46,15 @@ def _cells(contents: Iterable[str], tag: str) -> str:
 
 def _words(result: "Result", row: int) -> list[str]:
     entry = result.table[row]
-    source_class, probability, spread = (
-        None if np.ma.is_masked(entry[name]) else entry[name] for name in ("class", "probability", "p_std")
+    name, source_class, probability, spread = (
+        None if np.ma.is_masked(entry[column]) else entry[column]
+        for column in ("name", "class", "probability", "p_std")
     )
     figures = "" if probability is None else f"{probability:.2f}"
     if figures and spread is not None:
         figures += f" ± {spread:.2f}"
     flags = ", ".join(decode(int(entry["flags"])))
-    return [escape(str(text)) for text in (row, entry["name"], source_class or "", figures, flags)]
+    return [escape(str(text)) for text in (row, name or "", source_class or "", figures, flags)]
 
 
 def _thumbnail(result: "Result", row: int) -> str:

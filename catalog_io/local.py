@@ -18,7 +18,7 @@ from radio_ag.catalog_io.footprints import Footprints, group_by_sky
 from radio_ag.catalog_io.geometry import Placement, extract, place, stencil
 from radio_ag.catalog_io.headers import ImageFrame, read_frame, warn_of_assumptions
 from radio_ag.catalog_io.images import Fields
-from radio_ag.catalog_io.planes import OpenPlanes, Plane, StoredImage, find_image, read_stored_image
+from radio_ag.catalog_io.planes import IN_MEMORY, OpenPlanes, Plane, StoredImage, find_image, read_stored_image
 from radio_ag.errors import ImageError, RadioAGWarning
 from radio_ag.preprocess import BEAM_FWHM, FIELD_SIZE
 
@@ -236,7 +236,7 @@ def _read_array(image: Any) -> tuple[ImageFrame, Plane]:
     """Frame and pixels of an HDU, an HDUList or an NDData."""
     if isinstance(image, fits.HDUList):
         image = image[find_image(image)[0]]
-    if not isinstance(image, NDData | fits.PrimaryHDU | fits.ImageHDU | fits.CompImageHDU):
+    if not isinstance(image, IN_MEMORY):
         raise ImageError(
             f"images of type {type(image).__name__} cannot be used: give 'first', a FITS file, folder, glob or list of "
             "files, an image HDU, CCDData or NDData with a WCS, or an object with name, fetch() and describe()"

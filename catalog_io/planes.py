@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 from astropy.io import fits
+from astropy.nddata import NDData
 
 from radio_ag.catalog_io.beam import Beam
 from radio_ag.catalog_io.headers import ImageFrame, read_frame
@@ -19,6 +20,9 @@ from radio_ag.errors import ImageError
 
 # What astropy, numpy and the decompressors raise on damaged files; a body that is too short gives TypeError.
 _DAMAGE = (OSError, EOFError, ValueError, TypeError, RuntimeError, zlib.error, lzma.LZMAError)
+
+IN_MEMORY = NDData | fits.PrimaryHDU | fits.ImageHDU | fits.CompImageHDU
+"""What an image in memory may be, besides an HDUList."""
 
 _OPTIONS = {"mode": "readonly", "memmap": True, "do_not_scale_image_data": True, "lazy_load_hdus": True}
 _MAX_OPEN = 64  # files
@@ -203,8 +207,9 @@ def is_image(source: Any) -> bool:
         except _DAMAGE:  # no FITS at all, as far as this question goes
             return False
     if isinstance(source, fits.HDUList):
-        return any(_is_image(hdu) for hdu in source[:1]) or (len(source) > 1 and not source[0].shape and _is_image(source[1]))
-    return isinstance(source, NDData) or _is_image(source)
+        first = next((hdu for hdu in source if hdu.size), None)
+        return first is not None and _is_image(first)
+    return isinstance(source, IN_MEMORY)
 
 
 def _is_plain(path: Path) -> bool:

@@ -65,7 +65,7 @@ def test_a_suffix_that_tells_nothing(tmp_path, path):
 
 
 def test_an_unknown_format(tmp_path):
-    with pytest.raises(InputError, match="format must be one of ds9, crtf.*not 'fits'"):
+    with pytest.raises(InputError, match=r"format must be one of ds9, crtf.*not 'fits'"):
         placed().export(tmp_path / "out.fits", "fits")
 
 
@@ -169,7 +169,7 @@ def test_a_name_cannot_break_out_of_its_text(tmp_path, format, name):
     path = result.export(tmp_path / f"out{SUFFIXES[format]}")
     circles = Regions.read(path, format=format)
     assert len(circles) == 3
-    assert sum("circle" in line for line in path.read_text(encoding="ascii").splitlines()) == 3 + 2 * ("circle" in name)
+    assert sum("circle" in line for line in path.read_text(encoding="ascii").splitlines()) == 3
     colour = [circle.visual["edgecolor" if format == "ds9" else "color"] for circle in circles]
     assert colour == [COLOURS["FRII"], COLOURS["FRI"], COLOURS["FRII"]]
 
@@ -177,15 +177,14 @@ def test_a_name_cannot_break_out_of_its_text(tmp_path, format, name):
 # Tables
 
 
-def test_votable_keeps_the_strictest_reader_content(tmp_path):
+def test_votable_says_what_its_columns_are(tmp_path):
     path = example_result(9).export(tmp_path / "out.xml")
-    document = votable.parse(path, verify="exception")
-    assert votable.validate(path, output=None) or not document  # no warnings
+    document = votable.parse(path, verify="exception")  # refuses what the standard forbids
     table = document.get_first_table()
     assert table.ID == "CLASSIFICATION"
     fields = {field.name: field for field in table.fields}
     assert {spec.name: fields[spec.name].ucd for spec in COLUMNS} == {spec.name: spec.ucd for spec in COLUMNS}
-    assert {spec.name: fields[spec.name].description for spec in COLUMNS} == {
+    assert {spec.name: " ".join(fields[spec.name].description.split()) for spec in COLUMNS} == {
         spec.name: spec.description for spec in COLUMNS
     }
     units = {spec.name: u.Unit(spec.unit) for spec in COLUMNS if spec.unit}
@@ -218,7 +217,7 @@ def test_every_value_comes_back(tmp_path, format):
             None if value in (None, "") or value != value else value for value in old.tolist()
         ]
         assert new.unit == old.unit
-        assert new.description == old.description
+        assert " ".join((new.description or "").split()) == (old.description or "")  # XML wraps lines
 
 
 def test_csv_keeps_every_digit(tmp_path):
@@ -229,7 +228,7 @@ def test_csv_keeps_every_digit(tmp_path):
     )
     with result.export(tmp_path / "out.csv").open(newline="", encoding="utf-8") as stream:
         rows = list(csv.DictReader(stream))
-    assert [row["ra"] for row in rows[2::3]] == [""] * 100 or all(row["ra"] == "nan" for row in rows[2::3])
+    assert [row["ra"] for row in rows[2::3]] == [""] * 100
     assert [float(row["ra"]) for row in rows[::3]] == result.table["ra"][::3].tolist()
     assert [float(row["flux"]) for row in rows] == result.table["flux"].tolist()
     assert [np.float32(row["probability"]) for row in rows[::3]] == result.table["probability"][::3].tolist()
@@ -529,15 +528,14 @@ def product(tmp_path):
     return tmp_path / "result.fits"
 
 
+@pytest.mark.filterwarnings("always::radio_ag.errors.RadioAGWarning")
 @pytest.mark.parametrize("format", FILES)
 def test_export_takes_the_format_from_the_suffix(product, tmp_path, format):
     output = tmp_path / f"out{SUFFIXES[format]}"
     done = invoke(product, "-o", output)
     assert (done.exit_code, done.stdout) == (0, f"{output}\n")
     expected = tmp_path / f"expected{SUFFIXES[format]}"
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RadioAGWarning)
-        Result.read(product).export(expected)
+    Result.read(product).export(expected)
     if format != "votable":  # which tells the time of writing
         assert output.read_bytes() == expected.read_bytes()
     warned = done.stderr.splitlines()

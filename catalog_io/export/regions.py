@@ -47,13 +47,13 @@ def to_regions(result: "Result") -> Regions:
         np.ma.filled(np.ma.asarray(table[name], dtype=float), np.nan) for name in ("ra", "dec", "size", "probability")
     )
     radius = np.fmax(size / 2, BEAM_FWHM) * u.arcsec
-    classes = np.ma.filled(table["class"], "")
-    rows = np.flatnonzero(np.isfinite(ra) & np.isfinite(dec))
+    names, classes = (np.ma.filled(table[name], "") for name in ("name", "class"))
+    rows = np.flatnonzero(np.isfinite(ra) & (np.abs(dec) <= 90))
     sky = SkyCoord(ra[rows], dec[rows], unit="deg")
     circles = []
     for row, centre in zip(rows.tolist(), sky, strict=True):
         source_class = str(classes[row])
-        text = _label(str(table["name"][row]), source_class, float(probability[row]))
+        text = _label(str(names[row]), source_class, float(probability[row]))
         visual = {"color": COLOURS.get(source_class, COLOURS[""])}
         if table["flags"][row] != 0:
             visual["linestyle"] = "--"

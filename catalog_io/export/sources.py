@@ -81,7 +81,7 @@ def write_sources(result: "Result", path: str | os.PathLike, *, images: Any = No
             rows = np.arange(start, min(start + _CHUNK, len(result)))
             for row, cutout in zip(rows.tolist(), cutouts(rows), strict=True):
                 hdus = _image_hdus(result, row, cutout)
-                name = file_name(row, str(result.table["name"][row]), digits) if hdus else ""
+                name = file_name(row, _text(result.table["name"][row]), digits) if hdus else ""
                 if hdus:
                     primary = fits.PrimaryHDU(header=_source_header(header, result.table[row]))
                     fits.HDUList([primary, *hdus]).writeto(folder / name, checksum=True)
@@ -178,7 +178,7 @@ def _common_header(table: Table) -> fits.Header:
 def _source_header(common: fits.Header, entry: Row) -> fits.Header:
     flags = int(entry["flags"])
     facts = [
-        ("OBJECT", header_text(str(entry["name"])), "designation"),
+        ("OBJECT", header_text(_text(entry["name"])), "designation"),
         ("SRCID", header_text(_text(entry["source_id"])), "identifier in the input catalogue"),
         ("RA_OBJ", _number(entry["ra"]), "[deg] right ascension (ICRS)"),
         ("DEC_OBJ", _number(entry["dec"]), "[deg] declination (ICRS)"),
