@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 from photutils.segmentation import SegmentationImage, SourceCatalog, deblend_sources, detect_sources
 from photutils.utils.exceptions import NoDetectionsWarning
-from scipy import ndimage
 
 _FWHM_PER_SIGMA = np.sqrt(8 * np.log(2))
 
@@ -76,9 +75,18 @@ def find_islands(significance: NDArray[np.float32], settings: Detection) -> Isla
     if segments is None:
         return None
     labels = segments.labels
-    peaks = np.array(ndimage.maximum_position(significance, segments.data, labels), dtype=np.intp).reshape(-1, 2)
+    peaks = _brightest_pixels(significance, segments)
     bright = significance[tuple(peaks.T)] >= settings.threshold
     return Islands(segments, labels, peaks).select(bright) if bright.any() else None
+
+
+def _brightest_pixels(values: NDArray, segments: SegmentationImage) -> NDArray[np.intp]:
+    """(y, x) of the brightest pixel of each label; of several the first, wherever the window begins."""
+    pixels = np.flatnonzero(segments.data)
+    labels = segments.data.ravel()[pixels]
+    order = np.lexsort((-values.ravel()[pixels], labels))
+    first = np.unique(labels[order], return_index=True)[1]
+    return np.stack(np.unravel_index(pixels[order[first]], values.shape), axis=-1)
 
 
 class Components(NamedTuple):
@@ -122,12 +130,11 @@ def measure_components(
         segments = deblend_sources(
             flux / rms, islands.segments, settings.min_pixels, contrast=settings.contrast, progress_bar=False
         )
-    labels = segments.labels
-    peaks = np.array(ndimage.maximum_position(flux / rms, segments.data, labels), dtype=np.intp).reshape(-1, 2)
+    peaks = _brightest_pixels(flux / rms, segments)
     at = tuple(peaks.T)
     bright = flux[at] >= settings.threshold * rms[at]
-    at, labels = tuple(peaks[bright].T), labels[bright]
-    segments.keep_labels(labels)
+    at = tuple(peaks[bright].T)
+    segments.keep_labels(segments.labels[bright])
     catalogue = SourceCatalog(flux, segments)
     peak, noise = flux[at].astype(float), rms[at].astype(float)
     share = 1 - settings.island_threshold * noise / peak

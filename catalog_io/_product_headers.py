@@ -34,6 +34,9 @@ _FORMAT = ("SIMPLE", "BITPIX", "NAXIS", "EXTEND", "COMMENT", "HISTORY", "DATE", 
 _FACTS = ("ORIGIN", "NSRC", "NCLASS", "NPLANE", "ATTMODE")
 _OTHER = ("END", "CONTINUE", "HIERARCH", "EXTNAME", "XTENSION", "BSCALE", "BZERO", "BLANK")
 _RESERVED = {*_FORMAT, *_FACTS, *_NAMES, *_OTHER}
+CUTOUT_STEP = 0.25
+"""Quantisation step of cutouts over their rms: no pixel moves by more than rms / 8, at the noise and at the peak."""
+
 _PREFIX = "PROVENANCE "  # before a name that a keyword of the file has already
 _RANGES = {
     "range": "0 to 1 in each map",
@@ -104,6 +107,20 @@ def attention_header(header: fits.Header, gate: str | int, normalisation: str | 
     _describe_maps(header, gate, normalisation)
     header["COMMENT"] = "Each plane lies on the pixels of its own cutout; the celestial"
     header["COMMENT"] = "coordinates are in the row of CLASSIFICATION with that attention_plane."
+    return header
+
+
+def cutouts_header(header: fits.Header) -> fits.Header:
+    """The cutouts' own header with their name, and what their values and axes are."""
+    header = header.copy()
+    header["EXTNAME"] = "CUTOUTS"
+    header["BUNIT"] = ("Jy/beam", "blank pixels are NaN")
+    header["CTYPE3"] = ("PLANE", "cutout_plane of CLASSIFICATION, 0-based")
+    header["CRPIX3"], header["CRVAL3"], header["CDELT3"] = 1.0, 0.0, 1.0
+    header["QUANTRMS"] = (CUTOUT_STEP, "quantisation step over rms of CLASSIFICATION")
+    header["COMMENT"] = "Where the rms is unknown the step is the range of the plane / 1024."
+    header["COMMENT"] = "Each plane lies on the pixels of its own cutout: the row of CLASSIFICATION with that"
+    header["COMMENT"] = "cutout_plane has the celestial coordinates."
     return header
 
 

@@ -63,6 +63,11 @@ GROUP_COLUMNS = (
 )
 """What follows `COLUMNS` where rows were grouped into sources; without grouping the product does not have them."""
 
+CUTOUT_COLUMNS = (
+    ResultColumn("cutout_plane", "i4", None, "meta.record", "0-based plane in the cutouts; -1: none"),
+)
+"""What follows these where cutouts were kept."""
+
 _COMPUTED = ("name",)
 
 
@@ -76,7 +81,8 @@ def result_table(catalogue: Table, columns: dict[str, ArrayLike]) -> Table:
         first name as ``meta["input_name"]``. Its columns are shared, not copied.
     columns : dict of array (n,)
         A value for each name in `COLUMNS` but ``name``, which follows from the position; ``source_id`` may be left out
-        (the row number, from 1, stands in). Both of `GROUP_COLUMNS` or neither. NaN and empty text mean missing.
+        (the row number, from 1, stands in). Both of `GROUP_COLUMNS` or neither; `CUTOUT_COLUMNS` or
+        not. NaN and empty text mean missing.
 
     Raises
     ------
@@ -84,8 +90,10 @@ def result_table(catalogue: Table, columns: dict[str, ArrayLike]) -> Table:
         If a column is lacking, unknown, or of another length.
     """
     columns = {"source_id": np.arange(1, len(catalogue) + 1)} | columns
-    grouped = any(spec.name in columns for spec in GROUP_COLUMNS)
-    specs = COLUMNS + GROUP_COLUMNS if grouped else COLUMNS
+    specs = COLUMNS
+    for optional in (GROUP_COLUMNS, CUTOUT_COLUMNS):
+        if any(spec.name in columns for spec in optional):
+            specs += optional
     expected = {spec.name for spec in specs} - set(_COMPUTED)
     if set(columns) != expected:
         wrong = {"lacking": sorted(expected - set(columns)), "unknown": sorted(set(columns) - expected)}

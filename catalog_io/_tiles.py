@@ -19,19 +19,25 @@ LEVELS = 1024
 ROW = np.dtype([("length", np.int64), ("offset", np.int64), ("scale", np.float64), ("zero", np.float64)])
 
 _BLANK = np.iinfo(np.int32).min
+_MOST_LEVELS = 2**24  # as many as a float32 tells apart
 _EMPTY_PRIMARY = fits.PrimaryHDU().header.tostring().encode("ascii")
 
 
-def quantise(planes: NDArray[np.float32]) -> tuple[NDArray[np.int32], NDArray, NDArray]:
-    """Integers from 0 to LEVELS (n, ny, nx), and the scale (n,) and zero (n,) that turn them back."""
+def quantise(
+    planes: NDArray[np.float32], step: NDArray[np.float64] | None = None
+) -> tuple[NDArray[np.int32], NDArray, NDArray]:
+    """Integers from 0 up (n, ny, nx), and the scale (n,) and zero (n,) that turn them back.
+
+    The scale is ``step`` (n,) where that is above 0, else the plane's range over `LEVELS`.
+    """
     integers = np.empty(planes.shape, dtype=np.int32)
     scale, zero = np.empty(len(planes)), np.empty(len(planes))
     for k, plane in enumerate(planes):  # quicker than all at once: a plane stays in the processor's cache
-        scale[k], zero[k] = _quantise_plane(plane, integers[k])
+        scale[k], zero[k] = _quantise_plane(plane, integers[k], 0.0 if step is None else float(step[k]))
     return integers, scale, zero
 
 
-def _quantise_plane(plane: NDArray[np.float32], integers: NDArray[np.int32]) -> tuple[float, float]:
+def _quantise_plane(plane: NDArray[np.float32], integers: NDArray[np.int32], step: float) -> tuple[float, float]:
     """Fill ``integers`` and return scale and zero."""
     low, high = float(plane.min()), float(plane.max())
     finite = None
@@ -40,7 +46,7 @@ def _quantise_plane(plane: NDArray[np.float32], integers: NDArray[np.int32]) -> 
         values = plane[finite]
         low, high = (float(values.min()), float(values.max())) if values.size else (0.0, 0.0)
         plane = np.where(finite, plane, np.float32(low))
-    scale = (high - low) / LEVELS or 1.0
+    scale = max(step, (high - low) / _MOST_LEVELS) if step > 0 else (high - low) / LEVELS or 1.0
     steps = np.subtract(plane, low, dtype=np.float64)
     steps /= scale
     integers[...] = np.rint(steps, out=steps)

@@ -114,13 +114,16 @@ class AttentionStore:
         """Compressed size of all planes in bytes."""
         return int(self._rows["length"].sum())
 
-    def append(self, planes: ArrayLike) -> NDArray[np.int64]:
+    def append(self, planes: ArrayLike, step: ArrayLike | None = None) -> NDArray[np.int64]:
         """Compress planes and add them at the end.
 
         Parameters
         ----------
         planes : array (n, ny, nx)
             Any real type; kept as float32.
+        step : array (n,), optional
+            Quantisation step of each plane, in the unit of its values; None, NaN and 0 mean range / 1024. A step that
+            follows the noise suits images whose peak is far above it.
 
         Returns
         -------
@@ -131,8 +134,10 @@ class AttentionStore:
         if planes.ndim != 3 or planes.shape[1:] != self.shape:
             raise InputError(f"planes must have the shape (n, {self.shape[0]}, {self.shape[1]}), not {planes.shape}")
         first = len(self)
+        step = None if step is None else np.asarray(step, dtype=np.float64)
         for start in range(0, len(planes), _CHUNK):
-            integers, scale, zero = quantise(planes[start : start + _CHUNK])
+            part = slice(start, start + _CHUNK)
+            integers, scale, zero = quantise(planes[part], None if step is None else step[part])
             lengths, heap = compress(integers)
             self._add(lengths, scale, zero, [heap])
         return np.arange(first, len(self))

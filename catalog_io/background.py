@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from astropy.stats import sigma_clipped_stats
 from numpy.typing import NDArray
-from scipy.ndimage import distance_transform_edt, map_coordinates
+from scipy.ndimage import distance_transform_edt
 
 from radio_ag.errors import ImageError
 from radio_ag.preprocess import estimate_rms
@@ -37,9 +37,21 @@ class NoiseMap:
 
     def window(self, rows: slice, columns: slice) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Background and noise of the mosaic's pixels in a window, each of the window's shape."""
-        y, x = ((np.arange(part.start, part.stop) - (self.tile - 1) / 2) / self.tile for part in (rows, columns))
-        at = np.meshgrid(y, x, indexing="ij")
-        return tuple(map_coordinates(mesh, at, order=1, mode="nearest") for mesh in (self.background, self.rms))
+        return tuple(self._interpolate(mesh, rows, columns) for mesh in (self.background, self.rms))
+
+    def _interpolate(self, mesh: NDArray[np.float32], rows: slice, columns: slice) -> NDArray[np.float32]:
+        (top, bottom, y), (left, right, x) = (
+            self._neighbours(part, n) for part, n in zip((rows, columns), mesh.shape, strict=True)
+        )
+        strip = mesh[top] * (1 - y[:, None]) + mesh[bottom] * y[:, None]
+        return strip[:, left] * (1 - x) + strip[:, right] * x
+
+    def _neighbours(self, pixels: slice, n: int) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float32]]:
+        """Of each pixel along one axis: the tiles before and after it, and how far it is from one to the other."""
+        place = (np.arange(pixels.start, pixels.stop) - (self.tile - 1) / 2) / self.tile
+        place = np.clip(place, 0, n - 1)
+        before = place.astype(np.intp)
+        return before, np.minimum(before + 1, n - 1), (place - before).astype(np.float32)
 
 
 def measure_noise(plane: Any, tile: int, factor: float = 1.0) -> NoiseMap:

@@ -121,7 +121,8 @@ def find_sources(
 
 def _open_mosaics(mosaic: Any) -> Mosaics:
     if mosaic is None or isinstance(mosaic, ImageSource):
-        raise ImageError(f"sources are found in local images, not in {getattr(mosaic, 'name', mosaic)}: give FITS files")
+        name = getattr(mosaic, "name", mosaic)
+        raise ImageError(f"sources are found in local images, not in {name}: give FITS files")
     return open_images(mosaic, beam_scaled=True)  # which pixels fields would be cut on does not matter here
 
 

@@ -5,6 +5,7 @@ primary                        provenance
 ``CLASSIFICATION``             binary table, a row for each input row
 ``ATTENTION``                  compressed image (n, 150, 150): a row's mean map is plane ``attention_plane``
 ``ATTENTION_1``, ``_2``, ...   the same for each gate (``attention="gates"``)
+``CUTOUTS``                    compressed image (n, 150, 150), Jy/beam, where they were kept: plane ``cutout_plane``
 one image a source             instead of stacks, EXTNAME = ``name``, with a celestial WCS (``attention="hdus"``)
 =============================  ========================================================================================
 """
@@ -30,6 +31,7 @@ from radio_ag.catalog_io._fits_stream import append_hdu
 from radio_ag.catalog_io._fits_table import check_field_count, restore_table, table_extension
 from radio_ag.catalog_io._product_headers import (
     attention_header,
+    cutouts_header,
     classification_header,
     image_header,
     primary_header,
@@ -86,6 +88,7 @@ def write_product(
     path: str | os.PathLike,
     table: Table,
     stores: Mapping[str | int, AttentionStore],
+    cutouts: AttentionStore | None = None,
     *,
     attention: str | None = None,
     overwrite: bool = False,
@@ -100,6 +103,8 @@ def write_product(
         With the columns of a result; its ``meta`` is the provenance: flat, of text, numbers, booleans, None, sequences.
     stores : dict of AttentionStore
         The attention maps that were kept, by "mean", 1, 2, 3; all with the same planes.
+    cutouts : AttentionStore, optional
+        The cutouts that the table's ``cutout_plane`` names, Jy/beam.
     attention : {"mean", "gates", "hdus", "none"}, optional
         What to write of them. None means all that was kept, as stacks. Planes that no row names are left out.
     overwrite : bool
@@ -114,25 +119,31 @@ def write_product(
     """
     attention = _attention_mode(attention, stores)
     path = check_output(path, overwrite)
-    table, planes = _number_planes(table, None if attention == "none" else stores["mean"])
+    store = None if attention == "none" else stores["mean"]
+    table, planes = _number_planes(table, store, shared=attention != "hdus")
+    if cutouts is not None:
+        table, cutout_planes = _number_planes(table, cutouts, "cutout_plane", shared=True)
     normalisation = table.meta.get("normalisation")
     with written_beside(path) as stream, _scratch_beside(path) as scratch:
         append_hdu(stream, primary_header(table, attention))
         header, blocks = table_extension(table, scratch)
         append_hdu(stream, classification_header(header, table), blocks)
-        if not len(planes):
-            return
         if attention == "hdus":
             _append_images(stream, table, stores["mean"], planes)
-        else:
+        elif len(planes):
             gates = ["mean"] if attention == "mean" else ["mean", *sorted(set(stores) - {"mean"})]
             for gate in gates:
                 header, blocks = stores[gate].extension(planes)
                 append_hdu(stream, attention_header(header, gate, normalisation), blocks)
+        if cutouts is not None and len(cutout_planes):
+            header, blocks = cutouts.extension(cutout_planes)
+            append_hdu(stream, cutouts_header(header), blocks)
 
 
-def read_product(path: str | os.PathLike) -> tuple[Table, dict[str | int, AttentionStore]]:
-    """The table of a product, with the provenance as its ``meta``, and its attention maps.
+def read_product(
+    path: str | os.PathLike,
+) -> tuple[Table, dict[str | int, AttentionStore], AttentionStore | None]:
+    """The table of a product, with the provenance as its ``meta``, its attention maps, and its cutouts if it has any.
 
     Stacks stay in the file, of which one plane at a time is read; maps in HDUs of their own are read and kept in a
     temporary file.
@@ -152,7 +163,9 @@ def read_product(path: str | os.PathLike) -> tuple[Table, dict[str | int, Attent
             mode = hdus[0].header.get("ATTMODE", "none")
             table = Table.read(hdus["CLASSIFICATION"], unit_parse_strict="silent")
             stacks = [hdu.name for hdu in hdus if hdu.name == "ATTENTION" or hdu.name.startswith("ATTENTION_")]
-            stores = {"mean": _collect_images(hdus)} if mode == "hdus" and len(hdus) > 2 else {}
+            images = [hdu for hdu in hdus[2:] if hdu.name != "CUTOUTS"] if mode == "hdus" else []
+            stores = {"mean": _collect_images(images)} if images else {}
+            has_cutouts = "CUTOUTS" in hdus
     except (OSError, VerifyError, UnicodeDecodeError) as exc:
         raise InputError(f"{path} cannot be read as FITS: {exc}") from exc
     table = restore_table(table)
@@ -163,7 +176,7 @@ def read_product(path: str | os.PathLike) -> tuple[Table, dict[str | int, Attent
     table.meta.update(meta)
     if mode in ("mean", "gates"):
         stores = {_gate(name): AttentionStore.open(path, name) for name in stacks}
-    return table, stores
+    return table, stores, AttentionStore.open(path, "CUTOUTS") if has_cutouts else None
 
 
 def cutout_wcs(row: Table.Row) -> WCS:
@@ -222,19 +235,25 @@ def _attention_mode(attention: str | None, stores: Mapping[str | int, AttentionS
     return attention
 
 
-def _number_planes(table: Table, store: AttentionStore | None) -> tuple[Table, NDArray[np.int64]]:
-    """A table whose ``attention_plane`` counts the planes that it names, and those planes of the store."""
-    plane = np.asarray(table["attention_plane"])
+def _number_planes(
+    table: Table, store: AttentionStore | None, name: str = "attention_plane", *, shared: bool = False
+) -> tuple[Table, NDArray[np.int64]]:
+    """A table whose column ``name`` counts the planes that it names, and those planes of the store.
+
+    ``shared``: rows that name the same plane may keep doing so.
+    """
+    plane = np.asarray(table[name])
     kept = plane >= 0 if store is not None else np.zeros(len(plane), dtype=bool)
     planes = plane[kept].astype(np.int64)
-    if store is not None and np.array_equal(np.sort(planes), np.arange(len(store))):
+    named = np.unique(planes) if shared else np.sort(planes)
+    if store is not None and np.array_equal(named, np.arange(len(store))):
         return table, np.arange(len(store))
     numbers = np.full(len(plane), -1, dtype=plane.dtype)
     numbers[kept] = np.arange(len(planes))
     numbered = table.copy(copy_data=False)
-    column = table["attention_plane"].copy()
+    column = table[name].copy()
     column[:] = numbers
-    numbered.replace_column("attention_plane", column)
+    numbered.replace_column(name, column)
     return numbered, planes
 
 
@@ -253,10 +272,10 @@ def _append_images(stream: BinaryIO, table: Table, store: AttentionStore, planes
             append_hdu(stream, header, [image.astype(">f4").tobytes()])
 
 
-def _collect_images(hdus: fits.HDUList) -> AttentionStore:
-    """The images after the table as a stack; quantising them again gives the same integers."""
-    store = AttentionStore(hdus[2].shape)
-    for hdu in hdus[2:]:
+def _collect_images(hdus: list[fits.ImageHDU]) -> AttentionStore:
+    """The images as a stack; quantising them again gives the same integers."""
+    store = AttentionStore(hdus[0].shape)
+    for hdu in hdus:
         store.append(hdu.data[None])
     return store
 

@@ -31,6 +31,8 @@ class Result:
         With the columns of a result; its ``meta`` is the provenance.
     stores : dict of AttentionStore
         Attention maps by "mean", 1, 2, 3, those that were kept. The table's ``attention_plane`` names the planes.
+    cutouts : AttentionStore, optional
+        The cutouts in Jy/beam, if they were kept. The table's ``cutout_plane`` names the planes.
 
     Examples
     --------
@@ -41,9 +43,15 @@ class Result:
     >>> result.attention(row.index)  # doctest: +SKIP
     """
 
-    def __init__(self, table: Table, stores: Mapping[str | int, AttentionStore] | None = None) -> None:
+    def __init__(
+        self,
+        table: Table,
+        stores: Mapping[str | int, AttentionStore] | None = None,
+        cutouts: AttentionStore | None = None,
+    ) -> None:
         self.table = table
         self._stores = {gate if gate == "mean" else int(gate): store for gate, store in (stores or {}).items()}
+        self._cutouts = cutouts
 
     @classmethod
     def from_columns(
@@ -52,6 +60,7 @@ class Result:
         columns: dict[str, ArrayLike],
         stores: Mapping[str | int, AttentionStore] | None = None,
         provenance: Mapping[str, Any] | None = None,
+        cutouts: AttentionStore | None = None,
     ) -> "Result":
         """A result from an input table and what was measured.
 
@@ -72,6 +81,8 @@ class Result:
             Flat, of text, numbers, booleans, None and sequences of them, e.g. ``survey``, ``weights``,
             ``weights_sha256``, ``normalisation``, ``catalogue``, ``catalogue_sha256``, and the settings. The versions
             of the software are added.
+        cutouts : AttentionStore, optional
+            The cutouts in Jy/beam that the column ``cutout_plane`` names.
 
         Raises
         ------
@@ -80,7 +91,7 @@ class Result:
         """
         table = result_table(catalogue, columns)
         table.meta.update(software_versions() | dict(provenance or {}))
-        return cls(table, stores)
+        return cls(table, stores, cutouts)
 
     @classmethod
     def read(cls, path: str | os.PathLike) -> "Result":
@@ -113,7 +124,7 @@ class Result:
         OutputError
             If the file exists, or cannot be written.
         """
-        write_product(path, self.table, self._stores, attention=attention, overwrite=overwrite)
+        write_product(path, self.table, self._stores, self._cutouts, attention=attention, overwrite=overwrite)
 
     def export(
         self, path: str | os.PathLike, format: str | None = None, *, images: Any = None, overwrite: bool = False
@@ -158,7 +169,7 @@ class Result:
             return selected
         if not isinstance(selected, Table) or selected.colnames != self.table.colnames:
             raise TypeError(f"rows are chosen by integers, slices or masks, not by {rows!r}: columns are in .table")
-        return Result(selected, self._stores)
+        return Result(selected, self._stores, self._cutouts)
 
     def attention(self, row: int, gate: str | int = "mean") -> CCDData:
         """The attention map of a row on the pixels of its cutout.
@@ -211,11 +222,50 @@ class Result:
         InputError
             If that gate was not kept.
         """
-        store = self._store(gate)
-        planes = np.asarray(self.table["attention_plane"])[np.asarray(rows, dtype=np.intp)]
-        maps = np.full((len(planes), *store.shape), np.nan, dtype=np.float32)
-        maps[planes >= 0] = store.planes(planes[planes >= 0])
-        return maps
+        return self._planes(self._store(gate), "attention_plane", rows)
+
+    @property
+    def has_cutouts(self) -> bool:
+        """Whether the cutouts were kept."""
+        return self._cutouts is not None
+
+    def cutout(self, row: int) -> CCDData:
+        """The cutout of a row, if they were kept.
+
+        Parameters
+        ----------
+        row : int
+            Row of the table, from 0.
+
+        Returns
+        -------
+        `~astropy.nddata.CCDData`
+            Jy/beam, float32 (150, 150), NaN where blank, with its celestial WCS; within 1/8 of the row's rms.
+
+        Raises
+        ------
+        InputError
+            If cutouts were not kept.
+        SourceNotFoundError
+            If the row has none.
+        """
+        (image,) = self.cutouts([row])
+        entry = self.table[int(row)]
+        if entry["cutout_plane"] < 0:
+            raise SourceNotFoundError(f"row {row} has no cutout; its flags: {Flag(int(entry['flags'])).name or 'none'}")
+        return CCDData(image, unit="Jy/beam", wcs=cutout_wcs(entry), meta={"OBJECT": str(entry["name"])})
+
+    def cutouts(self, rows: ArrayLike) -> NDArray[np.float32]:
+        """The cutouts of several rows at once, Jy/beam (n, 150, 150); NaN for a row that has none.
+
+        Raises
+        ------
+        InputError
+            If cutouts were not kept.
+        """
+        if self._cutouts is None:
+            raise InputError("cutouts were not kept: classify with keep_cutouts (--keep-cutouts)")
+        return self._planes(self._cutouts, "cutout_plane", rows)
 
     def at(self, position: SkyCoord | str, radius: u.Quantity | str | float = 10 * u.arcsec) -> "Row | Result":
         """The source nearest to a position.
@@ -266,6 +316,13 @@ class Result:
             kept = ", ".join(map(str, self.gates)) or "none"
             raise InputError(f"attention maps of gate {gate!r} were not kept: there are {kept}")
         return self._stores[gate]
+
+    def _planes(self, store: AttentionStore, column: str, rows: ArrayLike) -> NDArray[np.float32]:
+        """The planes that a column names for some rows, NaN where it names none."""
+        planes = np.asarray(self.table[column])[np.asarray(rows, dtype=np.intp)]
+        images = np.full((len(planes), *store.shape), np.nan, dtype=np.float32)
+        images[planes >= 0] = store.planes(planes[planes >= 0])
+        return images
 
     def _nearest(self, position: SkyCoord, radius: u.Quantity) -> np.ndarray:
         ra, dec = (np.ma.filled(np.ma.asarray(self.table[n], dtype=float), np.nan) for n in ("ra", "dec"))

@@ -13,6 +13,7 @@ from radio_ag.cli import weights
 from radio_ag.cli.classify import classify
 from radio_ag.cli.console import print_error
 from radio_ag.cli.export import export
+from radio_ag.cli.find import find
 from radio_ag.cli.options import Debug, debugging
 from radio_ag.cli.send import send
 from radio_ag.cli.view import view
@@ -51,6 +52,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(classify)
+app.command()(find)
 app.command()(view)
 app.command()(export)
 app.command()(send)

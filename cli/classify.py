@@ -32,7 +32,11 @@ def default_output(catalogue: Path) -> Path:
 
 def classify(
     catalogue: Annotated[
-        Path, typer.Argument(help="Catalogue: FITS, VOTable, ECSV, CSV, ASCII or Parquet.", show_default=False)
+        Path,
+        typer.Argument(
+            help="Catalogue (FITS, VOTable, ECSV, CSV, ASCII or Parquet), or a FITS image to find the sources in.",
+            show_default=False,
+        ),
     ],
     output: Annotated[
         Path | None,
@@ -104,14 +108,39 @@ def classify(
             rich_help_panel=_CATALOGUE,
         ),
     ] = False,
+    region: Annotated[
+        Path | None,
+        typer.Option(
+            help="Classify only sources inside: DS9, CRTF or FITS regions, or a MOC.",
+            show_default=False,
+            rich_help_panel=_CATALOGUE,
+        ),
+    ] = None,
+    threshold: Annotated[
+        float,
+        typer.Option(
+            min=0.0,
+            help="Of an image: least peak of a source, in units of the local noise.",
+            rich_help_panel=_CATALOGUE,
+        ),
+    ] = 5.0,
     images: Annotated[
         list[str] | None,
         typer.Option(
-            help="FITS image, folder or quoted glob of images to cut from; may be given several times.",
-            show_default="cutouts of the FIRST service",
+            help="FITS image, folder or quoted glob of images to cut from, may be given several times; first for the "
+            "FIRST service.",
+            show_default="the image that the sources are found in, or cutouts of the FIRST service for a catalogue",
             rich_help_panel=_IMAGES,
         ),
     ] = None,
+    beam_scaled: Annotated[
+        bool,
+        typer.Option(
+            "--beam-scaled",
+            help="Take images with a beam coarser than FIRST's, on pixels of a third of it.",
+            rich_help_panel=_IMAGES,
+        ),
+    ] = False,
     service_url: Annotated[
         str | None,
         typer.Option(
@@ -186,7 +215,8 @@ def classify(
 ) -> None:
     """Classify each row of a catalogue as FRI or FRII, with attention maps and flags.
 
-    Every row of the catalogue comes out again, in the same order, with all its columns.
+    Every row of the catalogue comes out again, in the same order, with all its columns. In a FITS image the sources
+    are found first.
     """
     start = time.perf_counter()
     output = output or default_output(catalogue)
@@ -201,11 +231,17 @@ def classify(
         "timeout": timeout,
     }
     service_options = {name: value for name, value in service_options.items() if value is not None}
-    if service_options and source not in (None, "first"):
+    from radio_ag.catalog_io.planes import is_image
+
+    from_service = source == "first" or (source is None and not is_image(catalogue))
+    if service_options and not from_service:
         raise typer.BadParameter(
             "--service-url, --cache-dir, --no-cache, --cache-size, --connections and --timeout are options of the "
-            "FIRST service: they mean nothing with --images"
+            "FIRST service: they mean nothing with images of your own"
         )
+    if beam_scaled and from_service:
+        raise typer.BadParameter("--beam-scaled is for images of your own: FIRST's beam needs no scaling")
+    image_options = service_options | ({"beam_scaled": True} if beam_scaled else {})
     with reporting(quiet, verbose) as progress:
         from radio_ag.pipeline import classify as classify_catalogue
 
@@ -224,7 +260,9 @@ def classify(
             dialect=dialect,
             group=group,
             join_doubles=join_doubles,
-            image_options=service_options,
+            region=region,
+            threshold=threshold,
+            image_options=image_options,
             output=output,
             overwrite=overwrite,
             progress=progress,

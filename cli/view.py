@@ -26,9 +26,7 @@ def view(
             show_default="cutouts kept in the product, else the FIRST service if it was made from that",
         ),
     ] = None,
-    title: Annotated[
-        str | None, typer.Option(help="Heading of the page.", show_default="the catalogue's name")
-    ] = None,
+    title: Annotated[str | None, typer.Option(help="Heading of the page.", show_default="the catalogue's name")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show warnings and errors only.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show every log line.")] = False,
     debug: Debug = False,

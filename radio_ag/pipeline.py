@@ -14,17 +14,19 @@ import torch
 from numpy.typing import NDArray
 
 from radio_ag.catalog_io.attention_store import AttentionStore
-from radio_ag.catalog_io.catalogs import read_catalogue
+from radio_ag.catalog_io.catalogs import Catalogue, read_catalogue
 from radio_ag.catalog_io.grouping import Groups, group_sources
 from radio_ag.catalog_io.images import Fields, ImageSource, open_images
+from radio_ag.catalog_io.planes import is_image
 from radio_ag.catalog_io.product import ATTENTION_MODES, check_output
+from radio_ag.catalog_io.regions import Region, open_region
 from radio_ag.catalog_io.result import Result
 from radio_ag.classifier import Classifier, Prediction
 from radio_ag.errors import InputError, ServiceError
 from radio_ag.flags import UNCLASSIFIED, Flag
 from radio_ag.islands import Islands, measure_islands
 from radio_ag.model import CLASSES
-from radio_ag.preprocess import Prepared, prepare
+from radio_ag.preprocess import PIXEL_SCALE, Prepared, prepare
 from radio_ag.weights import DEFAULT
 
 _CHUNK = 128  # rows; 46 MB of fields
@@ -64,6 +66,8 @@ def classify(
     dialect: str | None = None,
     group="auto",
     join_doubles: bool = False,
+    region=None,
+    threshold: float = 5.0,
     image_options: Mapping | None = None,
     output=None,
     overwrite: bool = False,
@@ -73,11 +77,13 @@ def classify(
 
     Parameters
     ----------
-    catalogue : path-like, Table, QTable, SkyCoord or pandas.DataFrame
-        Sources with positions. Every row comes out again, in the same order, with all its columns.
+    catalogue : path-like, Table, QTable, SkyCoord, pandas.DataFrame, or an image
+        Sources with positions. Every row comes out again, in the same order, with all its columns. In an image (a FITS
+        file, an image HDU, an ``NDData`` with a WCS, or a list of them) the sources are found first, by
+        :func:`radio_ag.catalog_io.find.find_sources`.
     images : None, path-like, list of path-like, or ImageSource
-        Where the images come from: VLA FIRST through astroquery (None), local FITS files (a file, a folder, a glob, or
-        a list of them), or any object with ``fetch(ra, dec)``.
+        Where the images come from: VLA FIRST through astroquery, local FITS files (a file, a folder, a glob, or a list
+        of them), or any object with ``fetch(ra, dec)``. None: FIRST for a catalogue, the image itself for an image.
     weights : str or path-like
         A name that ``radio-ag weights list`` shows, or a path.
     device : str
@@ -100,8 +106,13 @@ def classify(
         catalogue knows best; see :func:`radio_ag.catalog_io.grouping.group_sources`.
     join_doubles : bool
         Join groups that look like the two lobes of a double by separation and flux.
+    region : path-like or Region, optional
+        A region file or a MOC. Sources whose centre is outside are not classified and carry ``NO_COVERAGE``; in an
+        image they are not looked for. See :func:`radio_ag.catalog_io.regions.open_region`.
+    threshold : float
+        Least peak of a source that is found in an image, in units of the local noise.
     image_options : mapping, optional
-        Options of the image source, e.g. ``service_url`` or ``cache_dir``.
+        Options of the image source, e.g. ``service_url`` and ``cache_dir``, or ``beam_scaled`` for local files.
     output : path-like, optional
         Write the product there as well.
     overwrite : bool
@@ -126,23 +137,28 @@ def classify(
         raise InputError(f"chunk must be 1 or more, not {chunk!r}")
     if output is not None:
         check_output(output, overwrite=overwrite)
-    rows = read_catalogue(catalogue, ra_col=ra_col, dec_col=dec_col, ra_unit=ra_unit, dialect=dialect)
+    region = open_region(region)
+    if is_image(catalogue):
+        rows, source, found = _find_rows(catalogue, images, image_options or {}, threshold, region)
+    else:
+        rows = read_catalogue(catalogue, ra_col=ra_col, dec_col=dec_col, ra_unit=ra_unit, dialect=dialect)
+        source, found = open_images(images, **(image_options or {})), None
     if output is not None:
         check_output(output, overwrite, rows.table)  # as many columns as FITS has room for?
     groups = group_sources(rows, group, join_doubles=join_doubles)
-    source = open_images(images, **(image_options or {}))
+    wanted = groups.valid if region is None or found else groups.valid & region.contains(groups.ra, groups.dec)
     classifier = Classifier.load(weights, device=device, orbit=orbit, batch=batch)
     if not classifier.gates:
         attention = "none"
     settings = ClassifySettings(
         orbit, attention, chunk, classifier.batch, str(classifier.device), threads or torch.get_num_threads()
     )
-    columns = _empty_columns(groups.ra, groups.dec, groups.valid)
+    columns = _empty_columns(groups, wanted)
     stores = _open_stores(classifier.gates, attention, None if output is None else Path(output).absolute().parent)
     with _torch_threads(threads), _closing(source if source is not images else None):
-        done = len(rows) - int(rows.valid.sum())
-        counts = Counter({Flag.BAD_POSITION.name: done})
-        for part in _classified_chunks(groups, source, classifier, settings):
+        done = int(groups.size[~wanted].sum())
+        counts = Counter(_counts({name: values[~wanted] for name, values in columns.items()}, groups.size[~wanted]))
+        for part in _classified_chunks(groups, wanted, source, classifier, settings):
             _place(part, columns, stores)
             done += int(groups.size[part.rows].sum())
             if progress:
@@ -152,10 +168,26 @@ def classify(
     columns = _for_each_row(columns, groups) | {"ra": rows.ra, "dec": rows.dec}
     if rows.source_id_name:
         columns["source_id"] = rows.table[rows.source_id_name]
-    result = Result.from_columns(rows.table, columns, stores, _provenance(rows, groups, source, classifier, settings))
+    provenance = _provenance(rows, groups, source, classifier, settings) | (found or {})
+    if region is not None:
+        provenance["region"] = region.name
+    result = Result.from_columns(rows.table, columns, stores, provenance)
     if output is not None:
         result.write(output, overwrite=overwrite, attention=attention)
     return result
+
+
+def _find_rows(
+    mosaic, images, image_options: Mapping, threshold: float, region: Region | None
+) -> tuple[Catalogue, ImageSource, dict]:
+    """Sources found in a mosaic, where their images come from, and how they were found."""
+    from radio_ag.catalog_io.find import find_sources  # photutils is slow to import
+
+    source = open_images(mosaic if images is None else images, **image_options)
+    searched = source if images is None else open_images(mosaic, beam_scaled=True)
+    table = find_sources(searched, threshold=threshold, region=region)
+    rows = replace(read_catalogue(table), origin=searched.name)
+    return rows, source, {"found_in": searched.name, **{f"find_{name}": value for name, value in table.meta.items()}}
 
 
 @dataclass(frozen=True)
@@ -177,10 +209,12 @@ class _Classified:
     prediction: Prediction
 
 
-def _classified_chunks(groups: Groups, source: ImageSource, classifier: Classifier, settings) -> Iterator[_Classified]:
+def _classified_chunks(
+    groups: Groups, wanted: NDArray[np.bool_], source: ImageSource, classifier: Classifier, settings
+) -> Iterator[_Classified]:
     """Chunks in the catalogue's order; the next one is fetched and measured while the network works on this one."""
-    wanted = np.flatnonzero(groups.valid)
-    chunks = [wanted[i : i + settings.chunk] for i in range(0, len(wanted), settings.chunk)]
+    order = np.flatnonzero(wanted)
+    chunks = [order[i : i + settings.chunk] for i in range(0, len(order), settings.chunk)]
 
     def measure(chunk):
         return _measure(chunk, source.fetch(groups.ra[chunk], groups.dec[chunk]), classifier)
@@ -232,7 +266,7 @@ def _classify_chunk(measured: _Measured, classifier: Classifier, attention: str)
     columns = {name: np.full(n, np.nan, np.float32) for name in _FLOAT_COLUMNS}
     columns["p_fri"][classified], columns["p_frii"][classified] = prediction.probabilities.T
     columns["p_std"][classified] = prediction.std
-    columns["rms"][usable], columns["size"][usable] = prepared.rms, islands.size
+    columns["rms"][usable], columns["size"][usable] = prepared.rms, islands.size * _pixel_scale(fields)[usable]
     columns["peak"][usable] = np.where(islands.n_islands > 0, islands.peak, prepared.peak)
     with np.errstate(divide="ignore", invalid="ignore"):  # a field of one value has no noise
         columns["snr"] = columns["peak"] / columns["rms"]
@@ -244,18 +278,24 @@ def _classify_chunk(measured: _Measured, classifier: Classifier, attention: str)
     return _Classified(measured.rows, columns, classified, prediction)
 
 
+def _pixel_scale(fields: Fields) -> NDArray:
+    """Side of each field's pixels in FIRST's: not 1 where a field was scaled with a coarse beam."""
+    return (np.sqrt(np.abs(np.linalg.det(fields.cd))) * 3600 / PIXEL_SCALE).astype(np.float32)
+
+
 def _wcs_values(fields: Fields) -> tuple[NDArray, ...]:
     return (fields.cutout_ra, fields.cutout_dec, *fields.crpix.T, *fields.cd.reshape(-1, 4).T)
 
 
-def _empty_columns(ra: NDArray, dec: NDArray, valid: NDArray) -> dict[str, NDArray]:
-    """Columns of the product, as for rows that are never reached."""
-    n = len(ra)
-    columns = {"ra": ra, "dec": dec}
+def _empty_columns(groups: Groups, wanted: NDArray[np.bool_]) -> dict[str, NDArray]:
+    """Columns of the product, as for sources that are never reached."""
+    n = len(groups)
+    columns = {"ra": groups.ra, "dec": groups.dec}
     columns |= {name: np.full(n, np.nan, np.float32) for name in _FLOAT_COLUMNS}
     columns |= {name: np.full(n, np.nan) for name in _WCS_COLUMNS}
     columns["n_islands"] = np.zeros(n, np.int32)
-    columns["flags"] = np.where(valid, 0, Flag.BAD_POSITION).astype(np.int32)
+    unwanted = np.where(groups.valid, Flag.NO_COVERAGE, Flag.BAD_POSITION)
+    columns["flags"] = np.where(wanted, 0, unwanted).astype(np.int32)
     columns["attention_plane"] = np.full(n, -1, np.int32)
     return columns
 

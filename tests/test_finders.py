@@ -18,13 +18,18 @@ from radio_ag.checkpoints import save_weights
 from radio_ag.datasets import make_mosaic
 from radio_ag.model import AGCNN, Architecture
 
+needs_pybdsf = pytest.mark.skipif(find_spec("bdsf") is None, reason="PyBDSF is not installed: radio-ag[finders]")
+needs_aegean = pytest.mark.skipif(find_spec("AegeanTools") is None, reason="Aegean is not installed: radio-ag[finders]")
+
+# In a process of its own, where its warnings are its own.
 PYBDSF = """
 import sys, bdsf
-image, kind, form, output = sys.argv[1:]
-found = bdsf.process_image(image, frequency=1.4e9, rms_box=(100, 30), ncores=1, quiet=True)
-if not found.write_catalog(outfile=output, catalog_type=kind, format=form, clobber=True):
-    sys.exit("PyBDSF wrote nothing")
+found = bdsf.process_image(sys.argv[1], frequency=1.4e9, rms_box=(100, 30), ncores=1, quiet=True)
+for kind, form in ("srl", "fits"), ("gaul", "csv"):
+    if not found.write_catalog(outfile=f"found.{kind}.{form}", catalog_type=kind, format=form):
+        sys.exit(f"PyBDSF wrote no {kind}")
 """
+AEGEAN_FORMS = ("fits", "csv", "vot", "db")
 
 
 @pytest.fixture(scope="module")
@@ -56,20 +61,25 @@ def classified(sky, weights, tmp_path):
     return classified
 
 
-def run(*command) -> None:
-    done = subprocess.run([str(word) for word in command], capture_output=True, text=True)
+@pytest.fixture(scope="module")
+def pybdsf_folder(sky, tmp_path_factory) -> Path:
+    """Folder of what PyBDSF wrote."""
+    return run_in(tmp_path_factory.mktemp("pybdsf"), sys.executable, "-c", PYBDSF, sky[0])
+
+
+@pytest.fixture(scope="module")
+def aegean_folder(sky, tmp_path_factory) -> Path:
+    """Folder of what Aegean wrote."""
+    tables = ",".join(f"found.{form}" for form in AEGEAN_FORMS)
+    aegean = Path(sys.executable).with_name("aegean")
+    return run_in(tmp_path_factory.mktemp("aegean"), aegean, sky[0], "--cores", 1, "--table", tables)
+
+
+def run_in(folder: Path, *command) -> Path:
+    """Run a command in a folder and give that back."""
+    done = subprocess.run([str(word) for word in command], capture_output=True, text=True, cwd=folder)
     assert done.returncode == 0, done.stderr[-2000:]
-
-
-def find_with_pybdsf(mosaic: Path, folder: Path, kind: str, form: str) -> Path:
-    path = folder / f"found.{kind}.{form}"
-    run(sys.executable, "-c", PYBDSF, mosaic, kind, form, path)
-    return path
-
-
-def find_with_aegean(mosaic: Path, folder: Path, form: str) -> Path:
-    run(Path(sys.executable).with_name("aegean"), mosaic, "--cores", 1, "--table", folder / f"found.{form}")
-    return folder / f"found_comp.{form}"
+    return folder
 
 
 def check(found: Table, result: Result, truth: Table, island: str, position: tuple[str, str], flux: str, key: str):
@@ -102,23 +112,22 @@ def check(found: Table, result: Result, truth: Table, island: str, position: tup
     assert (true.match_to_catalog_sky(rows)[1].arcsec < truth["extent"]).all()
 
 
-@pytest.mark.skipif(find_spec("bdsf") is None, reason="PyBDSF is not installed: radio-ag[finders] has it")
-@pytest.mark.parametrize(("kind", "form", "key"), [("srl", "fits", "Source_id"), ("gaul", "csv", "Gaus_id")])
-def test_pybdsf(sky, classified, tmp_path, kind, form, key):
-    found, result = classified(find_with_pybdsf(sky[0], tmp_path, kind, form))
+@needs_pybdsf
+@pytest.mark.parametrize(("name", "key"), [("found.srl.fits", "Source_id"), ("found.gaul.csv", "Gaus_id")])
+def test_pybdsf(sky, pybdsf_folder, classified, name, key):
+    found, result = classified(pybdsf_folder / name)
     check(found, result, sky[1], "Isl_id", ("RA", "DEC"), "Total_flux", key)
 
 
-@pytest.mark.skipif(find_spec("AegeanTools") is None, reason="Aegean is not installed: radio-ag[finders] has it")
-@pytest.mark.parametrize("form", ["fits", "csv", "vot", "db"])
-def test_aegean(sky, classified, tmp_path, form):
-    found = find_with_aegean(sky[0], tmp_path, form)
-    found, result = classified(found if found.exists() else tmp_path / f"found.{form}")
+@needs_aegean
+@pytest.mark.parametrize("form", AEGEAN_FORMS)
+def test_aegean(sky, aegean_folder, classified, form):
+    found, result = classified(aegean_folder / ("found.db" if form == "db" else f"found_comp.{form}"))
     check(found, result, sky[1], "island", ("ra", "dec"), "int_flux", "uuid")
 
 
-@pytest.mark.skipif(find_spec("bdsf") is None, reason="PyBDSF is not installed: radio-ag[finders] has it")
-def test_lobes_that_are_islands_of_their_own_join_by_flux(sky, classified, tmp_path):
-    path = find_with_pybdsf(sky[0], tmp_path, "srl", "fits")
+@needs_pybdsf
+def test_lobes_that_are_islands_of_their_own_join_by_flux(pybdsf_folder, classified):
+    path = pybdsf_folder / "found.srl.fits"
     alone, joined = (classified(path, join_doubles=doubles)[1].table["group_id"] for doubles in (False, True))
     assert len(np.unique(joined)) < len(np.unique(alone))

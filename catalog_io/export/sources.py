@@ -79,8 +79,10 @@ def write_sources(result: "Result", path: str | os.PathLike, *, images: Any = No
     with _folder_beside(path) as folder:
         for start in range(0, len(result), _CHUNK):
             rows = np.arange(start, min(start + _CHUNK, len(result)))
+            maps = {gate: result.attention_maps(rows, gate) for gate in result.gates}
             for row, cutout in zip(rows.tolist(), cutouts(rows), strict=True):
-                hdus = _image_hdus(result, row, cutout)
+                row_maps = {gate: planes[row - start] for gate, planes in maps.items()}
+                hdus = _image_hdus(result.table, row, cutout, row_maps)
                 name = file_name(row, _text(result.table["name"][row]), digits) if hdus else ""
                 if hdus:
                     primary = fits.PrimaryHDU(header=_source_header(header, result.table[row]))
@@ -147,23 +149,23 @@ def _places(fields: Fields) -> Table:
     return places
 
 
-def _image_hdus(result: "Result", row: int, cutout: CCDData | None) -> list[fits.ImageHDU]:
+def _image_hdus(
+    table: Table, row: int, cutout: CCDData | None, maps: dict[str | int, NDArray[np.float32]]
+) -> list[fits.ImageHDU]:
     """Cutout and attention maps of a row, those that there are."""
     hdus = []
     if cutout is not None:
         header = cutout.wcs.to_header()
         header["BUNIT"] = "Jy/beam"
         hdus.append(fits.ImageHDU(np.asarray(cutout.data, dtype=np.float32), header, name="CUTOUT"))
-    if int(result.table["attention_plane"][row]) < 0:
+    if table["attention_plane"][row] < 0:
         return hdus
-    for gate in result.gates:
-        attention = result.attention(row, gate)
+    celestial = cutout_wcs(table[row]).to_header()
+    for gate, attention in maps.items():
         name = "ATTENTION" if gate == "mean" else f"ATTENTION_{gate}"
-        header = image_header(
-            attention.data, name, 1, attention.wcs.to_header(), result.provenance.get("normalisation")
-        )
+        header = image_header(attention, name, 1, celestial, table.meta.get("normalisation"))
         header["GATE"] = gate
-        hdus.append(fits.ImageHDU(attention.data, header))
+        hdus.append(fits.ImageHDU(attention, header))
     return hdus
 
 

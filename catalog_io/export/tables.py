@@ -24,6 +24,7 @@ from astropy.table import Column, MaskedColumn, Table
 from astropy.table.serialize import represent_mixins_as_columns
 
 from radio_ag.catalog_io._fits_columns import decode_column, encode_column
+from radio_ag.catalog_io._product_headers import header_text
 from radio_ag.catalog_io.product import check_output, written_beside
 from radio_ag.flags import Flag
 
@@ -98,7 +99,7 @@ def _write_csv(table: Table, stream: BinaryIO) -> None:
 
 def _write_ecsv(table: Table, stream: BinaryIO) -> None:
     plain = plain_table(table, arrays=True)
-    plain.meta = {str(name): _plain_value(value) for name, value in table.meta.items()}
+    plain.meta = _provenance(table.meta)
     _write_text(plain, stream, "ascii.ecsv")
 
 
@@ -184,6 +185,12 @@ def _plain_value(value: Any) -> Any:
     return value if value is None or isinstance(value, bool | int | float | str) else str(value)
 
 
+def _provenance(meta: dict[str, Any]) -> dict[str, Any]:
+    """Plain values; of a path on this computer only the last part, as in the FITS product."""
+    plain = {str(name): _plain_value(value) for name, value in meta.items()}
+    return {name: header_text(value) if isinstance(value, str) else value for name, value in plain.items()}
+
+
 def _votable_column(column: Column) -> Column:
     """The column with a type and a unit of VOTable."""
     code = column.dtype.str[1:]
@@ -215,7 +222,7 @@ def _describe(document: VOTableFile, provenance: dict[str, Any]) -> None:
     fields = {field.name: field for field in resource.tables[0].fields}
     for name in ("ra", "dec"):
         fields[name].ref = _FRAME
-    facts = {str(name): str(_plain_value(value)) for name, value in provenance.items() if value is not None}
+    facts = {name: str(value) for name, value in _provenance(provenance).items() if value is not None}
     facts |= {f"FLAG{bit}": f"{flag.name}: {flag.description}" for bit, flag in enumerate(Flag)}
     for number, (name, value) in enumerate(facts.items()):
         resource.infos.append(Info(ID=f"radio_ag_info_{number}", name=_xml_text(name), value=_xml_text(value)))

@@ -12,13 +12,13 @@ from astropy.table import Column, MaskedColumn, Table
 from astropy.time import Time
 from astropy.units import Quantity
 
-from radio_ag.catalog_io._result_columns import COLUMNS
+from radio_ag.catalog_io._result_columns import COLUMNS, CUTOUT_COLUMNS, GROUP_COLUMNS
 
 MAX_TEXT = 500
 """Characters of a value that the page keeps; a longer one ends in an ellipsis."""
 
 _EXACT = 2**53  # the largest integer up to which a browser's numbers are exact
-_OURS = {spec.name for spec in COLUMNS}
+_OURS = {(spec.name, spec.description) for spec in COLUMNS + GROUP_COLUMNS + CUTOUT_COLUMNS}
 
 
 def json_for_html(value: Any) -> str:
@@ -30,8 +30,8 @@ def json_for_html(value: Any) -> str:
 def table_columns(table: Table) -> list[dict[str, Any]]:
     """Each column with its name, kind, unit, description, format, whether it came with the input, and values.
 
-    The kinds: ``number``; ``integer``, text of digits, where a browser's numbers would round; ``text``. Infinities are the
-    texts "inf" and "-inf".
+    The kinds: ``number``; ``integer``, text of digits, where a browser's numbers would round; ``text``. Infinities are
+    the texts "inf" and "-inf".
     """
     described = []
     for name, column in table.columns.items():
@@ -44,7 +44,7 @@ def table_columns(table: Table) -> list[dict[str, Any]]:
                 "unit": str(info.unit) if info.unit is not None else "",
                 "description": str(info.description or ""),
                 "format": info.format if isinstance(info.format, str) else "",
-                "input": name not in _OURS,
+                "input": (name, info.description) not in _OURS,
                 "values": values,
             }
         )

@@ -26,8 +26,8 @@ def open_cutouts(result: Result, images: Any = None) -> Callable[[NDArray[np.int
     result : Result
         Its table says where the sources are.
     images : optional
-        None: the cutouts that the result keeps, else FIRST's service if the result was made from it. "none": no cutouts.
-        Anything else as for `~radio_ag.catalog_io.images.open_images`.
+        None: the cutouts that the result keeps, else FIRST's service if the result was made from it. "none": no
+        cutouts. Anything else as for `~radio_ag.catalog_io.images.open_images`.
 
     Raises
     ------
@@ -36,6 +36,8 @@ def open_cutouts(result: Result, images: Any = None) -> Callable[[NDArray[np.int
     """
     if isinstance(images, str) and images.strip().lower() == "none":
         return lambda rows: ["cutouts were left out"] * len(rows)
+    if images is None and result.has_cutouts:
+        return lambda rows: [_or_reason(image, "no image") for image in result.cutouts(rows)]
     if images is None and _FIRST not in str(result.provenance.get("survey")):
         origin = result.provenance.get("images") or result.provenance.get("survey") or "unknown images"
         raise InputError(
@@ -46,12 +48,13 @@ def open_cutouts(result: Result, images: Any = None) -> Callable[[NDArray[np.int
 
 
 class _Fetcher:
-    """Cutouts from an image source; a service that answers for none of the first rows is an error."""
+    """Cutouts from an image source, around the places that were classified.
+
+    A service that answers for none of the first rows is an error.
+    """
 
     def __init__(self, result: Result, source: ImageSource) -> None:
-        self._ra, self._dec = (
-            np.ma.filled(np.ma.asarray(result.table[name], dtype=float), np.nan) for name in ("ra", "dec")
-        )
+        self._ra, self._dec = (_places(result, name) for name in ("ra", "dec"))
         self._source = source
         self._answered = False
 
@@ -68,6 +71,17 @@ class _Fetcher:
             )
         self._answered = True
         for place, image, status in zip(valid.tolist(), crop(fields.data), fields.status, strict=True):
-            cutouts[place] = image if np.isfinite(image).any() else status.replace("_", " ")
+            cutouts[place] = _or_reason(image, status.replace("_", " "))
         return cutouts
 
+
+def _places(result: Result, name: str) -> NDArray[np.float64]:
+    """Where each row's cutout was centred, which for components of one source is not where the row is."""
+    row, cutout = (
+        np.ma.filled(np.ma.asarray(result.table[column], dtype=float), np.nan) for column in (name, f"cutout_{name}")
+    )
+    return np.where(np.isfinite(cutout), cutout, row)
+
+
+def _or_reason(image: NDArray[np.float32], reason: str) -> Cutout:
+    return image if np.isfinite(image).any() else reason

@@ -42,6 +42,12 @@ function sexagesimal(ra, dec) {
   return `${parts(hours, 100, 2)} ${dec < 0 ? "-" : "+"}${parts(Math.round(Math.abs(dec) * 36000), 10, 1)}`;
 }
 
+/** Arcsec a pixel of a row's cutout. */
+function pixelScale(row) {
+  const [a, b, c, d] = ["cd1_1", "cd1_2", "cd2_1", "cd2_2"].map((name) => numberAt(name, row));
+  return Math.sqrt(Math.abs(a * d - b * c)) * 3600 || page.pixel_scale;
+}
+
 const degrees = (row) => `${numberAt("ra", row).toFixed(6)} ${numberAt("dec", row).toFixed(6)}`;
 
 // Filters

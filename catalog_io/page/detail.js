@@ -156,7 +156,7 @@ function annotate(context, size) {
   context.strokeStyle = context.fillStyle = "#ffffff";
   context.shadowColor = "#000000";
   context.shadowBlur = 5;
-  const length = (60 / page.pixel_scale) * scale;
+  const length = (60 / pixelScale(detailRow)) * scale;
   context.beginPath();
   context.moveTo(18, size - 18);
   context.lineTo(18 + length, size - 18);

@@ -1,7 +1,7 @@
 """The HTML of a page: template, style and script put together, nothing of it from elsewhere.
 
-A content security policy lets the browser run this script and this style alone (by their hashes), and connect to nothing:
-the page cannot call the network, and text that came with a catalogue cannot become a program.
+A content security policy lets the browser run this script and this style alone (by their hashes), and connect to
+nothing: the page cannot call the network, and text that came with a catalogue cannot become a program.
 """
 
 import base64

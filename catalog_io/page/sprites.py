@@ -1,8 +1,9 @@
 """A source's cutout and attention maps as one small WebP, in 8 bits that keep both noise and peak apart.
 
-The cutout is coded in equal steps of asinh(flux / softening), softening = 4 rms, from -2 rms to its peak: near the noise
-a step is a small part of the rms, at the peak a few percent of the peak. Attention maps are coded linearly over their own
-range, on half as many pixels a side (they are smooth). The browser turns codes back into Jy/beam before it stretches.
+The cutout is coded in equal steps of asinh(flux / softening), softening = 4 rms, from -2 rms to its peak: near the
+noise a step is a small part of the rms, at the peak a few percent of the peak. Attention maps are coded linearly over
+their own range, on half as many pixels a side (they are smooth). The browser turns codes back into Jy/beam before it
+stretches.
 """
 
 import io
@@ -48,14 +49,14 @@ def cutout_scale(cutout: NDArray[np.float32], rms: float) -> Scale:
 
 
 def encode_cutout(cutout: NDArray[np.float32], scale: Scale) -> NDArray[np.uint8]:
-    """Codes 0–255 of a cutout (ny, nx); blank pixels take the lowest."""
+    """Codes 0 to 255 of a cutout (ny, nx); blank pixels take the lowest."""
     steps = np.arcsinh(np.nan_to_num(cutout, nan=scale.low, posinf=scale.high, neginf=scale.low) / scale.softening)
     low, high = np.arcsinh(scale.low / scale.softening), np.arcsinh(scale.high / scale.softening)
     return np.rint(255 * np.clip((steps - low) / (high - low), 0, 1)).astype(np.uint8)
 
 
 def encode_map(attention: NDArray[np.float32]) -> tuple[NDArray[np.uint8], float, float]:
-    """Codes 0–255 of a map (150, 150) on half the pixels a side, and the values of the codes 0 and 255."""
+    """Codes 0 to 255 of a map (150, 150) on half the pixels a side, and the values of the codes 0 and 255."""
     small = attention.reshape(MAP_SIZE, 2, MAP_SIZE, 2).mean(axis=(1, 3))
     finite = small[np.isfinite(small)]
     low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)

@@ -1,0 +1,134 @@
+"""Size of a page, time to write it, and time to its first view in Chromium, for a simulated catalogue.
+
+Fields are simulated FRI and FRII sources of all fluxes over noise, each turned and flipped; maps are smoothed fields, mean
+and three gates; the table has twenty further columns. Chromium and its driver must be installed, as must selenium.
+
+    python benchmarks/page.py --sources 10000 --output page.html --json page.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import shutil
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+from astropy.table import Table
+from scipy.ndimage import gaussian_filter
+
+from radio_ag.catalog_io.attention_store import AttentionStore
+from radio_ag.catalog_io.images import Fields
+from radio_ag.catalog_io.page import write_page
+from radio_ag.catalog_io.result import Result
+from radio_ag.datasets import make_field
+from radio_ag.preprocess import crop
+
+FIELDS = 64
+GATES = {"mean": 6, 1: 3, 2: 6, 3: 12}  # px: how smooth each map is
+RMS = 1.5e-4  # Jy/beam
+
+
+class Simulated:
+    """The same few fields over and over, each time in another of their eight orientations."""
+
+    name = "simulated"
+
+    def __init__(self, fields: np.ndarray) -> None:
+        self.fields, self.given = fields, 0
+
+    def describe(self) -> dict[str, str]:
+        return {"images": "simulated"}
+
+    def fetch(self, ra: np.ndarray, dec: np.ndarray) -> Fields:
+        result = Fields.blank(len(ra))
+        for row in range(len(ra)):
+            turn, number = divmod(self.given + row, len(self.fields))
+            field = np.rot90(self.fields[number], turn % 4)
+            result.data[row] = field if turn % 8 < 4 else field.T
+            result.flags[row], result.status[row] = 0, "ok"
+        self.given += len(ra)
+        return result
+
+
+def simulate(sources: int) -> tuple[Result, Simulated]:
+    """A result with maps, and its images."""
+    rng = np.random.default_rng(1)
+    fluxes = 10 ** rng.uniform(-3, -1, FIELDS)
+    kinds = ["FRI", "FRII"]
+    fields = np.stack([make_field(kinds[n % 2], seed=n, peak_flux=fluxes[n], rms=RMS)[0] for n in range(FIELDS)])
+    stores = {gate: AttentionStore() for gate in GATES}
+    for gate, width in GATES.items():
+        smooth = gaussian_filter(np.maximum(crop(fields), 0), (0, width, width))
+        stores[gate].append(smooth / smooth.max(axis=(1, 2), keepdims=True) + 0.05 * rng.random(smooth.shape))
+    p_fri = rng.random(sources)
+    columns = {name: rng.random(sources).astype(np.float32) for name in ("snr", "size", "p_std")}
+    columns |= {name: np.full(sources, 75.5) for name in ("crpix1", "crpix2")}
+    columns |= {f"cd{i}_{j}": np.full(sources, (i == j) * (-1) ** i / 2000) for i in (1, 2) for j in (1, 2)}
+    columns |= {"ra": rng.uniform(110, 260, sources), "dec": rng.uniform(-5, 60, sources)}
+    columns |= {"cutout_ra": columns["ra"], "cutout_dec": columns["dec"], "rms": np.full(sources, RMS)}
+    columns |= {"peak": fluxes[np.arange(sources) % FIELDS], "n_islands": rng.integers(1, 5, sources)}
+    columns |= {"class": np.where(p_fri > 0.5, "FRI", "FRII"), "probability": np.maximum(p_fri, 1 - p_fri)}
+    columns |= {
+        "p_fri": p_fri,
+        "p_frii": 1 - p_fri,
+        "flags": rng.integers(0, 2, sources) << rng.integers(2, 12, sources),
+    }
+    columns["attention_plane"] = np.arange(sources) % FIELDS
+    catalogue = Table({f"column_{n}": rng.random(sources).astype(np.float32) for n in range(20)})
+    return Result.from_columns(catalogue, columns, stores, {"clip": 3.0, "normalisation": "range"}), Simulated(fields)
+
+
+def first_view(path: Path) -> float:
+    """Seconds from navigation until the cards in view are drawn, in a browser with a new profile."""
+    from selenium import webdriver
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = shutil.which("chromium") or shutil.which("google-chrome")
+    with tempfile.TemporaryDirectory() as profile:
+        flags = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync")
+        flags += ("--disable-background-networking", "--disable-component-update", "--window-size=1280,900")
+        for flag in (*flags, f"--user-data-dir={profile}"):
+            options.add_argument(flag)
+        browser = webdriver.Chrome(options=options, service=webdriver.ChromeService(shutil.which("chromedriver")))
+        try:
+            browser.set_page_load_timeout(120)
+            browser.get(path.as_uri())
+            script = "return performance.getEntriesByName('first-view')[0]?.startTime"
+            return WebDriverWait(browser, 60).until(lambda _: browser.execute_script(script)) / 1e3
+        finally:
+            browser.quit()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sources", type=int, default=10_000)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--output", type=Path, default=Path("page.html"))
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    result, images = simulate(options.sources)
+    start = time.perf_counter()
+    path = write_page(result, options.output, images=images, overwrite=True, per_page=options.sources)[0]
+    seconds = time.perf_counter() - start
+    views = [first_view(path) for _ in range(options.repeats)]
+    report = {
+        "machine": platform.processor() or platform.machine(),
+        "sources": options.sources,
+        "megabytes": path.stat().st_size / 1e6,
+        "bytes_a_source": path.stat().st_size / options.sources,
+        "write_seconds": seconds,
+        "first_view_seconds": {"median": statistics.median(views), "all": views},
+    }
+    print(json.dumps(report, indent=2))
+    if options.json:
+        options.json.write_text(json.dumps(report, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
