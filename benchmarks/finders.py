@@ -1,11 +1,11 @@
 """Do source finders and grouping bring a double back together, and what does that do to its class?
 
-    python benchmarks/finders.py [--sources 60] [--weights agcnn-first] [--json]
+    python benchmarks/finders.py [--sources 60] [--min-extent ARCSEC] [--weights agcnn-first] [--json]
 
-Takes fields of certain FRII of the real FIRST images (RADIO_AG_DATA names their folder), finds
-components with each finder that is installed (photutils is; ``radio-ag[finders]`` brings PyBDSF and Aegean), groups them
-in several ways, and classifies at the groups' centres. A source's own components are those within half of its published
-extent and a beam of its published position. Counted are sources
+Takes fields of certain FRII of the real FIRST images (RADIO_AG_DATA names their folder), finds components with each
+finder that is installed (photutils is; ``radio-ag[finders]`` brings PyBDSF and Aegean), groups them in several ways,
+and classifies at the groups' centres. A source's own components are those within half of its published extent and a
+beam of its published position. Counted are sources
 
 - found: with at least one component,
 - together: all of their components in one group,
@@ -20,9 +20,11 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import sys
 import tempfile
 import warnings
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -56,11 +58,12 @@ WAYS: tuple[tuple[str | float, bool], ...] = (
 )
 
 
-def choose_sources(folder: Path, n: int, seed: int = 0) -> tuple[Table, NDArray]:
-    """Certain FRII, n of them drawn at random, and their fields (n, 300, 300) in Jy/beam."""
+def choose_sources(folder: Path, n: int, min_extent: float = 0.0, seed: int = 0) -> tuple[Table, NDArray]:
+    """Certain FRII of at least so many arcsec, n of them drawn at random, and their fields (n, 300, 300) in Jy/beam."""
     path = folder / "mirabest_train.fits"
     sources = Table.read(path, hdu="SOURCES")
-    rows = np.flatnonzero((sources["fr_class"] == "FRII") & (sources["confidence"] == "certain"))
+    certain = (sources["fr_class"] == "FRII") & (sources["confidence"] == "certain")
+    rows = np.flatnonzero(certain & (sources["extent"] >= min_extent))
     rows = np.sort(np.random.default_rng(seed).permutation(rows)[:n])
     with fits.open(path) as hdus:
         return sources[rows], np.stack([hdus["IMAGES"].data[row] for row in rows]).astype(np.float32)
@@ -103,6 +106,8 @@ def find_with_aegean(path: Path) -> Path | None:
     from AegeanTools.catalogs import save_catalog
     from AegeanTools.source_finder import SourceFinder
 
+    # Aegean 2.3.5 catches numpy.linalg.linalg.LinAlgError, a name that numpy 2.4 no longer has.
+    np.linalg.linalg = np.linalg
     found = SourceFinder().find_sources_in_image(str(path), cores=1, progress=False)
     save_catalog(str(path.with_suffix(".aegean.csv")), found)
     output = path.with_suffix(".aegean_comp.csv")
@@ -158,9 +163,9 @@ def measure(
     return counts
 
 
-def run(folder: Path, n: int, weights: str) -> list[dict]:
+def run(folder: Path, n: int, min_extent: float, weights: str) -> list[dict]:
     """All finders and all ways; a row each."""
-    sources, fields = choose_sources(folder, n)
+    sources, fields = choose_sources(folder, n, min_extent)
     n = len(sources)
     with tempfile.TemporaryDirectory() as name:
         paths = [Path(name) / f"{number:04}.field.fits" for number in range(n)]
@@ -192,6 +197,7 @@ def _share(count: int, n: int) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sources", type=int, default=60)
+    parser.add_argument("--min-extent", type=float, default=0.0, help="published extent, arcsec")
     parser.add_argument("--weights", default=DEFAULT)
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     options = parser.parse_args()
@@ -201,7 +207,8 @@ def main() -> None:
         return
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", AstropyWarning)  # of the finders about headers
-        rows = run(Path(folder), options.sources, options.weights)
+        with redirect_stdout(sys.stderr):  # PyBDSF talks
+            rows = run(Path(folder), options.sources, options.min_extent, options.weights)
     if options.json:
         print(json.dumps(rows, indent=1))
         return

@@ -1,7 +1,7 @@
 """Size of a page, time to write it, and time to its first view in Chromium, for a simulated catalogue.
 
-Fields are simulated FRI and FRII sources of all fluxes over noise, each turned and flipped; maps are smoothed fields, mean
-and three gates; the table has twenty further columns. Chromium and its driver must be installed, as must selenium.
+Fields are simulated FRI and FRII sources of all fluxes over noise, each turned and flipped; maps are smoothed fields,
+mean and three gates; the table has twenty further columns. Chromium, its driver and selenium must be installed.
 
     python benchmarks/page.py --sources 10000 --output page.html --json page.json
 """

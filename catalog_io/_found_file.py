@@ -19,7 +19,6 @@ _FORMATS = {
     ".ecsv": "ascii.ecsv",
     ".csv": "ascii.csv",
 }
-_KEYWORDS = {"threshold": "THRESH", "island_threshold": "ISLTHRES", "contrast": "CONTRAST"}
 
 
 def check_sources_output(path: str | PathLike, *, overwrite: bool = False) -> Path:
@@ -46,8 +45,7 @@ def write_sources(table: Table, path: str | PathLike, *, overwrite: bool = False
     path = check_sources_output(path, overwrite=overwrite)
     format = _FORMATS[path.suffix.lower()]
     table = table.copy(copy_data=False)
-    keywords = {_KEYWORDS.get(name, name): value for name, value in table.meta.items()}
-    table.meta = {"EXTNAME": "SOURCES", "CREATOR": f"radio-ag {__version__}", **keywords}
+    table.meta = {"EXTNAME": "SOURCES", "CREATOR": f"radio-ag {__version__}"} | dict(table.meta)
     stream = io.StringIO() if format.startswith("ascii") else io.BytesIO()
     table.write(stream, format=format)
     content = stream.getvalue()

@@ -115,12 +115,12 @@ def find_sources(
     table["source_id"] = np.arange(1, len(table) + 1, dtype=np.int32)
     for name, (unit, description) in _COLUMNS.items():
         table[name].unit, table[name].description = unit, description
-    table.meta = {"threshold": threshold, "island_threshold": island_threshold, "contrast": contrast}
+    table.meta = {"THRESH": threshold, "ISLTHRES": island_threshold, "CONTRAST": contrast}  # names that FITS takes
     return table
 
 
 def _open_mosaics(mosaic: Any) -> Mosaics:
-    if mosaic is None or isinstance(mosaic, ImageSource):
+    if mosaic is None or str(mosaic).lower() == "first" or isinstance(mosaic, ImageSource):
         name = getattr(mosaic, "name", mosaic)
         raise ImageError(f"sources are found in local images, not in {name}: give FITS files")
     return open_images(mosaic, beam_scaled=True)  # which pixels fields would be cut on does not matter here

@@ -2,9 +2,13 @@
 
 An image source takes positions and gives one 300x300 field a position, in Jy/beam on FIRST's pixels. Anything with
 ``name``, ``fetch`` and ``describe`` as in `ImageSource` is one: a survey's service, files on disk, or a third party's.
+Another package gives a source a name with an entry point in the group ``radio_ag.images``: a callable that takes the
+source's options and returns it.
 """
 
+import inspect
 from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points
 from os import PathLike
 from typing import Any, Protocol, runtime_checkable
 
@@ -12,9 +16,13 @@ import numpy as np
 from astropy.io import fits
 
 from radio_ag.catalog_io.geometry import Cutout
+from radio_ag.catalog_io.plugins import load_plugins
 from radio_ag.errors import ImageError
 from radio_ag.flags import Flag
 from radio_ag.preprocess import FIELD_SIZE
+
+GROUP = "radio_ag.images"
+"""Entry-point group of image sources."""
 
 
 @dataclass
@@ -122,12 +130,12 @@ def open_images(images: Any = None, **options: Any) -> ImageSource:
     Parameters
     ----------
     images : None, str, path, image in memory, list of paths or images, or ImageSource
-        ``None`` or ``"first"``: the VLA FIRST survey's cutout service. A path, a folder, a glob or a list of them:
-        local FITS files. A FITS HDU, ``CCDData`` or ``NDData`` with a WCS, or a list of them: images in memory.
+        ``None`` or ``"first"``: the VLA FIRST survey's cutout service. The name of a plugin: its source (a folder of
+        that name is ``./name``). A path, a folder, a glob or a list of them: local FITS files. A FITS HDU, ``CCDData`` or ``NDData`` with a WCS, or a list of them: images in memory.
         An object with ``fetch`` and ``describe``: itself.
     **options
-        Passed to the source: see `~radio_ag.catalog_io.first.FirstImages` and
-        `~radio_ag.catalog_io.local.LocalImages`.
+        Passed to the source: see `~radio_ag.catalog_io.first.FirstImages`,
+        `~radio_ag.catalog_io.local.LocalImages`, or the plugin's own documentation.
 
     Raises
     ------
@@ -142,6 +150,8 @@ def open_images(images: Any = None, **options: Any) -> ImageSource:
         from radio_ag.catalog_io.first import FirstImages  # astroquery is slow to import
 
         return FirstImages(**options)
+    if isinstance(images, str) and (plugins := entry_points(group=GROUP, name=images)):
+        return _open_plugin(plugins[images], options)
 
     from radio_ag.catalog_io.local import ArrayImages, LocalImages  # it imports Fields from here
 
@@ -149,3 +159,33 @@ def open_images(images: Any = None, **options: Any) -> ImageSource:
     if all(isinstance(member, str | PathLike) for member in members):
         return LocalImages(members, **options)
     return ArrayImages(members, **options)
+
+
+def named_sources() -> dict[str, str]:
+    """Names that ``images`` may be, each with a line on what it is.
+
+    Warns
+    -----
+    RadioAGWarning
+        Of each plugin that fails to load; it is left out.
+    """
+    plugins = {name: _first_line(factory) for name, factory in load_plugins(GROUP, "image")}
+    return plugins | {"first": "VLA FIRST, 1.4 GHz: the survey's cutout service"}
+
+
+def _first_line(factory: Any) -> str:
+    return (inspect.getdoc(factory) or "").partition("\n")[0]
+
+
+def _open_plugin(plugin: EntryPoint, options: dict[str, Any]) -> ImageSource:
+    """Image source that a plugin makes."""
+    try:
+        factory = plugin.load()
+    except Exception as exc:  # a plugin may fail in any way; the user asked for this one
+        raise ImageError(f"image plugin {plugin.name!r} cannot be loaded: {exc!r}") from exc
+    source = factory(**options) if callable(factory) else factory
+    if not isinstance(source, ImageSource):
+        raise ImageError(
+            f"image plugin {plugin.name!r} gives {type(source).__name__!r}, which lacks name, fetch() or describe()"
+        )
+    return source

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 import numpy as np
 from astropy import units as u
-from astropy.coordinates import ICRS, SkyCoord
+from astropy.coordinates import ICRS, SkyCoord, UnitSphericalRepresentation
 from astropy.io import fits
 from astropy.wcs import WCS
 from numpy.typing import ArrayLike, NDArray
@@ -110,7 +110,7 @@ def _read_shapes(path: Path) -> list[tuple[Any, bool]]:
     import regions
 
     try:
-        found = regions.Regions.read(path)
+        found = regions.Regions.read(str(path))
     except Exception as exc:  # the parsers raise whatever they stumble on
         reason = " ".join(str(exc).split())
         raise InputError(f"region={str(path)!r} cannot be read ({reason}); accepted are {_ACCEPTED}") from exc
@@ -133,8 +133,7 @@ def _contains(shape: Any, sky: SkyCoord, frame: ImageFrame | None) -> NDArray[np
     from regions import PixCoord, SkyRegion
 
     if isinstance(shape, SkyRegion):
-        wcs = _local_wcs(shape)
-        shape = shape.to_pixel(wcs)
+        shape, wcs, sky = _draw(shape, sky)
     elif frame is None:
         raise InputError("the region is in pixel coordinates, which mean nothing for a catalogue: give sky coordinates")
     else:
@@ -147,23 +146,25 @@ def _contains(shape: Any, sky: SkyCoord, frame: ImageFrame | None) -> NDArray[np
     return inside
 
 
-def _local_wcs(shape: Any) -> WCS:
-    """North-up projection (ICRS, 1 arcsec a pixel) about a shape that draws it as it is on the sphere.
+def _draw(shape: Any, sky: SkyCoord) -> tuple[Any, WCS, SkyCoord]:
+    """A shape in pixels of 1 arcsec about itself, the projection, and positions in the shape's own frame.
 
-    A gnomonic one draws great circles as straight lines, a zenithal equidistant one keeps distances from the centre.
+    A gnomonic projection draws great circles as straight lines, a zenithal equidistant one keeps distances from the
+    centre. As angles are told from the axes of the shape's frame, that takes the place of ICRS here.
     """
-    is_polygon = hasattr(shape, "vertices")
-    points = (shape.vertices if is_polygon else shape.center.reshape(1)).icrs
-    centre = SkyCoord(points.cartesian.mean(), frame=ICRS(), representation_type="cartesian").spherical
+    name, projection = ("vertices", "TAN") if hasattr(shape, "vertices") else ("center", "ARC")
+    points = getattr(shape, name)
+    sky = sky.transform_to(points.frame.replicate_without_data())
+    points = SkyCoord(points.spherical.lon, points.spherical.lat, frame=ICRS())
+    middle = points.reshape(-1).cartesian.mean().represent_as(UnitSphericalRepresentation)
     wcs = WCS(naxis=2)
-    projection = "TAN" if is_polygon else "ARC"
     wcs.wcs.ctype = f"RA---{projection}", f"DEC--{projection}"
     wcs.wcs.radesys = "ICRS"
-    wcs.wcs.crval = centre.lon.deg, centre.lat.deg
+    wcs.wcs.crval = middle.lon.deg, middle.lat.deg
     wcs.wcs.crpix = 1, 1
     wcs.wcs.cdelt = -1 / 3600, 1 / 3600
     wcs.wcs.set()
-    return wcs
+    return shape.copy(**{name: points}).to_pixel(wcs), wcs, sky
 
 
 class MocRegion:

@@ -10,6 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from radio_ag.cli import weights
+from radio_ag.cli.catalogs import catalogs
 from radio_ag.cli.classify import classify
 from radio_ag.cli.console import print_error
 from radio_ag.cli.export import export
@@ -56,6 +57,7 @@ app.command()(find)
 app.command()(view)
 app.command()(export)
 app.command()(send)
+app.command()(catalogs)
 app.add_typer(weights.app, name="weights")
 
 

@@ -58,6 +58,12 @@ def classify(
             rich_help_panel=_OUTPUT,
         ),
     ] = AttentionMode.mean,
+    keep_cutouts: Annotated[
+        bool,
+        typer.Option(
+            "--keep-cutouts", help="Keep the cutouts in the product too, about 10 kB a source.", rich_help_panel=_OUTPUT
+        ),
+    ] = False,
     summary_json: Annotated[
         bool,
         typer.Option(
@@ -252,6 +258,7 @@ def classify(
             device=device,
             orbit=orbit,
             attention=attention.value,
+            keep_cutouts=keep_cutouts,
             batch=batch,
             threads=threads,
             ra_col=ra_col,

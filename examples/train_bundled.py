@@ -23,6 +23,7 @@ RECIPES = {
     "default": Recipe(),
     "light-dropout": Recipe(architecture=_LIGHT),
     "light-dropout-fine": Recipe(architecture=_LIGHT, samples=64_000, coarse=0, rate=1.5e-3),  # goes on from it
+    "light-dropout-finer": Recipe(architecture=_LIGHT, samples=56_000, coarse=0, rate=1e-3, batch=16),  # and from that
     "paper-like": Recipe(architecture=Architecture(), stretch="linear"),
 }
 

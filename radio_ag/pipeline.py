@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from radio_ag.catalog_io._product_headers import CUTOUT_STEP
 from radio_ag.catalog_io.attention_store import AttentionStore
 from radio_ag.catalog_io.catalogs import Catalogue, read_catalogue
 from radio_ag.catalog_io.grouping import Groups, group_sources
@@ -26,7 +27,7 @@ from radio_ag.errors import InputError, ServiceError
 from radio_ag.flags import UNCLASSIFIED, Flag
 from radio_ag.islands import Islands, measure_islands
 from radio_ag.model import CLASSES
-from radio_ag.preprocess import PIXEL_SCALE, Prepared, prepare
+from radio_ag.preprocess import PIXEL_SCALE, Prepared, crop, prepare
 from radio_ag.weights import DEFAULT
 
 _CHUNK = 128  # rows; 46 MB of fields
@@ -47,6 +48,7 @@ class ClassifySettings:
     batch: int = 0
     device: str = "cpu"
     threads: int = 1
+    keep_cutouts: bool = False
 
 
 def classify(
@@ -57,6 +59,7 @@ def classify(
     device: str = "auto",
     orbit: int = 8,
     attention: str = "mean",
+    keep_cutouts: bool = False,
     chunk: int = _CHUNK,
     batch: int | None = None,
     threads: int | None = None,
@@ -92,6 +95,8 @@ def classify(
         Orientations averaged over: 1, 2, 4, 8, or a multiple of 8.
     attention : {"mean", "gates", "hdus", "none"}
         Which attention maps to keep.
+    keep_cutouts : bool
+        Keep the cutouts too, in Jy/beam and to an eighth of the noise: about 10 kB a source.
     chunk : int
         Rows that are fetched and classified together; memory grows with it, not with the catalogue.
     batch : int, optional
@@ -151,15 +156,25 @@ def classify(
     if not classifier.gates:
         attention = "none"
     settings = ClassifySettings(
-        orbit, attention, chunk, classifier.batch, str(classifier.device), threads or torch.get_num_threads()
+        orbit,
+        attention,
+        chunk,
+        classifier.batch,
+        str(classifier.device),
+        threads or torch.get_num_threads(),
+        keep_cutouts,
     )
     columns = _empty_columns(groups, wanted)
-    stores = _open_stores(classifier.gates, attention, None if output is None else Path(output).absolute().parent)
+    folder = None if output is None else Path(output).absolute().parent
+    stores = _open_stores(classifier.gates, attention, folder)
+    cutouts = AttentionStore(directory=folder) if keep_cutouts else None
+    if keep_cutouts:
+        columns["cutout_plane"] = np.full(len(groups), -1, np.int32)
     with _torch_threads(threads), _closing(source if source is not images else None):
         done = int(groups.size[~wanted].sum())
         counts = Counter(_counts({name: values[~wanted] for name, values in columns.items()}, groups.size[~wanted]))
         for part in _classified_chunks(groups, wanted, source, classifier, settings):
-            _place(part, columns, stores)
+            _place(part, columns, stores, cutouts)
             done += int(groups.size[part.rows].sum())
             if progress:
                 counts.update(_counts(part.columns, groups.size[part.rows]))
@@ -171,7 +186,7 @@ def classify(
     provenance = _provenance(rows, groups, source, classifier, settings) | (found or {})
     if region is not None:
         provenance["region"] = region.name
-    result = Result.from_columns(rows.table, columns, stores, provenance)
+    result = Result.from_columns(rows.table, columns, stores, provenance, cutouts)
     if output is not None:
         result.write(output, overwrite=overwrite, attention=attention)
     return result
@@ -185,9 +200,8 @@ def _find_rows(
 
     source = open_images(mosaic if images is None else images, **image_options)
     searched = source if images is None else open_images(mosaic, beam_scaled=True)
-    table = find_sources(searched, threshold=threshold, region=region)
-    rows = replace(read_catalogue(table), origin=searched.name)
-    return rows, source, {"found_in": searched.name, **{f"find_{name}": value for name, value in table.meta.items()}}
+    rows = read_catalogue(find_sources(searched, threshold=threshold, region=region))
+    return replace(rows, origin=searched.name), source, {"found_in": searched.name, "find_threshold": threshold}
 
 
 @dataclass(frozen=True)
@@ -207,6 +221,8 @@ class _Classified:
     columns: dict[str, NDArray]
     planes: NDArray[np.intp]  # positions in the chunk that have an attention map
     prediction: Prediction
+    imaged: NDArray[np.intp]  # positions in the chunk that have pixels
+    cutouts: NDArray[np.float32] | None
 
 
 def _classified_chunks(
@@ -228,7 +244,7 @@ def _classified_chunks(
                 _check_service(measured.fields, source)
             if number + 1 < len(chunks):
                 coming = pool.submit(measure, chunks[number + 1])
-            yield _classify_chunk(measured, classifier, settings.attention)
+            yield _classify_chunk(measured, classifier, settings)
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
 
@@ -248,7 +264,7 @@ def _measure(chunk: NDArray[np.intp], fields: Fields, classifier: Classifier) ->
     return _Measured(chunk, fields, usable, prepared, measure_islands(data, prepared.rms))
 
 
-def _classify_chunk(measured: _Measured, classifier: Classifier, attention: str) -> _Classified:
+def _classify_chunk(measured: _Measured, classifier: Classifier, settings: ClassifySettings) -> _Classified:
     fields, usable, prepared, islands = measured.fields, measured.usable, measured.prepared, measured.islands
     n = len(measured.rows)
     flags = fields.flags.astype(np.int32)
@@ -257,7 +273,7 @@ def _classify_chunk(measured: _Measured, classifier: Classifier, attention: str)
     wholly_blank = usable[prepared.blank_fraction >= 1]
     flags[wholly_blank] = Flag.BLANKED | Flag.NO_COVERAGE
     shown = np.flatnonzero((flags[usable] & UNCLASSIFIED) == 0)  # positions among the usable ones
-    kind = "mean" if attention == "hdus" else attention
+    kind = "mean" if settings.attention == "hdus" else settings.attention
     prediction = classifier.predict(
         fields.data[usable[shown]], attention=kind, prepared=Prepared(*(column[shown] for column in prepared))
     )
@@ -275,12 +291,16 @@ def _classify_chunk(measured: _Measured, classifier: Classifier, attention: str)
     columns["flags"] = flags
     for name, values in zip(_WCS_COLUMNS, _wcs_values(fields), strict=True):
         columns[name] = values
-    return _Classified(measured.rows, columns, classified, prediction)
+    imaged = usable[prepared.blank_fraction < 1]
+    cutouts = crop(fields.data[imaged]) if settings.keep_cutouts else None
+    return _Classified(measured.rows, columns, classified, prediction, imaged, cutouts)
 
 
 def _pixel_scale(fields: Fields) -> NDArray:
-    """Side of each field's pixels in FIRST's: not 1 where a field was scaled with a coarse beam."""
-    return (np.sqrt(np.abs(np.linalg.det(fields.cd))) * 3600 / PIXEL_SCALE).astype(np.float32)
+    """Side of each field's pixels in FIRST's: not 1 where a field grew with a coarse beam; 1 where it is not told."""
+    a, b, c, d = fields.cd.reshape(-1, 4).T
+    scale = 3600 * np.sqrt(np.abs(a * d - b * c)) / PIXEL_SCALE
+    return np.where(np.isfinite(scale), scale, 1).astype(np.float32)
 
 
 def _wcs_values(fields: Fields) -> tuple[NDArray, ...]:
@@ -310,12 +330,18 @@ def _open_stores(gates: int, attention: str, folder: Path | None) -> dict[str | 
     }
 
 
-def _place(part: _Classified, columns: dict[str, NDArray], stores: dict[str | int, AttentionStore]) -> None:
-    """Put a chunk's answers into the rows that they belong to, and its maps into the stores."""
+def _place(
+    part: _Classified,
+    columns: dict[str, NDArray],
+    stores: dict[str | int, AttentionStore],
+    cutouts: AttentionStore | None,
+) -> None:
+    """Put a chunk's answers into the rows that they belong to, and its images into the stores."""
     for name, values in part.columns.items():
         columns[name][part.rows] = values
-    if not stores:
-        return
+    if cutouts is not None:
+        step = CUTOUT_STEP * part.columns["rms"][part.imaged]
+        columns["cutout_plane"][part.rows[part.imaged]] = cutouts.append(part.cutouts, step)
     for gate, store in stores.items():
         maps = part.prediction.attention if gate == "mean" else part.prediction.gates[:, gate - 1]
         columns["attention_plane"][part.rows[part.planes]] = store.append(maps)

@@ -380,6 +380,7 @@ class TestClassify:
         plane, group = np.asarray(result.table["attention_plane"]), np.asarray(result.table["group_id"])
         assert partition(plane) == partition(group)
         again = Result.read(tmp_path / "out.fits")
+        np.testing.assert_array_equal(again.table["attention_plane"], plane)
         for row in range(len(result) - 1):
             np.testing.assert_array_equal(again.attention(row).data, result.attention(row).data)
 

@@ -18,6 +18,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from radio_ag import Result
+from radio_ag.catalog_io.images import open_images
 from radio_ag.catalog_io.page import write_page
 from radio_ag.catalog_io.page.columns import MAX_TEXT, json_for_html, table_columns
 from radio_ag.catalog_io.page.sprites import cutout_scale, encode_cutout, encode_sprite, panel_places
@@ -311,6 +312,26 @@ def test_uncovered_positions_are_no_failure_of_the_service(written, fields):
     assert {line["reason"] for line in page.lines} == {"no coverage", "no position"}
 
 
+@pytest.mark.filterwarnings("ignore:the beam of mosaic.fits:radio_ag.errors.RadioAGWarning")
+def test_images_of_a_coarse_beam_are_scaled_as_they_were_classified(tmp_path):
+    mosaic, truth = make_mosaic(size=900, n_sources=3, seed=3)
+    mosaic.header["BMAJ"] = mosaic.header["BMIN"] = 3 * 5.4 / 3600
+    mosaic.writeto(tmp_path / "mosaic.fits")
+    fields = open_images(tmp_path / "mosaic.fits", beam_scaled=True).fetch(truth["ra"], truth["dec"])
+    result = page_result(3)
+    for column in ("ra", "dec"):
+        result.table[column] = result.table[f"cutout_{column}"] = truth[column]
+    for i in (1, 2):
+        for j in (1, 2):
+            result.table[f"cd{i}_{j}"] = fields.cd[:, i - 1, j - 1]
+    (path,) = write_page(result, tmp_path / "page.html", images=tmp_path / "mosaic.fits")
+    page = Page(path)
+    for row in range(3):
+        truth = fields.data[row, 75:225, 75:225]
+        shown = np.isfinite(truth)
+        assert np.corrcoef(page.flux(row)[shown], truth[shown])[0, 1] > 0.95
+
+
 # Pages
 
 
@@ -376,7 +397,8 @@ def product(tmp_path):
     mosaic, truth = make_mosaic(size=900, n_sources=5, seed=3)
     mosaic.writeto(tmp_path / "mosaic.fits")
     result = page_result(5, images="mosaic.fits")
-    result.table["ra"], result.table["dec"] = truth["ra"], truth["dec"]
+    for column in ("ra", "dec"):
+        result.table[column] = result.table[f"cutout_{column}"] = truth[column]
     result.write(tmp_path / "sky.radio-ag.fits")
     return tmp_path / "sky.radio-ag.fits"
 

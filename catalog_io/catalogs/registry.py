@@ -6,10 +6,10 @@ that fails to load is a warning.
 
 import functools
 import warnings
-from importlib.metadata import entry_points
 
 from astropy.table import Table
 
+from radio_ag.catalog_io.plugins import load_plugins
 from radio_ag.errors import CatalogueError, RadioAGWarning
 
 from . import aegean, first, found, fricat, lotss, nvss, photutils, pybdsf, racs, rgz, selavy, sofia, vlass
@@ -32,17 +32,12 @@ BUILT_IN = tuple(
 def dialects() -> dict[str, Dialect]:
     """All dialects by name, those of plugins last."""
     found = {dialect.name: dialect for dialect in BUILT_IN}
-    for entry in entry_points(group=GROUP):
-        try:
-            dialect = entry.load()
-        except Exception as exc:  # a plugin may fail in any way, and must not stop the rest
-            warnings.warn(f"catalogue plugin {entry.name!r} cannot be loaded: {exc!r}", RadioAGWarning, stacklevel=2)
-            continue
-        if not isinstance(dialect, Dialect):
-            message = f"catalogue plugin {entry.name!r} is {type(dialect).__name__!r}, not a Dialect: left out"
-            warnings.warn(message, RadioAGWarning, stacklevel=2)
-        else:
+    for name, dialect in load_plugins(GROUP, "catalogue"):
+        if isinstance(dialect, Dialect):
             found.setdefault(dialect.name, dialect)
+        else:
+            message = f"catalogue plugin {name!r} is {type(dialect).__name__!r}, not a Dialect: left out"
+            warnings.warn(message, RadioAGWarning, stacklevel=2)
     return found
 
 

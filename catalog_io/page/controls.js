@@ -121,8 +121,8 @@ function buildPictureControls(box, inDetail) {
   };
   const check = (name, words) => make("label", { className: "check" },
     link(name, make("input", { type: "checkbox", checked: view[name] }), (control) => control.checked), words);
-  if (page.gates.length) box.append(slider("strength", "Overlay", "0", "1", "0.05"));
   box.append(choice("stretch", "Stretch", Object.keys(STRETCHES)), choice("colours", "Colours", Object.keys(RAMPS)));
+  if (page.gates.length) box.append(slider("strength", "Overlay", "0", "1", "0.05"));
   if (!inDetail) box.append(slider("size", "Picture size", "120", "320", "10"));
   box.append(check("clip", `Hide below ${page.clip} rms, as the network sees it`));
   if (inDetail) box.append(check("contour", `Contour at ${page.clip} rms`));

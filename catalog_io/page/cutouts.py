@@ -9,12 +9,13 @@ from numpy.typing import NDArray
 from radio_ag.catalog_io.images import ImageSource, open_images
 from radio_ag.catalog_io.result import Result
 from radio_ag.errors import InputError, ServiceError
-from radio_ag.preprocess import crop
+from radio_ag.preprocess import PIXEL_SCALE, crop
 
 Cutout = NDArray[np.float32] | str
 """Jy/beam (150, 150), row 0 in the south; or, where there is none, why."""
 
 _SERVICE_DOWN = frozenset({"connection", "timeout", "http_error"})
+_SCALED = 1.05  # of FIRST's pixels: beyond what is used as it is
 _FIRST = "FIRST"  # in the provenance ``survey`` of results made from its service
 
 
@@ -44,7 +45,16 @@ def open_cutouts(result: Result, images: Any = None) -> Callable[[NDArray[np.int
             f"this result keeps no cutouts and was made from {origin}: "
             "name the images, or 'none' for a page of attention maps alone"
         )
-    return _Fetcher(result, open_images(images))
+    return _Fetcher(result, open_images(images, **_options(result, images)))
+
+
+def _options(result: Result, images: Any) -> dict[str, bool]:
+    """What brings images onto the pixels that were classified: larger than FIRST's where a coarse beam scaled them."""
+    if images is None or images == "first" or isinstance(images, ImageSource):
+        return {}
+    a, b, c, d = (_numbers(result, name) for name in ("cd1_1", "cd1_2", "cd2_1", "cd2_2"))
+    scale = 3600 * np.sqrt(np.abs(a * d - b * c)) / PIXEL_SCALE
+    return {"beam_scaled": True} if np.any(scale > _SCALED) else {}
 
 
 class _Fetcher:
@@ -77,10 +87,12 @@ class _Fetcher:
 
 def _places(result: Result, name: str) -> NDArray[np.float64]:
     """Where each row's cutout was centred, which for components of one source is not where the row is."""
-    row, cutout = (
-        np.ma.filled(np.ma.asarray(result.table[column], dtype=float), np.nan) for column in (name, f"cutout_{name}")
-    )
-    return np.where(np.isfinite(cutout), cutout, row)
+    cutout = _numbers(result, f"cutout_{name}")
+    return np.where(np.isfinite(cutout), cutout, _numbers(result, name))
+
+
+def _numbers(result: Result, name: str) -> NDArray[np.float64]:
+    return np.ma.filled(np.ma.asarray(result.table[name], dtype=float), np.nan)
 
 
 def _or_reason(image: NDArray[np.float32], reason: str) -> Cutout:

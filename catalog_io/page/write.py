@@ -15,7 +15,7 @@ from radio_ag.catalog_io.page.columns import json_for_html, table_columns
 from radio_ag.catalog_io.page.cutouts import Cutout, open_cutouts
 from radio_ag.catalog_io.page.document import image_chunk, page_head, page_tail
 from radio_ag.catalog_io.page.sprites import encode_sprite, panel_places
-from radio_ag.catalog_io.product import written_beside, check_output
+from radio_ag.catalog_io.product import check_output, written_beside
 from radio_ag.catalog_io.result import Result
 from radio_ag.errors import InputError
 from radio_ag.flags import Flag
