@@ -63,9 +63,7 @@ GROUP_COLUMNS = (
 )
 """What follows `COLUMNS` where rows were grouped into sources; without grouping the product does not have them."""
 
-CUTOUT_COLUMNS = (
-    ResultColumn("cutout_plane", "i4", None, "meta.record", "0-based plane in the cutouts; -1: none"),
-)
+CUTOUT_COLUMNS = (ResultColumn("cutout_plane", "i4", None, "meta.record", "0-based plane in the cutouts; -1: none"),)
 """What follows these where cutouts were kept."""
 
 _COMPUTED = ("name",)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from astropy.stats import sigma_clipped_stats
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt
 
@@ -17,6 +18,7 @@ from radio_ag.preprocess import estimate_rms
 
 _MIN_SHARE = 0.25  # of a tile's pixels that must be finite for it to be measured
 _CLIP = 3.0  # sigma
+_MAX_EXCESS = 3.0  # times the noise around a tile above which it is emission; a primary beam changes it by less
 
 
 @dataclass(frozen=True)
@@ -59,8 +61,8 @@ def measure_noise(plane: Any, tile: int, factor: float = 1.0) -> NoiseMap:
 
     The noise is the width of a Gaussian fitted to the histogram of a tile's pixels
     (`~radio_ag.preprocess.estimate_rms`), the background their median after clipping at 3 sigma. A tile that is
-    mostly blank, or so full of emission that its histogram cannot be fitted, takes the values of the nearest one
-    that was measured.
+    mostly blank, or so full of emission that its histogram cannot be fitted or is three times as wide as those
+    around it, takes the values of the nearest one that was measured.
 
     Parameters
     ----------
@@ -87,8 +89,17 @@ def measure_noise(plane: Any, tile: int, factor: float = 1.0) -> NoiseMap:
     if not measured.any():
         raise ImageError(f"no noise can be measured in the mosaic of {nx}x{ny} pixels: it is blank or constant")
     trusted = measured & fitted if (measured & fitted).any() else measured
+    trusted &= rms <= _MAX_EXCESS * _median_around(np.where(trusted, rms, np.nan))
     nearest = tuple(distance_transform_edt(~trusted, return_distances=False, return_indices=True))
     return NoiseMap(tile, background[nearest], rms[nearest])
+
+
+def _median_around(mesh: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Median of the eight neighbours of each tile that are finite; infinite where there is none."""
+    padded = np.pad(mesh, 1, constant_values=np.nan)
+    around = sliding_window_view(padded, (3, 3)).reshape(*mesh.shape, 9)
+    neighbours = np.ma.masked_invalid(np.delete(around, 4, axis=-1))
+    return np.ma.median(neighbours, axis=-1).filled(np.inf)
 
 
 def _row_of_tiles(plane: Any, start: int, tile: int, factor: float) -> NDArray[np.float32]:

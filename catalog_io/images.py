@@ -12,8 +12,11 @@ from importlib.metadata import EntryPoint, entry_points
 from os import PathLike
 from typing import Any, Protocol, runtime_checkable
 
+import astropy.units as u
 import numpy as np
 from astropy.io import fits
+from astropy.nddata import NDData
+from astropy.wcs import WCS
 
 from radio_ag.catalog_io.geometry import Cutout
 from radio_ag.catalog_io.plugins import load_plugins
@@ -131,7 +134,8 @@ def open_images(images: Any = None, **options: Any) -> ImageSource:
     ----------
     images : None, str, path, image in memory, list of paths or images, or ImageSource
         ``None`` or ``"first"``: the VLA FIRST survey's cutout service. The name of a plugin: its source (a folder of
-        that name is ``./name``). A path, a folder, a glob or a list of them: local FITS files. A FITS HDU, ``CCDData`` or ``NDData`` with a WCS, or a list of them: images in memory.
+        that name is ``./name``). A path, a folder, a glob or a list of them: local FITS files. A FITS HDU,
+        ``CCDData`` or ``NDData`` with a WCS, or a list of them: images in memory.
         An object with ``fetch`` and ``describe``: itself.
     **options
         Passed to the source: see `~radio_ag.catalog_io.first.FirstImages`,
@@ -161,6 +165,32 @@ def open_images(images: Any = None, **options: Any) -> ImageSource:
     return ArrayImages(members, **options)
 
 
+def array_image(data: Any, wcs: WCS | None) -> NDData:
+    """Image of an array and its WCS, for `open_images`.
+
+    Parameters
+    ----------
+    data : array_like or Quantity, shape (ny, nx)
+        Jy/beam unless it has a unit. An image with a beam of its own comes as an HDU or ``CCDData`` instead.
+    wcs : WCS
+        Of the array's pixels.
+
+    Raises
+    ------
+    ImageError
+        If the array is not two-dimensional, or there is no WCS.
+    """
+    unit = getattr(data, "unit", u.Jy / u.beam)
+    pixels = np.asarray(data)
+    if pixels.ndim != 2 or pixels.dtype.kind not in "fiu":
+        raise ImageError(
+            f"data must be a two-dimensional array of numbers, not {pixels.ndim}-dimensional of {pixels.dtype}"
+        )
+    if not isinstance(wcs, WCS):
+        raise ImageError(f"data needs an astropy.wcs.WCS as wcs, not {type(wcs).__name__}")
+    return NDData(pixels, unit=unit, wcs=wcs.celestial)
+
+
 def named_sources() -> dict[str, str]:
     """Names that ``images`` may be, each with a line on what it is.
 
@@ -169,8 +199,10 @@ def named_sources() -> dict[str, str]:
     RadioAGWarning
         Of each plugin that fails to load; it is left out.
     """
-    plugins = {name: _first_line(factory) for name, factory in load_plugins(GROUP, "image")}
-    return plugins | {"first": "VLA FIRST, 1.4 GHz: the survey's cutout service"}
+    sources = {"first": "cutout service of the survey VLA FIRST at 1.4 GHz"}
+    for name, factory in load_plugins(GROUP, "image"):
+        sources.setdefault(name, _first_line(factory))
+    return sources
 
 
 def _first_line(factory: Any) -> str:

@@ -31,8 +31,8 @@ from radio_ag.catalog_io._fits_stream import append_hdu
 from radio_ag.catalog_io._fits_table import check_field_count, restore_table, table_extension
 from radio_ag.catalog_io._product_headers import (
     attention_header,
-    cutouts_header,
     classification_header,
+    cutouts_header,
     image_header,
     primary_header,
     provenance,

@@ -17,7 +17,7 @@ from radio_ag.catalog_io._product_headers import CUTOUT_STEP
 from radio_ag.catalog_io.attention_store import AttentionStore
 from radio_ag.catalog_io.catalogs import Catalogue, read_catalogue
 from radio_ag.catalog_io.grouping import Groups, group_sources
-from radio_ag.catalog_io.images import Fields, ImageSource, open_images
+from radio_ag.catalog_io.images import Fields, ImageSource, array_image, open_images
 from radio_ag.catalog_io.planes import is_image
 from radio_ag.catalog_io.product import ATTENTION_MODES, check_output
 from radio_ag.catalog_io.regions import Region, open_region
@@ -55,6 +55,8 @@ def classify(
     catalogue,
     *,
     images=None,
+    data=None,
+    wcs=None,
     weights=DEFAULT,
     device: str = "auto",
     orbit: int = 8,
@@ -80,13 +82,18 @@ def classify(
 
     Parameters
     ----------
-    catalogue : path-like, Table, QTable, SkyCoord, pandas.DataFrame, or an image
+    catalogue : path-like, Table, QTable, SkyCoord, pandas.DataFrame, SourceCatalog, SegmentationImage, or an image
         Sources with positions. Every row comes out again, in the same order, with all its columns. In an image (a FITS
         file, an image HDU, an ``NDData`` with a WCS, or a list of them) the sources are found first, by
         :func:`radio_ag.catalog_io.find.find_sources`.
     images : None, path-like, list of path-like, or ImageSource
         Where the images come from: VLA FIRST through astroquery, local FITS files (a file, a folder, a glob, or a list
         of them), or any object with ``fetch(ra, dec)``. None: FIRST for a catalogue, the image itself for an image.
+    data : array_like or Quantity, shape (ny, nx), optional
+        An image in memory instead of ``images``: Jy/beam unless it has a unit, with FIRST's beam. The segments of a
+        photutils ``SegmentationImage`` are measured on it.
+    wcs : WCS, optional
+        Of ``data``; a photutils ``SourceCatalog`` knows its own. Pixel positions of photutils tables are placed by it.
     weights : str or path-like
         A name that ``radio-ag weights list`` shows, or a path.
     device : str
@@ -143,10 +150,16 @@ def classify(
     if output is not None:
         check_output(output, overwrite=overwrite)
     region = open_region(region)
+    if data is not None:
+        if images is not None:
+            raise InputError("images and data are two ways to give the images: leave one out")
+        images = array_image(data, getattr(catalogue, "wcs", None) if wcs is None else wcs)
     if is_image(catalogue):
         rows, source, found = _find_rows(catalogue, images, image_options or {}, threshold, region)
     else:
-        rows = read_catalogue(catalogue, ra_col=ra_col, dec_col=dec_col, ra_unit=ra_unit, dialect=dialect)
+        rows = read_catalogue(
+            catalogue, ra_col=ra_col, dec_col=dec_col, ra_unit=ra_unit, dialect=dialect, data=data, wcs=wcs
+        )
         source, found = open_images(images, **(image_options or {})), None
     if output is not None:
         check_output(output, overwrite, rows.table)  # as many columns as FITS has room for?

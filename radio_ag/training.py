@@ -174,6 +174,7 @@ def train(
         images = augment(fields[rows].to(device), recipe, state.generator, coarse=state.coarse)
         loss_sum += state.update(images, labels[rows].to(device), weights[rows].to(device))
         if state.step % max(1, every // recipe.batch) == 0 or state.step == state.steps:
+            refresh_statistics(state.averaged, fields, recipe, coarse=state.coarse)
             scores = score(state.averaged, data[validation], recipe, state.coarse)
             rate = (state.step - first) * recipe.batch / (time.perf_counter() - started)
             entry = {
@@ -187,8 +188,44 @@ def train(
                 file.write(json.dumps(entry) + "\n")
             log(" ".join(f"{k}={v:.4g}" for k, v in entry.items()))
             _save(state.dump(recipe), checkpoint)
+    refresh_statistics(state.averaged, fields, recipe)
     _save(state.averaged.state_dict(), folder / "weights.pt")
     return state.averaged
+
+
+def refresh_statistics(
+    network: AGCNN, fields: Tensor, recipe: Recipe, *, coarse: bool = False, images: int = 1024
+) -> None:
+    """Measure batch norm's means and variances anew, in place, on augmented training images.
+
+    Averaged weights need statistics of their own: an average of the statistics that the passing weights had does not
+    belong to them, and shifts the scores of one class against the other.
+
+    Parameters
+    ----------
+    network : AGCNN
+        In evaluation mode, and left so.
+    fields : Tensor, shape (n, 1, 300, 300)
+        Clipped training fields.
+    recipe : Recipe
+    coarse : bool
+        At half resolution.
+    images : int
+        How many augmented images to look at; the same ones each time.
+    """
+    generator = torch.Generator().manual_seed(recipe.seed)
+    device = next(network.parameters()).device
+    layers = [m for m in network.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    for layer in layers:
+        layer.reset_running_stats()
+        layer.momentum = None  # a plain mean over the batches
+        layer.train()
+    rows = torch.randperm(len(fields), generator=generator).repeat(-(-images // len(fields)))[:images]
+    with torch.no_grad():
+        for batch in rows.split(64):
+            network(augment(fields[batch].to(device), recipe, generator, coarse=coarse))
+    for layer in layers:
+        layer.eval()
 
 
 class _State:
@@ -225,9 +262,8 @@ class _State:
         self.schedule.step()
         self.step += 1
         decay = min(self.recipe.averaging, self.step / (self.step + 10))
-        for kept, now in zip(self.averaged.state_dict().values(), self.network.state_dict().values(), strict=True):
-            if kept.is_floating_point():
-                kept.lerp_(now, 1 - decay)
+        for kept, now in zip(self.averaged.parameters(), self.network.parameters(), strict=True):
+            kept.lerp_(now.detach(), 1 - decay)
         return loss.item()
 
     def dump(self, recipe: Recipe) -> dict:

@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 from astropy.coordinates import ConvertError, SkyCoord
 from astropy.table import Table
+from astropy.wcs import WCS
 
 from radio_ag.errors import CatalogueError
 
-from . import _angles, _files, _frames, registry
+from . import _angles, _files, _frames, photutils, registry
 from ._columns import CDS_PARTS, PositionColumns, find_identifier, find_positions
 from .dialect import Columns, Dialect, Kind, fluxes, good_rows, groups, with_units
 
@@ -75,13 +76,16 @@ def read_catalogue(
     dec_col: str | None = None,
     ra_unit: str | None = None,
     dialect: str | None = None,
+    data=None,
+    wcs: WCS | None = None,
 ) -> Catalogue:
     """Read a catalogue and find its positions.
 
     Parameters
     ----------
-    source : path-like, `~astropy.table.Table`, `~astropy.coordinates.SkyCoord` or `pandas.DataFrame`
-        A file is FITS, VOTable, ECSV, CSV, text or Parquet, told by its content. It is never changed.
+    source : path-like, `~astropy.table.Table`, `~astropy.coordinates.SkyCoord`, `pandas.DataFrame`, or of photutils
+        A file is FITS, VOTable, ECSV, CSV, text or Parquet, told by its content. It is never changed. Of photutils it
+        is a ``SourceCatalog`` or a ``SegmentationImage``.
     ra_col, dec_col : str, optional
         Columns of right ascension and declination. `None`: found by UCD, then by well-known names, then as a SkyCoord
         column. ``ra_col`` alone may name a SkyCoord column.
@@ -90,6 +94,10 @@ def read_catalogue(
     dialect : str, optional
         Name of the source finder's or survey's dialect, or ``"none"`` for a plain table. `None`: recognised by content.
         A dialect supplies the units that a file leaves out.
+    data : array_like, shape (ny, nx), optional
+        What the segments of a ``SegmentationImage`` are measured on.
+    wcs : `~astropy.wcs.WCS`, optional
+        Where the pixel positions of a photutils table are on the sky, if it does not say.
 
     Returns
     -------
@@ -112,7 +120,9 @@ def read_catalogue(
     if ra_unit is not None and ra_unit not in _angles.RA_UNITS:
         raise CatalogueError(f"ra_unit={ra_unit!r}: accepted are {' and '.join(map(repr, _angles.RA_UNITS))}")
     chosen = None if dialect in (None, "none") else registry.get_dialect(dialect)
-    table, origin, sha256 = _as_table(source, chosen)
+    table, origin, sha256 = _as_photutils_table(source, data, wcs) or _as_table(source, chosen)
+    if wcs is not None:
+        table = photutils.with_sky(table, wcs)
     if not table.colnames:
         return _empty(table, origin, sha256)
     found = None if dialect == "none" else _dialect(table, chosen)
@@ -177,6 +187,13 @@ def _extras(table: Table, dialect: Dialect, kind: Kind) -> dict:
     }
 
 
+def _as_photutils_table(source, data, wcs: WCS | None) -> tuple[Table, str, None] | None:
+    """Table and origin of an object of photutils; `None` of anything else."""
+    if not photutils.is_object(source):
+        return None
+    return Table(photutils.to_table(source, data, wcs)), f"photutils {type(source).__name__}", None
+
+
 def _as_table(source, dialect: Dialect | None) -> tuple[Table, str, str | None]:
     """Table, origin and SHA-256 of whatever the user gave."""
     match source:
@@ -192,7 +209,8 @@ def _as_table(source, dialect: Dialect | None) -> tuple[Table, str, str | None]:
         return _from_pandas(source), "pandas DataFrame", None
     raise CatalogueError(
         f"a catalogue cannot be read from {type(source).__name__!r}; accepted are a file "
-        f"({_files.ACCEPTED}), an astropy Table or SkyCoord, and a pandas DataFrame"
+        f"({_files.ACCEPTED}), an astropy Table or SkyCoord, a pandas DataFrame, and a SourceCatalog or "
+        "SegmentationImage of photutils"
     )
 
 

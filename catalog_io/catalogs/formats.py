@@ -1,6 +1,8 @@
 """Formats for `astropy.table.Table.read`: ``Table.read(path, format="radio_ag.pybdsf")`` and so on.
 
-The formats have no identifiers: a file of PyBDSF is FITS as well, and ``Table.read(path)`` must go on reading it.
+``radio_ag.fits`` is the product, without its attention maps: what it reads has the provenance in ``meta``, and can be
+written again. The formats have no identifiers: a file of PyBDSF is FITS as well, and ``Table.read(path)`` must go on
+reading it.
 """
 
 import functools
@@ -8,6 +10,8 @@ import os
 
 from astropy.io import registry
 from astropy.table import Table
+
+from radio_ag.errors import InputError
 
 from ._files import read_table
 from .dialect import Dialect, tidy
@@ -33,7 +37,50 @@ def read(dialect: Dialect, path: str | os.PathLike) -> Table:
     return tidy(table, dialect.required_kind(table))
 
 
+def read_classification(path: str | os.PathLike) -> Table:
+    """Read the table of a product, with the provenance as its ``meta``.
+
+    Raises
+    ------
+    InputError
+        When it is not a product.
+    """
+    from radio_ag.catalog_io.product import read_product  # loads what reading a catalogue does not need
+
+    return read_product(path)[0]
+
+
+def write_classification(table: Table, path: str | os.PathLike, overwrite: bool = False) -> None:
+    """Write the table of a result as a product without images.
+
+    Parameters
+    ----------
+    table : Table
+        ``Result.table``, or what `read_classification` gave; rows may be fewer and in another order.
+    path : path-like
+        The file. It appears when it is complete.
+    overwrite : bool
+        Replace a file of that name.
+
+    Raises
+    ------
+    InputError
+        When the table is not that of a result.
+    OutputError
+        When the file exists, or cannot be written.
+    """
+    from radio_ag.catalog_io._result_columns import COLUMNS
+    from radio_ag.catalog_io.product import write_product
+
+    lacking = [spec.name for spec in COLUMNS if spec.name not in table.colnames]
+    if lacking:
+        raise InputError(f"the table is not that of a result: it lacks the columns {', '.join(lacking)}")
+    write_product(path, table, {}, overwrite=overwrite)
+
+
 def register() -> None:
-    """Register a reader ``radio_ag.<name>`` for each dialect of this package."""
+    """Register ``radio_ag.fits``, and a reader ``radio_ag.<name>`` for each dialect of this package."""
+    registry.register_reader("radio_ag.fits", Table, read_classification, force=True)
+    registry.register_writer("radio_ag.fits", Table, write_classification, force=True)
     for dialect in BUILT_IN:
         registry.register_reader(f"radio_ag.{dialect.name}", Table, functools.partial(read, dialect), force=True)

@@ -1,7 +1,15 @@
-"""photutils: tables of SourceCatalog, from 2.x and 3.x (which renamed columns), and peaks of find_peaks.
+"""photutils: SourceCatalog and its tables, from 2.x and 3.x (which renamed columns), segmentation images, and peaks.
 
-Positions on the sky are in a SkyCoord column, which is there when the catalogue was made with a WCS.
+Positions on the sky are in a SkyCoord column, which is there when the catalogue was made with a WCS; with a WCS given,
+they come from the pixel positions.
 """
+
+from typing import Any
+
+from astropy.table import Table
+from astropy.wcs import WCS
+
+from radio_ag.errors import CatalogueError
 
 from .dialect import Dialect, Kind
 
@@ -29,3 +37,71 @@ DIALECT = Dialect(
         ),
     ),
 )
+
+# Pixel positions of SourceCatalog and the star finders (3.x, 2.x) and of find_peaks, and their place on the sky.
+_PIXELS = (
+    ("x_centroid", "y_centroid", "sky_centroid"),
+    ("xcentroid", "ycentroid", "sky_centroid"),
+    ("x_peak", "y_peak", "skycoord_peak"),
+)
+
+
+def is_object(source: Any) -> bool:
+    """Whether something is a `photutils.segmentation.SourceCatalog` or ``SegmentationImage``."""
+    kind = type(source)
+    return kind.__module__.startswith("photutils.segmentation.") and kind.__name__ in (
+        "SourceCatalog",
+        "SegmentationImage",
+    )
+
+
+def to_table(source: Any, data: Any = None, wcs: WCS | None = None) -> Table:
+    """Table of a SourceCatalog, or of the segments of a SegmentationImage.
+
+    Parameters
+    ----------
+    source : SourceCatalog or SegmentationImage
+    data : array_like, shape (ny, nx), optional
+        What the segments of a SegmentationImage are measured on.
+    wcs : WCS, optional
+        Of ``data``.
+
+    Raises
+    ------
+    CatalogueError
+        If a SegmentationImage comes without data, or with data of another shape.
+    """
+    if hasattr(source, "to_table"):
+        return source.to_table()
+    if data is None:
+        raise CatalogueError("a SegmentationImage has no fluxes and no positions: give data and wcs")
+    if source.shape != getattr(data, "shape", None):
+        raise CatalogueError(
+            f"data of shape {getattr(data, 'shape', None)} is not what the SegmentationImage of shape {source.shape} "
+            "was made from"
+        )
+    from photutils.segmentation import SourceCatalog  # slow to import
+
+    if not source.nlabels:  # SourceCatalog takes no image without segments
+        return Table()
+    return SourceCatalog(data, source, wcs=None if wcs is None else wcs.celestial).to_table()
+
+
+def with_sky(table: Table, wcs: WCS) -> Table:
+    """Table with positions on the sky beside its pixel positions, unless it has them already.
+
+    Parameters
+    ----------
+    table : Table
+        Pixel positions counted from 0, as photutils gives them.
+    wcs : WCS
+        Of those pixels.
+    """
+    for x, y, sky in _PIXELS:
+        if sky in table.colnames:
+            return table
+        if x in table.colnames and y in table.colnames:
+            table = table.copy(copy_data=False)
+            table[sky] = wcs.celestial.pixel_to_world(table[x], table[y])
+            return table
+    return table
