@@ -261,7 +261,7 @@ class AggregateMaps:
         InputError
             If the network does not have that gate.
         """
-        if not (1 <= self.gates if gate == "mean" else gate in range(1, self.gates + 1)):
+        if not (self.gates >= 1 if gate == "mean" else gate in range(1, self.gates + 1)):
             raise InputError(f"gate must be 'mean' or a number from 1 to {self.gates}, not {gate!r}")
         maps = self._mean(_cells(label, certain, predicted))[1:]
         return maps.mean(0) if gate == "mean" else maps[gate - 1]

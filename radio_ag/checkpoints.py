@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from radio_ag import weights as registry
@@ -114,7 +114,7 @@ def save_weights(
     beside = path.with_suffix(".safetensors.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(tensors | (extra or {}), beside)
+        beside.write_bytes(save(tensors | (extra or {})))
         full = {
             **card,
             "architecture": asdict(networks[0].architecture),
