@@ -1,27 +1,25 @@
 """Source finding in mosaics, with photutils: one mosaic or many, of any size, in bounded memory.
 
-A mosaic is searched in blocks. Each block is read with a margin, and an island of emission belongs to the block that
-its brightest pixel is in, so that a source on a seam appears once. An island that reaches the end of the margin is
-looked at again with a wider one. As the noise is measured on tiles of its own (`~radio_ag.catalog_io.background`),
-the result does not depend on the size of the blocks.
+A mosaic is searched in blocks (`~radio_ag.catalog_io._blocks`), and its noise is measured on tiles of its own
+(`~radio_ag.catalog_io.background`): the result does not depend on the size of the blocks. Islands of emission are split
+into components, each of which is a row.
 """
 
 import logging
 import warnings
-from collections.abc import Iterator
 from os import PathLike
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from astropy import units as u
 from astropy.coordinates import ICRS, SkyCoord
 from astropy.table import Table
 from numpy.typing import NDArray
-from scipy.ndimage import binary_dilation
 
+from radio_ag.catalog_io._blocks import Found, SearchedMosaic, search_blocks
 from radio_ag.catalog_io._duplicates import remove_duplicates
-from radio_ag.catalog_io._measure import Components, Detection, axes_on_sky, find_islands, measure_components
-from radio_ag.catalog_io.background import NoiseMap, measure_noise
+from radio_ag.catalog_io._measure import Components, Detection, axes_on_sky
+from radio_ag.catalog_io.background import measure_noise
 from radio_ag.catalog_io.geometry import locate
 from radio_ag.catalog_io.headers import ImageFrame
 from radio_ag.catalog_io.images import ImageSource, open_images
@@ -31,10 +29,13 @@ from radio_ag.errors import ImageError, InputError, RadioAGWarning
 from radio_ag.preprocess import BEAM_FWHM
 
 _TILE_BEAMS = 40  # side of a tile of the noise map: 120 px of FIRST, 1400 independent beams
-_MARGIN = 128  # px around a block at first
-_MAX_MARGIN = 2048  # px; with blocks of 2048 px this bounds the memory at about 2 GB
 _MIN_BEAMS = 1 / 3  # least area of an island, beams
 
+_NOTHING = Found(
+    Components(*np.empty((5, 0)), np.empty((0, 2, 2)), *np.empty((2, 0), np.intp)),
+    np.empty((0, 2), np.intp),
+    np.empty(0, bool),
+)
 _COLUMNS = {  # unit and description, in order
     "source_id": (None, "Number of the source, from 1"),
     "island": (None, "Number of the island of emission that the source is a part of, from 1"),
@@ -90,27 +91,22 @@ def find_sources(
     Raises
     ------
     ImageError
-        If a mosaic cannot be read, has no celestial WCS, or is blank.
+        If the mosaic, or every one of several, cannot be read or is blank; if one has no celestial WCS.
     InputError
         If a setting is out of its range.
 
     Warns
     -----
     RadioAGWarning
-        If a mosaic has no beam (FIRST's is assumed, and total fluxes depend on it), or an island is larger than the
-        widest margin and is cut.
+        If a mosaic has no beam (FIRST's is assumed, and total fluxes depend on it), an island is so large that it is
+        cut, or some of several mosaics cannot be searched.
     """
     _check_settings(threshold, island_threshold, contrast, block)
     images = mosaic if isinstance(mosaic, Mosaics) else _open_mosaics(mosaic)
     region = open_region(region)
     if region is not None and region.in_pixels and len(images) > 1:
         raise InputError("a region in pixel coordinates goes with one mosaic, not with several")
-    tables = []
-    for name, frame, plane in images.mosaics():
-        table = _find_in_mosaic(name, frame, plane, (threshold, island_threshold, contrast), block)
-        if region is not None:
-            table = table[region.contains(table["ra"], table["dec"], frame)]
-        tables.append(table)
+    tables = _find_in_each(images, (threshold, island_threshold, contrast), block, region)
     table = remove_duplicates(tables) if len(tables) > 1 else tables[0]
     table["source_id"] = np.arange(1, len(table) + 1, dtype=np.int32)
     for name, (unit, description) in _COLUMNS.items():
@@ -138,20 +134,24 @@ def _check_settings(threshold: float, island_threshold: float, contrast: float, 
         raise InputError(f"block must be at least 1 pixel, not {block!r}")
 
 
-class _Found(NamedTuple):
-    """Components of one block, in the mosaic's pixels."""
-
-    components: Components
-    island_peak: NDArray[np.intp]
-    """(n, 2) brightest pixel (y, x) of each component's island."""
-    at_edge: NDArray[np.bool_]
-
-
-_NOTHING = _Found(
-    Components(*np.empty((5, 0)), np.empty((0, 2, 2)), *np.empty((2, 0), np.intp)),
-    np.empty((0, 2), np.intp),
-    np.empty(0, bool),
-)
+def _find_in_each(
+    images: Mosaics, settings: tuple[float, float, float], block: int, region: Region | None
+) -> list[Table]:
+    """A table for each mosaic; of several, those that cannot be searched are left out with a warning."""
+    tables, failed = [], []
+    for image in range(len(images)):
+        try:
+            name, frame, plane = images.mosaic(image)
+            table = _find_in_mosaic(name, frame, plane, settings, block)
+        except ImageError as exc:
+            failed.append(exc)
+            continue
+        tables.append(table if region is None else table[region.contains(table["ra"], table["dec"], frame)])
+    if not tables:
+        raise failed[0]
+    if failed:
+        warnings.warn(f"{len(failed)} of {len(images)} mosaics left out: {failed[0]}", RadioAGWarning, stacklevel=3)
+    return tables
 
 
 def _find_in_mosaic(name: str, frame: ImageFrame, plane: Any, levels: tuple[float, float, float], block: int) -> Table:
@@ -160,99 +160,29 @@ def _find_in_mosaic(name: str, frame: ImageFrame, plane: Any, levels: tuple[floa
         warnings.warn(
             f"no beam in {name}: FIRST's {BEAM_FWHM} arcsec is assumed, and total fluxes depend on it",
             RadioAGWarning,
-            stacklevel=3,
+            stacklevel=4,
         )
     width = (BEAM_FWHM if frame.beam is None else frame.beam) / frame.pixel_scale
     beam_area = np.pi / (4 * np.log(2)) * width**2
-    settings = Detection(*levels[:2], max(1, round(_MIN_BEAMS * beam_area)), levels[2])
-    noise = measure_noise(plane, max(1, round(_TILE_BEAMS * width)), frame.factor)
-    found = list(_search_blocks(name, plane, frame.factor, noise, settings, block))
+    threshold, island_threshold, contrast = levels
+    settings = Detection(threshold, island_threshold, max(1, round(_MIN_BEAMS * beam_area)), contrast)
+    try:
+        noise = measure_noise(plane, max(1, round(_TILE_BEAMS * width)), frame.factor)
+    except ImageError as exc:
+        raise ImageError(f"image {name}: {exc}") from exc
+    found = list(search_blocks(SearchedMosaic(name, plane, frame.factor, noise, settings), block))
     table = _as_table(found, frame, beam_area)
     table["mosaic"] = np.full(len(table), name)
-    logging.getLogger(__name__).info(
-        "%s: %d sources in %d islands", name, len(table), table["island"].max() if len(table) else 0
-    )
+    islands = table["island"].max() if len(table) else 0
+    logging.getLogger(__name__).info("%s: %d sources in %d islands", name, len(table), islands)
     return table
 
 
-# --- blocks ---------------------------------------------------------------------------------------------------------
-
-
-def _search_blocks(
-    name: str, plane: Any, factor: float, noise: NoiseMap, settings: Detection, block: int
-) -> Iterator[_Found]:
-    ny, nx = plane.shape
-    for y in range(0, ny, block):
-        for x in range(0, nx, block):
-            core = slice(y, min(y + block, ny)), slice(x, min(x + block, nx))
-            found = _search_block(name, plane, factor, noise, settings, core)
-            if found is not None:
-                yield found
-
-
-def _search_block(
-    name: str, plane: Any, factor: float, noise: NoiseMap, settings: Detection, core: tuple[slice, slice]
-) -> _Found | None:
-    """Components of the islands whose brightest pixel is in a block; None where there is none."""
-    margin = _MARGIN
-    while True:
-        window = tuple(
-            slice(max(part.start - margin, 0), min(part.stop + margin, side))
-            for part, side in zip(core, plane.shape, strict=True)
-        )
-        pixels = np.asarray(plane[window]) * np.float32(factor)
-        background, rms = noise.window(*window)
-        flux = np.asarray(pixels - background, dtype=np.float32)
-        blank = ~np.isfinite(flux)
-        flux[blank] = 0
-        islands = find_islands(flux / rms, settings)
-        if islands is None:
-            return None
-        corner = np.array([part.start for part in window])
-        peaks = islands.peaks + corner
-        inside = [(part.start <= at) & (at < part.stop) for part, at in zip(core, peaks.T, strict=True)]
-        if not np.all(inside, axis=0).any():
-            return None
-        islands = islands.select(np.all(inside, axis=0))
-        ends, edges = _sides(window, plane.shape)
-        cut = islands.touching(ends)
-        if not cut.any():
-            break
-        if margin >= _MAX_MARGIN:
-            warnings.warn(
-                f"{name}: {cut.sum()} island(s) reach more than {margin} pixels beyond their block and are cut there; "
-                "raise the threshold, or take larger blocks",
-                RadioAGWarning,
-                stacklevel=5,
-            )
-            break
-        margin *= 2
-    at_edge = cut | islands.touching(edges | binary_dilation(blank, np.ones((3, 3))))
-    components = measure_components(flux, rms, islands, settings)
-    moved = components._replace(y=components.y + corner[0], x=components.x + corner[1])
-    return _Found(moved, islands.peaks[moved.island] + corner, at_edge[moved.island])
-
-
-def _sides(window: tuple[slice, slice], shape: tuple[int, int]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Outermost pixels of a window: on its sides within the mosaic, and on those that are the mosaic's own."""
-    ends, edges = (np.zeros([part.stop - part.start for part in window], bool) for _ in range(2))
-    for axis, (part, side) in enumerate(zip(window, shape, strict=True)):
-        for index, is_edge in ((0, part.start == 0), (-1, part.stop == side)):
-            outermost = [slice(None), slice(None)]
-            outermost[axis] = index
-            (edges if is_edge else ends)[tuple(outermost)] = True
-    return ends, edges
-
-
-# --- the table ------------------------------------------------------------------------------------------------------
-
-
-def _as_table(found: list[_Found], frame: ImageFrame, beam_area: float) -> Table:
+def _as_table(found: list[Found], frame: ImageFrame, beam_area: float) -> Table:
     """Components in physical units, ordered by the place of their island, then by their own."""
     found = [_NOTHING, *found]
-    components = Components(
-        *(np.concatenate(column) for column in zip(*(part.components for part in found), strict=True))
-    )
+    columns = zip(*(part.components for part in found), strict=True)
+    components = Components(*(np.concatenate(column) for column in columns))
     island_peak = np.concatenate([part.island_peak for part in found])
     order = np.lexsort((components.x, components.y, island_peak[:, 1], island_peak[:, 0]))
     components = Components(*(column[order] for column in components))

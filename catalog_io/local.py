@@ -3,7 +3,7 @@
 import glob
 import warnings
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -55,10 +55,9 @@ class Mosaics:
     def __len__(self) -> int:
         return len(self._names)
 
-    def mosaics(self) -> Iterator[tuple[str, ImageFrame, Any]]:
-        """Name, frame and pixels of each image, in order; ImageError where they cannot be read."""
-        for image, (name, frame) in enumerate(zip(self._names, self._frames, strict=True)):
-            yield name, frame, self._plane(image)
+    def mosaic(self, image: int) -> tuple[str, ImageFrame, Any]:
+        """Name, frame and pixels (ny, nx) of an image; ImageError where they cannot be read."""
+        return self._names[image], self._frames[image], self._plane(image)
 
     @property
     def name(self) -> str:

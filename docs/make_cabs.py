@@ -20,8 +20,8 @@ INTRODUCTION = """\
 """
 COMMANDS = {"radio-ag-classify": classify, "radio-ag-find": find}
 WRANGLERS = {
-    "^radio-ag: error: (?P<message>.*)": "ERROR:{message}",
     "^radio-ag: warning: ": "SEVERITY:WARNING",
+    "^radio-ag: error: (?P<message>.*)": "ERROR:{message}",  # last: stimela 2.1 stumbles over any that comes after it
 }
 
 
@@ -42,7 +42,7 @@ def cab(name: str, command: Callable) -> dict[str, Any]:
         "policies": {"prefix": "--", "replace": {"_": "-"}, "repeat": "repeat"},
         "inputs": parameters,
         "outputs": outputs,
-        "management": {"wranglers": WRANGLERS},
+        "management": {"wranglers": dict(WRANGLERS)},
     }
 
 

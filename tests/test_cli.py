@@ -233,7 +233,9 @@ def test_ctrl_c_leaves_no_half_written_product(catalogue, environment, existing,
         arrived.set()
         return "slow"
 
-    command = [SCRIPT, "classify", catalogue, "-o", product, "--overwrite"]
+    # What runs in the background of a shell inherits that SIGINT is ignored.
+    listen = "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); os.execv(sys.argv[1], sys.argv[1:])"
+    command = [sys.executable, "-c", listen, SCRIPT, "classify", catalogue, "-o", product, "--overwrite"]
     with (
         FirstServer(decide=never_answer, slow=600) as server,
         subprocess.Popen(

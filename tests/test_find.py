@@ -12,7 +12,7 @@ from scipy.interpolate import RegularGridInterpolator
 from typer.testing import CliRunner
 
 from radio_ag import Result, classify
-from radio_ag.catalog_io import find
+from radio_ag.catalog_io import _blocks, find
 from radio_ag.catalog_io._found_file import write_sources
 from radio_ag.catalog_io.background import NoiseMap, measure_noise
 from radio_ag.catalog_io.catalogs import read_catalogue
@@ -187,7 +187,7 @@ def test_thresholds_are_in_units_of_the_local_noise():
 def test_result_does_not_depend_on_the_blocks(crowded, crowded_sources, block, monkeypatch):
     """The margin starts at 8 pixels, so that many islands and above all the long one outgrow it."""
     assert np.bincount(crowded_sources["island"], crowded_sources["n_pixels"]).max() > 4000
-    monkeypatch.setattr(find, "_MARGIN", 8)
+    monkeypatch.setattr(_blocks, "_MARGIN", 8)
     assert_same(find_sources(crowded[0], block=block), crowded_sources)
 
 
@@ -203,8 +203,8 @@ def test_source_on_a_seam_appears_once():
 
 
 def test_island_beyond_the_widest_margin_is_cut_with_a_warning(crowded, monkeypatch):
-    monkeypatch.setattr(find, "_MARGIN", 8)
-    monkeypatch.setattr(find, "_MAX_MARGIN", 16)
+    monkeypatch.setattr(_blocks, "_MARGIN", 8)
+    monkeypatch.setattr(_blocks, "_MAX_MARGIN", 16)
     with pytest.warns(RadioAGWarning, match="reach more than 16 pixels beyond their block"):
         table = find_sources(crowded[0], block=128)
     assert table["at_edge"].any()
@@ -288,6 +288,15 @@ def test_background_is_taken_off():
 def test_blank_mosaic_is_refused(value):
     with pytest.raises(ImageError, match="blank or constant"):
         find_sources(image(np.full((300, 300), value)))
+
+
+def test_blank_one_of_several_is_left_out(tmp_path):
+    data = noise((300, 300), rms=1e-5)
+    add_gaussian(data, 150, 150, 3e-3, (3, 3))
+    image(data).writeto(tmp_path / "a.fits")
+    image(np.full((300, 300), np.nan)).writeto(tmp_path / "b.fits")
+    with pytest.warns(RadioAGWarning, match=r"1 of 2 mosaics left out: image b\.fits.*blank"):
+        assert len(find_sources(tmp_path)) == 1
 
 
 def test_mosaic_without_sources_gives_an_empty_table_of_the_same_form(crowded_sources):

@@ -52,5 +52,5 @@ def test_readme_repeats_the_card():
     figures = card(DEFAULT)["metrics"]["orbit_8"]
     for name in ("certain", "uncertain", "all"):
         low, high = figures[name]["accuracy_interval"]
-        row = f"| {figures[name]['sources']} | {figures[name]['accuracy']:.1%} | {low:.1%} to {high:.1%} |"
+        row = f"| {figures[name]["sources"]} | {figures[name]['accuracy']:.1%} | {low:.1%} to {high:.1%} |"
         assert row in README, row
