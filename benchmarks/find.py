@@ -125,6 +125,12 @@ def print_table(title: str, scores: dict[str, Score], value) -> None:
     print()
 
 
+def run_tool(command: list, folder: Path) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, cwd=folder)
+    if done.returncode:
+        sys.exit(f"{Path(command[0]).name} failed: {done.stderr[-500:]}")
+
+
 def run_radio_ag(path: Path, tools: Path) -> Table:
     found = find_sources(path)
     return Table(
@@ -142,7 +148,7 @@ def run_pybdsf(path: Path, tools: Path) -> Table | None:
     if subprocess.run([python, "-c", "import bdsf"], capture_output=True).returncode:
         return None
     output = path.with_name("pybdsf.fits")
-    subprocess.run([python, "-c", PYBDSF, path, output], check=True, capture_output=True, cwd=path.parent)
+    run_tool([python, "-c", PYBDSF, path, output], path.parent)
     found = Table.read(output)
     return Table(
         {
@@ -160,7 +166,7 @@ def run_aegean(path: Path, tools: Path) -> Table | None:
         return None
     output = path.with_name("aegean.csv")
     command = [aegean, path, "--table", output, "--seedclip", "5", "--floodclip", "4", "--cores", "1"]
-    subprocess.run(command, check=True, capture_output=True, cwd=path.parent)
+    run_tool(command, path.parent)
     found = Table.read(path.with_name("aegean_comp.csv"))
     return Table({"ra": found["ra"], "dec": found["dec"], "peak": found["peak_flux"], "flux": found["int_flux"]})
 

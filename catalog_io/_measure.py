@@ -6,10 +6,11 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from photutils.segmentation import SegmentationImage, SourceCatalog, deblend_sources, detect_sources
+from photutils.segmentation import SegmentationImage, deblend_sources, detect_sources
 from photutils.utils.exceptions import NoDetectionsWarning
 
 _FWHM_PER_SIGMA = np.sqrt(8 * np.log(2))
+_PIXEL_VARIANCE = 1 / 12  # of a square of one pixel, pixels²
 
 
 @dataclass(frozen=True)
@@ -135,19 +136,48 @@ def measure_components(
     bright = flux[at] >= settings.threshold * rms[at]
     at = tuple(peaks[bright].T)
     segments.keep_labels(segments.labels[bright])
-    catalogue = SourceCatalog(flux, segments)
+    centroid, covariance, flux_sum, n_pixels = _moments(flux, segments, peaks[bright])
     peak, noise = flux[at].astype(float), rms[at].astype(float)
     share = 1 - settings.island_threshold * noise / peak
     cut = -np.log1p(-share)
     width = 1 - cut / np.expm1(cut)
     return Components(
-        *np.reshape(catalogue.centroid, (-1, 2)).T,
+        *centroid,
         peak,
         noise,
-        np.atleast_1d(catalogue.segment_flux) / share,
-        np.reshape(catalogue.covariance.value, (-1, 2, 2)) / width[:, None, None],
-        np.atleast_1d(segments.areas),
+        flux_sum / share,
+        covariance / width[:, None, None],
+        n_pixels,
         np.searchsorted(islands.labels, islands.segments.data[at]),
+    )
+
+
+def _moments(
+    flux: NDArray[np.float32], segments: SegmentationImage, origins: NDArray[np.intp]
+) -> tuple[NDArray, NDArray, NDArray, NDArray[np.intp]]:
+    """Centroids (2, n) and second moments (n, 2, 2) in x and y, sums (n,) and areas (n,) of labelled pixels.
+
+    Each label has an origin (y, x) of its own, so that nothing depends on where the window begins. A pixel's own width
+    is the least that a second moment can be.
+    """
+    pixels = np.flatnonzero(segments.data)
+    label = np.searchsorted(segments.labels, segments.data.ravel()[pixels])
+    y, x = np.stack(np.unravel_index(pixels, flux.shape)) - origins[label].T
+    weight = flux.ravel()[pixels].astype(float)
+    n = len(origins)
+    total = np.bincount(label, weight, n)
+    mean_x, mean_y, xx, xy, yy = (
+        np.bincount(label, weight * power, n) / total for power in (x, y, x * x, x * y, y * y)
+    )
+    xx, xy, yy = xx - mean_x**2, xy - mean_x * mean_y, yy - mean_y**2
+    values, vectors = np.linalg.eigh(np.stack([xx, xy, xy, yy], axis=-1).reshape(n, 2, 2))
+    values = np.maximum(values, _PIXEL_VARIANCE)
+    covariance = vectors * values[:, None, :] @ vectors.swapaxes(1, 2)
+    return (
+        np.stack([mean_x + origins[:, 1], mean_y + origins[:, 0]]),
+        covariance,
+        total,
+        np.bincount(label, minlength=n),
     )
 
 
@@ -169,6 +199,6 @@ def axes_on_sky(covariance: NDArray, cd: NDArray) -> tuple[NDArray, NDArray, NDA
         Of the major axis, degrees from North through East, 0-180.
     """
     values, vectors = np.linalg.eigh(cd @ covariance @ cd.swapaxes(1, 2))
-    minor, major = 3600 * _FWHM_PER_SIGMA * np.sqrt(np.maximum(values, 0)).T
+    minor, major = 3600 * _FWHM_PER_SIGMA * np.sqrt(values).T
     east, north = vectors[:, :, 1].T
     return major, minor, np.degrees(np.arctan2(east, north)) % 180

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from typer.core import TyperGroup
 
-from radio_ag.cli import weights
+from radio_ag.cli import attention, weights
 from radio_ag.cli.catalogs import catalogs
 from radio_ag.cli.classify import classify
 from radio_ag.cli.console import print_error
@@ -58,6 +58,7 @@ app.command()(view)
 app.command()(export)
 app.command()(send)
 app.command()(catalogs)
+app.add_typer(attention.app, name="attention")
 app.add_typer(weights.app, name="weights")
 
 

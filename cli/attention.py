@@ -51,6 +51,8 @@ LabelColumn = Annotated[
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
 Times = Annotated[int, typer.Option("--times", "-n", min=1, help="Random augmentations of each source.")]
+Seed = Annotated[int, typer.Option(min=0, help="Of the random augmentations.")]
+Weights = Annotated[str, typer.Option(help="Name or path of weights.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show warnings and errors only.")]
 
 
@@ -59,7 +61,7 @@ def source(
     data: Input,
     position: Annotated[
         str,
-        typer.Argument(metavar="SOURCE", help="Name, position, or row number (from 0) of a source.", show_default=False),
+        typer.Argument(metavar="SOURCE", help="Name, position, or row number (from 0).", show_default=False),
     ],
     output: Output,
     figure: Annotated[
@@ -74,8 +76,277 @@ def source(
 ) -> None:
     """Draw one source with its attention on the sky; with several weights, the mean attention of each."""
     with reporting(quiet=True):
-        from radio_ag.figures import save_figure
-        from radio_ag.inspection_figures import draw_source
+        from radio_ag.catalog_io.inspected import open_sources
+        from radio_ag.inspection import inspect_source
 
-        drawn = draw_source(data, position, weights or [], figure.value, images=_one(images), device=device)
-        _echo(save_figure(drawn, output, overwrite=overwrite), quiet)
+        sources = open_sources(data, images=_one(images))
+        row = sources.find(position)
+        observed, wcs = sources.observed(_rows(row))[0], sources.wcs(row)
+        title = str(sources.table["name"][row])
+        inspected = [
+            inspect_source(c, sources.clipped(_rows(row), c.preprocessing.clip)[0]) for c in _networks(weights, device)
+        ]
+        written = _save(_draw_source(figure, observed, inspected, _names(weights), wcs, title), output, overwrite)
+    _echo(written, quiet)
+
+
+def _draw_source(figure: SourceFigure, observed, inspected: list, names: list[str], wcs, title: str):
+    from radio_ag import figures
+    from radio_ag.errors import InputError
+    from radio_ag.preprocess import crop
+
+    first = inspected[0]
+    if figure is SourceFigure.preprocessing:
+        return figures.preprocessing_figure(observed, first.clipped, first.prepared, first.augmented)
+    if figure is SourceFigure.network:
+        return figures.network_figure(first.prepared, first.features, first.raw_gates, first.probabilities)
+    if not all(len(one.gates) for one in inspected):
+        raise InputError("a network without attention gates has no maps: draw it with --figure network")
+    image = crop(observed[None])[0]
+    if len(inspected) == 1:
+        return figures.source_figure(image, first.gates, emission=first.clipped, wcs=wcs, title=title)
+    maps, titles = _in_lines([one.gates.mean(0) for one in inspected]), _in_lines(names)
+    emission = [first.clipped] * len(maps)
+    return figures.grid_figure(maps, titles, emission=emission, image=image, wcs=wcs, title=title)
+
+
+@app.command()
+def aggregate(
+    data: Input,
+    output: Output,
+    times: Times = 100,
+    weights: WeightsList = None,
+    images: Images = None,
+    label_column: LabelColumn = None,
+    seed: Seed = 0,
+    device: Device = "auto",
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Draw mean images and mean attention over augmented sources, by class, certainty and prediction.
+
+    The output's name gets -class, -difference, -certainty and, with labels, -confusion; with several weights one figure
+    shows the mean attention of each. Without labels classes are predicted ones.
+    """
+    with reporting(quiet) as progress:
+        from radio_ag import figures
+        from radio_ag.augmented import aggregate as aggregate_sources
+        from radio_ag.catalog_io.inspected import open_sources
+        from radio_ag.errors import InputError
+
+        sources = open_sources(data, images=_one(images), label_column=label_column)
+        by = "label" if sources.labelled else "predicted"
+        found = []
+        for classifier in _networks(weights, device):
+            if not classifier.gates:
+                raise InputError(f"{classifier.card['name']} has no attention gates")
+            chunks = sources.chunks(classifier.preprocessing.clip)
+            found.append(
+                aggregate_sources(classifier, chunks, times=times, seed=seed, total=len(sources), progress=progress)
+            )
+        if len(found) > 1:
+            maps = [[one.attention(**{by: k}) for one in found] for k in range(2)]
+            drawn = {"": figures.grid_figure(maps, [_names(weights), [""] * len(found)], rows=("FRI", "FRII"))}
+        else:
+            drawn = {
+                "-class": figures.aggregate_figure(found[0], by=by),
+                "-difference": figures.difference_figure(found[0], by=by),
+                "-certainty": figures.certainty_figure(found[0], by=by),
+            }
+            if sources.labelled:
+                drawn["-confusion"] = figures.confusion_figure(found[0])
+        stem = output.with_suffix("") if output.suffix in (".png", ".pdf") else output
+        written = [
+            file for name, one in drawn.items() for file in _save(one, stem.with_name(stem.name + name), overwrite)
+        ]
+    _echo(written, quiet)
+
+
+@app.command()
+def outliers(
+    data: Input,
+    output: Output,
+    times: Times = 1000,
+    above: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="False classification rate above which a source is listed.")
+    ] = 0.95,
+    count: Annotated[int, typer.Option(min=1, help="Sources to list where there are no labels.")] = 8,
+    weights: Weights = "agcnn-first",
+    images: Images = None,
+    label_column: LabelColumn = None,
+    seed: Seed = 0,
+    device: Device = "auto",
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """List and draw labelled sources that are nearly always classified otherwise.
+
+    Without labels, the sources of a result whose class changes most over orientations (p_std). Writes a table, .ecsv,
+    and a figure.
+    """
+    with reporting(quiet) as progress:
+        import numpy as np
+
+        from radio_ag.augmented import classification_rates, false_classification_rate, find_outliers, least_stable
+        from radio_ag.catalog_io.inspected import open_sources
+        from radio_ag.errors import InputError
+        from radio_ag.figures import outliers_figure
+        from radio_ag.inspection import inspect_source
+        from radio_ag.model import CLASSES
+
+        sources = open_sources(data, images=_one(images), label_column=label_column)
+        (classifier,) = _networks([weights], device)
+        table = sources.table.copy()
+        if (sources.label >= 0).any():
+            chunks = sources.chunks(classifier.preprocessing.clip)
+            rates = classification_rates(
+                classifier, chunks, times=times, seed=seed, total=len(sources), progress=progress
+            )
+            table["label"] = np.array([*CLASSES, ""])[sources.label]
+            table["certain"] = sources.certain
+            table["false_rate"] = false_classification_rate(rates, sources.label)
+            rows = find_outliers(table["false_rate"], above)
+            titles = [f"{table['name'][r]}\n{table['label'][r]}, {table['false_rate'][r]:.1%}" for r in rows]
+        elif "p_std" in table.colnames:
+            rows = least_stable(table["p_std"], count)
+            titles = [f"{table['name'][r]}\n{table['class'][r]}, p_std {table['p_std'][r]:.2f}" for r in rows]
+        else:
+            raise InputError("outliers needs labels, or a result with p_std")
+        written = [_write_table(table[rows], output, overwrite)]
+        if len(rows):
+            shown = [
+                inspect_source(classifier, sources.clipped(_rows(row), classifier.preprocessing.clip)[0])
+                for row in rows.tolist()
+            ]
+            maps = [one.gates.mean(0) for one in shown] if classifier.gates else [one.clipped * 0 for one in shown]
+            figure = outliers_figure([one.clipped for one in shown], maps, titles)
+            written += _save(figure, output.with_suffix(""), overwrite)
+    if not quiet:
+        typer.echo(f"{len(rows)} of {len(table)} sources")
+    _echo(written, quiet)
+
+
+@app.command()
+def compare(
+    data: Input,
+    weights: WeightsList = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Table of every source (.ecsv) to write.", show_default=False)
+    ] = None,
+    images: Images = None,
+    label_column: LabelColumn = None,
+    device: Device = "auto",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    overwrite: Overwrite = False,
+    debug: Debug = False,
+) -> None:
+    """Measure how the attention of networks lies to the emission, by class, on the same sources."""
+    with reporting(quiet=True):
+        from astropy.table import vstack
+
+        from radio_ag.attention import summarise_by_class
+        from radio_ag.catalog_io.inspected import open_sources
+        from radio_ag.inspection import measure_attention
+
+        sources = open_sources(data, images=_one(images), label_column=label_column)
+        lines, tables = [], []
+        for name, classifier in zip(_names(weights), _networks(weights, device), strict=True):
+            values, predicted = measure_attention(classifier, sources.chunks(classifier.preprocessing.clip))
+            classes = _class_names(sources.label) if sources.labelled else predicted
+            lines += [{"weights": name, **line} for line in summarise_by_class(values, classes)]
+            table = sources.table.copy()
+            table.add_column([name] * len(table), name="weights", index=0)
+            table["predicted"] = predicted
+            for column, numbers in values.items():
+                table[column] = numbers
+            tables.append(table)
+        if output is not None:
+            _write_table(vstack(tables), output, overwrite)
+    if as_json:
+        print_json(lines)
+    else:
+        _print_medians(lines)
+
+
+def _print_medians(lines: list[dict]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    columns = {
+        "emission_enrichment": "emission",
+        "halo_enrichment": "halo",
+        "emission_offset": "offset",
+        "centre_offset": "centre",
+        "gate_agreement": "gates",
+    }
+    title = (
+        "Medians: attention on the emission and in its halo over that of a uniform map, distance of its centroid\n"
+        "from the emission's and from the centre in arcsec, correlation of the gates"
+    )
+    table = Table(title=title, title_justify="left", show_edge=False)
+    for heading in ("weights", "class", "sources", *columns.values()):
+        table.add_column(heading, justify="left" if heading in ("weights", "class") else "right")
+    for line in lines:
+        numbers = [f"{line[f'{column}_median']:.2f}" for column in columns]
+        table.add_row(line["weights"], line["class"], str(line["sources"]), *numbers)
+    Console(highlight=False).print(table)
+
+
+def _class_names(label) -> list[str]:
+    from radio_ag.model import CLASSES
+
+    return [CLASSES[k] if k >= 0 else "" for k in label.tolist()]
+
+
+def _networks(weights: list[str] | None, device: str):
+    """A classifier for each of the weights, one at a time."""
+    from radio_ag.classifier import Classifier
+
+    return (Classifier.load(name, device=device) for name in _chosen(weights))
+
+
+def _chosen(weights: list[str] | None) -> list[str]:
+    from radio_ag.weights import DEFAULT
+
+    return weights or [DEFAULT]
+
+
+def _names(weights: list[str] | None) -> list[str]:
+    return [Path(name).stem if name.endswith(".safetensors") else name for name in _chosen(weights)]
+
+
+def _in_lines(items: list, longest: int = 4) -> list[list]:
+    """Lines of at most four."""
+    return [items[i : i + longest] for i in range(0, len(items), longest)]
+
+
+def _one(images: list[str] | None):
+    return images[0] if images and len(images) == 1 else images or None
+
+
+def _rows(row: int):
+    import numpy as np
+
+    return np.array([row])
+
+
+def _save(figure, path: Path, overwrite: bool) -> list[Path]:
+    from radio_ag.figures import save_figure
+
+    return save_figure(figure, path, overwrite=overwrite)
+
+
+def _write_table(table, output: Path, overwrite: bool) -> Path:
+    from radio_ag.catalog_io.product import check_output
+
+    path = check_output(output.with_suffix(".ecsv"), overwrite)
+    table.write(path, format="ascii.ecsv", overwrite=overwrite)
+    return path
+
+
+def _echo(files: list[Path], quiet: bool) -> None:
+    if not quiet:
+        for file in files:
+            typer.echo(file)

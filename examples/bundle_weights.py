@@ -10,6 +10,7 @@ import argparse
 import json
 import os
 import platform
+import sys
 from dataclasses import asdict
 from pathlib import Path
 
@@ -27,6 +28,9 @@ from radio_ag.training import predict
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("folder", type=Path)
 parser.add_argument("output", type=Path)
+parser.add_argument(
+    "--after", type=Path, nargs="*", default=[], help="folders of the runs that it went on from, in order"
+)
 parser.add_argument("--description", default="FRI/FRII from VLA FIRST images, 1.4 GHz")
 options = parser.parse_args()
 
@@ -95,12 +99,13 @@ card = {
         },
         "fold_left_out": watched,
         "recipe": recipe,
+        "went_on_from": [torch.load(f / "checkpoint.pt", weights_only=True)["recipe"] for f in options.after],
         "software": {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__},
     },
     "metrics": metrics,
     "metrics_sources": "MiraBest sources of the fold left out, which share no source (within 270 arcsec) with "
     "training; 95 % Wilson intervals; temperature and threshold were fitted on the same sources",
-    "metrics_command": f"python examples/bundle_weights.py {options.folder} {options.output}",
+    "metrics_command": " ".join(["python", "examples/bundle_weights.py", *sys.argv[1:]]),
 }
 extra = {f"novelty.{name}": torch.from_numpy(values).float() for name, values in asdict(feature_model).items()}
 save_weights(options.output, [network], card, extra, overwrite=True)

@@ -43,7 +43,8 @@ IMAGE_COLOURS, ATTENTION_COLOURS, DIFFERENCE_COLOURS = "Greys", "viridis", "PuOr
 LINE_COLOUR = "#c43c00"
 """Of lines on the grey of images."""
 _SOFTENING = 0.03  # asinh of an image over its peak: jets show beside hotspots
-_OUTLINE = [withStroke(linewidth=1.3, foreground="black")]  # white lines show on yellow as well
+OUTLINE = [withStroke(linewidth=1.3, foreground="black")]
+"""Of white lines and letters, so that they show on yellow as well."""
 
 
 def draw_image(axes: Axes, image: ArrayLike, *, emission: ArrayLike | None = None) -> AxesImage:
@@ -132,7 +133,7 @@ def contour(axes: Axes, image: NDArray, levels: list[float], colour: str) -> Non
     if levels:
         lines = axes.contour(image, levels, colors=colour, linewidths=0.6, **_extent(axes, image))
         if colour == "white":
-            lines.set(path_effects=_OUTLINE)
+            lines.set(path_effects=OUTLINE)
 
 
 def show(axes: Axes, image: NDArray, colours: str, norm: Normalize) -> AxesImage:
@@ -148,10 +149,23 @@ def _extent(axes: Axes, image: NDArray) -> dict:
     return {"extent": (half_x, -half_x, -half_y, half_y)}
 
 
-def sky_panels(rows: int, columns: int, width: float, wcs=None) -> tuple[Figure, NDArray]:
-    """A figure of square panels on the sky; coordinates are written at its left and lower edge alone."""
-    size = width / columns
-    figure = Figure((width, rows * size + 0.55), layout="constrained")
+def sky_panels(
+    rows: int, columns: int, width: float, wcs=None, *, right: float = 0.0, below: float = 0.0
+) -> tuple[Figure, NDArray]:
+    """A figure of square panels on the sky; coordinates are written at its left and lower edge alone.
+
+    Parameters
+    ----------
+    rows, columns : int
+    width : float
+        Of the figure, inches.
+    wcs : WCS, optional
+        Of all panels; offsets in arcsec without.
+    right, below : float
+        Room for colour bars at the right of the figure, and below panels in all, inches.
+    """
+    size = (width - 0.55 - right) / columns
+    figure = Figure((width, rows * (size + 0.16) + 0.45 + below), layout="compressed")
     figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0.01, hspace=0.01)
     axes = np.empty((rows, columns), object)
     for row in range(rows):

@@ -19,13 +19,16 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
-from matplotlib.patches import ConnectionPatch, Rectangle
+from matplotlib.lines import Line2D
+from matplotlib.patches import ConnectionPatch, FancyArrowPatch, Rectangle
 from numpy.typing import ArrayLike, NDArray
 
 from radio_ag._panels import (
     DIFFERENCE_LIMIT,
     IMAGE_COLOURS,
     LINE_COLOUR,
+    MEAN_IMAGE_LEVELS,
+    OUTLINE,
     STYLE,
     colour_bar,
     draw_attention,
@@ -93,7 +96,7 @@ def source_figure(
     """
     gates = np.asarray(gates, float)
     mean = gates.mean(0)
-    figure, axes = sky_panels(1, len(gates) + 2, width, wcs)
+    figure, axes = sky_panels(1, len(gates) + 2, width, wcs, below=0.6)
     colour_bar(figure, draw_image(axes[0, 0], image), axes[0, 0])
     draw_attention_levels(axes[0, 0], mean)
     axes[0, 0].set_title("image, mean attention")
@@ -102,16 +105,17 @@ def source_figure(
         drawn = draw_attention(panel, attention, emission)
         panel.set_title(name)
         colour_bar(figure, drawn, panel)
-    figure.suptitle(title)
+    if title:
+        figure.suptitle(title)
     return figure
 
 
 @rc_context(STYLE)
 def grid_figure(
     maps: Sequence[Sequence[ArrayLike]],
+    titles: Sequence[Sequence[str]],
     *,
-    rows: Sequence[str],
-    columns: Sequence[str],
+    rows: Sequence[str] | None = None,
     emission: Sequence[ArrayLike] | None = None,
     image: ArrayLike | None = None,
     wcs=None,
@@ -123,30 +127,37 @@ def grid_figure(
     Parameters
     ----------
     maps : sequence of sequences of array_like, shape (150, 150)
-        By row and column.
-    rows, columns : sequence of str
-        What the rows and columns are; line breaks are kept.
+        By row and column; rows may be shorter than the first.
+    titles : sequence of sequences of str
+        Of each map.
+    rows : sequence of str, optional
+        What the rows are.
     emission : sequence of array_like, optional
-        Clipped image for each row.
+        Clipped image for each row, whose edge is drawn over its maps.
     image : array_like, optional
-        Drawn before the first column of each row.
+        Drawn before the first row's maps.
     wcs : WCS, optional
     title : str
+        Of the whole.
     width : float
         Inches.
     """
     first = 0 if image is None else 1
-    figure, axes = sky_panels(len(rows), len(columns) + first, width, wcs)
-    for row, (line, name) in enumerate(zip(maps, rows, strict=True)):
-        clipped = None if emission is None else emission[row]
-        if image is not None:
-            draw_image(axes[row, 0], image)
-        for panel, attention, column in zip(axes[row, first:], line, columns, strict=True):
-            draw_attention(panel, attention, clipped)
-            if row == 0:
-                panel.set_title(column)
-        name_row(axes[row, 0], name)
-    figure.suptitle(title)
+    figure, axes = sky_panels(len(maps), len(maps[0]) + first, width, wcs, below=0.15 * len(maps))
+    if image is not None:
+        draw_image(axes[0, 0], image)
+        axes[0, 0].set_title("image")
+    for row, (line, names) in enumerate(zip(maps, titles, strict=True)):
+        for panel, attention, name in zip(axes[row, first:], line, names, strict=False):
+            draw_attention(panel, attention, None if emission is None else emission[row])
+            panel.set_title(name)
+        if rows is not None:
+            name_row(axes[row, 0], rows[row])
+    for panel in axes.flat:
+        if not panel.images:
+            panel.set_visible(False)
+    if title:
+        figure.suptitle(title)
     return figure
 
 
@@ -210,7 +221,7 @@ def network_figure(
     """
     image = np.asarray(image, float)
     figure = Figure((width, 0.47 * width))
-    grid = figure.add_gridspec(2, 5, left=0.02, right=0.98, top=0.9, bottom=0.04, wspace=0.35, hspace=0.5)
+    grid = figure.add_gridspec(2, 5, left=0.02, right=0.98, top=0.92, bottom=0.1, wspace=0.35, hspace=0.35)
     top = [figure.add_subplot(grid[0, column]) for column in range(5)]
     draw_input(top[0], image)
     top[0].set_title(f"input 1 {_TIMES} {image.shape[0]}²")
@@ -221,21 +232,27 @@ def network_figure(
     for number, attention in enumerate(gates, start=1):
         panel = below[number] = figure.add_subplot(grid[1, 4 - number])  # gate 1 sees block 3
         draw_attention(panel, attention)
-        panel.set_title(f"gate {number}: {np.shape(attention)[-1]}²", y=-0.19)
+        label = f"gate {number}: {np.shape(attention)[-1]}²"
+        panel.text(0.04, 0.05, label, transform=panel.transAxes, color="white", path_effects=OUTLINE)
     for panel in (*top, *below.values()):
         panel.set(xticks=[], yticks=[])
-    chart = figure.add_subplot(grid[1, 0])
+    chart = figure.add_axes((0.07, 0.24, 0.09, 0.18))
     chart.barh(CLASSES, np.asarray(probabilities, float), color=["#2f7fc1", "#d9822b"], height=0.5)
-    chart.set(xlim=(0, 1), ylim=(1.6, -0.6), xticks=[0, 1])
-    chart.tick_params(axis="y", pad=-2, direction="in")
-    chart.set_title("probability", y=-0.42)
+    chart.set(xlim=(0, 1), ylim=(1.6, -0.6), xticks=[0, 1], xlabel="probability")
     for before, after in pairwise(top):
         _arrow(figure, before, (1.02, 0.5), after, (-0.04, 0.5))
     for number, panel in below.items():
         _arrow(figure, top[4 - number], (0.5, -0.03), panel, (0.5, 1.03))
         _arrow(figure, top[4], (0.5, -0.03), panel, (0.9, 1.03), colour="#7a7a7a", style="--")
-    last = below[max(below)] if below else top[4]
-    _arrow(figure, last, (-0.04, 0.5), chart, (1.05, 0.5))
+    if not below:
+        _arrow(figure, top[4], (0.5, -0.03), chart, (1.05, 0.5))
+        return figure
+    line, end = 0.035, 0.115  # all gates lead to a line below them, and that to the probabilities
+    feet = [(panel.get_position().x0 + panel.get_position().x1) / 2 for panel in below.values()]
+    for x in feet:
+        figure.add_artist(Line2D((x, x), (line, 0.09), color="black", linewidth=0.7))
+    figure.add_artist(Line2D((max(feet), end), (line, line), color="black", linewidth=0.7))
+    figure.add_artist(FancyArrowPatch((end, line), (end, 0.11), arrowstyle="->", mutation_scale=8, linewidth=0.7))
     return figure
 
 
@@ -254,7 +271,7 @@ def aggregate_figure(maps: AggregateMaps, *, by: str = "label", width: float = P
     if by not in ("label", "predicted"):
         raise InputError(f"by must be label or predicted, not {by!r}")
     kinds: list = [*(["mean"] if maps.gates else []), *range(1, maps.gates + 1)]
-    figure, axes = sky_panels(3, 1 + len(kinds), width)
+    figure, axes = sky_panels(3, 1 + len(kinds), width, below=0.6)
     for column, kind in enumerate([None, *kinds]):
         pair = [maps.image(**{by: c}) if kind is None else maps.attention(kind, **{by: c}) for c in (0, 1)]
         limits = float(np.nanmin(pair)), float(np.nanmax(pair))
@@ -279,7 +296,7 @@ def aggregate_figure(maps: AggregateMaps, *, by: str = "label", width: float = P
 @rc_context(STYLE)
 def difference_figure(maps: AggregateMaps, *, by: str = "label", width: float = COLUMN_WIDTH) -> Figure:
     """The mean image of FRI less that of FRII, saturated at ±0.05 (Figure 8)."""
-    figure, axes = sky_panels(1, 1, width)
+    figure, axes = sky_panels(1, 1, width, right=0.7)
     drawn = draw_difference(axes[0, 0], maps.image(**{by: 0}) - maps.image(**{by: 1}))
     figure.colorbar(drawn, ax=axes[0, 0], extend="both", label=f"⟨FRI⟩ {_MINUS} ⟨FRII⟩", shrink=0.9)
     return figure
@@ -288,13 +305,13 @@ def difference_figure(maps: AggregateMaps, *, by: str = "label", width: float = 
 @rc_context(STYLE)
 def confusion_figure(maps: AggregateMaps, *, width: float = COLUMN_WIDTH) -> Figure:
     """Mean attention by label and predicted class, with contours of the mean image (Figure 11)."""
-    figure, axes = sky_panels(2, 2, width)
+    figure, axes = sky_panels(2, 2, width, right=0.6, below=0.3)
     cells = {(t, p): maps.attention(label=t, predicted=p) for t in (0, 1) for p in (0, 1)}
     limits = _common_limits(list(cells.values()))
     for (true, predicted), mean in cells.items():
         panel = axes[true, predicted]
         drawn = draw_attention(panel, mean, limits=limits)
-        draw_levels(panel, maps.image(label=true, predicted=predicted))
+        draw_levels(panel, maps.image(label=true, predicted=predicted), MEAN_IMAGE_LEVELS[2:])
         panel.set_title(f"{maps.count(label=true, predicted=predicted):,} images", fontsize=7)
     for k, name in enumerate(CLASSES):
         axes[0, k].set_title(f"predicted {name}\n{axes[0, k].get_title()}")
@@ -307,14 +324,13 @@ def confusion_figure(maps: AggregateMaps, *, width: float = COLUMN_WIDTH) -> Fig
 def certainty_figure(maps: AggregateMaps, *, by: str = "label", width: float = PAGE_WIDTH) -> Figure:
     """Mean images with their contours, and mean attention, by class and certainty (Figure 12)."""
     groups = [{by: c, "certain": certain} for c in (0, 1) for certain in (True, False)]
-    figure, axes = sky_panels(2, len(groups), width)
+    figure, axes = sky_panels(2, len(groups), width, right=0.6, below=0.1)
     limits = _common_limits([maps.attention(**group) for group in groups])
     top = _common_limits([maps.image(**group) for group in groups])[1]
     for column, group in enumerate(groups):
         image = maps.image(**group)
         shown = draw_mean_image(axes[0, column], image, peak=top)
         drawn = draw_attention(axes[1, column], maps.attention(**group), limits=limits)
-        draw_levels(axes[1, column], image)
         word = "certain" if group["certain"] else "uncertain"
         axes[0, column].set_title(f"{word} {CLASSES[group[by]]}\n{maps.count(**group):,} images")
     figure.colorbar(shown, ax=axes[0], label="⟨image⟩")
@@ -399,15 +415,5 @@ def _tiles(block: NDArray) -> NDArray:
 
 def _arrow(figure: Figure, start: Axes, a: tuple, end: Axes, b: tuple, colour: str = "black", style: str = "-") -> None:
     """Draw an arrow between points of two panels, each in fractions of its panel."""
-    figure.add_artist(
-        ConnectionPatch(
-            a,
-            b,
-            start.transAxes,
-            end.transAxes,
-            arrowstyle="->",
-            color=colour,
-            linestyle=style,
-            linewidth=0.7,
-        )
-    )
+    ends = start.transAxes, end.transAxes
+    figure.add_artist(ConnectionPatch(a, b, *ends, arrowstyle="->", color=colour, linestyle=style, linewidth=0.7))

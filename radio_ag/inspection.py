@@ -1,263 +1,122 @@
-"""What a network does with many versions of a source: mean maps, false classification rates, feature maps.
-
-Sources come in chunks, so that memory does not grow with their number, and each has random numbers of its own, so that
-an answer depends neither on the chunks nor on the other sources.
-"""
+"""What a network does with single sources: the numbers of their attention, and all that figures of one source show."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from torch import Tensor
 from torch.nn import functional as F
 
-from radio_ag.attention import UNLABELLED, AggregateMaps
+from radio_ag.attention import AttentionStatistics, attention_statistics
+from radio_ag.augmented import Sources, augmented_views
 from radio_ag.classifier import Classifier
 from radio_ag.errors import InputError
-from radio_ag.labelled import Labelled
-from radio_ag.model import AGCNN, CLASSES
-from radio_ag.preprocess import Prepared, clip, crop, normalise, stretch
-from radio_ag.training import Recipe, augment
-
-AUGMENTATION = Recipe(offset=2.0, exact_share=0.0, stretch="linear")
-"""The paper's ranges (eq. 15): any angle, 0.9 to 1.1 in scale, 2 px along each axis; and mirror images."""
-OUTLIER_RATE = 0.95
-"""False classification rate above which a source is an outlier (section 7 of the paper)."""
-
-_CHUNK = 64  # sources: 23 MB of fields
-_BLOCK = 20  # augmentations drawn at once
-
-Progress = Callable[[int, int, Mapping[str, int]], None]
+from radio_ag.model import AGCNN
+from radio_ag.preprocess import Prepared, crop, normalise
 
 
-class Sources(NamedTuple):
-    """A chunk of sources.
+def measure_attention(
+    classifier: Classifier, chunks: Iterable[Sources]
+) -> tuple[dict[str, NDArray[np.float32]], NDArray[np.str_]]:
+    """The statistics of the attention of each source, and its class.
+
+    Parameters
+    ----------
+    classifier : Classifier
+        With gates.
+    chunks : iterable of Sources
+
+    Returns
+    -------
+    statistics : dict of ndarray, shape (n,)
+        The fields of `radio_ag.attention.AttentionStatistics`.
+    classes : ndarray of str, shape (n,)
+        Predicted; empty where there is no emission.
+
+    Raises
+    ------
+    InputError
+        If the network has no gates.
+    """
+    if not classifier.gates:
+        raise InputError(f"{classifier.card['name']} has no attention gates")
+    statistics, classes = [], []
+    for chunk in chunks:
+        prepared = prepare_clipped(chunk.images, classifier)
+        prediction = classifier.predict(chunk.images, attention="gates", prepared=prepared)
+        found = attention_statistics(prediction.attention, crop(chunk.images), prediction.gates)
+        empty = prediction.classes == ""
+        statistics.append([np.where(empty, np.float32(np.nan), values) for values in found])
+        classes.append(prediction.classes)
+    if not classes:
+        return {name: np.zeros(0, np.float32) for name in AttentionStatistics._fields}, np.zeros(0, str)
+    columns = (np.concatenate(parts) for parts in zip(*statistics, strict=True))
+    return dict(zip(AttentionStatistics._fields, columns, strict=True)), np.concatenate(classes)
+
+
+class InspectedSource(NamedTuple):
+    """One source in a network.
 
     Attributes
     ----------
-    images : ndarray, shape (n, 300, 300) or (n, 150, 150), float32
-        Clipped: zero where there is no emission. Of a field the corners stay filled when it is turned.
-    label : ndarray of int, shape (n,)
-        0 for FRI, 1 for FRII, `radio_ag.attention.UNLABELLED` where it is not known.
-    certain : ndarray of bool, shape (n,)
+    clipped, prepared : ndarray, shape (150, 150)
+        The clipped crop, and the network's input.
+    augmented : ndarray, shape (2, 150, 150)
+        Random augmentations, in 0-1.
+    probabilities : ndarray, shape (2,)
+    gates : ndarray, shape (gates, 150, 150)
+        Maps averaged over the orbit, on the pixels of the crop.
+    features : list of ndarray
+        As of `feature_maps`, of the first network of an ensemble, in one orientation.
+    raw_gates : list of ndarray, shapes (37, 37), (75, 75), (150, 150)
+        Its maps at their own resolution.
     """
 
-    images: NDArray[np.float32]
-    label: NDArray[np.intp]
-    certain: NDArray[np.bool_]
-
-
-def labelled_chunks(data: Labelled, chunk: int = _CHUNK) -> Iterator[Sources]:
-    """A labelled data set in chunks."""
-    for start in range(0, len(data), chunk):
-        rows = slice(start, start + chunk)
-        yield Sources(data.fields[rows], data.label[rows], data.certain[rows])
-
-
-def cutout_chunks(
-    cutouts: Callable[[NDArray[np.intp]], list],
-    rms: ArrayLike,
-    label: ArrayLike,
-    certain: ArrayLike,
-    *,
-    threshold: float = 3.0,
-    chunk: int = _CHUNK,
-) -> Iterator[Sources]:
-    """Cutouts in Jy/beam in chunks, clipped.
-
-    Parameters
-    ----------
-    cutouts : callable
-        Takes row numbers and gives for each a cutout (150, 150), or anything else where there is none: that row
-        becomes an empty image.
-    rms : array_like, shape (n,)
-        Noise, Jy/beam.
-    label, certain : array_like, shape (n,)
-        As in `Sources`.
-    threshold : float
-        Clip, in units of the noise.
-    chunk : int
-        Rows asked for at once.
-    """
-    rms, label, certain = np.asarray(rms, np.float32), np.asarray(label), np.asarray(certain)
-    for start in range(0, len(label), chunk):
-        rows = np.arange(start, min(start + chunk, len(label)))
-        stack = np.stack([clean_cutout(cutout) for cutout in cutouts(rows)])
-        yield Sources(clip(stack, rms[rows], threshold), label[rows], certain[rows])
-
-
-def clean_cutout(cutout) -> NDArray[np.float32]:
-    """A cutout as it is, and an empty one for anything that is no image."""
-    return cutout if isinstance(cutout, np.ndarray) else np.full((150, 150), np.nan, np.float32)
-
-
-class View(NamedTuple):
-    """Some augmentations of one source: images (b, 150, 150) in 0-1, classes (b,), maps (b, gates, 150, 150)."""
-
-    images: NDArray[np.float32]
-    predicted: NDArray[np.intp]
+    clipped: NDArray[np.float32]
+    prepared: NDArray[np.float32]
+    augmented: NDArray[np.float32]
+    probabilities: NDArray[np.float32]
     gates: NDArray[np.float32]
+    features: list[NDArray[np.float32]]
+    raw_gates: list[NDArray[np.float32]]
 
 
-def augmented_views(
-    classifier: Classifier, image: NDArray[np.float32], times: int, seed: int | tuple[int, ...], *, maps: bool = True
-) -> Iterator[View]:
-    """Classify random augmentations of a source.
+def inspect_source(classifier: Classifier, image: ArrayLike, *, seed: int = 0) -> InspectedSource:
+    """Everything that the figures of one source show.
 
     Parameters
     ----------
     classifier : Classifier
-    image : ndarray, shape (300, 300) or (150, 150)
+    image : array_like, shape (300, 300) or (150, 150)
         Clipped.
-    times : int
-        Number of augmentations.
-    seed : int or tuple of int
-    maps : bool
-        Whether the maps are wanted; the views' ``gates`` have no gates otherwise.
-
-    Yields
-    ------
-    View
-    """
-    generator = torch.Generator().manual_seed(int(np.random.SeedSequence(seed).generate_state(1)[0]))
-    source = torch.from_numpy(np.ascontiguousarray(image, np.float32))[None, None]
-    settings = classifier.preprocessing
-    low, high = settings.value_range
-    with torch.inference_mode():
-        for start in range(0, times, _BLOCK):
-            count = min(_BLOCK, times - start)
-            drawn = augment(source.expand(_BLOCK, -1, -1, -1), AUGMENTATION, generator)[:count, 0].numpy()
-            drawn = stretch(drawn, settings.stretch)
-            predicted, gates = [], []
-            for batch in torch.from_numpy(drawn * np.float32(high - low) + np.float32(low)).split(classifier.batch):
-                outputs = _outputs(classifier, batch)
-                predicted.append(torch.stack([o.logits for o in outputs]).mean(0).argmax(1).cpu().numpy())
-                gates.append(_gates(outputs, len(batch)) if maps else np.zeros((len(batch), 0, 150, 150), np.float32))
-            yield View(drawn, np.concatenate(predicted), np.concatenate(gates))
-
-
-def _outputs(classifier: Classifier, images: Tensor) -> list:
-    x = images.unsqueeze(1).to(classifier.device).contiguous(memory_format=torch.channels_last)
-    return [network(x) for network in classifier.networks]
-
-
-def _gates(outputs: list, count: int) -> NDArray[np.float32]:
-    """Each gate's map, mean over the members of an ensemble, shape (b, gates, 150, 150)."""
-    if not outputs[0].gates:
-        return np.zeros((count, 0, 150, 150), np.float32)
-    members = [torch.stack(output.attention(), 1) for output in outputs]
-    return torch.stack(members).mean(0).float().cpu().numpy()
-
-
-def aggregate(
-    classifier: Classifier,
-    chunks: Iterable[Sources],
-    *,
-    times: int = 100,
-    seed: int = 0,
-    total: int = 0,
-    progress: Progress | None = None,
-) -> AggregateMaps:
-    """Mean images and mean attention over augmented sources, in one pass.
-
-    Parameters
-    ----------
-    classifier : Classifier
-    chunks : iterable of Sources
-        Sources without emission are passed over.
-    times : int
-        Augmentations of each source.
     seed : int
-    total : int
-        Number of sources, for ``progress``.
-    progress : callable, optional
-        Called as ``progress(sources done, total, {})``.
+        Of the augmentations.
 
-    Returns
-    -------
-    AggregateMaps
-
-    References
-    ----------
-    Bowles et al. 2021, MNRAS 501, 4579: section 6.
+    Raises
+    ------
+    InputError
+        If there is no emission in the image.
     """
-    _check_times(times)
-    maps = AggregateMaps(classifier.gates)
-    for number, image, label, certain in _one_by_one(chunks, total, progress):
-        if image.any():
-            for view in augmented_views(classifier, image, times, (seed, number)):
-                maps.add(view.images, view.gates, label=label, certain=certain, predicted=view.predicted)
-    return maps
-
-
-def classification_rates(
-    classifier: Classifier,
-    chunks: Iterable[Sources],
-    *,
-    times: int = 1000,
-    seed: int = 0,
-    total: int = 0,
-    progress: Progress | None = None,
-) -> NDArray[np.float64]:
-    """How often each source gets each class over random augmentations.
-
-    Parameters
-    ----------
-    classifier, chunks, times, seed, total, progress
-        As for `aggregate`.
-
-    Returns
-    -------
-    ndarray, shape (n, 2)
-        Share of the augmentations classified as FRI and as FRII; NaN where there is no emission.
-
-    References
-    ----------
-    Bowles et al. 2021, MNRAS 501, 4579: section 7.
-    """
-    _check_times(times)
-    rates = []
-    for number, image, _, _ in _one_by_one(chunks, total, progress):
-        counts = np.zeros(len(CLASSES))
-        if image.any():
-            for view in augmented_views(classifier, image, times, (seed, number), maps=False):
-                counts += np.bincount(view.predicted, minlength=len(CLASSES))
-        rates.append(counts / counts.sum() if image.any() else counts * np.nan)
-    return np.array(rates).reshape(-1, len(CLASSES))
-
-
-def false_classification_rate(rates: ArrayLike, label: ArrayLike) -> NDArray[np.float64]:
-    """Share of the augmentations that get another class than the label, shape (n,); NaN without a label."""
-    rates, label = np.asarray(rates, float), np.asarray(label)
-    known = label != UNLABELLED
-    right = rates[np.arange(len(label)), np.where(known, label, 0)]
-    return np.where(known, 1 - right, np.nan)
-
-
-def find_outliers(false_rate: ArrayLike, above: float = OUTLIER_RATE) -> NDArray[np.intp]:
-    """Rows whose false classification rate exceeds ``above``, the highest first."""
-    false_rate = np.asarray(false_rate, float)
-    rows = np.flatnonzero(false_rate > above)
-    return rows[np.argsort(-false_rate[rows], kind="stable")]
-
-
-def _check_times(times: int) -> None:
-    if times < 1:
-        raise InputError(f"times must be 1 or more, not {times!r}")
-
-
-def _one_by_one(chunks, total, progress) -> Iterator[tuple[int, NDArray[np.float32], int, bool]]:
-    number = 0
-    for chunk in chunks:
-        for image, label, certain in zip(*chunk, strict=True):
-            yield number, image, int(label), bool(certain)
-            number += 1
-            if progress:
-                progress(number, max(total, number), {})
+    image = np.asarray(image, np.float32)
+    if not crop(image[None]).any():
+        raise InputError("the source has no emission above the clip, or no image: there is nothing to draw")
+    prepared = prepare_clipped(image[None], classifier)
+    prediction = classifier.predict(image[None], attention="gates", prepared=prepared)
+    network = classifier.networks[0]
+    with torch.inference_mode():
+        output = network(torch.from_numpy(prepared.images)[:, None].to(classifier.device))
+    return InspectedSource(
+        clipped=crop(image[None])[0],
+        prepared=prepared.images[0],
+        augmented=next(augmented_views(classifier, image, 2, seed, maps=False)).images,
+        probabilities=prediction.probabilities[0],
+        gates=np.zeros((0, 150, 150), np.float32) if prediction.gates is None else prediction.gates[0],
+        features=feature_maps(network, prepared.images[0]),
+        raw_gates=[attention[0].float().cpu().numpy() for attention in output.gates],
+    )
 
 
 def prepare_clipped(images: ArrayLike, classifier: Classifier) -> Prepared:

@@ -59,13 +59,14 @@ def test_an_unknown_dialect():
 
 
 def test_every_dialect_is_there():
-    assert list(registry.dialects())[:12] == [
+    assert list(registry.dialects())[:13] == [
         *(
             "pybdsf",
             "aegean",
             "selavy",
             "photutils",
             "sofia",
+            "radio-ag",
             "first",
             "nvss",
             "lotss",

@@ -8,12 +8,14 @@ from astropy.coordinates import SkyCoord
 from astropy.io import fits
 from astropy.table import Table
 from astropy.wcs import WCS
+from photutils.segmentation import SourceCatalog
 from scipy.interpolate import RegularGridInterpolator
 from typer.testing import CliRunner
 
 from radio_ag import Result, classify
 from radio_ag.catalog_io import _blocks, find
 from radio_ag.catalog_io._found_file import write_sources
+from radio_ag.catalog_io._measure import Detection, _moments, find_islands
 from radio_ag.catalog_io.background import NoiseMap, measure_noise
 from radio_ag.catalog_io.catalogs import read_catalogue
 from radio_ag.catalog_io.find import find_sources
@@ -171,19 +173,34 @@ def test_overlapping_sources_are_split_and_share_an_island():
     assert whole["total_flux"][0] == pytest.approx(5e-3, rel=0.05)
 
 
+def test_moments_are_those_of_photutils():
+    """Segments of any shape, but for what is made up beyond the contour."""
+    flux = noise((300, 300), seed=8).astype(np.float32)
+    for x, y, angle in ((80, 90, 20), (200, 120, 100), (150, 240, 60)):
+        add_gaussian(flux, x, y, 40 * RMS, (14, 5), angle)
+    settings = Detection(threshold=10, island_threshold=3, min_pixels=3, contrast=0.01)
+    islands = find_islands(flux / RMS, settings)
+    centroid, covariance, total, area = _moments(flux, islands.segments, islands.peaks)
+    catalogue = SourceCatalog(flux, islands.segments)
+    np.testing.assert_allclose(centroid.T, catalogue.centroid, rtol=1e-6)
+    np.testing.assert_allclose(covariance, catalogue.covariance.value, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(total, catalogue.segment_flux, rtol=1e-5)
+    np.testing.assert_array_equal(area, catalogue.area.value)
+
+
 def test_thresholds_are_in_units_of_the_local_noise():
-    hdu = image(noise((900, 900), seed=3))
-    for threshold in (4.0, 4.5):
+    hdu = image(noise((600, 600), seed=3))
+    for threshold in (3.7, 4.2):
         table = find_sources(hdu, threshold=threshold)
         assert len(table)
         assert (table["snr"] >= threshold).all()
-    assert len(find_sources(hdu, threshold=4.5)) < len(find_sources(hdu, threshold=4.0))
+    assert len(find_sources(hdu, threshold=4.2)) < len(find_sources(hdu, threshold=3.7))
 
 
 # --- blocks ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("block", [97, 256, 350, 699])
+@pytest.mark.parametrize("block", [97, 256])
 def test_result_does_not_depend_on_the_blocks(crowded, crowded_sources, block, monkeypatch):
     """The margin starts at 8 pixels, so that many islands and above all the long one outgrow it."""
     assert np.bincount(crowded_sources["island"], crowded_sources["n_pixels"]).max() > 4000

@@ -69,12 +69,14 @@ def write_classification(table: Table, path: str | os.PathLike, overwrite: bool 
     OutputError
         When the file exists, or cannot be written.
     """
-    from radio_ag.catalog_io._result_columns import COLUMNS
+    from radio_ag.catalog_io._result_columns import COLUMNS, CUTOUT_COLUMNS
     from radio_ag.catalog_io.product import write_product
 
     lacking = [spec.name for spec in COLUMNS if spec.name not in table.colnames]
     if lacking:
         raise InputError(f"the table is not that of a result: it lacks the columns {', '.join(lacking)}")
+    table = table.copy(copy_data=False)
+    table.remove_columns([spec.name for spec in CUTOUT_COLUMNS if spec.name in table.colnames])
     write_product(path, table, {}, overwrite=overwrite)
 
 

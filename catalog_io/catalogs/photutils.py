@@ -6,6 +6,7 @@ they come from the pixel positions.
 
 from typing import Any
 
+from astropy.coordinates import SkyCoord
 from astropy.table import Table
 from astropy.wcs import WCS
 
@@ -72,7 +73,10 @@ def to_table(source: Any, data: Any = None, wcs: WCS | None = None) -> Table:
         If a SegmentationImage comes without data, or with data of another shape.
     """
     if hasattr(source, "to_table"):
-        return source.to_table()
+        table = source.to_table()
+        if source.wcs is None:  # the column is there all the same, and has nothing in it
+            table.remove_columns([sky for *_, sky in _PIXELS if sky in table.colnames])
+        return table
     if data is None:
         raise CatalogueError("a SegmentationImage has no fluxes and no positions: give data and wcs")
     if source.shape != getattr(data, "shape", None):
@@ -82,9 +86,9 @@ def to_table(source: Any, data: Any = None, wcs: WCS | None = None) -> Table:
         )
     from photutils.segmentation import SourceCatalog  # slow to import
 
-    if not source.nlabels:  # SourceCatalog takes no image without segments
+    if not len(source.labels):  # SourceCatalog takes no image without segments
         return Table()
-    return SourceCatalog(data, source, wcs=None if wcs is None else wcs.celestial).to_table()
+    return to_table(SourceCatalog(data, source, wcs=None if wcs is None else wcs.celestial))
 
 
 def with_sky(table: Table, wcs: WCS) -> Table:
@@ -98,10 +102,15 @@ def with_sky(table: Table, wcs: WCS) -> Table:
         Of those pixels.
     """
     for x, y, sky in _PIXELS:
-        if sky in table.colnames:
-            return table
-        if x in table.colnames and y in table.colnames:
+        if x in table.colnames and y in table.colnames and not _has_values(table, sky):
             table = table.copy(copy_data=False)
             table[sky] = wcs.celestial.pixel_to_world(table[x], table[y])
-            return table
     return table
+
+
+def _has_values(table: Table, name: str) -> bool:
+    """Whether a table has a column that is not wholly empty, as that of a catalogue without a WCS is."""
+    if name not in table.colnames:
+        return False
+    column = table[name]
+    return isinstance(column, SkyCoord) or any(str(value) not in ("None", "", "--") for value in column)

@@ -61,7 +61,9 @@ async function openDetail(place) {
 
 function fillDetail(row) {
   byId("detail-name").textContent = nameOf(row);
-  byId("detail-place").textContent = `${grouped(detailPlace + 1)} of ${grouped(visible.length)} shown · row ${grouped(page.first + row + 1)}`;
+  const verdict = classOf(row) ? `${classOf(row)} ${numberAt("probability", row).toFixed(2)}` : "no class";
+  const place = `${grouped(detailPlace + 1)} of ${grouped(visible.length)} shown`;
+  byId("detail-place").textContent = `${place} · row ${grouped(page.first + row + 1)} · ${verdict}`;
   byId("detail-select").checked = selected.has(row);
   byId("previous").disabled = detailPlace === 0;
   byId("next").disabled = detailPlace === visible.length - 1;

@@ -1,0 +1,144 @@
+"""Figures: what is drawn is what was given, on the sky, in sizes and type for a journal."""
+
+import numpy as np
+import pytest
+from astropy.wcs import WCS
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+from PIL import Image
+
+from radio_ag import figures
+from radio_ag.attention import AggregateMaps
+from radio_ag.errors import InputError, OutputError
+
+Y, X = np.mgrid[:150, :150] - 74.5
+EMISSION = np.where(np.hypot(X, Y) < 12, 2.0 - np.hypot(X, Y) / 12, 0)  # a round source
+GATES = np.stack([np.exp(-((X - 10 * k) ** 2 + Y**2) / 900) for k in range(3)])
+
+
+def wcs() -> WCS:
+    made = WCS(naxis=2)
+    made.wcs.ctype = "RA---TAN", "DEC--TAN"
+    made.wcs.crval, made.wcs.crpix, made.wcs.cdelt = (208.6, 28.2), (75.5, 75.5), (-1.8 / 3600, 1.8 / 3600)
+    return made
+
+
+@pytest.fixture(scope="module")
+def aggregate() -> AggregateMaps:
+    """Every cell has two images, whose values say which cell it is."""
+    maps = AggregateMaps(3)
+    for label in (0, 1):
+        for certain in (True, False):
+            for predicted in (0, 1):
+                value = 0.5 * label + 0.25 * certain + 0.125 * predicted
+                image, gates = np.full((2, 150, 150), value) * (EMISSION > 0), np.stack([GATES * (1 + value)] * 2)
+                maps.add(image, gates, label=label, certain=certain, predicted=predicted)
+    return maps
+
+
+def made_figures(maps: AggregateMaps) -> dict[str, Figure]:
+    features = [np.random.default_rng(0).random((c, s, s)) for c, s in ((6, 150), (16, 75), (32, 37), (64, 18))]
+    raw = [GATES[0][::4, ::4], GATES[1][::2, ::2], GATES[2]]
+    return {
+        "source": figures.source_figure(EMISSION, GATES, emission=EMISSION, wcs=wcs(), title="name"),
+        "offsets": figures.source_figure(EMISSION, GATES[:1], emission=EMISSION),
+        "grid": figures.grid_figure(
+            [GATES, GATES[:1]], [["a", "b", "c"], ["d"]], emission=[EMISSION] * 2, image=EMISSION, wcs=wcs()
+        ),
+        "preprocessing": figures.preprocessing_figure(np.pad(EMISSION, 75), EMISSION, EMISSION / 2, [EMISSION / 2]),
+        "network": figures.network_figure(EMISSION, features, raw, [0.2, 0.8]),
+        "no gates": figures.network_figure(EMISSION, features, [], [0.2, 0.8]),
+        "aggregate": figures.aggregate_figure(maps),
+        "difference": figures.difference_figure(maps),
+        "confusion": figures.confusion_figure(maps),
+        "certainty": figures.certainty_figure(maps, by="predicted"),
+        "outliers": figures.outliers_figure([EMISSION] * 4, list(GATES) + [GATES[0]], ["one"] * 4),
+    }
+
+
+@pytest.fixture(scope="module")
+def made(aggregate):
+    return made_figures(aggregate)
+
+
+def test_widths_are_those_of_a_journal_and_type_is_7_pt_or_more(made):
+    for name, figure in made.items():
+        width = round(figure.get_figwidth() * 25.4)
+        assert width in (84, 174), name
+        sizes = {t.get_fontsize() for t in figure.findobj(Text) if t.get_text().strip() and t.get_visible()}
+        assert min(sizes) >= 7, name
+
+
+def test_maps_are_drawn_as_given_with_row_0_below(made):
+    panels = [axes for axes in made["source"].axes if axes.images]
+    np.testing.assert_allclose(panels[0].images[0].get_array(), EMISSION / EMISSION.max())
+    for panel, expected in zip(panels[1:5], [*GATES, GATES.mean(0)], strict=True):
+        np.testing.assert_array_equal(panel.images[0].get_array(), expected)
+        assert panel.images[0].origin == "lower"
+
+
+def test_sky_is_on_the_axes(made):
+    panel = made["source"].axes[0]
+    np.testing.assert_allclose(panel.wcs.wcs.crval, (208.6, 28.2))
+    west, east, south, north = made["offsets"].axes[0].images[0].get_extent()
+    assert (west, east, south, north) == (135, -135, -135, 135)  # 150 px of 1.8 arcsec, east on the left
+
+
+def test_clip_contour_runs_round_the_emission():
+    axes = Figure().add_subplot()
+    figures.draw_clip(axes, EMISSION)
+    (lines,) = axes.collections
+    points = np.concatenate([path.vertices for path in lines.get_paths()])
+    np.testing.assert_allclose(np.hypot(*points.T), 12 * 1.8, atol=1.8)
+
+
+def test_empty_image_has_no_contour():
+    axes = Figure().add_subplot()
+    figures.draw_clip(axes, np.zeros((150, 150)))
+    assert not axes.collections
+
+
+def test_difference_is_of_the_classes_and_saturates(made, aggregate):
+    (panel, _) = made["difference"].axes
+    drawn = panel.images[0]
+    np.testing.assert_allclose(drawn.get_array(), aggregate.image(label=0) - aggregate.image(label=1))
+    assert (drawn.norm.vmin, drawn.norm.vmax) == (-0.05, 0.05)
+    low, high = drawn.to_rgba(np.array([-1.0, 1.0]))
+    assert low[2] > low[0]  # bluish
+    assert high[0] > high[2]  # orange
+
+
+def test_confusion_cells_are_at_their_places(made, aggregate):
+    panels = [axes for axes in made["confusion"].axes if axes.images]
+    for panel, (true, predicted) in zip(panels, ((0, 0), (0, 1), (1, 0), (1, 1)), strict=True):
+        expected = aggregate.attention(label=true, predicted=predicted)
+        np.testing.assert_allclose(panel.images[0].get_array(), expected)
+
+
+def test_figures_of_missing_groups_are_drawn(tmp_path):
+    maps = AggregateMaps(2)
+    maps.add(EMISSION[None] / 2, GATES[None, :2], label=0, certain=True, predicted=0)
+    for figure in (figures.aggregate_figure(maps), figures.confusion_figure(maps), figures.certainty_figure(maps)):
+        figures.save_figure(figure, tmp_path / "it", overwrite=True)
+
+
+def test_saved_as_png_and_pdf_and_not_over_another(made, tmp_path):
+    written = figures.save_figure(made["difference"], tmp_path / "one.png")
+    assert [path.name for path in written] == ["one.png", "one.pdf"]
+    with Image.open(written[0]) as image:
+        assert abs(image.width - 84 / 25.4 * 300) <= 1
+    assert written[1].read_bytes().startswith(b"%PDF")
+    with pytest.raises(OutputError, match=r"one\.png exists"):
+        figures.save_figure(made["difference"], tmp_path / "one.pdf")
+    with pytest.raises(OutputError, match="cannot be written"):
+        figures.save_figure(made["difference"], tmp_path / "no folder" / "one")
+
+
+def test_every_figure_can_be_drawn(made):
+    for figure in made.values():
+        figure.canvas.draw()
+
+
+def test_bad_class_is_named(aggregate):
+    with pytest.raises(InputError, match="label or predicted, not 'true'"):
+        figures.aggregate_figure(aggregate, by="true")
