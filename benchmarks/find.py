@@ -116,12 +116,11 @@ def within(values: np.ndarray, low: float, high: float) -> np.ndarray:
 
 
 def print_table(title: str, scores: dict[str, Score], value) -> None:
-    print(f"{title}\n\n| S/N | sources | " + " | ".join(scores) + " |")
-    print("|---|---:|" + "---:|" * len(scores))
-    true_snr = next(iter(scores.values())).true_snr
+    print(f"{title}\n\n| S/N | " + " | ".join(scores) + " |")
+    print("|---|" + "---:|" * len(scores))
     for low, high in pairwise(BINS):
         cells = [f"{value(score, low, high):.3f}".replace("nan", "-") for score in scores.values()]
-        print(f"| {low}-{high} | {within(true_snr, low, high).sum()} | " + " | ".join(cells) + " |")
+        print(f"| {low}-{high} | " + " | ".join(cells) + " |")
     print()
 
 

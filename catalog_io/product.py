@@ -76,7 +76,7 @@ def check_output(path: str | os.PathLike, overwrite: bool = False, catalogue: Ta
     if os.path.isdir(path):  # unlike Path's, this takes a name that is too long
         raise OutputError(f"{path} is a folder: name a file")
     if os.path.exists(path) and not overwrite:
-        raise OutputError(f"{path} exists: choose another name or allow overwriting")
+        raise OutputError(f"{path} exists: choose another name, or allow overwriting (--overwrite, overwrite=True)")
     if not path.parent.is_dir():
         raise OutputError(f"{path} cannot be written: there is no folder {path.parent}")
     if not os.access(path.parent, os.W_OK):

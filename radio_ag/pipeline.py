@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -252,6 +252,8 @@ def _classified_chunks(
     try:
         coming = pool.submit(measure, chunks[0]) if chunks else None
         for number in range(len(chunks)):
+            while not coming.done():  # in steps: a wait without end can sleep through a Ctrl-C
+                wait([coming], timeout=0.2)
             measured = coming.result()
             if number == 0:
                 _check_service(measured.fields, source)

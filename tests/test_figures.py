@@ -52,7 +52,7 @@ def made_figures(maps: AggregateMaps) -> dict[str, Figure]:
         "difference": figures.difference_figure(maps),
         "confusion": figures.confusion_figure(maps),
         "certainty": figures.certainty_figure(maps, by="predicted"),
-        "outliers": figures.outliers_figure([EMISSION] * 4, list(GATES) + [GATES[0]], ["one"] * 4),
+        "outliers": figures.outliers_figure([EMISSION] * 4, [*GATES, GATES[0]], ["one"] * 4),
     }
 
 

@@ -30,9 +30,8 @@ def test_there_are_snippets():
 @pytest.mark.parametrize("name", SNIPPETS)
 def test_snippet_runs(name, folder):
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", SNIPPETS[name]], cwd=folder, env=environment, capture_output=True, text=True
-    )
+    command = [sys.executable, "-W", "error", "-c", SNIPPETS[name]]
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert (folder / "classes.fits").exists()
 

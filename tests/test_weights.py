@@ -51,6 +51,7 @@ def test_default_weights_are_as_good_as_their_card_says(data_dir):
 def test_readme_repeats_the_card():
     figures = card(DEFAULT)["metrics"]["orbit_8"]
     for name in ("certain", "uncertain", "all"):
+        sources, accuracy = figures[name]["sources"], figures[name]["accuracy"]
         low, high = figures[name]["accuracy_interval"]
-        row = f"| {figures[name]["sources"]} | {figures[name]['accuracy']:.1%} | {low:.1%} to {high:.1%} |"
+        row = f"| {sources} | {accuracy:.1%} | {low:.1%} to {high:.1%} |"
         assert row in README, row
