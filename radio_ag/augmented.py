@@ -58,7 +58,7 @@ def labelled_chunks(data: Labelled, chunk: int = _CHUNK) -> Iterator[Sources]:
 
 
 class View(NamedTuple):
-    """Some augmentations of one source: images (b, 150, 150) in 0-1, classes (b,), maps (b, gates, 150, 150)."""
+    """Augmentations of a source: images (b, 150, 150) in 0-1, not stretched; classes (b,); maps (b, gates, 150, 150)."""
 
     images: NDArray[np.float32]
     predicted: NDArray[np.intp]
@@ -93,9 +93,9 @@ def augmented_views(
         for start in range(0, times, _BLOCK):
             count = min(_BLOCK, times - start)
             drawn = augment(source.expand(_BLOCK, -1, -1, -1), AUGMENTATION, generator)[:count, 0].numpy()
-            drawn = stretch(drawn, settings.stretch)
+            prepared = stretch(drawn, settings.stretch) * np.float32(high - low) + np.float32(low)
             predicted, gates = [], []
-            for batch in torch.from_numpy(drawn * np.float32(high - low) + np.float32(low)).split(classifier.batch):
+            for batch in torch.from_numpy(prepared).split(classifier.batch):
                 outputs = _outputs(classifier, batch)
                 predicted.append(torch.stack([o.logits for o in outputs]).mean(0).argmax(1).cpu().numpy())
                 gates.append(_gates(outputs, len(batch)) if maps else np.zeros((len(batch), 0, 150, 150), np.float32))
@@ -125,6 +125,8 @@ def aggregate(
     progress: Progress | None = None,
 ) -> AggregateMaps:
     """Mean images and mean attention over augmented sources, in one pass.
+
+    The images are linear between 0 and 1 whatever stretch the network wants, so that means of networks compare.
 
     Parameters
     ----------

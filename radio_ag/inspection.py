@@ -15,7 +15,7 @@ from radio_ag.augmented import Sources, augmented_views
 from radio_ag.classifier import Classifier
 from radio_ag.errors import InputError
 from radio_ag.model import AGCNN
-from radio_ag.preprocess import Prepared, crop, normalise
+from radio_ag.preprocess import Prepared, crop, normalise, stretch
 
 
 def measure_attention(
@@ -65,7 +65,7 @@ class InspectedSource(NamedTuple):
     clipped, prepared : ndarray, shape (150, 150)
         The clipped crop, and the network's input.
     augmented : ndarray, shape (2, 150, 150)
-        Random augmentations, in 0-1.
+        Random augmentations in 0-1, stretched as the network wants them.
     probabilities : ndarray, shape (2,)
     gates : ndarray, shape (gates, 150, 150)
         Maps averaged over the orbit, on the pixels of the crop.
@@ -105,13 +105,14 @@ def inspect_source(classifier: Classifier, image: ArrayLike, *, seed: int = 0) -
         raise InputError("the source has no emission above the clip, or no image: there is nothing to draw")
     prepared = prepare_clipped(image[None], classifier)
     prediction = classifier.predict(image[None], attention="gates", prepared=prepared)
+    view = next(augmented_views(classifier, image, 2, seed, maps=False))
     network = classifier.networks[0]
     with torch.inference_mode():
         output = network(torch.from_numpy(prepared.images)[:, None].to(classifier.device))
     return InspectedSource(
         clipped=crop(image[None])[0],
         prepared=prepared.images[0],
-        augmented=next(augmented_views(classifier, image, 2, seed, maps=False)).images,
+        augmented=stretch(view.images, classifier.preprocessing.stretch),
         probabilities=prediction.probabilities[0],
         gates=np.zeros((0, 150, 150), np.float32) if prediction.gates is None else prediction.gates[0],
         features=feature_maps(network, prepared.images[0]),
