@@ -187,10 +187,8 @@ def cutout_wcs(row: Table.Row) -> WCS:
     InputError
         If the row has no cutout.
     """
-    values = [
-        row[f"{name}"] for name in ("crpix1", "crpix2", "cutout_ra", "cutout_dec", "cd1_1", "cd1_2", "cd2_1", "cd2_2")
-    ]
-    values = np.ma.filled(np.ma.asarray(values, dtype=float), np.nan)
+    names = ("crpix1", "crpix2", "cutout_ra", "cutout_dec", "cd1_1", "cd1_2", "cd2_1", "cd2_2")
+    values = np.array([np.nan if row[name] is np.ma.masked else row[name] for name in names], dtype=float)
     if not np.isfinite(values).all():
         raise InputError(f"row {row.index} has no cutout, so no WCS")
     wcs = WCS(naxis=2)

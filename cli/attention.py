@@ -81,12 +81,12 @@ def source(
 
         sources = open_sources(data, images=_one(images))
         row = sources.find(position)
-        observed, wcs = sources.observed(_rows(row))[0], sources.wcs(row)
-        title = str(sources.table["name"][row])
         inspected = [
             inspect_source(c, sources.clipped(_rows(row), c.preprocessing.clip)[0]) for c in _networks(weights, device)
         ]
-        written = _save(_draw_source(figure, observed, inspected, _names(weights), wcs, title), output, overwrite)
+        observed, title = sources.observed(_rows(row))[0], str(sources.table["name"][row])
+        drawn = _draw_source(figure, observed, inspected, _names(weights), sources.wcs(row), title)
+        written = _save(drawn, output, overwrite)
     _echo(written, quiet)
 
 

@@ -58,7 +58,7 @@ def labelled_chunks(data: Labelled, chunk: int = _CHUNK) -> Iterator[Sources]:
 
 
 class View(NamedTuple):
-    """Augmentations of a source: images (b, 150, 150) in 0-1, not stretched; classes (b,); maps (b, gates, 150, 150)."""
+    """Augmentations of a source: images (b, 150, 150) in 0-1, unstretched; classes (b,); maps (b, gates, 150, 150)."""
 
     images: NDArray[np.float32]
     predicted: NDArray[np.intp]

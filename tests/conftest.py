@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # the tests' images are few: more threads cost more than they give
+
 
 @pytest.fixture(scope="session")
 def data_dir() -> Path:

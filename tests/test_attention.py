@@ -11,6 +11,7 @@ from astropy.io import fits
 from astropy.table import Table
 from typer.testing import CliRunner
 
+from radio_ag import classify
 from radio_ag.attention import (
     UNLABELLED,
     AggregateMaps,
@@ -32,6 +33,7 @@ from radio_ag.catalog_io.inspected import open_sources
 from radio_ag.checkpoints import import_checkpoint, save_weights
 from radio_ag.classifier import Classifier
 from radio_ag.cli import app
+from radio_ag.datasets import make_mosaic
 from radio_ag.errors import InputError, SourceNotFoundError
 from radio_ag.inspection import feature_maps, inspect_source, measure_attention, prepare_clipped
 from radio_ag.labelled import load_labelled
@@ -329,6 +331,70 @@ def test_compare_command_prints_and_writes(labelled_file, weights, tmp_path):
         Classifier.load(weights["b"], device="cpu"), labelled_chunks(load_labelled(labelled_file))
     )
     np.testing.assert_allclose(table["halo_enrichment"][4:], values["halo_enrichment"], rtol=1e-4)
+
+
+@pytest.fixture(scope="module")
+def product(tmp_path_factory, weights):
+    """A product that keeps its cutouts, with labels from its own catalogue, and one row without an image."""
+    mosaic, truth = make_mosaic(size=700, n_sources=3, seed=4)
+    catalogue = Table(
+        {
+            "ra": [*truth["ra"], truth["ra"][0] + 5],
+            "dec": [*truth["dec"], truth["dec"][0]],
+            "kind": ["FRII", "FRI", "what", "FRI"],
+        }
+    )
+    path = tmp_path_factory.mktemp("product") / "it.fits"
+    options = {"weights": weights["a"], "device": "cpu", "orbit": 2, "group": "none", "keep_cutouts": True}
+    return classify(catalogue, images=mosaic, output=path, **options), path
+
+
+def test_result_is_opened_with_its_cutouts_and_labels(product):
+    result, path = product
+    sources = open_sources(path, label_column="kind")
+    np.testing.assert_array_equal(sources.label, [1, 0, UNLABELLED, 0])
+    assert sources.labelled
+    (chunk,) = sources.chunks(3.0)
+    rms = np.asarray(result.table["rms"])[:3, None, None]
+    cutouts = result.cutouts([0, 1, 2])
+    np.testing.assert_array_equal(chunk.images[:3], np.where(cutouts > 3 * rms, cutouts, 0))
+    assert not chunk.images[3].any()  # no image: empty, not lost
+    assert sources.find(str(result.table["name"][1])) == 1
+    with pytest.raises(InputError, match="no column 'nothing'"):
+        open_sources(path, label_column="nothing")
+    with pytest.raises(InputError, match="no value of column 'name' is FRI or FRII"):
+        open_sources(path, label_column="name")
+
+
+def test_without_labels_the_least_stable_are_listed(product, weights, tmp_path):
+    result, path = product
+    done = run("outliers", path, "-o", tmp_path / "odd", "--count", 2, "--weights", weights["a"])
+    assert done.exit_code == 0, done.output
+    table = Table.read(tmp_path / "odd.ecsv")
+    spread = np.ma.filled(result.table["p_std"], np.nan)
+    np.testing.assert_allclose(table["p_std"], np.sort(spread[:3])[::-1][:2])
+
+
+def test_aggregate_of_a_result_uses_predicted_classes(product, weights, tmp_path):
+    _, path = product
+    done = run("aggregate", path, "-o", tmp_path / "mean", "-n", 1, "--weights", weights["a"])
+    assert done.exit_code == 0, done.output
+    written = sorted(file.name for file in tmp_path.iterdir() if file.suffix == ".png")
+    assert written == ["mean-certainty.png", "mean-class.png", "mean-difference.png"]
+
+
+@pytest.mark.parametrize("figure", ["gates", "preprocessing", "network"])
+def test_source_command_draws_each_figure(figure, product, weights, tmp_path):
+    _, path = product
+    done = run("source", path, 1, "-o", tmp_path / "one", "--figure", figure, "--weights", weights["a"])
+    assert done.exit_code == 0, done.output
+    assert {file.name for file in tmp_path.iterdir()} == {"one.png", "one.pdf"}
+
+
+def test_row_without_an_image_cannot_be_drawn(product, weights, tmp_path):
+    done = run("source", product[1], 3, "-o", tmp_path / "one", "--weights", weights["a"])
+    assert done.exit_code == 2
+    assert "no image" in done.stderr
 
 
 @pytest.mark.parametrize(
