@@ -7,7 +7,7 @@ MiraBest training batches that the bundled network has not learnt from: the fold
 The published networks may have learnt from them. Medians over the sources, with the interval of 95 % of 1000
 bootstraps.
 
-``--combinations`` trains the 16 combinations of normalisation and aggregation, and those with 0-2 gates, for so many
+``--combinations`` trains the 16 combinations of normalisation and aggregation, and 1 and 2 gates, for so many
 images each on the other folds, and draws them beside each other for one source: what short training gives, not the
 paper's networks.
 """
