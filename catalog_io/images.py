@@ -20,12 +20,14 @@ from astropy.wcs import WCS
 
 from radio_ag.catalog_io.geometry import Cutout
 from radio_ag.catalog_io.plugins import load_plugins
-from radio_ag.errors import ImageError
+from radio_ag.errors import ImageError, ServiceError
 from radio_ag.flags import Flag
 from radio_ag.preprocess import FIELD_SIZE
 
 GROUP = "radio_ag.images"
 """Entry-point group of image sources."""
+
+_SERVICE_DOWN = frozenset({"connection", "timeout", "http_error"})
 
 
 @dataclass
@@ -76,6 +78,13 @@ class Fields:
     def __len__(self) -> int:
         return len(self.data)
 
+    def wcs_columns(self) -> dict[str, np.ndarray]:
+        """WCS of each crop, in the columns that a result has for it."""
+        columns = {"cutout_ra": self.cutout_ra, "cutout_dec": self.cutout_dec}
+        columns["crpix1"], columns["crpix2"] = self.crpix.T
+        columns["cd1_1"], columns["cd1_2"], columns["cd2_1"], columns["cd2_2"] = self.cd.reshape(-1, 4).T
+        return columns
+
     def put(self, row: int, cutout: Cutout, origin: str) -> None:
         """Store a cutout; a wholly blank one is kept as ``no_coverage``."""
         self.origin[row] = origin
@@ -125,6 +134,21 @@ class ImageSource(Protocol):
 
     def describe(self) -> dict[str, str]:
         """Provenance for the product's header: survey, service or file names (never absolute paths)."""
+
+
+def check_service(fields: Fields, source: ImageSource) -> None:
+    """Find out from a run's first fields whether its image source answers at all.
+
+    Raises
+    ------
+    ServiceError
+        If not one of the images came, and each for want of a usable answer.
+    """
+    if fields.status and set(fields.status) <= _SERVICE_DOWN:
+        raise ServiceError(
+            f"{source.name}: none of the first {len(fields.status)} images came "
+            f"({', '.join(sorted(set(fields.status)))}); asked {fields.origin[0]}. Nothing was written"
+        )
 
 
 def open_images(images: Any = None, **options: Any) -> ImageSource:

@@ -17,13 +17,13 @@ from radio_ag.catalog_io._product_headers import CUTOUT_STEP
 from radio_ag.catalog_io.attention_store import AttentionStore
 from radio_ag.catalog_io.catalogs import Catalogue, read_catalogue
 from radio_ag.catalog_io.grouping import Groups, group_sources
-from radio_ag.catalog_io.images import Fields, ImageSource, array_image, open_images
+from radio_ag.catalog_io.images import Fields, ImageSource, array_image, check_service, open_images
 from radio_ag.catalog_io.planes import is_image
 from radio_ag.catalog_io.product import ATTENTION_MODES, check_output
 from radio_ag.catalog_io.regions import Region, open_region
 from radio_ag.catalog_io.result import Result
 from radio_ag.classifier import Classifier, Prediction
-from radio_ag.errors import InputError, ServiceError
+from radio_ag.errors import InputError
 from radio_ag.flags import UNCLASSIFIED, Flag
 from radio_ag.islands import Islands, measure_islands
 from radio_ag.model import CLASSES
@@ -31,7 +31,6 @@ from radio_ag.preprocess import PIXEL_SCALE, Prepared, crop, prepare
 from radio_ag.weights import DEFAULT
 
 _CHUNK = 128  # rows; 46 MB of fields
-_SERVICE_DOWN = frozenset({"connection", "timeout", "http_error"})
 _FLOAT_COLUMNS = ("p_fri", "p_frii", "p_std", "rms", "peak", "snr", "size")
 _WCS_COLUMNS = ("cutout_ra", "cutout_dec", "crpix1", "crpix2", "cd1_1", "cd1_2", "cd2_1", "cd2_2")
 
@@ -256,20 +255,12 @@ def _classified_chunks(
                 wait([coming], timeout=0.2)
             measured = coming.result()
             if number == 0:
-                _check_service(measured.fields, source)
+                check_service(measured.fields, source)
             if number + 1 < len(chunks):
                 coming = pool.submit(measure, chunks[number + 1])
             yield _classify_chunk(measured, classifier, settings)
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
-
-
-def _check_service(fields: Fields, source: ImageSource) -> None:
-    if fields.status and set(fields.status) <= _SERVICE_DOWN:
-        raise ServiceError(
-            f"{source.name}: none of the first {len(fields.status)} images came "
-            f"({', '.join(sorted(set(fields.status)))}); asked {fields.origin[0]}. Nothing was written"
-        )
 
 
 def _measure(chunk: NDArray[np.intp], fields: Fields, classifier: Classifier) -> _Measured:
@@ -304,8 +295,7 @@ def _classify_chunk(measured: _Measured, classifier: Classifier, settings: Class
     columns["n_islands"] = np.zeros(n, np.int32)
     columns["n_islands"][usable] = islands.n_islands
     columns["flags"] = flags
-    for name, values in zip(_WCS_COLUMNS, _wcs_values(fields), strict=True):
-        columns[name] = values
+    columns |= fields.wcs_columns()
     imaged = usable[prepared.blank_fraction < 1]
     cutouts = crop(fields.data[imaged]) if settings.keep_cutouts else None
     return _Classified(measured.rows, columns, classified, prediction, imaged, cutouts)
@@ -316,10 +306,6 @@ def _pixel_scale(fields: Fields) -> NDArray:
     a, b, c, d = fields.cd.reshape(-1, 4).T
     scale = 3600 * np.sqrt(np.abs(a * d - b * c)) / PIXEL_SCALE
     return np.where(np.isfinite(scale), scale, 1).astype(np.float32)
-
-
-def _wcs_values(fields: Fields) -> tuple[NDArray, ...]:
-    return (fields.cutout_ra, fields.cutout_dec, *fields.crpix.T, *fields.cd.reshape(-1, 4).T)
 
 
 def _empty_columns(groups: Groups, wanted: NDArray[np.bool_]) -> dict[str, NDArray]:

@@ -22,9 +22,9 @@ from numpy.typing import NDArray
 
 from radio_ag.catalog_io._product_headers import header_text, image_header, primary_header
 from radio_ag.catalog_io.export.tables import plain_table
-from radio_ag.catalog_io.images import Fields, ImageSource, open_images
+from radio_ag.catalog_io.images import ImageSource, check_service, open_images
 from radio_ag.catalog_io.product import cutout_wcs
-from radio_ag.errors import OutputError, ServiceError
+from radio_ag.errors import OutputError
 from radio_ag.flags import decode
 from radio_ag.preprocess import crop
 
@@ -38,7 +38,6 @@ _INDEXED = ("name", "source_id", "ra", "dec", "class", "probability", "flags")
 _FILE_NAME = re.compile(r"\d+(_[A-Za-z0-9.+_-]+)?\.fits")
 _LONGEST_NAME = 60
 _CHUNK = 64  # rows fetched at once
-_SERVICE_DOWN = frozenset({"connection", "timeout", "http_error"})
 
 Cutouts = Callable[[NDArray[np.intp]], list[CCDData | None]]
 
@@ -126,27 +125,14 @@ class _Fetcher:
         if not len(valid):
             return cutouts
         fields = self._source.fetch(self._ra[rows[valid]], self._dec[rows[valid]])
-        if not self._answered and set(fields.status) <= _SERVICE_DOWN:
-            raise ServiceError(
-                f"{self._source.name}: none of the first {len(valid)} images came "
-                f"({', '.join(sorted(set(fields.status)))}); asked {fields.origin[0]}. Nothing was written"
-            )
+        if not self._answered:
+            check_service(fields, self._source)
         self._answered = True
-        places = _places(fields)
+        places = Table(fields.wcs_columns())
         for place, image, entry in zip(valid.tolist(), crop(fields.data), places, strict=True):
             if np.isfinite(image).any():
                 cutouts[place] = CCDData(image, unit="Jy/beam", wcs=cutout_wcs(entry))
         return cutouts
-
-
-def _places(fields: Fields) -> Table:
-    """The WCS of each field's crop, in the columns that a result has for it."""
-    places = Table({"cutout_ra": fields.cutout_ra, "cutout_dec": fields.cutout_dec})
-    places["crpix1"], places["crpix2"] = fields.crpix.T
-    for i in (1, 2):
-        for j in (1, 2):
-            places[f"cd{i}_{j}"] = fields.cd[:, i - 1, j - 1]
-    return places
 
 
 def _image_hdus(

@@ -6,15 +6,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from radio_ag.catalog_io.images import ImageSource, open_images
+from radio_ag.catalog_io.images import ImageSource, check_service, open_images
 from radio_ag.catalog_io.result import Result
-from radio_ag.errors import InputError, ServiceError
+from radio_ag.errors import InputError
 from radio_ag.preprocess import PIXEL_SCALE, crop
 
 Cutout = NDArray[np.float32] | str
 """Jy/beam (150, 150), row 0 in the south; or, where there is none, why."""
 
-_SERVICE_DOWN = frozenset({"connection", "timeout", "http_error"})
 _SCALED = 1.05  # of FIRST's pixels: beyond what is used as it is
 _FIRST = "FIRST"  # in the provenance ``survey`` of results made from its service
 
@@ -74,11 +73,8 @@ class _Fetcher:
         if not len(valid):
             return cutouts
         fields = self._source.fetch(self._ra[rows[valid]], self._dec[rows[valid]])
-        if not self._answered and set(fields.status) <= _SERVICE_DOWN:
-            raise ServiceError(
-                f"{self._source.name}: none of the first {len(valid)} images came "
-                f"({', '.join(sorted(set(fields.status)))}); asked {fields.origin[0]}. Nothing was written"
-            )
+        if not self._answered:
+            check_service(fields, self._source)
         self._answered = True
         for place, image, status in zip(valid.tolist(), crop(fields.data), fields.status, strict=True):
             cutouts[place] = _or_reason(image, status.replace("_", " "))
