@@ -97,7 +97,7 @@ def draw_combinations(training: Labelled, source: Labelled, samples: int, name: 
     card = {"name": "brief", "input": {"clip": 3.0, "stretch": "linear", "value_range": [0.0, 1.0]}}
     maps = {}
     for title, architecture in combinations().items():
-        recipe = Recipe(architecture=architecture, samples=samples, coarse=0, stretch="linear", offset=2.0)
+        recipe = Recipe(architecture=architecture, samples=samples, windowed=0, stretch="linear", offset=2.0)
         rows = np.arange(len(training))
         with tempfile.TemporaryDirectory() as folder:
             network = train(training, rows, rows[:32], recipe, Path(folder), every=samples, log=lambda line: None)

@@ -18,14 +18,7 @@ from radio_ag.labelled import assign_folds, load_labelled
 from radio_ag.model import Architecture
 from radio_ag.training import Recipe, train
 
-_LIGHT = Architecture(features="average", dropout=0.2)
-RECIPES = {
-    "default": Recipe(),
-    "light-dropout": Recipe(architecture=_LIGHT),
-    "light-dropout-fine": Recipe(architecture=_LIGHT, samples=64_000, coarse=0, rate=1.5e-3),  # goes on from it
-    "light-dropout-finer": Recipe(architecture=_LIGHT, samples=56_000, coarse=0, rate=1e-3, batch=16),  # and from that
-    "paper-like": Recipe(architecture=Architecture(), stretch="linear"),
-}
+RECIPES = {"default": Recipe(), "paper-like": Recipe(architecture=Architecture(), stretch="linear")}
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("--fold", type=int, required=True)

@@ -29,8 +29,11 @@ class Recipe:
     architecture : Architecture
     samples : int
         Augmented images seen in all.
-    coarse : int
-        How many of them, the first ones, are seen at half resolution, which costs a third of the time.
+    windowed : int
+        How many of them, the first ones, are seen through a smaller window, which costs less: most sources are far
+        smaller than 150 pixels, and a convolution does not care where the edge is.
+    window : int
+        Pixels along each side of that window.
     batch : int
         Images a step.
     rate : float
@@ -53,7 +56,8 @@ class Recipe:
 
     architecture: Architecture = field(default_factory=lambda: Architecture(features="average"))
     samples: int = 120_000
-    coarse: int = 90_000
+    windowed: int = 90_000
+    window: int = 75
     batch: int = 32
     rate: float = 3e-3
     weight_decay: float = 0.02
@@ -67,7 +71,7 @@ class Recipe:
     seed: int = 0
 
 
-def augment(fields: Tensor, recipe: Recipe, generator: torch.Generator, *, coarse: bool = False) -> Tensor:
+def augment(fields: Tensor, recipe: Recipe, generator: torch.Generator, size: int = INPUT_SIZE) -> Tensor:
     """Turn, flip, scale and shift clipped fields, crop them, and normalise the crops.
 
     Parameters
@@ -77,12 +81,12 @@ def augment(fields: Tensor, recipe: Recipe, generator: torch.Generator, *, coars
     recipe : Recipe
     generator : torch.Generator
         On the CPU: the random numbers do not depend on the device.
-    coarse : bool
-        Halve the resolution.
+    size : int
+        Pixels along each side of the crops.
 
     Returns
     -------
-    Tensor, shape (B, 1, 150, 150), or (B, 1, 75, 75) where coarse
+    Tensor, shape (B, 1, size, size)
         Between 0 and 1.
     """
 
@@ -99,15 +103,10 @@ def augment(fields: Tensor, recipe: Recipe, generator: torch.Generator, *, coars
     flip = torch.where(uniform(0, 1) < 0.5, -1.0, 1.0)
     cos, sin = torch.cos(angle) / scale, torch.sin(angle) / scale
     turn = torch.stack([torch.stack([cos * flip, -sin], 1), torch.stack([sin * flip, cos], 1)], 1)  # (B, 2, 2)
-    size = fields.shape[-1]
-    affine = torch.cat([turn * INPUT_SIZE / size, 2 * shift[:, :, None] / size], 2).to(fields.device)
-    grid = F.affine_grid(affine, [len(fields), 1, INPUT_SIZE, INPUT_SIZE], align_corners=False)
-    return to_input(F.grid_sample(fields, grid, align_corners=False), recipe.stretch, coarse)
-
-
-def to_input(crops: Tensor, stretch_kind: str, coarse: bool = False) -> Tensor:
-    """Normalise clipped crops (B, 1, 150, 150) to 0-1 as the network wants them, at half resolution where asked."""
-    return stretch(scale_to_unit(F.avg_pool2d(crops, 2) if coarse else crops), stretch_kind)
+    whole = fields.shape[-1]
+    affine = torch.cat([turn * size / whole, 2 * shift[:, :, None] / whole], 2).to(fields.device)
+    grid = F.affine_grid(affine, [len(fields), 1, size, size], align_corners=False)
+    return stretch(scale_to_unit(F.grid_sample(fields, grid, align_corners=False)), recipe.stretch)
 
 
 def scale_to_unit(images: Tensor) -> Tensor:
@@ -171,11 +170,12 @@ def train(
     started, first, loss_sum = time.perf_counter(), state.step, 0.0
     while state.step < state.steps:
         rows = _batch_rows(len(labels), state.step, recipe)
-        images = augment(fields[rows].to(device), recipe, state.generator, coarse=state.coarse)
+        size = recipe.window if state.step * recipe.batch < recipe.windowed else INPUT_SIZE
+        images = augment(fields[rows].to(device), recipe, state.generator, size)
         loss_sum += state.update(images, labels[rows].to(device), weights[rows].to(device))
         if state.step % max(1, every // recipe.batch) == 0 or state.step == state.steps:
-            refresh_statistics(state.averaged, fields, recipe, coarse=state.coarse)
-            scores = score(state.averaged, data[validation], recipe, state.coarse)
+            refresh_statistics(state.averaged, fields, recipe, size=size)
+            scores = score(state.averaged, data[validation], recipe, size)
             rate = (state.step - first) * recipe.batch / (time.perf_counter() - started)
             entry = {
                 "samples": state.step * recipe.batch,
@@ -194,7 +194,7 @@ def train(
 
 
 def refresh_statistics(
-    network: AGCNN, fields: Tensor, recipe: Recipe, *, coarse: bool = False, images: int = 1024
+    network: AGCNN, fields: Tensor, recipe: Recipe, *, size: int = INPUT_SIZE, images: int = 1024
 ) -> None:
     """Measure batch norm's means and variances anew, in place, on augmented training images.
 
@@ -208,8 +208,8 @@ def refresh_statistics(
     fields : Tensor, shape (n, 1, 300, 300)
         Clipped training fields.
     recipe : Recipe
-    coarse : bool
-        At half resolution.
+    size : int
+        Pixels along each side of the crops.
     images : int
         How many augmented images to look at; the same ones each time.
     """
@@ -223,7 +223,7 @@ def refresh_statistics(
     rows = torch.randperm(len(fields), generator=generator).repeat(-(-images // len(fields)))[:images]
     with torch.no_grad():
         for batch in rows.split(64):
-            network(augment(fields[batch].to(device), recipe, generator, coarse=coarse))
+            network(augment(fields[batch].to(device), recipe, generator, size))
     for layer in layers:
         layer.eval()
 
@@ -244,11 +244,6 @@ class _State:
         self.optimizer = torch.optim.AdamW(self.network.parameters(), recipe.rate, weight_decay=recipe.weight_decay)
         self.schedule = torch.optim.lr_scheduler.OneCycleLR(self.optimizer, recipe.rate, total_steps=self.steps + 1)
         self.generator = torch.Generator().manual_seed(recipe.seed)
-
-    @property
-    def coarse(self) -> bool:
-        """Whether the next images are seen at half resolution."""
-        return self.step * self.recipe.batch < self.recipe.coarse
 
     def update(self, images: Tensor, labels: Tensor, weights: Tensor) -> float:
         """One step of the optimiser; returns the loss."""
@@ -320,11 +315,11 @@ def _source_weights(data: Labelled, recipe: Recipe) -> np.ndarray:
 
 
 def predict(
-    network: AGCNN, data: Labelled, stretch_kind: str, *, orbit: bool = False, coarse: bool = False
+    network: AGCNN, data: Labelled, stretch_kind: str, *, orbit: bool = False, size: int = INPUT_SIZE
 ) -> tuple[np.ndarray, np.ndarray]:
     """Logits (views, n, 2) and features (views, n, F) of the central crops: one view, or the 8 rotations and flips."""
     device = next(network.parameters()).device
-    images = to_input(torch.from_numpy(crop(data.fields)).unsqueeze(1), stretch_kind, coarse)
+    images = stretch(scale_to_unit(torch.from_numpy(crop(data.fields, size)).unsqueeze(1)), stretch_kind)
     logits, features = [], []
     with torch.inference_mode():
         for view in range(8 if orbit else 1):
@@ -334,9 +329,9 @@ def predict(
     return torch.stack(logits).numpy(), torch.stack(features).numpy()
 
 
-def score(network: AGCNN, data: Labelled, recipe: Recipe, coarse: bool = False) -> dict[str, float]:
+def score(network: AGCNN, data: Labelled, recipe: Recipe, size: int = INPUT_SIZE) -> dict[str, float]:
     """Accuracy on all and on certain sources, and the negative log-likelihood, without an orbit."""
-    logits = torch.from_numpy(predict(network, data, recipe.stretch, coarse=coarse)[0][0])
+    logits = torch.from_numpy(predict(network, data, recipe.stretch, size=size)[0][0])
     right = (logits.argmax(1).numpy() == data.label).astype(float)
     nll = F.cross_entropy(logits, torch.from_numpy(data.label)).item()
     return {"accuracy": right.mean(), "accuracy_certain": right[data.certain].mean(), "nll": nll}
