@@ -1,15 +1,11 @@
 """Where the bundled network and the published ones look, on the same FIRST sources.
 
-    python benchmarks/attention.py [--every 1] [--json FILE] [--figure NAME] [--combinations SAMPLES]
+    python benchmarks/attention.py [--every 1] [--json FILE]
 
 Needs the folder of the real FIRST images in the environment variable RADIO_AG_DATA. The sources are those of the
 MiraBest training batches that the bundled network has not learnt from: the fold left out, which served to calibrate it.
 The published networks may have learnt from them. Medians over the sources, with the interval of 95 % of 1000
 bootstraps.
-
-``--combinations`` trains the 16 combinations of normalisation and aggregation, and 1 and 2 gates, for so many
-images each on the other folds, and draws them beside each other for one source: what short training gives, not the
-paper's networks.
 """
 
 from __future__ import annotations
@@ -23,13 +19,11 @@ from pathlib import Path
 import numpy as np
 
 from radio_ag.augmented import labelled_chunks
-from radio_ag.checkpoints import Weights, import_checkpoint, load_weights
+from radio_ag.checkpoints import import_checkpoint, load_weights
 from radio_ag.classifier import Classifier
-from radio_ag.inspection import inspect_source, measure_attention
+from radio_ag.inspection import measure_attention
 from radio_ag.labelled import Labelled, assign_folds, load_labelled
-from radio_ag.model import AGGREGATIONS, CLASSES, NORMALISATIONS, Architecture
-from radio_ag.preprocess import crop
-from radio_ag.training import Recipe, train
+from radio_ag.model import CLASSES
 from radio_ag.weights import DEFAULT
 
 PUBLISHED = {
@@ -43,13 +37,11 @@ PUBLISHED = {
 SHOWN = ("emission_enrichment", "halo_enrichment", "emission_offset", "gate_agreement")
 
 
-def folds(data_dir: Path) -> tuple[Labelled, Labelled]:
-    """MiraBest sources that the bundled network has learnt from, and those that it has not."""
+def unseen_sources(data_dir: Path) -> Labelled:
+    """MiraBest sources that the bundled network has not learnt from."""
     data = load_labelled(data_dir / "mirabest_train.fits", data_dir / "rgd_train.fits")
     left_out = load_weights().card["training"]["fold_left_out"]
-    mirabest = data.origin == "mirabest_train"
-    unseen = assign_folds(data) == left_out
-    return data[mirabest & ~unseen], data[mirabest & unseen]
+    return data[(data.origin == "mirabest_train") & (assign_folds(data) == left_out)]
 
 
 def classifiers(data_dir: Path, folder: Path):
@@ -81,54 +73,13 @@ def compare(data: Labelled, data_dir: Path) -> list[dict]:
     return rows
 
 
-def combinations() -> dict[str, Architecture]:
-    """The networks of Figures 5 and 6, by title."""
-    every = {
-        f"{n},\n{a.replace('_', ' ')}": Architecture(normalisation=n, aggregation=a)
-        for n in NORMALISATIONS
-        for a in AGGREGATIONS
-    }
-    return every | {f"{gates} gates" if gates > 1 else "1 gate": Architecture(gates=gates) for gates in (1, 2)}
-
-
-def draw_combinations(training: Labelled, source: Labelled, samples: int, name: Path) -> None:
-    from radio_ag import figures
-
-    card = {"name": "brief", "input": {"clip": 3.0, "stretch": "linear", "value_range": [0.0, 1.0]}}
-    maps = {}
-    for title, architecture in combinations().items():
-        recipe = Recipe(architecture=architecture, samples=samples, windowed=0, stretch="linear", offset=2.0)
-        rows = np.arange(len(training))
-        with tempfile.TemporaryDirectory() as folder:
-            network = train(training, rows, rows[:32], recipe, Path(folder), every=samples, log=lambda line: None)
-        classifier = Classifier(Weights((network,), card, {}), device="cpu")
-        maps[title] = inspect_source(classifier, source.fields[0]).gates.mean(0)
-        print(f"trained {title!r}", flush=True)
-    titles = list(maps)
-    lines = [titles[i : i + 4] for i in range(0, len(titles), 4)]
-    clipped = crop(source.fields)[0]
-    figure = figures.grid_figure(
-        [[maps[title] for title in line] for line in lines],
-        lines,
-        emission=[clipped] * len(lines),
-        title=f"trained briefly: {samples:,} images each",
-    )
-    print(*figures.save_figure(figure, name, overwrite=True))
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--every", type=int, default=1, help="take every so many sources")
     parser.add_argument("--json", type=Path)
-    parser.add_argument("--combinations", type=int, metavar="SAMPLES")
-    parser.add_argument("--figure", type=Path, default=Path("combinations"))
     options = parser.parse_args()
     data_dir = Path(os.environ["RADIO_AG_DATA"])
-    training, unseen = folds(data_dir)
-    if options.combinations:
-        source = unseen[np.flatnonzero((unseen.label == 1) & unseen.certain)[:1]]
-        draw_combinations(training, source, options.combinations, options.figure)
-        return
+    unseen = unseen_sources(data_dir)
     data = unseen[:: options.every]
     print(f"{len(data)} sources that {DEFAULT} has not learnt from")
     print(f"{'':28} {'right':5}  " + "  ".join(f"{column:20}" for column in SHOWN))

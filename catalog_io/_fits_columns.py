@@ -14,7 +14,7 @@ _ARRAY_TYPES = ("u1", "i2", "i4", "i8", "f4", "f8", "c8", "c16")
 
 
 def encode_column(column: Any) -> tuple[Any, dict[str, str]]:
-    """A column that astropy writes (a new object), and the notes for its meta."""
+    """A column that astropy writes, and the notes for its meta: a new object, whose data may be the column's own."""
     if isinstance(column, Time):
         return _encode_time(column)
     if not isinstance(column, Column) or column.dtype.kind == "V":
@@ -66,9 +66,9 @@ def _decode_time(column: Column, scale: str) -> Time:
 def _encode_numbers(column: Column) -> Column:
     column = column.astype(_fits_type(column.dtype), copy=False)
     mask = np.ma.getmaskarray(column)
-    data = np.ma.getdata(column)
-    if not isinstance(column, MaskedColumn):
-        return Column(data, unit=column.unit)
+    data = np.asarray(np.ma.getdata(column))
+    if not isinstance(column, MaskedColumn) or (column.dtype.kind in "fc" and not mask.any()):
+        return Column(data, unit=column.unit, copy=False)
     if column.dtype.kind in "fc":
         return Column(_filled(column, np.nan), unit=column.unit)
     null = _unused_value(data[~mask]) if column.dtype.str[1:] in ("u1", "i2", "i4", "i8") and column.ndim == 1 else None
@@ -118,7 +118,7 @@ def _text(values: Any, unit: Any = None) -> tuple[Column, dict[str, str]]:
     text = np.asarray(values, dtype=None if len(values) else str)
     if text.dtype.kind == "S":
         if _is_printable(text, np.uint8):
-            return Column(text, unit=unit), {}
+            return Column(text, unit=unit, copy=False), {}
         text = np.strings.decode(text, "utf-8", "backslashreplace")
     text = np.ascontiguousarray(text, dtype=text.dtype.newbyteorder("="))
     if _is_printable(text, np.uint32):

@@ -23,14 +23,17 @@ booleans are kept. How a column was written is noted there as ``written_as``, an
 text and for times.
 """
 
+import io
 import re
 import warnings
-from collections.abc import Iterator
-from typing import Any, BinaryIO
+from collections.abc import Callable, Collection, Iterator
+from typing import Any
 
+import numpy as np
 from astropy.io import fits
 from astropy.io.fits.verify import VerifyError, VerifyWarning
 from astropy.table import Column, MaskedColumn, Table
+from numpy.typing import NDArray
 
 from radio_ag.catalog_io._fits_columns import decode_column, encode_column
 from radio_ag.errors import OutputError
@@ -38,20 +41,21 @@ from radio_ag.errors import OutputError
 MAX_FIELDS = 999
 """Columns that a FITS table can have."""
 
+Rows = slice | NDArray[np.int64]
+Cards = dict[str, list[tuple[str, str]]]
+
 _MAX_NAME = 60
 _BLOCK = 4 << 20
 _DISPLAY_FORMAT = re.compile(r"\{?:?%?\d*\.\d+[fFeEgG]\}?")  # what TDISP can say
 
 
-def table_extension(table: Table, scratch: BinaryIO) -> tuple[fits.Header, Iterator[bytes]]:
+def table_extension(table: Table) -> tuple[fits.Header, Iterator[bytes]]:
     """A table as header and data of a binary-table extension.
 
     Parameters
     ----------
     table : `~astropy.table.Table`
         Any columns; it is not changed. Its ``meta`` is left out.
-    scratch : binary file
-        Empty, open for reading and writing, with a name; holds the data until the blocks are read.
 
     Returns
     -------
@@ -67,17 +71,73 @@ def table_extension(table: Table, scratch: BinaryIO) -> tuple[fits.Header, Itera
     """
     check_field_count(len(table.columns))
     encoded, cards = encode_table(table)
+    return rows_extension(lambda rows: encoded[rows], len(table), cards, masked_rows(encoded))
+
+
+def rows_extension(
+    rows_of: Callable[[Rows], Table], count: int, cards: Cards, masked: NDArray[np.int64]
+) -> tuple[fits.Header, Iterator[bytes]]:
+    """As `table_extension`, of rows that are made when they are written, a few MB at a time.
+
+    Parameters
+    ----------
+    rows_of : callable
+        Some rows of the table, encoded as `encode_table` does it. Each column has the same type in all of them.
+    count : int
+        Rows in all.
+    cards : dict
+        What `encode_table` gave beside the table.
+    masked : ndarray of int
+        The `masked_rows` of the whole table.
+    """
+    block = _rows_in_a_block(rows_of(slice(0, 1)), count)
+    whole = block >= count
+
+    def written(start: int) -> tuple[fits.Header, bytes]:
+        rows = slice(start, min(start + block, count))
+        # astropy gives a column of masks to blocks that have a masked value: every block begins with the same ones.
+        chosen = rows if whole else np.r_[masked, np.arange(rows.start, rows.stop)]
+        header, data = _written_by_astropy(rows_of(chosen))
+        return header, data if whole else data[len(masked) * header["NAXIS1"] :]
+
+    header, data = written(0)
+    header["NAXIS2"] = count
+
+    def blocks() -> Iterator[bytes]:
+        yield data
+        for start in range(block, count, block):
+            yield written(start)[1]
+
+    return _with_cards(header, cards), blocks()
+
+
+def _rows_in_a_block(row: Table, count: int) -> int:
+    plain = [column for column in row.itercols() if isinstance(column, Column)]
+    if any(column.dtype.kind == "O" for column in plain):
+        return max(count, 1)  # arrays of varying length lie in one heap behind all rows
+    return max(_BLOCK // max(sum(column.nbytes for column in plain), 100), 1)
+
+
+def masked_rows(encoded: Table) -> NDArray[np.int64]:
+    """A row of each column that astropy writes with a column of its mask; without a masked value it does not."""
+    columns = [column for column in encoded.itercols() if isinstance(column, MaskedColumn)]
+    masks = (np.ma.getmaskarray(column).reshape(len(column), -1).any(1) for column in columns if len(column))
+    return np.array(sorted({int(mask.argmax()) for mask in masks if mask.any()}), dtype=np.int64)
+
+
+def _written_by_astropy(table: Table) -> tuple[fits.Header, bytes]:
+    """Header and data unit of a table of columns that FITS has."""
+    scratch = io.BytesIO()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", VerifyWarning)  # the names are the catalogue's, whatever FITS recommends
         try:
-            encoded.write(scratch, format="fits")
+            table.write(scratch, format="fits")
         except VerifyError as exc:  # mixins take several columns each
             raise OutputError(f"the table has more columns in FITS than the {MAX_FIELDS} allowed") from exc
     scratch.seek(0)
     fits.Header.fromfile(scratch)  # the primary header: no data follow it
     header = fits.Header.fromfile(scratch)
-    size = header["NAXIS1"] * header["NAXIS2"] + header["PCOUNT"]
-    return _with_cards(header, cards), _read_blocks(scratch, scratch.tell(), size)
+    return header, scratch.read(header["NAXIS1"] * header["NAXIS2"] + header["PCOUNT"])
 
 
 def check_field_count(count: int) -> None:
@@ -103,8 +163,11 @@ def restore_table(table: Table) -> Table:
     return restored
 
 
-def encode_table(table: Table) -> tuple[Table, dict[str, list[tuple[str, str]]]]:
-    """The table in types that astropy writes, and for each column the cards that astropy does not write."""
+def encode_table(table: Table, taken: Collection[str] = ()) -> tuple[Table, Cards]:
+    """The table in types that astropy writes, and for each column the cards that astropy does not write.
+
+    No column gets a name that is ``taken``. Numbers without a mask are shared with the table, not copied.
+    """
     encoded, cards = Table(), {}
     columns = Table(table, copy=False).columns
     several = tuple(f"{_escape(name)}." for name, column in columns.items() if not isinstance(column, Column))
@@ -113,7 +176,7 @@ def encode_table(table: Table) -> tuple[Table, dict[str, list[tuple[str, str]]]]
         field = _escape(name).strip()[:_MAX_NAME] or "column"
         if field in masks or field.startswith(several):  # the name of a component that astropy writes
             field = field.replace(".", "_")
-        field = _unique(field, encoded.colnames)
+        field = _unique(field, {*taken, *encoded.colnames})
         meta = _plain_meta(column.info.meta)
         description = _escape(column.info.description) if column.info.description else None
         display = column.info.format
@@ -136,7 +199,7 @@ def encode_table(table: Table) -> tuple[Table, dict[str, list[tuple[str, str]]]]
     return encoded, cards
 
 
-def _unique(name: str, taken: list[str]) -> str:
+def _unique(name: str, taken: set[str]) -> str:
     free, number = name, 1
     while free in taken:
         number += 1
@@ -174,7 +237,7 @@ def _unescape(text: str) -> str:
         return text
 
 
-def _with_cards(header: fits.Header, cards: dict[str, list[tuple[str, str]]]) -> fits.Header:
+def _with_cards(header: fits.Header, cards: Cards) -> fits.Header:
     """The header with further cards of each column after its TFORM, in one pass."""
     names = {f"TFORM{k}": header[f"TTYPE{k}"] for k in range(1, header["TFIELDS"] + 1)}
     result = []
@@ -184,9 +247,3 @@ def _with_cards(header: fits.Header, cards: dict[str, list[tuple[str, str]]]) ->
             number = card.keyword.removeprefix("TFORM")
             result += [fits.Card(keyword + number, text) for keyword, text in cards.get(names[card.keyword], ())]
     return fits.Header(result)
-
-
-def _read_blocks(file: BinaryIO, start: int, size: int) -> Iterator[bytes]:
-    file.seek(start)
-    for position in range(0, size, _BLOCK):
-        yield file.read(min(_BLOCK, size - position))

@@ -66,6 +66,47 @@ GROUP_COLUMNS = (
 CUTOUT_COLUMNS = (ResultColumn("cutout_plane", "i4", None, "meta.record", "0-based plane in the cutouts; -1: none"),)
 """What follows these where cutouts were kept."""
 
+ATTENTION_COLUMNS = (
+    ResultColumn(
+        "attention_emission_share", "f4", None, "stat.value", "share of the attention on emission", ".4f", True
+    ),
+    ResultColumn(
+        "attention_emission_enrichment", "f4", None, "stat.value", "that share over a uniform map's", ".3f", True
+    ),
+    ResultColumn(
+        "attention_halo_share",
+        "f4",
+        None,
+        "stat.value",
+        "share of the attention within 6 pixels of emission",
+        ".4f",
+        True,
+    ),
+    ResultColumn("attention_halo_enrichment", "f4", None, "stat.value", "that share over a uniform map's", ".3f", True),
+    ResultColumn(
+        "attention_emission_offset",
+        "f4",
+        "arcsec",
+        "pos.angDistance",
+        "attention's centroid to the emission's",
+        ".2f",
+        True,
+    ),
+    ResultColumn(
+        "attention_centre_offset",
+        "f4",
+        "arcsec",
+        "pos.angDistance",
+        "attention's centroid to the cutout's centre",
+        ".2f",
+        True,
+    ),
+    ResultColumn(
+        "attention_gate_agreement", "f4", None, "stat.correlation", "mean correlation of the gates' maps", ".3f", True
+    ),
+)
+"""What follows these where the attention was measured, as `radio_ag.attention.AttentionStatistics` names it."""
+
 _COMPUTED = ("name",)
 
 
@@ -79,8 +120,8 @@ def result_table(catalogue: Table, columns: dict[str, ArrayLike]) -> Table:
         first name as ``meta["input_name"]``. Its columns are shared, not copied.
     columns : dict of array (n,)
         A value for each name in `COLUMNS` but ``name``, which follows from the position; ``source_id`` may be left out
-        (the row number, from 1, stands in). Both of `GROUP_COLUMNS` or neither; `CUTOUT_COLUMNS` or
-        not. NaN and empty text mean missing.
+        (the row number, from 1, stands in). Both of `GROUP_COLUMNS` or neither; each of `CUTOUT_COLUMNS`
+        and `ATTENTION_COLUMNS` wholly or not at all. NaN and empty text mean missing.
 
     Raises
     ------
@@ -89,7 +130,7 @@ def result_table(catalogue: Table, columns: dict[str, ArrayLike]) -> Table:
     """
     columns = {"source_id": np.arange(1, len(catalogue) + 1)} | columns
     specs = COLUMNS
-    for optional in (GROUP_COLUMNS, CUTOUT_COLUMNS):
+    for optional in (GROUP_COLUMNS, CUTOUT_COLUMNS, ATTENTION_COLUMNS):
         if any(spec.name in columns for spec in optional):
             specs += optional
     expected = {spec.name for spec in specs} - set(_COMPUTED)

@@ -4,7 +4,7 @@ References: Pence et al. 2010, A&A 524, A42; FITS standard 4.0, section 10.1.
 """
 
 import io
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 from astropy.io import fits
@@ -18,9 +18,30 @@ LEVELS = 1024
 # A row of the extension's table: the tile's descriptor, of 64 bits since the heap may pass 2^31 bytes, and its scale.
 ROW = np.dtype([("length", np.int64), ("offset", np.int64), ("scale", np.float64), ("zero", np.float64)])
 
+TILE_COLUMNS = np.dtype([("COMPRESSED_DATA", np.int64, 2), ("ZSCALE", np.float64), ("ZZERO", np.float64)])
+"""The same with the columns that the extension's header names."""
+
+
+class Tiles(NamedTuple):
+    """Compressed planes: a row of type `ROW` for each, and their tiles one after the other."""
+
+    rows: NDArray
+    heap: bytes
+
+
 _BLANK = np.iinfo(np.int32).min
 _MOST_LEVELS = 2**24  # as many as a float32 tells apart
 _EMPTY_PRIMARY = fits.PrimaryHDU().header.tostring().encode("ascii")
+
+
+def pack(planes: NDArray[np.float32], step: NDArray[np.float64] | None = None) -> Tiles:
+    """Planes (n, ny, nx) quantised, by ``step`` (n,) as in `quantise`, and compressed."""
+    rows = np.zeros(len(planes), dtype=ROW)
+    if not len(planes):
+        return Tiles(rows, b"")
+    integers, rows["scale"], rows["zero"] = quantise(planes, step)
+    rows["length"], heap = compress(integers)
+    return Tiles(contiguous(rows), heap)
 
 
 def quantise(
@@ -76,24 +97,27 @@ def compress(integers: NDArray[np.int32]) -> tuple[NDArray[np.int64], bytes]:
 def inflate(rows: NDArray, heap: bytes, shape: tuple[int, int]) -> NDArray[np.float32]:
     """Planes (n, ny, nx) from their rows and tiles, through a FITS file in memory."""
     rows = contiguous(rows)
-    header = tile_header(rows, shape)
+    header = rows_header(rows, shape)
     data = encode_rows(rows) + heap
     padding = bytes(-len(data) % 2880)
     with fits.open(io.BytesIO(_EMPTY_PRIMARY + header.tostring().encode("ascii") + data + padding)) as hdus:
         return hdus[1].data
 
 
-def tile_header(rows: NDArray, shape: tuple[int, int]) -> fits.Header:
-    """Header of the extension, without EXTNAME."""
-    heap_size = int(rows["length"].sum())
-    longest = int(rows["length"].max(initial=0))
+def rows_header(rows: NDArray, shape: tuple[int, int]) -> fits.Header:
+    """Header of the extension that the rows are the table of, without EXTNAME."""
+    return tile_header(len(rows), int(rows["length"].sum()), int(rows["length"].max(initial=0)), shape)
+
+
+def tile_header(count: int, heap_size: int, longest: int, shape: tuple[int, int]) -> fits.Header:
+    """Header of an extension without EXTNAME: ``count`` planes, their tiles and the longest of them in bytes."""
     return fits.Header(
         [
             ("XTENSION", "BINTABLE", "binary table extension"),
             ("BITPIX", 8),
             ("NAXIS", 2),
             ("NAXIS1", ROW.itemsize, "bytes in a row"),
-            ("NAXIS2", len(rows), "number of planes"),
+            ("NAXIS2", count, "number of planes"),
             ("PCOUNT", heap_size, "bytes of compressed tiles"),
             ("GCOUNT", 1),
             ("TFIELDS", 3),
@@ -109,7 +133,7 @@ def tile_header(rows: NDArray, shape: tuple[int, int]) -> fits.Header:
             ("ZNAXIS", 3),
             ("ZNAXIS1", shape[1]),
             ("ZNAXIS2", shape[0]),
-            ("ZNAXIS3", len(rows)),
+            ("ZNAXIS3", count),
             ("ZPCOUNT", 0),
             ("ZGCOUNT", 1),
             ("ZTILE1", shape[1]),

@@ -17,14 +17,14 @@ from numpy.typing import ArrayLike, NDArray
 
 from radio_ag.catalog_io._tiles import (
     ROW,
+    Tiles,
     check_tiles,
-    compress,
     contiguous,
     encode_rows,
     inflate,
-    quantise,
+    pack,
     read_rows,
-    tile_header,
+    rows_header,
 )
 from radio_ag.errors import InputError, OutputError
 
@@ -137,17 +137,25 @@ class AttentionStore:
         step = None if step is None else np.asarray(step, dtype=np.float64)
         for start in range(0, len(planes), _CHUNK):
             part = slice(start, start + _CHUNK)
-            integers, scale, zero = quantise(planes[part], None if step is None else step[part])
-            lengths, heap = compress(integers)
-            self._add(lengths, scale, zero, [heap])
+            self.append_tiles(pack(planes[part], None if step is None else step[part]))
         return np.arange(first, len(self))
+
+    def append_tiles(self, tiles: Tiles) -> None:
+        """Add planes of the store's shape that are compressed already."""
+        self._add(tiles.rows, [tiles.heap])
+
+    def reorder(self, order: NDArray[np.int64]) -> None:
+        """Give the planes new numbers: ``order`` (n,) are the present ones, all of them. No tile moves."""
+        if not np.array_equal(np.sort(order), np.arange(len(self))):
+            raise InputError(f"order must name each of the {len(self)} planes once")
+        self._chunks = [self._rows[order]]
 
     def extend(self, other: "AttentionStore", planes: ArrayLike | None = None) -> None:
         """Add the planes of another store (None: all of them) by copying their tiles as they are."""
         if other.shape != self.shape:
             raise InputError(f"planes of shape {other.shape} cannot join planes of shape {self.shape}")
         rows = other._select(planes)
-        self._add(rows["length"], rows["scale"], rows["zero"], other._heap(rows))
+        self._add(rows, other._heap(rows))
 
     def plane(self, index: int) -> NDArray[np.float32]:
         """One plane (ny, nx); no other is read."""
@@ -184,7 +192,7 @@ class AttentionStore:
             The data unit, without padding, in blocks of a few MB.
         """
         rows = contiguous(source := self._select(planes))
-        header = tile_header(rows, self.shape)
+        header = rows_header(rows, self.shape)
 
         def blocks() -> Iterator[bytes]:
             yield encode_rows(rows)
@@ -206,11 +214,9 @@ class AttentionStore:
             raise IndexError(f"planes go from 0 to {len(self) - 1}, asked for {indices.min()} to {indices.max()}")
         return self._rows[indices]
 
-    def _add(self, lengths: NDArray, scale: NDArray, zero: NDArray, heap: Sequence[bytes] | Iterator[bytes]) -> None:
+    def _add(self, rows: NDArray, heap: Sequence[bytes] | Iterator[bytes]) -> None:
         if not self._writable:
             raise InputError("planes of a finished product cannot be added to: copy them to a new store with extend()")
-        rows = np.empty(len(lengths), dtype=ROW)
-        rows["length"], rows["scale"], rows["zero"] = lengths, scale, zero
         rows = contiguous(rows, self._heap_size)
         try:
             self._file.seek(self._heap_size)

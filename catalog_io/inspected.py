@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 from radio_ag.attention import UNLABELLED
 from radio_ag.augmented import Sources
 from radio_ag.catalog_io._result_columns import iau_names
-from radio_ag.catalog_io.page.cutouts import open_cutouts
+from radio_ag.catalog_io.cutouts import open_cutouts
+from radio_ag.catalog_io.labelled_file import LabelledFile
 from radio_ag.catalog_io.product import cutout_wcs
 from radio_ag.catalog_io.result import Result
 from radio_ag.errors import InputError, SourceNotFoundError
 from radio_ag.flags import Flag
-from radio_ag.labelled import load_labelled
 from radio_ag.model import CLASSES
 from radio_ag.preprocess import CROP_SIZE, PIXEL_SCALE, clip
 
@@ -46,7 +46,7 @@ class InspectedSources:
     clipped : callable
         Takes row numbers and a clip in units of the noise, and gives the images with zero where there is no emission.
     wcs : callable
-        Takes a row number and gives the celestial WCS of its crop.
+        Takes a row number and gives the celestial WCS of its crop; None for labelled images without positions.
     """
 
     table: Table
@@ -54,7 +54,7 @@ class InspectedSources:
     certain: NDArray[np.bool_]
     observed: Callable[[NDArray[np.intp]], NDArray[np.float32]]
     clipped: Callable[[NDArray[np.intp], float], NDArray[np.float32]]
-    wcs: Callable[[int], WCS]
+    wcs: Callable[[int], WCS | None]
 
     def __len__(self) -> int:
         return len(self.table)
@@ -92,10 +92,10 @@ def open_sources(path: str | os.PathLike, *, images: Any = None, label_column: s
     Parameters
     ----------
     path : path
-        A product; or a file with the HDUs ``SOURCES`` and ``IMAGES`` as `radio_ag.labelled.load_labelled` reads it,
-        which is held in memory as a whole.
+        A product; or a file with the HDUs ``SOURCES`` and ``IMAGES``, see
+        `radio_ag.catalog_io.labelled_file.LabelledFile`. Of both a chunk at a time is in memory.
     images : optional
-        Of a result: where its cutouts come from, as for `radio_ag.catalog_io.page.cutouts.open_cutouts`.
+        Of a result: where its cutouts come from, as for `radio_ag.catalog_io.cutouts.open_cutouts`.
     label_column : str, optional
         Of a result: column with the labels ``FRI`` and ``FRII``; other values count as no label.
 
@@ -127,8 +127,7 @@ def _from_result(result: Result, images: Any, label_column: str | None) -> Inspe
     rms = np.ma.filled(np.ma.asarray(table["rms"], dtype=np.float32), np.nan)
 
     def observed(rows: NDArray[np.intp]) -> NDArray[np.float32]:
-        empty = np.full((CROP_SIZE, CROP_SIZE), np.nan, np.float32)
-        return np.stack([empty if isinstance(cutout, str) else cutout for cutout in cutouts(rows)])
+        return cutouts(rows).images
 
     return InspectedSources(
         table=table[[name for name in ("name", "ra", "dec", *_COPIED) if name in table.colnames]],
@@ -155,21 +154,21 @@ def _labels(table: Table, column: str | None) -> NDArray[np.intp]:
 
 
 def _from_labelled(path: Path) -> InspectedSources:
-    data = load_labelled(path)
-    known = Table.read(path, hdu="SOURCES")
-    known.convert_bytestring_to_unicode()
-    place = {(float(ra), float(dec)): row for row, (ra, dec) in enumerate(zip(known["ra"], known["dec"], strict=True))}
-    rows = [place[float(ra), float(dec)] for ra, dec in zip(data.ra, data.dec, strict=True)]
-    table = known[[name for name in ("name", "ra", "dec", *_COPIED) if name in known.colnames]][rows]
+    file = LabelledFile(path)
+    for name in ("ra", "dec"):
+        if name not in file.table.colnames:
+            file.table[name] = np.nan
+    ra, dec = (np.asarray(file.table[name], float) for name in ("ra", "dec"))
+    table = file.table[[name for name in ("name", "ra", "dec", *_COPIED) if name in file.table.colnames]]
     if "name" not in table.colnames:
-        table.add_column(iau_names(data.ra, data.dec), name="name", index=0)
+        table.add_column(iau_names(ra, dec), name="name", index=0)
     return InspectedSources(
         table=table,
-        label=data.label,
-        certain=data.certain,
-        observed=lambda rows: data.fields[rows],
-        clipped=lambda rows, threshold: data.fields[rows],  # at 3 rms when it was read
-        wcs=lambda row: _centred_wcs(data.ra[row], data.dec[row]),
+        label=file.label,
+        certain=file.certain,
+        observed=file.fields,
+        clipped=file.clipped,
+        wcs=lambda row: _centred_wcs(ra[row], dec[row]) if np.isfinite(ra[row] + dec[row]) else None,
     )
 
 

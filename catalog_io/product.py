@@ -11,14 +11,11 @@ one image a source             instead of stacks, EXTNAME = ``name``, with a cel
 """
 
 import os
-import secrets
-import tempfile
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 from astropy.io import fits
@@ -28,7 +25,9 @@ from astropy.wcs import WCS
 from numpy.typing import NDArray
 
 from radio_ag.catalog_io._fits_stream import append_hdu
-from radio_ag.catalog_io._fits_table import check_field_count, restore_table, table_extension
+from radio_ag.catalog_io._fits_table import check_field_count, restore_table, rows_extension, table_extension
+from radio_ag.catalog_io._merge import MergedParts
+from radio_ag.catalog_io._part import gate_of
 from radio_ag.catalog_io._product_headers import (
     attention_header,
     classification_header,
@@ -37,7 +36,9 @@ from radio_ag.catalog_io._product_headers import (
     primary_header,
     provenance,
 )
+from radio_ag.catalog_io._product_rows import ProductRows
 from radio_ag.catalog_io._result_columns import COLUMNS, dress_columns
+from radio_ag.catalog_io._written import written_beside
 from radio_ag.catalog_io.attention_store import AttentionStore
 from radio_ag.errors import InputError, OutputError
 
@@ -124,9 +125,9 @@ def write_product(
     if cutouts is not None:
         table, cutout_planes = _number_planes(table, cutouts, "cutout_plane", shared=True)
     normalisation = table.meta.get("normalisation")
-    with written_beside(path) as stream, _scratch_beside(path) as scratch:
+    with written_beside(path) as stream:
         append_hdu(stream, primary_header(table, attention))
-        header, blocks = table_extension(table, scratch)
+        header, blocks = table_extension(table)
         append_hdu(stream, classification_header(header, table), blocks)
         if attention == "hdus":
             _append_images(stream, table, stores["mean"], planes)
@@ -138,6 +139,75 @@ def write_product(
         if cutouts is not None and len(cutout_planes):
             header, blocks = cutouts.extension(cutout_planes)
             append_hdu(stream, cutouts_header(header), blocks)
+
+
+def write_merged(
+    path: Path, rows: ProductRows, merged: MergedParts, meta: Mapping[str, Any], *, attention: str, folder: Path
+) -> None:
+    """Write the product of a run from its parts, in pieces; nothing is left behind if that fails.
+
+    Parameters
+    ----------
+    path : path
+        The product; one that is there is replaced.
+    rows : ProductRows
+        Its table.
+    merged : MergedParts
+        The parts, with the stacks to write.
+    meta : dict
+        Provenance, as a result's.
+    attention : {"mean", "gates", "none"}
+        What the stacks are.
+    folder : path
+        Where the product lies until it is complete; of the same file system.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be written.
+    """
+    template = rows.template
+    template.meta.update(meta)
+    with written_beside(path, folder) as stream:
+        header = primary_header(template, attention)
+        classified = sum(merged.counts["classes"][name] for name in ("FRI", "FRII"))
+        header["NSRC"], header["NCLASS"], header["NPLANE"] = len(rows), classified, merged.mapped
+        append_hdu(stream, header)
+        header, blocks = rows_extension(rows.encoded, len(rows), rows.cards, rows.masked)
+        append_hdu(stream, classification_header(header, template), blocks)
+        append_stacks(stream, merged, meta.get("normalisation"))
+
+
+def append_stacks(stream: BinaryIO, merged: MergedParts, normalisation: str | None) -> None:
+    """Write the stacks of a run that have planes: attention maps, then cutouts."""
+    for name, stack in merged.stacks.items():
+        if len(stack):
+            header, blocks = stack.extension()
+            is_cutouts = name == "CUTOUTS"
+            header = cutouts_header(header) if is_cutouts else attention_header(header, gate_of(name), normalisation)
+            append_hdu(stream, header, blocks)
+
+
+def read_own_columns(stream: BinaryIO, names: Sequence[str]) -> dict[str, NDArray]:
+    """Columns of an open product, as `radio_ag.catalog_io._result_columns.result_table` takes them."""
+    with fits.open(stream, memmap=False, character_as_bytes=True) as hdus:
+        data = hdus["CLASSIFICATION"].data
+        columns = {name: np.asarray(data[name]) for name in names}
+    return {name: values.astype(values.dtype.newbyteorder("=")) for name, values in columns.items()}
+
+
+def read_provenance(path: Path) -> dict[str, Any]:
+    """Provenance of a product.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read as FITS.
+    """
+    try:
+        return provenance(fits.getheader(path))
+    except (OSError, VerifyError, UnicodeDecodeError) as exc:
+        raise InputError(f"{path} cannot be read as FITS: {exc}") from exc
 
 
 def read_product(
@@ -175,7 +245,7 @@ def read_product(
     dress_columns(table)
     table.meta.update(meta)
     if mode in ("mean", "gates"):
-        stores = {_gate(name): AttentionStore.open(path, name) for name in stacks}
+        stores = {gate_of(name): AttentionStore.open(path, name) for name in stacks}
     return table, stores, AttentionStore.open(path, "CUTOUTS") if has_cutouts else None
 
 
@@ -199,27 +269,6 @@ def cutout_wcs(row: Table.Row) -> WCS:
     wcs.wcs.cd = values[4:].reshape(2, 2)
     wcs.wcs.set()
     return wcs
-
-
-def _scratch_beside(path: Path) -> BinaryIO:
-    # astropy reports a full disk only where the file has a name.
-    return tempfile.NamedTemporaryFile(dir=path.parent, prefix=".radio-ag-", suffix=".part")
-
-
-@contextmanager
-def written_beside(path: Path) -> Iterator[BinaryIO]:
-    """A file that takes the name ``path`` when the block ends well, and vanishes otherwise."""
-    part = path.with_name(f".radio-ag-{secrets.token_hex(8)}.part")
-    try:
-        with part.open("xb") as stream:
-            yield stream
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(part, path)
-    except OSError as exc:
-        raise OutputError(f"{path} cannot be written: {exc.strerror or exc}") from exc
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _attention_mode(attention: str | None, stores: Mapping[str | int, AttentionStore]) -> str:
@@ -276,7 +325,3 @@ def _collect_images(hdus: list[fits.ImageHDU]) -> AttentionStore:
     for hdu in hdus:
         store.append(hdu.data[None])
     return store
-
-
-def _gate(name: str) -> str | int:
-    return "mean" if name == "ATTENTION" else int(name.removeprefix("ATTENTION_"))

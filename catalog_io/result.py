@@ -1,7 +1,8 @@
 """Result of a classification: table, attention maps and provenance, in memory or in a FITS product."""
 
+import copy
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -49,9 +50,24 @@ class Result:
         stores: Mapping[str | int, AttentionStore] | None = None,
         cutouts: AttentionStore | None = None,
     ) -> None:
-        self.table = table
+        self._table = table
+        self._load: Callable[[], Table] | None = None
+        self._summary: dict[str, Any] | None = None
         self._stores = {gate if gate == "mean" else int(gate): store for gate, store in (stores or {}).items()}
         self._cutouts = cutouts
+
+    @classmethod
+    def deferred(
+        cls,
+        load: Callable[[], Table],
+        summary: dict[str, Any],
+        stores: Mapping[str | int, AttentionStore] | None = None,
+        cutouts: AttentionStore | None = None,
+    ) -> "Result":
+        """A result whose table is made by ``load`` when it is first asked for; ``summary`` is known before."""
+        result = cls(Table(), stores, cutouts)
+        result._load, result._summary = load, summary
+        return result
 
     @classmethod
     def from_columns(
@@ -141,6 +157,17 @@ class Result:
         return send_result(self, to, image=image, timeout=timeout)
 
     @property
+    def table(self) -> Table:
+        """The rows, with our columns first; a large one that was written to a file is read when it is asked for."""
+        if self._load is not None:
+            self._table, self._load, self._summary = self._load(), None, None
+        return self._table
+
+    @table.setter
+    def table(self, table: Table) -> None:
+        self._table, self._load, self._summary = table, None, None
+
+    @property
     def provenance(self) -> dict[str, Any]:
         """Software, weights, survey, settings: the table's ``meta``."""
         return self.table.meta
@@ -151,7 +178,7 @@ class Result:
         return tuple(sorted(self._stores, key=lambda gate: 0 if gate == "mean" else gate))
 
     def __len__(self) -> int:
-        return len(self.table)
+        return len(self.table) if self._summary is None else self._summary["rows"]
 
     def __repr__(self) -> str:
         classes = ", ".join(f"{count} {name}" for name, count in self.summary()["classes"].items())
@@ -301,6 +328,8 @@ class Result:
 
     def summary(self) -> dict[str, Any]:
         """Counts: ``rows``, ``clean``, ``classes`` (FRI, FRII, none), and ``flags`` by name, all of them."""
+        if self._summary is not None:
+            return copy.deepcopy(self._summary)
         classes = np.ma.filled(self.table["class"], "")
         flags = np.asarray(self.table["flags"])
         counts = {name: int(np.sum(classes == name)) for name in ("FRI", "FRII")}

@@ -13,10 +13,12 @@ from radio_ag.cli import attention, weights
 from radio_ag.cli.catalogs import catalogs
 from radio_ag.cli.classify import classify
 from radio_ag.cli.console import print_error
+from radio_ag.cli.evaluate import evaluate
 from radio_ag.cli.export import export
 from radio_ag.cli.find import find
 from radio_ag.cli.options import Debug, debugging
 from radio_ag.cli.send import send
+from radio_ag.cli.train import train
 from radio_ag.cli.view import view
 
 EXIT_INPUT = 2
@@ -57,6 +59,8 @@ app.command()(find)
 app.command()(view)
 app.command()(export)
 app.command()(send)
+app.command()(train)
+app.command()(evaluate)
 app.command()(catalogs)
 app.add_typer(attention.app, name="attention")
 app.add_typer(weights.app, name="weights")

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from radio_ag.cli.console import print_json, reporting
+from radio_ag.cli.console import print_attention, print_json, reporting
 from radio_ag.cli.options import Debug
 
 app = typer.Typer(no_args_is_help=True, help="Show and measure where networks look, for a result or labelled images.")
@@ -18,6 +18,7 @@ class SourceFigure(StrEnum):
     gates = "gates"
     preprocessing = "preprocessing"
     network = "network"
+    gate_steps = "gate-steps"
 
 
 Input = Annotated[
@@ -28,13 +29,15 @@ Input = Annotated[
         show_default=False,
     ),
 ]
+_MOST_IN_A_ROW = 6  # maps
 Output = Annotated[Path, typer.Option("--output", "-o", help="What to write.", show_default=False)]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what exists.")]
 WeightsList = Annotated[
     list[str] | None,
     typer.Option(
         "--weights",
-        help="Name or path of weights; may be given several times, e.g. for the checkpoints of a training.",
+        help="Name or path of weights, checkpoint of a training (.pt), or folder of checkpoints; may be given several "
+        "times.",
         show_default="agcnn-first",
     ),
 ]
@@ -65,7 +68,10 @@ def source(
     ],
     output: Output,
     figure: Annotated[
-        SourceFigure, typer.Option(help="Image with each gate's map, the preprocessing, or the network's parts.")
+        SourceFigure,
+        typer.Option(
+            help="Image with each gate's map, the preprocessing, the network's parts, or the steps inside each gate."
+        ),
     ] = SourceFigure.gates,
     weights: WeightsList = None,
     images: Images = None,
@@ -79,18 +85,19 @@ def source(
         from radio_ag.catalog_io.inspected import open_sources
         from radio_ag.inspection import inspect_source
 
+        names = _chosen(weights)
         sources = open_sources(data, images=_one(images))
         row = sources.find(position)
         inspected = [
-            inspect_source(c, sources.clipped(_rows(row), c.preprocessing.clip)[0]) for c in _networks(weights, device)
+            inspect_source(c, sources.clipped(_rows(row), c.preprocessing.clip)[0]) for c in _networks(names, device)
         ]
         observed, title = sources.observed(_rows(row))[0], str(sources.table["name"][row])
-        drawn = _draw_source(figure, observed, inspected, _names(weights), sources.wcs(row), title)
+        drawn = _draw_source(figure, observed, inspected, _labels(names), sources.wcs(row), title)
         written = _save(drawn, output, overwrite)
     _echo(written, quiet)
 
 
-def _draw_source(figure: SourceFigure, observed, inspected: list, names: list[str], wcs, title: str):
+def _draw_source(figure: SourceFigure, observed, inspected: list, labels: list[str], wcs, title: str):
     from radio_ag import figures
     from radio_ag.errors import InputError
     from radio_ag.preprocess import crop
@@ -98,16 +105,22 @@ def _draw_source(figure: SourceFigure, observed, inspected: list, names: list[st
     first = inspected[0]
     if figure is SourceFigure.preprocessing:
         return figures.preprocessing_figure(observed, first.clipped, first.prepared, first.augmented)
+    if figure is not SourceFigure.gates and not first.features:
+        raise InputError(f"{labels[0]} is no AG-CNN: its parts cannot be drawn")
     if figure is SourceFigure.network:
-        return figures.network_figure(first.prepared, first.features, first.raw_gates, first.probabilities)
-    if not all(len(one.gates) for one in inspected):
+        gates = [steps.attention for steps in first.steps]
+        return figures.network_figure(first.prepared, first.features, gates, first.probabilities)
+    if not any(len(one.gates) for one in inspected):
         raise InputError("a network without attention gates has no maps: draw it with --figure network")
+    if figure is SourceFigure.gate_steps:
+        return figures.gate_steps_figure(first.steps, title=title)
     image = crop(observed[None])[0]
     if len(inspected) == 1:
         return figures.source_figure(image, first.gates, emission=first.clipped, wcs=wcs, title=title)
-    maps, titles = _in_lines([one.gates.mean(0) for one in inspected]), _in_lines(names)
-    emission = [first.clipped] * len(maps)
-    return figures.grid_figure(maps, titles, emission=emission, image=image, wcs=wcs, title=title)
+    lines = _in_lines([one.gates.mean(0) if len(one.gates) else None for one in inspected])
+    pictures = [image, *[None] * (len(lines) - 1)]
+    emission = [first.clipped] * len(lines)
+    return figures.grid_figure(lines, _in_lines(labels), emission=emission, images=pictures, wcs=wcs, title=title)
 
 
 @app.command()
@@ -126,41 +139,60 @@ def aggregate(
 ) -> None:
     """Draw mean images and mean attention over augmented sources, by class, certainty and prediction.
 
-    The output's name gets -class, -difference, -certainty and, with labels, -confusion; with several weights one figure
-    shows the mean attention of each. Without labels classes are predicted ones.
+    The output's name gets -class, -difference, -certainty and, with labels, -confusion. With several weights the mean
+    attention of each is drawn instead, with more than six in a figure a class. Without labels classes are predicted.
     """
-    with reporting(quiet) as progress:
-        from radio_ag import figures
+    with reporting(quiet, doing="augmenting") as progress:
         from radio_ag.augmented import aggregate as aggregate_sources
         from radio_ag.catalog_io.inspected import open_sources
         from radio_ag.errors import InputError
 
+        names = _chosen(weights)
         sources = open_sources(data, images=_one(images), label_column=label_column)
         by = "label" if sources.labelled else "predicted"
         found = []
-        for classifier in _networks(weights, device):
+        for classifier in _networks(names, device):
             if not classifier.gates:
                 raise InputError(f"{classifier.card['name']} has no attention gates")
             chunks = sources.chunks(classifier.preprocessing.clip)
             found.append(
                 aggregate_sources(classifier, chunks, times=times, seed=seed, total=len(sources), progress=progress)
             )
-        if len(found) > 1:
-            maps = [[one.attention(**{by: k}) for one in found] for k in range(2)]
-            drawn = {"": figures.grid_figure(maps, [_names(weights), [""] * len(found)], rows=("FRI", "FRII"))}
-        else:
-            drawn = {
-                "-class": figures.aggregate_figure(found[0], by=by),
-                "-difference": figures.difference_figure(found[0], by=by),
-                "-certainty": figures.certainty_figure(found[0], by=by),
-            }
-            if sources.labelled:
-                drawn["-confusion"] = figures.confusion_figure(found[0])
+        drawn = _draw_course(found, _labels(names), by) if len(found) > 1 else _draw_means(found[0], by)
         stem = output.with_suffix("") if output.suffix in (".png", ".pdf") else output
         written = [
             file for name, one in drawn.items() for file in _save(one, stem.with_name(stem.name + name), overwrite)
         ]
     _echo(written, quiet)
+
+
+def _draw_means(found, by: str) -> dict:
+    """Figures of one network's means, by what is added to the output's name."""
+    from radio_ag import figures
+
+    drawn = {
+        "-class": figures.aggregate_figure(found, by=by),
+        "-difference": figures.difference_figure(found, by=by),
+        "-certainty": figures.certainty_figure(found, by=by),
+    }
+    return drawn | ({"-confusion": figures.confusion_figure(found)} if by == "label" else {})
+
+
+def _draw_course(found: list, labels: list[str], by: str) -> dict:
+    """Mean attention of several networks: both classes in one figure, or a figure a class where they are many."""
+    from radio_ag import figures
+    from radio_ag.model import CLASSES
+
+    maps = [[one.attention(**{by: k}) for one in found] for k in range(len(CLASSES))]
+    images = [found[0].image(**{by: k}) for k in range(len(CLASSES))]
+    word = "" if by == "label" else "predicted "
+    if len(found) <= _MOST_IN_A_ROW:
+        titles = [labels, [""] * len(found)]
+        return {"": figures.grid_figure(maps, titles, rows=[word + name for name in CLASSES], images=images)}
+    return {
+        f"-{name}": figures.grid_figure(_in_lines(line), _in_lines(labels), title=f"⟨{word}{name}⟩")
+        for name, line in zip(CLASSES, maps, strict=True)
+    }
 
 
 @app.command()
@@ -186,7 +218,7 @@ def outliers(
     Without labels, the sources of a result whose class changes most over orientations (p_std). Writes a table, .ecsv,
     and a figure.
     """
-    with reporting(quiet) as progress:
+    with reporting(quiet, doing="augmenting") as progress:
         import numpy as np
 
         from radio_ag.augmented import classification_rates, false_classification_rate, find_outliers, least_stable
@@ -250,9 +282,10 @@ def compare(
         from radio_ag.catalog_io.inspected import open_sources
         from radio_ag.inspection import measure_attention
 
+        names = _chosen(weights)
         sources = open_sources(data, images=_one(images), label_column=label_column)
         lines, tables = [], []
-        for name, classifier in zip(_names(weights), _networks(weights, device), strict=True):
+        for name, classifier in zip(_labels(names), _networks(names, device), strict=True):
             values, predicted = measure_attention(classifier, sources.chunks(classifier.preprocessing.clip))
             classes = _class_names(sources.label) if sources.labelled else predicted
             lines += [{"weights": name, **line} for line in summarise_by_class(values, classes)]
@@ -267,31 +300,7 @@ def compare(
     if as_json:
         print_json(lines)
     else:
-        _print_medians(lines)
-
-
-def _print_medians(lines: list[dict]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    columns = {
-        "emission_enrichment": "emission",
-        "halo_enrichment": "halo",
-        "emission_offset": "offset",
-        "centre_offset": "centre",
-        "gate_agreement": "gates",
-    }
-    title = (
-        "Medians: attention on the emission and in its halo over that of a uniform map, distance of its centroid\n"
-        "from the emission's and from the centre in arcsec, correlation of the gates"
-    )
-    table = Table(title=title, title_justify="left", show_edge=False)
-    for heading in ("weights", "class", "sources", *columns.values()):
-        table.add_column(heading, justify="left" if heading in ("weights", "class") else "right")
-    for line in lines:
-        numbers = [f"{line[f'{column}_median']:.2f}" for column in columns]
-        table.add_row(line["weights"], line["class"], str(line["sources"]), *numbers)
-    Console(highlight=False).print(table)
+        print_attention(lines)
 
 
 def _class_names(label) -> list[str]:
@@ -300,21 +309,30 @@ def _class_names(label) -> list[str]:
     return [CLASSES[k] if k >= 0 else "" for k in label.tolist()]
 
 
-def _networks(weights: list[str] | None, device: str):
-    """A classifier for each of the weights, one at a time."""
-    from radio_ag.classifier import Classifier
-
-    return (Classifier.load(name, device=device) for name in _chosen(weights))
-
-
 def _chosen(weights: list[str] | None) -> list[str]:
+    from radio_ag.snapshots import expand_snapshots
     from radio_ag.weights import DEFAULT
 
-    return weights or [DEFAULT]
+    return expand_snapshots(weights or [DEFAULT])
 
 
-def _names(weights: list[str] | None) -> list[str]:
-    return [Path(name).stem if name.endswith(".safetensors") else name for name in _chosen(weights)]
+def _networks(names: list[str], device: str):
+    """A classifier for each name of weights, one at a time."""
+    from radio_ag.snapshots import load_classifier
+
+    return (load_classifier(name, device=device) for name in names)
+
+
+def _labels(names: list[str]) -> list[str]:
+    """What the figures call weights: the name, or how far the training had come."""
+    from radio_ag.snapshots import SUFFIX, snapshot_label
+
+    labels = []
+    for name in names:
+        path = Path(name)
+        stem = path.stem if path.suffix == ".safetensors" else name
+        labels.append(snapshot_label(path) if path.suffix == SUFFIX else stem)
+    return labels
 
 
 def _in_lines(items: list, longest: int = 4) -> list[list]:

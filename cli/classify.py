@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from radio_ag.cli.console import print_json, print_summary, reporting
+from radio_ag.cli.console import print_attention, print_json, print_summary, reporting
 from radio_ag.cli.options import Debug, parse_size
 
 _CATALOGUE, _IMAGES, _NETWORK, _OUTPUT = "Catalogue", "Images", "Network", "Output"
@@ -63,6 +63,32 @@ def classify(
         typer.Option(
             "--keep-cutouts", help="Keep the cutouts in the product too, about 10 kB a source.", rich_help_panel=_OUTPUT
         ),
+    ] = False,
+    attention_stats: Annotated[
+        bool,
+        typer.Option(
+            "--attention-stats",
+            help="Add columns on where the attention lies: on the emission, around it, how far off.",
+            rich_help_panel=_OUTPUT,
+        ),
+    ] = False,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume",
+            help="Leave a product that this very run has finished. An interrupted run goes on with or without this.",
+            rich_help_panel=_OUTPUT,
+        ),
+    ] = False,
+    restart: Annotated[
+        bool,
+        typer.Option(
+            "--restart", help="Begin anew, and remove the parts of an interrupted run.", rich_help_panel=_OUTPUT
+        ),
+    ] = False,
+    keep_parts: Annotated[
+        bool,
+        typer.Option("--keep-parts", help="Keep the folder of parts, NAME.parts, at the end.", rich_help_panel=_OUTPUT),
     ] = False,
     summary_json: Annotated[
         bool,
@@ -259,6 +285,7 @@ def classify(
             orbit=orbit,
             attention=attention.value,
             keep_cutouts=keep_cutouts,
+            attention_stats=attention_stats,
             batch=batch,
             threads=threads,
             ra_col=ra_col,
@@ -272,14 +299,23 @@ def classify(
             image_options=image_options,
             output=output,
             overwrite=overwrite,
+            resume=resume,
+            restart=restart,
+            keep_parts=keep_parts,
             progress=progress,
         )
         summary = result.summary()
         _warn_of_wrong_sky(summary)
+        if attention_stats:
+            from radio_ag.attention import summarise_result
+
+            summary["attention"] = summarise_result(result.table)
     if summary_json:
         print_json(summary)
     elif not quiet:
         print_summary(summary, str(output), time.perf_counter() - start)
+        if attention_stats:
+            print_attention(summary["attention"])
 
 
 def _refuse_to_replace_input(output: Path, inputs: list[Path]) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import sys
 import time
 import warnings
@@ -23,8 +24,16 @@ def print_error(message: str) -> None:
 
 
 def print_json(value: Any) -> None:
-    """Print a value as JSON on stdout."""
-    typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    """Print a value as JSON on stdout; numbers that are not finite become null."""
+    typer.echo(json.dumps(_finite(value), indent=2, ensure_ascii=False, allow_nan=False))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _finite(member) for name, member in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(member) for member in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _one_line(message: str) -> str:
@@ -43,7 +52,9 @@ class _LineHandler(logging.Handler):
 
 
 @contextmanager
-def reporting(quiet: bool = False, verbose: bool = False) -> Iterator[ProgressCallback | None]:
+def reporting(
+    quiet: bool = False, verbose: bool = False, doing: str = "classifying"
+) -> Iterator[ProgressCallback | None]:
     """Show log records, warnings and progress on stderr while a command works.
 
     Parameters
@@ -52,6 +63,8 @@ def reporting(quiet: bool = False, verbose: bool = False) -> Iterator[ProgressCa
         Warnings and errors only.
     verbose : bool
         Log records of every level of the ``radio_ag`` loggers too.
+    doing : str
+        What the progress is of.
 
     Yields
     ------
@@ -76,17 +89,17 @@ def reporting(quiet: bool = False, verbose: bool = False) -> Iterator[ProgressCa
             if quiet:
                 yield None
             elif console.is_terminal:
-                with _bar(console) as progress:
+                with _bar(console, doing) as progress:
                     yield progress
             else:
-                yield _PlainProgress(console.print)
+                yield _PlainProgress(console.print, doing)
     finally:
         logger.removeHandler(handler)
         logger.setLevel(level_before)
 
 
 @contextmanager
-def _bar(console: Any) -> Iterator[ProgressCallback]:
+def _bar(console: Any, doing: str) -> Iterator[ProgressCallback]:
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
@@ -97,7 +110,7 @@ def _bar(console: Any) -> Iterator[ProgressCallback]:
     )
 
     columns = (
-        TextColumn("classifying"),
+        TextColumn(doing),
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn("rows"),
@@ -118,8 +131,9 @@ def _bar(console: Any) -> Iterator[ProgressCallback]:
 class _PlainProgress:
     """Progress as lines of a log: not more than one every `PLAIN_INTERVAL` seconds, and one at the end."""
 
-    def __init__(self, print_line: Callable[[str], None]) -> None:
+    def __init__(self, print_line: Callable[[str], None], doing: str) -> None:
         self._print_line = print_line
+        self._doing = doing
         self._start = time.monotonic()
         self._next = self._start + PLAIN_INTERVAL
 
@@ -131,7 +145,8 @@ class _PlainProgress:
         rate = done / max(now - self._start, 1e-6)
         share = 100 * done // total if total else 100
         self._print_line(
-            f"radio-ag: {done}/{total} rows ({share} %), {rate:.3g} rows/s{_counts_in_words(counts, lead=': ')}"
+            f"radio-ag: {self._doing}: {done}/{total} rows ({share} %), {rate:.3g} rows/s"
+            f"{_counts_in_words(counts, lead=': ')}"
         )
 
 
@@ -172,6 +187,35 @@ def print_summary(summary: Mapping[str, Any], output: str, elapsed: float) -> No
     console = Console(file=sys.stdout, highlight=False)
     console.print(table)
     console.print(f"{elapsed:.1f} s, {rows / max(elapsed, 1e-6):.3g} rows/s", highlight=False)
+
+
+def print_attention(lines: list[dict[str, Any]]) -> None:
+    """Print the medians of what `radio_ag.attention.summarise_by_class` gives as a table on stdout.
+
+    A line's ``weights``, where it has them, say of which network it is.
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    columns = {
+        "emission_enrichment": "emission",
+        "halo_enrichment": "halo",
+        "emission_offset": "offset",
+        "centre_offset": "centre",
+        "gate_agreement": "gates",
+    }
+    title = (
+        "Medians: attention on the emission and in its halo over that of a uniform map, distance of its centroid\n"
+        "from the emission's and from the centre in arcsec, correlation of the gates"
+    )
+    labels = [name for name in ("weights", "class") if all(name in line for line in lines)]
+    table = Table(title=title, title_justify="left", show_edge=False)
+    for heading in (*labels, "sources", *columns.values()):
+        table.add_column(heading, justify="left" if heading in labels else "right")
+    for line in lines:
+        numbers = [f"{line[f'{column}_median']:.2f}" for column in columns]
+        table.add_row(*(line[name] for name in labels), str(line["sources"]), *numbers)
+    Console(file=sys.stdout, highlight=False).print(table)
 
 
 def _share(count: int, rows: int) -> str:

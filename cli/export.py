@@ -36,16 +36,17 @@ def export(
     images: Annotated[
         list[str] | None,
         typer.Option(
-            help="For cutouts: first (the FIRST service), or FITS image, folder or quoted glob of images to cut from; "
-            "may be given several times.",
-            show_default="no cutouts, only attention maps",
+            help="For cutouts: FITS image, folder or quoted glob of images to cut from, may be given several times; "
+            "first for the FIRST service; none for attention maps alone.",
+            show_default="cutouts kept in the product, else the FIRST service if it was made from that",
         ),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the output if it exists.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show warnings and errors only.")] = False,
     debug: Debug = False,
 ) -> None:
     """Write a result as regions, as a table, or as a FITS file a source."""
-    with reporting(quiet=True):
+    with reporting(quiet, doing="exporting") as progress:
         from radio_ag.catalog_io.export import export as export_result
         from radio_ag.catalog_io.result import Result
 
@@ -55,5 +56,7 @@ def export(
             format and format.value,
             images=images[0] if images and len(images) == 1 else images or None,
             overwrite=overwrite,
+            progress=progress,
         )
-    typer.echo(written)
+    if not quiet:
+        typer.echo(written)

@@ -36,7 +36,7 @@ def view(
     Beyond 10,000 sources several pages are written, which link to each other.
     """
     output = output or result.with_suffix(".html")
-    with reporting(quiet, verbose) as progress:
+    with reporting(quiet, verbose, "writing the page") as progress:
         from radio_ag.catalog_io.page import write_page
         from radio_ag.catalog_io.result import Result
 

@@ -1,112 +1,231 @@
-"""Make weights with a card out of a network that ``train_bundled.py`` trained.
+"""Make the bundled weights, with their cards, out of the networks that ``train_bundled.py`` trained.
 
-    RADIO_AG_DATA=/path/to/data python examples/bundle_weights.py training/default-0 weights/agcnn-first.safetensors
+    RADIO_AG_DATA=/path/to/data python examples/bundle_weights.py training/ weights/
 
-All figures are of the watched fold, whose sources the network has not learnt from; its temperature and threshold are
-fitted there too.
+Temperatures and distances come from the reserved sources, which no network has learnt from; the threshold of
+``UNCERTAIN`` from the cross-validation, in which each source is classified by the network that has not seen its fold.
 """
 
 import argparse
 import json
-import os
 import platform
-import sys
 from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import torch
 from scipy.special import softmax
+from train_bundled import FOLDS, folds_of, load
 
-from radio_ag.checkpoints import save_weights
-from radio_ag.evaluation import confidence_threshold, figures, fit_temperature
-from radio_ag.labelled import assign_folds, load_labelled
-from radio_ag.model import AGCNN, CLASSES, Architecture
+from radio_ag.checkpoints import Weights, load_weights, save_weights
+from radio_ag.classifier import Classifier
+from radio_ag.evaluation import confidence_threshold, evaluate, fit_temperature
+from radio_ag.labelled import Labelled
+from radio_ag.model import AGCNN, CLASSES, Architecture, fold_batch_norm
 from radio_ag.novelty import FeatureModel
+from radio_ag.protocols import classify_served
+from radio_ag.report import assess
 from radio_ag.training import predict
 
-parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-parser.add_argument("folder", type=Path)
-parser.add_argument("output", type=Path)
-parser.add_argument(
-    "--after", type=Path, nargs="*", default=[], help="folders of the runs that it went on from, in order"
-)
-parser.add_argument("--description", default="FRI/FRII from VLA FIRST images, 1.4 GHz")
-options = parser.parse_args()
+FAMILIAR = 0.97  # share of the reserved sources with certain labels that are not to be OUT_OF_DISTRIBUTION
+FEATURE_SOURCES = 400  # enough for the covariance of 54 features
 
-data_dir = Path(os.environ["RADIO_AG_DATA"])
-data = load_labelled(data_dir / "mirabest_train.fits", data_dir / "rgd_train.fits")
-recipe = torch.load(options.folder / "checkpoint.pt", weights_only=True)["recipe"]
-watched = recipe["seed"]  # the fold that was left out
-fold = assign_folds(data)
-network = AGCNN(Architecture(**recipe["architecture"])).eval()
-network.load_state_dict(torch.load(options.folder / "weights.pt", weights_only=True))
 
-unseen = data[(fold == watched) & (data.origin == "mirabest_train")]
-orbit, unseen_features = predict(network, unseen, recipe["stretch"], orbit=True)
-logits = {"1": orbit[0], "8": orbit.mean(0)}
-temperature = {size: round(fit_temperature(values, unseen.label), 4) for size, values in logits.items()}
-served = softmax(logits["8"] / temperature["8"], 1)
-subsets = {"certain": unseen.certain, "uncertain": ~unseen.certain, "all": np.ones(len(unseen), bool)}
-others = data[(fold == watched) & (data.origin == "rgd_train")]
-other_logits = predict(network, others, recipe["stretch"], orbit=True)[0].mean(0)
-metrics = {
-    f"orbit_{size}": {
-        name: figures(values[rows], unseen.label[rows], temperature[size]) for name, rows in subsets.items()
+class Run:
+    """One trained network and what it says of the sources that it has not learnt from."""
+
+    def __init__(self, folder: Path, data: Labelled, fold: np.ndarray):
+        checkpoint = torch.load(folder / "checkpoint.pt", weights_only=True, map_location="cpu")
+        self.recipe = checkpoint["recipe"]
+        architecture = {k: v for k, v in self.recipe["architecture"].items() if k != "kind"}
+        self.network = AGCNN(Architecture(**architecture)).eval()
+        self.network.load_state_dict(torch.load(folder / "weights.pt", weights_only=True, map_location="cpu"))
+        name = folder.name.rsplit("-", 1)[1]
+        self.left_out = -1 if name == "all" else int(name)
+        self.learnt = np.flatnonzero((fold >= 0) & (fold != self.left_out))
+        self.unseen = np.flatnonzero((fold == -1) | (fold == self.left_out))
+        self.folder, self.data = folder, data
+        self.views = self._remember("views.npy", lambda: self.look(self.unseen)[0])  # (8, n, 2)
+
+    def look(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Logits (8, n, 2) and features (8, n, F) of all orientations."""
+        return predict(fold_batch_norm(self.network), self.data[rows], self.recipe["stretch"], orbit=True)
+
+    def _remember(self, name: str, make) -> np.ndarray:
+        path = self.folder / name
+        if not path.exists() or path.stat().st_mtime < (self.folder / "weights.pt").stat().st_mtime:
+            np.save(path, make())
+        return np.load(path)
+
+    def feature_model(self) -> FeatureModel:
+        """Of the sources that the network has learnt from, over the orbit."""
+        rows = np.random.default_rng(0).permutation(self.learnt)[:FEATURE_SOURCES]
+        features = self._remember("features.npy", lambda: self.look(rows)[1].mean(0))
+        return FeatureModel.fit(features, self.data.label[rows])
+
+    def logits(self, orbit: int, rows: np.ndarray) -> np.ndarray:
+        """Averaged over the orbit as served, for rows among the unseen ones."""
+        return self.views[:orbit, np.searchsorted(self.unseen, rows)].mean(0)
+
+
+def make_weights(name: str, description: str, runs: list[Run], data: Labelled, reserved, uncertain_below) -> Weights:
+    """Weights of one or several runs with everything on the card but the figures."""
+    temperature = {
+        str(orbit): round(
+            fit_temperature(np.mean([r.logits(orbit, reserved) for r in runs], 0), data.label[reserved]), 4
+        )
+        for orbit in (1, 8)
     }
-    for size, values in logits.items()
-}
-metrics["orbit_8"]["other literature"] = figures(other_logits, others.label, temperature["8"])
-learnt = data[fold != watched]
-learnt_features = predict(network, learnt, recipe["stretch"], orbit=True)[1].mean(0)
-feature_model = FeatureModel.fit(learnt_features, learnt.label)
-distance = feature_model.distance(unseen_features.mean(0))[unseen.certain]
-card = {
-    "name": options.output.stem,
-    "description": options.description,
-    "reference": "Bowles et al. 2021, MNRAS 501, 4579, arXiv:2012.01248",
-    "licence": "BSD-3-Clause",
-    "input": {
-        "survey": "VLA FIRST 1.4 GHz",
-        "size": 150,
-        "pixel_scale": 1.8,
-        "clip": 3.0,
-        "stretch": recipe["stretch"],
-        "value_range": [0.0, 1.0],
-    },
-    "calibration": {
-        "temperature": temperature,
-        "uncertain_below": round(confidence_threshold(served[unseen.certain], unseen.label[unseen.certain]), 4),
-        "sources": "the watched fold, certain and uncertain; the threshold from the certain ones",
-    },
-    "novelty": {
-        "threshold": round(float(np.quantile(distance, 0.97)), 4),
-        "sources": "97 % of the certain sources of the watched fold are nearer",
-    },
-    "training": {
-        "data": "MiraBest training batches (labels: Miraghaei & Best 2017; Porter & Scaife, CC BY 4.0) and further "
-        "FIRST sources with literature labels (Griese et al. 2022: CoNFIG, FRICAT, FRIICAT, Proctor)",
-        "images": "VLA FIRST: R. J. Becker, D. H. Helfand, R. L. White, M. D. Gregg, S. A. Laurent-Muehleisen; "
-        "copyright 1994 University of California; use permitted for scholarly, educational and private "
-        "non-commercial purposes",
-        "sources": {
-            f"{origin} {name} {sure}": int(
-                ((learnt.origin == origin) & (learnt.label == i) & (learnt.certain == flag)).sum()
-            )
-            for origin in ("mirabest_train", "rgd_train")
-            for i, name in enumerate(CLASSES)
-            for flag, sure in ((True, "certain"), (False, "uncertain"))
+    learnt = np.unique(np.concatenate([run.learnt for run in runs]))
+    card = {
+        "name": name,
+        "description": description,
+        "reference": "Bowles et al. 2021, MNRAS 501, 4579, arXiv:2012.01248",
+        "licence": "BSD-3-Clause",
+        "input": {
+            "survey": "VLA FIRST 1.4 GHz",
+            "size": 150,
+            "pixel_scale": 1.8,
+            "clip": 3.0,
+            "stretch": runs[0].recipe["stretch"],
+            "value_range": [0.0, 1.0],
         },
-        "fold_left_out": watched,
-        "recipe": recipe,
-        "went_on_from": [torch.load(f / "checkpoint.pt", weights_only=True)["recipe"] for f in options.after],
-        "software": {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__},
-    },
-    "metrics": metrics,
-    "metrics_sources": "MiraBest sources of the fold left out, which share no source (within 270 arcsec) with "
-    "training; 95 % Wilson intervals; temperature and threshold were fitted on the same sources",
-    "metrics_command": " ".join(["python", "examples/bundle_weights.py", *sys.argv[1:]]),
-}
-extra = {f"novelty.{name}": torch.from_numpy(values).float() for name, values in asdict(feature_model).items()}
-save_weights(options.output, [network], card, extra, overwrite=True)
-print(json.dumps({"calibration": card["calibration"], "metrics": metrics}, indent=1))
+        "calibration": {
+            "temperature": temperature,
+            "uncertain_below": uncertain_below,
+            "sources": f"the temperature: {len(reserved)} reserved sources of mirabest_train, used for nothing else "
+            "but the distance and the figures; the threshold: 99 % of the certain sources above it are right",
+        },
+        "training": {
+            "data": "MiraBest training batches (labels: Miraghaei & Best 2017; Porter & Scaife, CC BY 4.0) and further "
+            "FIRST sources with literature labels (Griese et al. 2022: CoNFIG, FRICAT, FRIICAT, Proctor)",
+            "images": "VLA FIRST: R. J. Becker, D. H. Helfand, R. L. White, M. D. Gregg, S. A. Laurent-Muehleisen; "
+            "copyright 1994 University of California; use permitted for scholarly, educational and private "
+            "non-commercial purposes",
+            "sources": {
+                f"{origin} {label} {sure}": int(
+                    ((data.origin == origin) & (data.label == i) & (data.certain == flag))[learnt].sum()
+                )
+                for origin in ("mirabest_train", "rgd_train")
+                for i, label in enumerate(CLASSES)
+                for flag, sure in ((True, "certain"), (False, "uncertain"))
+            },
+            "folds_left_out": [run.left_out for run in runs if run.left_out >= 0],
+            "recipe": runs[0].recipe,
+            "seeds": [run.recipe["seed"] for run in runs],
+            "software": {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__},
+        },
+    }
+    extra = {"training.positions": torch.from_numpy(np.stack([data.ra[learnt], data.dec[learnt]], 1))}
+    architecture = {k: v for k, v in runs[0].recipe["architecture"].items() if k != "kind"}
+    weights = Weights(tuple(r.network for r in runs), card | {"architecture": architecture, "sha256": ""}, extra)
+    return weights
+
+
+def add_novelty(weights: Weights, run: Run, data: Labelled, reserved: np.ndarray) -> None:
+    """Let the weights know how far from the training features a source may be."""
+    model = run.feature_model()
+    features = run.look(reserved[data.certain[reserved]])[1].mean(0)
+    weights.extra.update({f"novelty.{key}": torch.from_numpy(value).float() for key, value in asdict(model).items()})
+    weights.card["novelty"] = {
+        "threshold": round(float(np.quantile(model.distance(features), FAMILIAR)), 4),
+        "sources": f"{FAMILIAR:.0%} of the reserved sources with certain labels are nearer",
+    }
+
+
+def save(weights: Weights, folder: Path) -> None:
+    path = folder / f"{weights.card['name']}.safetensors"
+    save_weights(path, weights.networks, weights.card, weights.extra, overwrite=True)
+    load_weights(path)
+
+
+def figures_of(weights: Weights, data: Labelled, robustness: bool) -> dict:
+    """Figures as served, at both orbits, on sources that no member has learnt from."""
+    report = assess(weights, data, device="cpu", robustness=robustness).content
+    return {
+        "orbit_8": report["figures"],
+        "orbit_1": assess(weights, data, orbit=1, device="cpu").content["figures"],
+        **{key: report[key] for key in ("rotation", "offset", "members") if key in report},
+    }
+
+
+def cross_validate(runs: list[Run], weights: list[Weights], data: Labelled, fold: np.ndarray) -> dict:
+    """Each fold classified by the network that has not learnt from it, with its own temperature."""
+    mirabest = data.origin == "mirabest_train"
+    result, parts, rows = {"folds": []}, [], []
+    for run, one in zip(runs, weights, strict=True):
+        here = np.flatnonzero((fold == run.left_out) & mirabest)
+        outcome = classify_served(Classifier(one, device="cpu"), data[here])
+        parts.append((outcome.probabilities, outcome.flags))
+        rows.append(here)
+        result["folds"].append(evaluate(outcome.probabilities, data.label[here], data.certain[here]))
+    rows = np.concatenate(rows)
+    probabilities, flags = (np.concatenate(part) for part in zip(*parts, strict=True))
+    result["pooled"] = evaluate(probabilities, data.label[rows], data.certain[rows], flags=flags)
+    other = np.concatenate([np.flatnonzero((fold == run.left_out) & ~mirabest) for run in runs])
+    logits = np.concatenate([r.logits(8, np.flatnonzero((fold == r.left_out) & ~mirabest)) for r in runs])
+    result["other literature"] = evaluate(softmax(logits, 1), data.label[other])["all"]
+    return result
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("training", type=Path)
+    parser.add_argument("output", type=Path)
+    parser.add_argument("--threads", type=int, default=1)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    data = load()
+    fold = folds_of(data)
+    mirabest = data.origin == "mirabest_train"
+    reserved = np.flatnonzero((fold == -1) & mirabest)
+    runs = [Run(options.training / f"first-{k}", data, fold) for k in range(FOLDS)]
+    uncertain_below = _threshold(runs, data, fold, reserved)
+    singles = [make_weights(f"fold-{run.left_out}", "", [run], data, reserved, uncertain_below) for run in runs]
+    cross_validation = cross_validate(runs, singles, data, fold)
+    print(json.dumps(cross_validation["pooled"], indent=1), flush=True)
+
+    sets = {
+        "agcnn-first": ("FRI/FRII from VLA FIRST images, 1.4 GHz: one network, the default", "first-all"),
+        "agcnn-first-fast": ("FRI/FRII from VLA FIRST images: one network that left a fifth unseen", "first-0"),
+        "agcnn-paper": ("The equations of Bowles et al. 2021 to the letter, linear stretch", "paper-0"),
+        "agcnn-first-sigmoid": ("Attention normalised by a sigmoid, to compare maps", "sigmoid-0"),
+        "agcnn-first-softmax": ("Attention normalised by a softmax, to compare maps", "softmax-0"),
+    }
+    made = {}
+    for name, (description, folder) in sets.items():
+        run = Run(options.training / folder, data, fold)
+        made[name] = make_weights(name, description, [run], data, reserved, uncertain_below), run
+        add_novelty(*made[name], data, reserved)
+    ensemble = make_weights(
+        "agcnn-first-ensemble", "The networks of five folds, averaged", runs, data, reserved, uncertain_below
+    )
+    made["agcnn-first-ensemble"] = ensemble, None
+    command = "python examples/bundle_weights.py training/ weights/"
+    for name, (weights, run) in made.items():
+        rows = reserved if run is None else run.unseen[mirabest[run.unseen]]
+        weights.card["metrics"] = figures_of(weights, data[rows], robustness=name == "agcnn-first")
+        weights.card["metrics_sources"] = (
+            f"{len(rows)} sources of mirabest_train that the weights have not learnt from, none within 270 arcsec of "
+            f"one that they have; {len(reserved)} of them gave the temperature; Wilson or bootstrap intervals of 95 %"
+        )
+        weights.card["metrics_command"] = command
+        if name in ("agcnn-first", "agcnn-first-ensemble"):
+            weights.card["cross_validation"] = cross_validation
+        save(weights, options.output)
+        print(name, json.dumps({k: weights.card["metrics"]["orbit_8"][k]["accuracy"] for k in ("all", "certain")}))
+
+
+def _threshold(runs: list[Run], data: Labelled, fold: np.ndarray, reserved: np.ndarray) -> float:
+    """Smallest probability above which 99 % of the certain sources of the cross-validation are right."""
+    probabilities, labels = [], []
+    for run in runs:
+        rows = np.flatnonzero((fold == run.left_out) & (data.origin == "mirabest_train") & data.certain)
+        temperature = fit_temperature(run.logits(8, reserved), data.label[reserved])
+        probabilities.append(softmax(run.logits(8, rows) / temperature, 1))
+        labels.append(data.label[rows])
+    return round(confidence_threshold(np.concatenate(probabilities), np.concatenate(labels)), 4)
+
+
+if __name__ == "__main__":
+    main()

@@ -17,7 +17,7 @@ _TILE_PIXELS = 7500  # x 64 channels x 4 bytes = 1.9 MB
 
 
 def compatibility(x: Tensor, gating: Tensor, theta: Tensor, psi: Tensor) -> Tensor:
-    """Score of each pixel, without the bias of Psi, in float32.
+    """Score of each pixel, without the bias of Psi, in float32; computed in the precision of ``x``.
 
     Parameters
     ----------
@@ -35,11 +35,13 @@ def compatibility(x: Tensor, gating: Tensor, theta: Tensor, psi: Tensor) -> Tens
     Tensor, shape (B, H, W)
     """
     height, width = x.shape[2:]
-    rows = _upsampling(gating.shape[2], height)
-    columns = _upsampling(gating.shape[3], width)
-    widened = torch.einsum("vw,bdhw->bhvd", columns, gating.float()).contiguous()  # (B, h, W, D)
-    pixels = x.float().permute(0, 2, 3, 1).contiguous()  # (B, H, W, C)
-    return _Compatibility.apply(pixels, widened, theta.t().contiguous(), psi.contiguous(), rows)
+    precision = x.dtype
+    rows = _upsampling(gating.shape[2], height).to(precision)
+    columns = _upsampling(gating.shape[3], width).to(precision)
+    widened = torch.einsum("vw,bdhw->bhvd", columns, gating.to(precision)).contiguous()  # (B, h, W, D)
+    pixels = x.permute(0, 2, 3, 1).contiguous()  # (B, H, W, C)
+    theta, psi = theta.to(precision), psi.to(precision)
+    return _Compatibility.apply(pixels, widened, theta.t().contiguous(), psi.contiguous(), rows).float()
 
 
 @lru_cache
@@ -70,18 +72,18 @@ class _Compatibility(torch.autograd.Function):
         batch, height, width, channels = pixels.shape
         d_score = d_score.reshape(batch, height * width, 1)
         d_pixels, d_widened = torch.empty_like(pixels), torch.zeros_like(widened)
-        d_theta, d_psi = torch.zeros_like(theta), torch.zeros_like(psi)
+        d_theta, d_psi = torch.zeros_like(theta, dtype=torch.float32), torch.zeros_like(psi, dtype=torch.float32)
         theta_t, rows_t = theta.t().contiguous(), rows.t().contiguous()
         for b in range(batch):
             flat = pixels[b].view(-1, channels)
             for r, p in _tiles(height, width):
                 hidden = _hidden(pixels[b], widened[b], theta, rows[r], p)
                 d_psi += torch.mm(hidden.t(), d_score[b, p])[:, 0]
-                d_hidden = hidden.sign_().mul_(psi).mul_(d_score[b, p])  # the ReLU passes where it was positive
+                d_hidden = torch.ops.aten.threshold_backward(d_score[b, p] * psi, hidden, 0)
                 torch.mm(d_hidden, theta_t, out=d_pixels[b].view(-1, channels)[p])
                 d_theta += torch.mm(flat[p].t(), d_hidden)
                 d_widened[b].view(rows.shape[1], -1).addmm_(rows_t[:, r], d_hidden.view(r.stop - r.start, -1))
-        return d_pixels, d_widened, d_theta, d_psi, None
+        return d_pixels, d_widened, d_theta.to(theta.dtype), d_psi.to(psi.dtype), None
 
 
 def _tiles(height: int, width: int):

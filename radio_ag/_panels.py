@@ -15,6 +15,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from radio_ag.preprocess import PIXEL_SCALE
 
+COLUMN_WIDTH, PAGE_WIDTH = 84 / 25.4, 174 / 25.4
+"""Widths of a journal's column and page, inches."""
 DIFFERENCE_LIMIT = 0.05
 """Where the difference of mean images saturates (Figure 8)."""
 MEAN_IMAGE_LEVELS = (0.001, 0.005, 0.01, 0.05, 0.1)
@@ -183,7 +185,7 @@ def _label_sky(panel: Axes, *, lowest: bool, leftmost: bool) -> None:
         for coordinate, name, shown in zip(panel.coords, names, (lowest, leftmost), strict=True):
             coordinate.set_axislabel(name if shown else " ")
             coordinate.set_ticklabel_visible(shown)
-            coordinate.set_ticks(number=2)
+            coordinate.set_ticks(number=4)
             coordinate.set_ticklabel(exclude_overlapping=True)
         return
     ticks = (-100, 0, 100)

@@ -9,7 +9,7 @@ it proportional to what the normalisation "range" makes of the same scores.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -17,6 +17,9 @@ from scipy import ndimage
 
 from radio_ag.errors import InputError
 from radio_ag.preprocess import CROP_SIZE, PIXEL_SCALE
+
+if TYPE_CHECKING:
+    from astropy.table import Table
 
 HALO_RADIUS = 6.0
 """How far the halo reaches beyond the emission, in pixels: two FIRST beams."""
@@ -188,6 +191,27 @@ def summarise_by_class(values: Mapping[str, ArrayLike], classes: ArrayLike) -> l
             line |= {f"{column}_{q}": float(v) for q, v in zip(("q25", "median", "q75"), quartiles, strict=True)}
         lines.append(line)
     return lines
+
+
+def summarise_result(table: Table) -> list[dict[str, object]]:
+    """Quartiles by class of the columns that ``--attention-stats`` adds to a product.
+
+    Parameters
+    ----------
+    table : Table
+        Of a result of `radio_ag.classify` with ``attention_stats``. Rows of one group count once.
+
+    Returns
+    -------
+    list of dict
+        As `summarise_by_class` gives it.
+    """
+    rows = np.unique(table["group_id"], return_index=True)[1] if "group_id" in table.colnames else slice(None)
+    values = {
+        name: np.ma.filled(np.ma.asarray(table[f"attention_{name}"][rows], float), np.nan)
+        for name in AttentionStatistics._fields
+    }
+    return summarise_by_class(values, np.ma.filled(table["class"][rows], ""))
 
 
 class AggregateMaps:

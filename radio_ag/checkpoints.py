@@ -12,10 +12,11 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
-from torch import Tensor
+from torch import Tensor, nn
 
 from radio_ag import weights as registry
-from radio_ag.errors import OutputError, WeightsError
+from radio_ag.baselines import AnyArchitecture, architecture_of, build
+from radio_ag.errors import InputError, OutputError, WeightsError
 from radio_ag.model import AGCNN, CLASSES, INPUT_SIZE, NORMALISATIONS, Architecture, count_parameters
 
 
@@ -25,15 +26,16 @@ class Weights:
 
     Attributes
     ----------
-    networks : tuple of AGCNN
-        The members of an ensemble, or a single network; in evaluation mode, on the CPU.
+    networks : tuple of Module
+        The members of an ensemble, or a single network; in evaluation mode, on the CPU. AG-CNNs, or baselines of
+        `radio_ag.baselines`.
     card : dict
         Architecture, input, calibration, training and metrics.
     extra : dict of Tensor
         Further tensors of the file, such as the statistics of the training features.
     """
 
-    networks: tuple[AGCNN, ...]
+    networks: tuple[nn.Module, ...]
     card: dict
     extra: dict[str, Tensor]
 
@@ -61,7 +63,10 @@ def load_weights(name: str | os.PathLike = registry.DEFAULT) -> Weights:
         tensors = load_file(path)
     except SafetensorError as exc:
         raise WeightsError(f"{path.name} is not a safetensors file: {exc}") from exc
-    architecture = Architecture(**card["architecture"])
+    try:
+        architecture = architecture_of(card["architecture"])
+    except InputError as exc:
+        raise WeightsError(f"the card of {path.name} is of no use: {exc}") from exc
     networks = []
     for member in range(card.get("members", 1)):
         prefix = f"{member}."
@@ -95,7 +100,8 @@ def save_weights(
     ----------
     path : Path
         The safetensors file; the card takes its name with ``.json``.
-    networks : sequence of AGCNN
+    networks : sequence of Module
+        AG-CNNs, or baselines of `radio_ag.baselines`.
     card : dict
         ``name``, ``description``, ``input``, ``calibration``, and so on; architecture, parameters, members and sha256
         are added.
@@ -240,8 +246,8 @@ def _our_name(key: str, gates: int) -> str:
     return key
 
 
-def _fill(architecture: Architecture, tensors: dict[str, Tensor], source: str) -> AGCNN:
-    network = AGCNN(architecture)
+def _fill(architecture: AnyArchitecture, tensors: dict[str, Tensor], source: str) -> nn.Module:
+    network = build(architecture)
     wanted = network.state_dict()
     problems = [f"{key} is missing" for key in wanted if key not in tensors]
     problems += [f"{key} is not part of the network" for key in tensors if key not in wanted]

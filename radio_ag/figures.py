@@ -4,31 +4,29 @@ Functions called ``draw_…`` draw into an Axes; those called ``…_figure`` mak
 `~astropy.visualization.wcsaxes.WCSAxes` where a WCS is given, and as offsets in arcsec otherwise, east on the left.
 The figures follow those of Bowles et al. 2021 (MNRAS 501, 4579), whose numbers the functions name.
 
-This module and its panels in ``_panels`` are all that needs matplotlib, which the extra ``plot`` installs.
+This module and what it takes from ``_panels``, ``_network_figures`` and ``_mean_figures`` are all that needs
+matplotlib, which the extra ``plot`` installs.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 from matplotlib import rc_context
-from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.patches import ConnectionPatch, FancyArrowPatch, Rectangle
-from numpy.typing import ArrayLike, NDArray
+from matplotlib.patches import Rectangle
+from numpy.typing import ArrayLike
 
+from radio_ag._mean_figures import aggregate_figure, certainty_figure, confusion_figure, difference_figure
+from radio_ag._network_figures import gate_steps_figure, network_figure
 from radio_ag._panels import (
-    DIFFERENCE_LIMIT,
-    IMAGE_COLOURS,
+    COLUMN_WIDTH,
     LINE_COLOUR,
-    MEAN_IMAGE_LEVELS,
-    OUTLINE,
+    PAGE_WIDTH,
     STYLE,
     colour_bar,
     draw_attention,
@@ -43,12 +41,12 @@ from radio_ag._panels import (
     show,
     sky_panels,
 )
-from radio_ag.attention import AggregateMaps
-from radio_ag.errors import InputError, OutputError
-from radio_ag.model import CLASSES
+from radio_ag.errors import OutputError
 from radio_ag.preprocess import CROP_SIZE, PIXEL_SCALE
 
 __all__ = [
+    "COLUMN_WIDTH",
+    "PAGE_WIDTH",
     "aggregate_figure",
     "certainty_figure",
     "confusion_figure",
@@ -61,6 +59,7 @@ __all__ = [
     "draw_input",
     "draw_levels",
     "draw_mean_image",
+    "gate_steps_figure",
     "grid_figure",
     "network_figure",
     "outliers_figure",
@@ -68,11 +67,6 @@ __all__ = [
     "save_figure",
     "source_figure",
 ]
-
-COLUMN_WIDTH, PAGE_WIDTH = 84 / 25.4, 174 / 25.4
-"""Widths of a journal's column and page, inches."""
-
-_TIMES, _MINUS = "\N{MULTIPLICATION SIGN}", "\N{MINUS SIGN}"
 
 
 @rc_context(STYLE)
@@ -96,7 +90,7 @@ def source_figure(
     """
     gates = np.asarray(gates, float)
     mean = gates.mean(0)
-    figure, axes = sky_panels(1, len(gates) + 2, width, wcs, below=0.6)
+    figure, axes = sky_panels(1, len(gates) + 2, width, wcs, below=0.4)
     colour_bar(figure, draw_image(axes[0, 0], image), axes[0, 0])
     draw_attention_levels(axes[0, 0], mean)
     axes[0, 0].set_title("image, mean attention")
@@ -112,12 +106,12 @@ def source_figure(
 
 @rc_context(STYLE)
 def grid_figure(
-    maps: Sequence[Sequence[ArrayLike]],
+    maps: Sequence[Sequence[ArrayLike | None]],
     titles: Sequence[Sequence[str]],
     *,
     rows: Sequence[str] | None = None,
     emission: Sequence[ArrayLike] | None = None,
-    image: ArrayLike | None = None,
+    images: Sequence[ArrayLike | None] | None = None,
     wcs=None,
     title: str = "",
     width: float = PAGE_WIDTH,
@@ -127,35 +121,43 @@ def grid_figure(
     Parameters
     ----------
     maps : sequence of sequences of array_like, shape (150, 150)
-        By row and column; rows may be shorter than the first.
+        By row and column; rows may be shorter than the first. None is drawn as a panel that says "no gates".
     titles : sequence of sequences of str
         Of each map.
     rows : sequence of str, optional
         What the rows are.
     emission : sequence of array_like, optional
         Clipped image for each row, whose edge is drawn over its maps.
-    image : array_like, optional
-        Drawn before the first row's maps.
+    images : sequence of array_like, optional
+        Drawn before each row's maps; None leaves the place free.
     wcs : WCS, optional
     title : str
         Of the whole.
     width : float
         Inches.
     """
-    first = 0 if image is None else 1
+    first = 0 if images is None else 1
     figure, axes = sky_panels(len(maps), len(maps[0]) + first, width, wcs, below=0.15 * len(maps))
-    if image is not None:
-        draw_image(axes[0, 0], image)
+    used = set()
+    if images is not None:
+        for row, image in enumerate(images):
+            if image is not None:
+                draw_image(axes[row, 0], image)
+                used.add(axes[row, 0])
         axes[0, 0].set_title("image")
     for row, (line, names) in enumerate(zip(maps, titles, strict=True)):
         for panel, attention, name in zip(axes[row, first:], line, names, strict=False):
-            draw_attention(panel, attention, None if emission is None else emission[row])
+            if attention is None:
+                show(panel, np.full((CROP_SIZE, CROP_SIZE), np.nan), "Greys", Normalize(0, 1))
+                panel.text(0.5, 0.5, "no gates", transform=panel.transAxes, ha="center", va="center")
+            else:
+                draw_attention(panel, attention, None if emission is None else emission[row])
             panel.set_title(name)
+            used.add(panel)
         if rows is not None:
             name_row(axes[row, 0], rows[row])
-    for panel in axes.flat:
-        if not panel.images:
-            panel.set_visible(False)
+    for panel in set(axes.flat) - used:
+        panel.set_visible(False)
     if title:
         figure.suptitle(title)
     return figure
@@ -193,148 +195,6 @@ def preprocessing_figure(
     names = ["observed", "clipped, cropped", "network's input", *(["augmented"] * len(augmented))]
     for panel, name in zip(axes[0], names, strict=True):
         panel.set_title(name)
-    return figure
-
-
-@rc_context(STYLE)
-def network_figure(
-    image: ArrayLike,
-    features: Sequence[ArrayLike],
-    gates: Sequence[ArrayLike],
-    probabilities: ArrayLike,
-    *,
-    width: float = PAGE_WIDTH,
-) -> Figure:
-    """The network with what its parts make of one source (Figures 1 and 2).
-
-    Parameters
-    ----------
-    image : array_like, shape (150, 150)
-        The network's input.
-    features : sequence of array_like, shapes (channels, h, w)
-        Output of each block of convolutions; the four channels that vary most are drawn.
-    gates : sequence of array_like, shapes (h, w)
-        Maps of gates 1, 2, 3 at their own resolution.
-    probabilities : array_like, shape (2,)
-    width : float
-        Inches.
-    """
-    image = np.asarray(image, float)
-    figure = Figure((width, 0.47 * width))
-    grid = figure.add_gridspec(2, 5, left=0.02, right=0.98, top=0.92, bottom=0.1, wspace=0.35, hspace=0.35)
-    top = [figure.add_subplot(grid[0, column]) for column in range(5)]
-    draw_input(top[0], image)
-    top[0].set_title(f"input 1 {_TIMES} {image.shape[0]}²")
-    for number, (panel, block) in enumerate(zip(top[1:], features, strict=True), start=1):
-        show(panel, _tiles(np.asarray(block)), IMAGE_COLOURS, Normalize(0, 1))
-        panel.set_title(f"block {number}: {len(block)} {_TIMES} {block.shape[-1]}²")
-    below = {}
-    for number, attention in enumerate(gates, start=1):
-        panel = below[number] = figure.add_subplot(grid[1, 4 - number])  # gate 1 sees block 3
-        draw_attention(panel, attention)
-        label = f"gate {number}: {np.shape(attention)[-1]}²"
-        panel.text(0.04, 0.05, label, transform=panel.transAxes, color="white", path_effects=OUTLINE)
-    for panel in (*top, *below.values()):
-        panel.set(xticks=[], yticks=[])
-    chart = figure.add_axes((0.07, 0.24, 0.09, 0.18))
-    chart.barh(CLASSES, np.asarray(probabilities, float), color=["#2f7fc1", "#d9822b"], height=0.5)
-    chart.set(xlim=(0, 1), ylim=(1.6, -0.6), xticks=[0, 1], xlabel="probability")
-    for before, after in pairwise(top):
-        _arrow(figure, before, (1.02, 0.5), after, (-0.04, 0.5))
-    for number, panel in below.items():
-        _arrow(figure, top[4 - number], (0.5, -0.03), panel, (0.5, 1.03))
-        _arrow(figure, top[4], (0.5, -0.03), panel, (0.9, 1.03), colour="#7a7a7a", style="--")
-    if not below:
-        _arrow(figure, top[4], (0.5, -0.03), chart, (1.05, 0.5))
-        return figure
-    line, end = 0.035, 0.115  # all gates lead to a line below them, and that to the probabilities
-    feet = [(panel.get_position().x0 + panel.get_position().x1) / 2 for panel in below.values()]
-    for x in feet:
-        figure.add_artist(Line2D((x, x), (line, 0.09), color="black", linewidth=0.7))
-    figure.add_artist(Line2D((max(feet), end), (line, line), color="black", linewidth=0.7))
-    figure.add_artist(FancyArrowPatch((end, line), (end, 0.11), arrowstyle="->", mutation_scale=8, linewidth=0.7))
-    return figure
-
-
-@rc_context(STYLE)
-def aggregate_figure(maps: AggregateMaps, *, by: str = "label", width: float = PAGE_WIDTH) -> Figure:
-    """Mean image, mean attention and each gate for FRI, FRII and their difference (Figures 8 and 9).
-
-    Parameters
-    ----------
-    maps : AggregateMaps
-    by : {"label", "predicted"}
-        Which class.
-    width : float
-        Inches.
-    """
-    if by not in ("label", "predicted"):
-        raise InputError(f"by must be label or predicted, not {by!r}")
-    kinds: list = [*(["mean"] if maps.gates else []), *range(1, maps.gates + 1)]
-    figure, axes = sky_panels(3, 1 + len(kinds), width, below=0.6)
-    for column, kind in enumerate([None, *kinds]):
-        pair = [maps.image(**{by: c}) if kind is None else maps.attention(kind, **{by: c}) for c in (0, 1)]
-        limits = float(np.nanmin(pair)), float(np.nanmax(pair))
-        for row, mean in enumerate(pair):
-            if kind is None:
-                drawn = draw_mean_image(axes[row, 0], mean, peak=limits[1])
-            else:
-                drawn = draw_attention(axes[row, column], mean, limits=limits)
-        colour_bar(figure, drawn, axes[1, column])
-        change = pair[0] - pair[1]
-        limit = DIFFERENCE_LIMIT if kind is None else max(float(np.nanmax(np.abs(change), initial=0)), 1e-12)
-        colour_bar(figure, draw_difference(axes[2, column], change, limit=limit), axes[2, column])
-        name = "image" if kind is None else "mean attention" if kind == "mean" else f"gate {kind}"
-        axes[0, column].set_title(f"⟨{name}⟩")
-    word = "" if by == "label" else "predicted "
-    for row, name in enumerate(CLASSES):
-        name_row(axes[row, 0], f"{word}{name}\n{maps.count(**{by: row}):,} images")
-    name_row(axes[2, 0], f"⟨{word}FRI⟩ {_MINUS} ⟨{word}FRII⟩")
-    return figure
-
-
-@rc_context(STYLE)
-def difference_figure(maps: AggregateMaps, *, by: str = "label", width: float = COLUMN_WIDTH) -> Figure:
-    """The mean image of FRI less that of FRII, saturated at ±0.05 (Figure 8)."""
-    figure, axes = sky_panels(1, 1, width, right=0.7)
-    drawn = draw_difference(axes[0, 0], maps.image(**{by: 0}) - maps.image(**{by: 1}))
-    figure.colorbar(drawn, ax=axes[0, 0], extend="both", label=f"⟨FRI⟩ {_MINUS} ⟨FRII⟩", shrink=0.9)
-    return figure
-
-
-@rc_context(STYLE)
-def confusion_figure(maps: AggregateMaps, *, width: float = COLUMN_WIDTH) -> Figure:
-    """Mean attention by label and predicted class, with contours of the mean image (Figure 11)."""
-    figure, axes = sky_panels(2, 2, width, right=0.6, below=0.3)
-    cells = {(t, p): maps.attention(label=t, predicted=p) for t in (0, 1) for p in (0, 1)}
-    limits = _common_limits(list(cells.values()))
-    for (true, predicted), mean in cells.items():
-        panel = axes[true, predicted]
-        drawn = draw_attention(panel, mean, limits=limits)
-        draw_levels(panel, maps.image(label=true, predicted=predicted), MEAN_IMAGE_LEVELS[2:])
-        panel.set_title(f"{maps.count(label=true, predicted=predicted):,} images", fontsize=7)
-    for k, name in enumerate(CLASSES):
-        axes[0, k].set_title(f"predicted {name}\n{axes[0, k].get_title()}")
-        name_row(axes[k, 0], f"labelled {name}")
-    figure.colorbar(drawn, ax=axes, label="mean attention", shrink=0.8)
-    return figure
-
-
-@rc_context(STYLE)
-def certainty_figure(maps: AggregateMaps, *, by: str = "label", width: float = PAGE_WIDTH) -> Figure:
-    """Mean images with their contours, and mean attention, by class and certainty (Figure 12)."""
-    groups = [{by: c, "certain": certain} for c in (0, 1) for certain in (True, False)]
-    figure, axes = sky_panels(2, len(groups), width, right=0.6, below=0.1)
-    limits = _common_limits([maps.attention(**group) for group in groups])
-    top = _common_limits([maps.image(**group) for group in groups])[1]
-    for column, group in enumerate(groups):
-        image = maps.image(**group)
-        shown = draw_mean_image(axes[0, column], image, peak=top)
-        drawn = draw_attention(axes[1, column], maps.attention(**group), limits=limits)
-        word = "certain" if group["certain"] else "uncertain"
-        axes[0, column].set_title(f"{word} {CLASSES[group[by]]}\n{maps.count(**group):,} images")
-    figure.colorbar(shown, ax=axes[0], label="⟨image⟩")
-    figure.colorbar(drawn, ax=axes[1], label="⟨attention⟩")
     return figure
 
 
@@ -398,22 +258,3 @@ def save_figure(figure: Figure, path: str | os.PathLike, *, overwrite: bool = Fa
     except OSError as exc:
         raise OutputError(f"{file} cannot be written: {exc.strerror or exc}") from exc
     return files
-
-
-def _common_limits(maps: list[NDArray]) -> tuple[float, float]:
-    """Least and greatest value of maps of which some may be NaN."""
-    known = [m for m in maps if np.isfinite(m).all()]
-    return (float(np.min(known)), float(np.max(known))) if known else (0.0, 1.0)
-
-
-def _tiles(block: NDArray) -> NDArray:
-    """The four channels of (C, h, w) that vary most, each scaled to 0-1, as a square of two by two."""
-    chosen = np.sort(np.argsort(block.std((1, 2)))[::-1][:4])
-    scaled = [c / max(c.max(), 1e-30) for c in np.clip(block[chosen], 0, None)]
-    return np.block([[scaled[2], scaled[3]], [scaled[0], scaled[1]]])
-
-
-def _arrow(figure: Figure, start: Axes, a: tuple, end: Axes, b: tuple, colour: str = "black", style: str = "-") -> None:
-    """Draw an arrow between points of two panels, each in fractions of its panel."""
-    ends = start.transAxes, end.transAxes
-    figure.add_artist(ConnectionPatch(a, b, *ends, arrowstyle="->", color=colour, linestyle=style, linewidth=0.7))

@@ -1,4 +1,4 @@
-"""Labelled radio galaxies for training and evaluation: reading, grouping on the sky, splitting by source."""
+"""Labelled radio galaxies for training and evaluation: what is read, checked, and left out."""
 
 from __future__ import annotations
 
@@ -6,17 +6,26 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
-from scipy.spatial import cKDTree
+from numpy.typing import NDArray
 
-from radio_ag.errors import CatalogueError, ImageError
+from radio_ag.duplicates import find_same_images
+from radio_ag.errors import CatalogueError, ImageError, InputError
+from radio_ag.flags import Flag
 from radio_ag.model import CLASSES
-from radio_ag.preprocess import FIELD_SIZE, clip, crop, estimate_rms
+from radio_ag.preprocess import CROP_SIZE, FIELD_SIZE, clip, crop, estimate_rms
+from radio_ag.published_batches import is_batches, read_batches
+from radio_ag.splits import SAME_SOURCE, assign_folds, close_pairs, group_by_position
 
-SAME_SOURCE = 270.0  # arcsec: two cutouts closer than this can show the same emission
+__all__ = ["SAME_SOURCE", "Labelled", "assign_folds", "group_by_position", "load_labelled"]
+
+CLIP = 3.0
+"""Fields are clipped at this many times their noise."""
+LEFT_OUT = ("hybrid", "compact", "bent")
+"""Values of ``fr_class``, in any letter case, that are neither of the two classes."""
+
 _DUPLICATE = 30.0  # arcsec: two entries of one source
 _FAINTEST_PEAK = 64  # of 255: an 8-bit crop with a fainter peak has too few grey levels left
+_MARGIN = (FIELD_SIZE - CROP_SIZE) // 2
 
 
 @dataclass(frozen=True)
@@ -32,11 +41,21 @@ class Labelled:
     certain : ndarray of bool
         Whether the label is certain.
     ra, dec : ndarray of float
-        Degrees, ICRS.
+        Degrees, ICRS; NaN where the data set has no positions.
     origin : ndarray of str
         The data set that the source comes from.
     group : ndarray of int
-        Entries within 270 arcsec of each other, directly or in a chain, share a group.
+        Entries within 270 arcsec of each other, directly or in a chain, share a group; so do entries without a
+        position whose images show the same source.
+    name : ndarray of str, optional
+        As in the data set; empty where it gives none.
+    known : ndarray of int, optional
+        Side of the central square that the data set has, in pixels: 300, or 150 for published images, whose field is
+        zero beyond.
+    rms : ndarray of float32, optional
+        Noise of the field, Jy/beam; NaN for images that came clipped, whose noise is not known.
+    flags : ndarray of int32, optional
+        ``BLANKED`` and ``RMS_FALLBACK`` of `radio_ag.flags.Flag`.
     """
 
     fields: np.ndarray
@@ -46,6 +65,22 @@ class Labelled:
     dec: np.ndarray
     origin: np.ndarray
     group: np.ndarray
+    name: np.ndarray | None = None
+    known: np.ndarray | None = None
+    rms: np.ndarray | None = None
+    flags: np.ndarray | None = None
+
+    def __post_init__(self):
+        n = len(self.label)
+        defaults = {
+            "name": np.full(n, ""),
+            "known": np.full(n, self.fields.shape[-1]),
+            "rms": np.full(n, np.nan, np.float32),
+            "flags": np.zeros(n, np.int32),
+        }
+        for attribute, value in defaults.items():
+            if getattr(self, attribute) is None:
+                object.__setattr__(self, attribute, value)
 
     def __len__(self) -> int:
         return len(self.label)
@@ -54,119 +89,209 @@ class Labelled:
         return Labelled(*(getattr(self, f.name)[rows] for f in fields(self)))
 
 
-def load_labelled(*paths) -> Labelled:
-    """Read FITS files of labelled fields.
+def load_labelled(*paths, test: bool = False) -> Labelled:
+    """Read labelled images: FITS files, and published batches as they are downloaded.
 
     Parameters
     ----------
     *paths : path-like
-        Each with a table ``SOURCES`` (``ra``, ``dec`` in deg, ``fr_class``; optional ``confidence``) and a cube
-        ``IMAGES`` (n, 300, 300): raw fields in Jy/beam (floating point), or fields already clipped and scaled (8-bit).
+        FITS files, each with a table ``SOURCES`` (``ra``, ``dec`` in deg, ``fr_class``; optional ``name``,
+        ``confidence``: certain or uncertain, and ``rms`` in Jy/beam where the noise of the fields is known) and a cube
+        ``IMAGES``: raw fields (n, 300, 300) in Jy/beam, or images already clipped and scaled to 0-255 (8-bit,
+        300x300 or 150x150; ``ra`` and ``dec`` may be missing). Or folders of published batches of MiraBest or
+        FR-DEEP-F, or single batches, see `radio_ag.published_batches`.
+    test : bool
+        Of a folder of published batches, read the test batch instead of the training batches.
 
     Returns
     -------
     Labelled
-        FRI and FRII alone. Of two entries of one source (within 30 arcsec) in different files the first file's stays;
-        8-bit fields whose crop is nearly empty are left out.
+        FRI and FRII alone; ``data[data.certain]`` is MiraBest*. Of two entries of one source (within 30 arcsec) in
+        different data sets the first one's stays. An entry without a position is left out where its image shows a
+        source of another data set. 8-bit fields whose crop is nearly empty are left out.
+
+    Raises
+    ------
+    CatalogueError
+        Not such files; a label, a confidence or a position that is not understood.
+    ImageError
+        Images of another size, type or unit.
     """
-    parts = [_read(Path(path)) for path in paths]
+    if not paths:
+        raise InputError("load_labelled needs at least one file or folder")
+    parts = [_read(Path(path), test) for path in paths]
     columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     kept = _without_duplicates(columns["ra"], columns["dec"], columns["origin"])
+    kept, links = _match_images(columns, kept)
     columns = {name: values[kept] for name, values in columns.items()}
-    return Labelled(**columns, group=group_by_position(columns["ra"], columns["dec"], SAME_SOURCE))
+    place = np.cumsum(kept) - 1
+    return Labelled(**columns, group=group_by_position(columns["ra"], columns["dec"], SAME_SOURCE, place[links]))
 
 
-def _read(path: Path) -> dict[str, np.ndarray]:
+def _read(path: Path, test: bool) -> dict[str, NDArray]:
+    if not path.exists():
+        raise CatalogueError(f"there is no file or folder {path}")
+    if path.is_dir() or is_batches(path):
+        return _read_published(path, test)
+    return _read_fits(path)
+
+
+def _read_published(path: Path, test: bool) -> dict[str, NDArray]:
+    batches = read_batches(path, test=test)
+    rows = _rows_of_classes(batches["fr_class"], path)
+    return {
+        "fields": _pad(batches["images"][rows]),
+        "label": _labels(batches["fr_class"][rows]),
+        **{name: batches[name][rows] for name in ("certain", "ra", "dec", "origin", "name")},
+        **_without_noise(len(rows), CROP_SIZE),
+    }
+
+
+def _read_fits(path: Path) -> dict[str, NDArray]:
     from astropy.io import fits
 
-    with fits.open(path) as hdus:
+    try:
+        hdus = fits.open(path)
+    except OSError as exc:
+        raise CatalogueError(f"{path} is neither FITS nor a published batch: {exc}") from exc
+    with hdus:
         names = [hdu.name for hdu in hdus]
         if "SOURCES" not in names or "IMAGES" not in names:
             raise CatalogueError(f"{path.name}: needs the HDUs SOURCES and IMAGES, has {', '.join(names)}")
         table, images = hdus["SOURCES"].data, hdus["IMAGES"].data
-        missing = {"ra", "dec", "fr_class"} - {n.lower() for n in table.names}
+        scaled = _check_images(images, len(table), path)
+        table = {name.lower(): np.asarray(table[name]) for name in table.names}
+        missing = ({"fr_class"} if scaled else {"ra", "dec", "fr_class"}) - set(table)
         if missing:
             raise CatalogueError(f"{path.name}: SOURCES lacks the columns {', '.join(sorted(missing))}")
-        if images.shape != (len(table), FIELD_SIZE, FIELD_SIZE):
-            raise ImageError(f"{path.name}: IMAGES has shape {images.shape}, expected {(len(table), 300, 300)}")
-        rows = np.flatnonzero(np.isin(np.char.strip(table["fr_class"].astype(str)), CLASSES))
-        scaled = images.dtype.kind == "u"
+        rows = _rows_of_classes(table["fr_class"], path)
         if scaled:
             rows = rows[crop(images[rows].astype(np.float32)).max((1, 2)) >= _FAINTEST_PEAK]
         stack = images[rows].astype(np.float32)
-        if not scaled:
-            stack = clip(stack, estimate_rms(stack).rms)
-        confidence = (
-            table["confidence"][rows].astype(str) if "confidence" in table.names else np.full(len(rows), "certain")
+        table = {name: values[rows] for name, values in table.items()}
+        if scaled:
+            stack, measured = _pad(stack), _without_noise(len(rows), images.shape[-1])
+        else:
+            stack, measured = _clip(stack, table, hdus["IMAGES"].header.get("BUNIT"), path)
+    ra, dec = _positions(table, path)
+    return {
+        "fields": stack,
+        "label": _labels(table["fr_class"]),
+        "certain": _certain(table, path),
+        "ra": ra,
+        "dec": dec,
+        "origin": np.full(len(rows), path.stem),
+        "name": np.char.strip(table["name"].astype(str)) if "name" in table else np.full(len(rows), ""),
+        **measured,
+    }
+
+
+def _check_images(images: NDArray | None, sources: int, path: Path) -> bool:
+    """Whether the images came scaled to 8 bits; raises where they are neither these nor raw fields."""
+    shape, kind = (None, "") if images is None else (images.shape, images.dtype.kind)
+    if kind not in ("u", "f"):
+        what = "no images" if images is None else f"values of type {images.dtype}"
+        raise ImageError(f"{path.name}: IMAGES has {what}, expected floating point (Jy/beam) or 8-bit images")
+    sides = (FIELD_SIZE, CROP_SIZE) if kind == "u" else (FIELD_SIZE,)
+    if shape not in [(sources, side, side) for side in sides]:
+        hint = "" if kind == "u" else ": the noise is measured on the whole field"
+        expected = " or ".join(str((sources, side, side)) for side in sides)
+        raise ImageError(f"{path.name}: IMAGES has shape {shape}, expected {expected}{hint}")
+    return kind == "u"
+
+
+def _clip(stack: NDArray, table: dict[str, NDArray], unit: str | None, path: Path) -> tuple[NDArray, dict]:
+    """Fields clipped at their noise, and what was measured on the way."""
+    if unit:
+        from radio_ag.catalog_io.headers import jy_per_beam  # reading files is its business, and slow to import
+
+        try:
+            stack *= np.float32(jy_per_beam(unit, beam=None, pixel_scale=1.0))
+        except ImageError as exc:
+            raise ImageError(f"{path.name}: {exc}") from exc
+    blanked = ~np.isfinite(stack).all((1, 2))
+    if "rms" in table:
+        rms, fallback = table["rms"].astype(np.float32), np.zeros(len(stack), bool)
+    else:
+        rms, fallback = estimate_rms(stack)
+    flags = np.where(blanked, Flag.BLANKED, 0) | np.where(fallback, Flag.RMS_FALLBACK, 0)
+    measured = {"known": np.full(len(stack), FIELD_SIZE), "rms": rms, "flags": flags.astype(np.int32)}
+    return clip(stack, rms, CLIP), measured
+
+
+def _without_noise(n: int, known: int) -> dict[str, NDArray]:
+    return {"known": np.full(n, known), "rms": np.full(n, np.nan, np.float32), "flags": np.zeros(n, np.int32)}
+
+
+def _pad(images: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Images in the middle of fields that are zero beyond them."""
+    if images.shape[-1] == FIELD_SIZE:
+        return images
+    return np.pad(images, ((0, 0), (_MARGIN, _MARGIN), (_MARGIN, _MARGIN)))
+
+
+def _rows_of_classes(values: NDArray, path: Path) -> NDArray[np.intp]:
+    """Rows of FRI and FRII; raises where a class is neither one of these nor known to be left out."""
+    values = np.char.strip(values.astype(str))
+    used = np.isin(values, CLASSES)
+    unknown = np.flatnonzero(~used & ~np.isin(np.char.lower(values), LEFT_OUT))
+    if len(unknown):
+        raise CatalogueError(
+            f"{path.name}: fr_class is {str(values[unknown[0]])!r} in row {unknown[0]} ({len(unknown)} such rows); "
+            f"accepted are {' and '.join(CLASSES)}, and for sources to be left out {', '.join(LEFT_OUT)}"
         )
-        return {
-            "fields": stack,
-            "label": np.array([CLASSES.index(c.strip()) for c in table["fr_class"][rows]]),
-            "certain": np.char.strip(confidence) == "certain",
-            "ra": table["ra"][rows].astype(float),
-            "dec": table["dec"][rows].astype(float),
-            "origin": np.full(len(rows), path.stem),
-        }
+    return np.flatnonzero(used)
 
 
-def _pairs(ra, dec, radius) -> np.ndarray:
-    """Pairs of rows closer than ``radius`` arcsec, shape (n, 2)."""
-    lon, lat = np.radians(ra), np.radians(dec)
-    vectors = np.stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)], 1)
-    chord = 2 * np.sin(np.radians(radius / 3600) / 2)
-    return cKDTree(vectors).query_pairs(chord, output_type="ndarray")
+def _labels(fr_class: NDArray) -> NDArray[np.intp]:
+    return np.array([CLASSES.index(value.strip()) for value in fr_class.astype(str)], int)
 
 
-def _without_duplicates(ra, dec, origin) -> np.ndarray:
-    first, second = _pairs(ra, dec, _DUPLICATE).T
+def _certain(table: dict[str, NDArray], path: Path) -> NDArray[np.bool_]:
+    if "confidence" not in table:
+        return np.ones(len(table["fr_class"]), bool)
+    values = np.char.strip(table["confidence"].astype(str))
+    unknown = np.flatnonzero(~np.isin(values, ("certain", "uncertain")))
+    if len(unknown):
+        raise CatalogueError(
+            f"{path.name}: confidence is {str(values[unknown[0]])!r} ({len(unknown)} such rows); accepted are certain "
+            "and uncertain"
+        )
+    return values == "certain"
+
+
+def _positions(table: dict[str, NDArray], path: Path) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    if not {"ra", "dec"} <= set(table):
+        return np.full((2, len(table["fr_class"])), np.nan)
+    ra, dec = table["ra"].astype(float), table["dec"].astype(float)
+    bad = np.flatnonzero(~((ra >= 0) & (ra <= 360) & (np.abs(dec) <= 90)))
+    if len(bad):
+        raise CatalogueError(
+            f"{path.name}: ra {ra[bad[0]]}, dec {dec[bad[0]]} is no position in degrees ({len(bad)} such rows)"
+        )
+    return ra, dec
+
+
+def _without_duplicates(ra: NDArray, dec: NDArray, origin: NDArray) -> NDArray[np.bool_]:
+    first, second = close_pairs(ra, dec, _DUPLICATE).T
     kept = np.ones(len(ra), bool)
     kept[np.maximum(first, second)[origin[first] != origin[second]]] = False
     return kept
 
 
-def group_by_position(ra: np.ndarray, dec: np.ndarray, radius: float = SAME_SOURCE) -> np.ndarray:
-    """Number the friends-of-friends groups of positions.
+def _match_images(columns: dict[str, NDArray], kept: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], NDArray[np.intp]]:
+    """Rows that are still kept after those without a position were compared by image, and pairs that belong together.
 
-    Parameters
-    ----------
-    ra, dec : ndarray, shape (n,)
-        Degrees.
-    radius : float
-        Linking length, arcsec.
-
-    Returns
-    -------
-    ndarray of int, shape (n,)
+    An image may show no more than one source of a data set, but a data set may have several entries of a source.
     """
-    first, second = _pairs(ra, dec, radius).T
-    links = coo_array((np.ones(len(first)), (first, second)), shape=(len(ra), len(ra)))
-    return connected_components(links, directed=False)[1]
-
-
-def assign_folds(data: Labelled, folds: int = 5, seed: int = 0) -> np.ndarray:
-    """Distribute groups over folds, stratified by data set, class and certainty.
-
-    Parameters
-    ----------
-    data : Labelled
-    folds : int
-        Number of folds.
-    seed : int
-
-    Returns
-    -------
-    ndarray of int, shape (n,)
-        The fold of each source; a group is never divided.
-    """
-    rng = np.random.default_rng(seed)
-    _, leaders = np.unique(data.group, return_index=True)  # a group is stratified as its first member
-    stratum = np.unique(
-        np.stack([np.unique(data.origin, return_inverse=True)[1], data.label, data.certain]),
-        axis=1,
-        return_inverse=True,
-    )[1]
-    fold_of_group = np.empty(len(leaders), int)
-    for value in np.unique(stratum[leaders]):
-        members = np.flatnonzero(stratum[leaders] == value)
-        fold_of_group[members] = (rng.permutation(len(members)) + rng.integers(folds)) % folds
-    return fold_of_group[np.unique(data.group, return_inverse=True)[1]]
+    kept = kept.copy()
+    lost = np.flatnonzero(kept & ~np.isfinite(columns["ra"]))
+    if not len(lost):
+        return kept, np.zeros((0, 2), np.intp)
+    placed = np.flatnonzero(kept & np.isfinite(columns["ra"]))
+    images = crop(columns["fields"][lost])
+    kept[lost[find_same_images(images, crop(columns["fields"][placed]))[:, 0]]] = False
+    links = lost[find_same_images(images)]
+    foreign = columns["origin"][links[:, 0]] != columns["origin"][links[:, 1]]
+    kept[links[foreign].max(1)] = False
+    return kept, links[kept[links].all(1)]

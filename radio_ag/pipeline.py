@@ -2,52 +2,50 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import os
+import weakref
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor, wait
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from astropy.table import Table
 from numpy.typing import NDArray
 
-from radio_ag.catalog_io._product_headers import CUTOUT_STEP
+from radio_ag.catalog_io._mapped import release_pages
+from radio_ag.catalog_io._merge import MergedParts, count_rows
+from radio_ag.catalog_io._part import PLANE_COLUMNS, Part, gate_of, plane_column
+from radio_ag.catalog_io._product_headers import software_versions
+from radio_ag.catalog_io._product_rows import ProductRows
+from radio_ag.catalog_io._result_columns import result_table
 from radio_ag.catalog_io.attention_store import AttentionStore
 from radio_ag.catalog_io.catalogs import Catalogue, read_catalogue
 from radio_ag.catalog_io.grouping import Groups, group_sources
-from radio_ag.catalog_io.images import Fields, ImageSource, array_image, check_service, open_images
+from radio_ag.catalog_io.images import ImageSource, array_image, open_images
+from radio_ag.catalog_io.parts import PartsFolder, parts_folder, read_manifest, run_identifier
 from radio_ag.catalog_io.planes import is_image
-from radio_ag.catalog_io.product import ATTENTION_MODES, check_output
+from radio_ag.catalog_io.product import (
+    ATTENTION_MODES,
+    check_output,
+    read_own_columns,
+    read_provenance,
+    write_merged,
+)
 from radio_ag.catalog_io.regions import Region, open_region
 from radio_ag.catalog_io.result import Result
-from radio_ag.classifier import Classifier, Prediction
-from radio_ag.errors import InputError
-from radio_ag.flags import UNCLASSIFIED, Flag
-from radio_ag.islands import Islands, measure_islands
-from radio_ag.model import CLASSES
-from radio_ag.preprocess import PIXEL_SCALE, Prepared, crop, prepare
+from radio_ag.chunks import CHUNK, PLANE_SHAPE, Chunk, ClassifySettings, blank_columns, classify_chunks, sky_order
+from radio_ag.classifier import Classifier
+from radio_ag.errors import InputError, OutputError
+from radio_ag.flags import Flag
 from radio_ag.weights import DEFAULT
 
-_CHUNK = 128  # rows; 46 MB of fields
-_FLOAT_COLUMNS = ("p_fri", "p_frii", "p_std", "rms", "peak", "snr", "size")
-_WCS_COLUMNS = ("cutout_ra", "cutout_dec", "crpix1", "crpix2", "cd1_1", "cd1_2", "cd2_1", "cd2_2")
-
 Progress = Callable[[int, int, Mapping[str, int]], None]
-
-
-@dataclass(frozen=True)
-class ClassifySettings:
-    """What decides the numbers in a product, besides the rows, the images and the weights; written into its header."""
-
-    orbit: int = 8
-    attention: str = "mean"
-    chunk: int = _CHUNK
-    batch: int = 0
-    device: str = "cpu"
-    threads: int = 1
-    keep_cutouts: bool = False
 
 
 def classify(
@@ -61,7 +59,8 @@ def classify(
     orbit: int = 8,
     attention: str = "mean",
     keep_cutouts: bool = False,
-    chunk: int = _CHUNK,
+    attention_stats: bool = False,
+    chunk: int = CHUNK,
     batch: int | None = None,
     threads: int | None = None,
     ra_col: str | None = None,
@@ -75,6 +74,9 @@ def classify(
     image_options: Mapping | None = None,
     output=None,
     overwrite: bool = False,
+    resume: bool = False,
+    restart: bool = False,
+    keep_parts: bool = False,
     progress: Progress | None = None,
 ) -> Result:
     """Classify the sources of a catalogue as FRI or FRII.
@@ -103,12 +105,15 @@ def classify(
         Which attention maps to keep.
     keep_cutouts : bool
         Keep the cutouts too, in Jy/beam and to an eighth of the noise: about 10 kB a source.
+    attention_stats : bool
+        Add columns on where the attention lies: `radio_ag.attention.AttentionStatistics`, each name after
+        ``attention_``. They are of all gates, whichever maps are kept.
     chunk : int
-        Rows that are fetched and classified together; memory grows with it, not with the catalogue.
+        Sources that are fetched and classified together; memory grows with it, not with the catalogue.
     batch : int, optional
-        Images that the network sees at once; chosen from memory by default.
+        Images that the network sees at once; by default that of the run that goes on, else chosen from memory.
     threads : int, optional
-        CPU threads of the network; PyTorch's own choice by default.
+        CPU threads of the network; by default those of the run that goes on, else PyTorch's own choice.
     ra_col, dec_col, ra_unit, dialect : str, optional
         Where the positions are, if the catalogue does not say; see :func:`radio_ag.catalog_io.catalogs.read_catalogue`.
     group : "auto", "none", "island", float, str or Quantity
@@ -125,9 +130,17 @@ def classify(
     image_options : mapping, optional
         Options of the image source, e.g. ``service_url`` and ``cache_dir``, or ``beam_scaled`` for local files.
     output : path-like, optional
-        Write the product there as well.
+        Write the product there as well. Until it is whole, what is done lies beside it in ``NAME.parts``; a run that
+        finds such a folder of its own goes on where the last one stopped, and one that differs is refused.
     overwrite : bool
         Replace ``output`` if it exists.
+    resume : bool
+        If ``output`` is there already and is the product of this very run, leave it, or, where its parts were kept,
+        ask again for the images that could not be had.
+    restart : bool
+        Begin anew, and remove the parts that are there.
+    keep_parts : bool
+        Leave the folder of parts when the product is whole.
     progress : callable, optional
         Called as ``progress(rows done, rows in all, counts by class and flag)`` after each chunk.
 
@@ -138,7 +151,7 @@ def classify(
     Raises
     ------
     InputError
-        A catalogue, image, device, weights or output that cannot be used.
+        A catalogue, image, device, weights or output that cannot be used, or parts of a run that differs.
     ServiceError
         The image service did not answer for a single row of the first chunk.
     """
@@ -146,8 +159,12 @@ def classify(
         raise InputError(f"attention must be one of {', '.join(ATTENTION_MODES)}, not {attention!r}")
     if chunk < 1:
         raise InputError(f"chunk must be 1 or more, not {chunk!r}")
+    if resume and restart:
+        raise InputError("resume goes on with a run and restart begins it anew: leave one out")
+    if output is None and (resume or restart or keep_parts):
+        raise InputError("resume, restart and keep_parts are for a run with an output")
     if output is not None:
-        check_output(output, overwrite=overwrite)
+        output = check_output(output, overwrite=overwrite or resume)
     region = open_region(region)
     if data is not None:
         if images is not None:
@@ -160,13 +177,21 @@ def classify(
             catalogue, ra_col=ra_col, dec_col=dec_col, ra_unit=ra_unit, dialect=dialect, data=data, wcs=wcs
         )
         source, found = open_images(images, **(image_options or {})), None
+    mapped = isinstance(catalogue, str | os.PathLike)  # and so nobody else changes the table's values
     if output is not None:
-        check_output(output, overwrite, rows.table)  # as many columns as FITS has room for?
+        check_output(output, overwrite or resume, rows.table)  # as many columns as FITS has room for?
+    if mapped:
+        release_pages(rows.table)  # most of it is not needed before the end
     groups = group_sources(rows, group, join_doubles=join_doubles)
     wanted = groups.valid if region is None or found else groups.valid & region.contains(groups.ra, groups.dec)
+    recorded = read_manifest(parts_folder(output)) if output is not None and not restart else None
+    recorded = recorded or {}
+    batch, threads = batch or recorded.get("batch"), threads or recorded.get("threads")
     classifier = Classifier.load(weights, device=device, orbit=orbit, batch=batch)
     if not classifier.gates:
         attention = "none"
+        if attention_stats:
+            raise InputError(f"attention_stats needs attention gates, which {classifier.card['name']} does not have")
     settings = ClassifySettings(
         orbit,
         attention,
@@ -175,33 +200,16 @@ def classify(
         str(classifier.device),
         threads or torch.get_num_threads(),
         keep_cutouts,
+        attention_stats,
     )
-    columns = _empty_columns(groups, wanted)
-    folder = None if output is None else Path(output).absolute().parent
-    stores = _open_stores(classifier.gates, attention, folder)
-    cutouts = AttentionStore(directory=folder) if keep_cutouts else None
-    if keep_cutouts:
-        columns["cutout_plane"] = np.full(len(groups), -1, np.int32)
-    with _torch_threads(threads), _closing(source if source is not images else None):
-        done = int(groups.size[~wanted].sum())
-        counts = Counter(_counts({name: values[~wanted] for name, values in columns.items()}, groups.size[~wanted]))
-        for part in _classified_chunks(groups, wanted, source, classifier, settings):
-            _place(part, columns, stores, cutouts)
-            done += int(groups.size[part.rows].sum())
-            if progress:
-                counts.update(_counts(part.columns, groups.size[part.rows]))
-                progress(done, len(rows), counts)
-    _name_classes(columns)
-    columns = _for_each_row(columns, groups) | {"ra": rows.ra, "dec": rows.dec}
-    if rows.source_id_name:
-        columns["source_id"] = rows.table[rows.source_id_name]
     provenance = _provenance(rows, groups, source, classifier, settings) | (found or {})
     if region is not None:
         provenance["region"] = region.name
-    result = Result.from_columns(rows.table, columns, stores, provenance, cutouts)
-    if output is not None:
-        result.write(output, overwrite=overwrite, attention=attention)
-    return result
+    run = _Run(rows, groups, wanted, source, classifier, settings, provenance, progress, mapped)
+    with _torch_threads(threads), _closing(source if source is not images else None):
+        if output is None:
+            return _classify_in_memory(run)
+        return _classify_to_file(run, output, overwrite, resume, restart, keep_parts)
 
 
 def _find_rows(
@@ -216,158 +224,228 @@ def _find_rows(
     return replace(rows, origin=searched.name), source, {"found_in": searched.name, "find_threshold": threshold}
 
 
-@dataclass(frozen=True)
-class _Measured:
-    """A chunk of sources with everything that is known before the network runs."""
+@dataclass(frozen=True, eq=False)
+class _Run:
+    """All that a run is of."""
 
-    rows: NDArray[np.intp]
-    fields: Fields
-    usable: NDArray[np.intp]  # positions in the chunk that have an image
-    prepared: Prepared
-    islands: Islands
+    rows: Catalogue
+    groups: Groups
+    wanted: NDArray[np.bool_]
+    source: ImageSource
+    classifier: Classifier
+    settings: ClassifySettings
+    provenance: dict[str, Any]
+    progress: Progress | None
+    mapped: bool  # the table's values are as in a file that this run has read
 
+    def identity(self) -> dict[str, Any]:
+        """What decides the product, for the manifest of the parts."""
+        positions = hashlib.sha256()
+        for values in (self.groups.ra, self.groups.dec, self.groups.group_id, self.wanted):
+            positions.update(np.ascontiguousarray(values))
+        identity = software_versions() | self.provenance | {"positions_sha256": positions.hexdigest()}
+        if hasattr(self.source, "fingerprint"):
+            identity["images_fingerprint"] = self.source.fingerprint()
+        return json.loads(json.dumps(identity, default=str))
 
-@dataclass(frozen=True)
-class _Classified:
-    rows: NDArray[np.intp]
-    columns: dict[str, NDArray]
-    planes: NDArray[np.intp]  # positions in the chunk that have an attention map
-    prediction: Prediction
-    imaged: NDArray[np.intp]  # positions in the chunk that have pixels
-    cutouts: NDArray[np.float32] | None
+    @property
+    def stacks(self) -> tuple[str, ...]:
+        """Names of the stacks of planes that are kept."""
+        return self.settings.stacks(self.classifier.gates)
 
+    def unreached(self, sources: NDArray[np.int64] | slice) -> dict[str, NDArray]:
+        """Columns of sources that are not classified."""
+        ra, dec = self.groups.ra[sources], self.groups.dec[sources]
+        return blank_columns(ra, dec, self.unreached_flags(sources), self.settings)
 
-def _classified_chunks(
-    groups: Groups, wanted: NDArray[np.bool_], source: ImageSource, classifier: Classifier, settings
-) -> Iterator[_Classified]:
-    """Chunks in the catalogue's order; the next one is fetched and measured while the network works on this one."""
-    order = np.flatnonzero(wanted)
-    chunks = [order[i : i + settings.chunk] for i in range(0, len(order), settings.chunk)]
-
-    def measure(chunk):
-        return _measure(chunk, source.fetch(groups.ra[chunk], groups.dec[chunk]), classifier)
-
-    pool = ThreadPoolExecutor(1, thread_name_prefix="radio-ag-fetch")
-    try:
-        coming = pool.submit(measure, chunks[0]) if chunks else None
-        for number in range(len(chunks)):
-            while not coming.done():  # in steps: a wait without end can sleep through a Ctrl-C
-                wait([coming], timeout=0.2)
-            measured = coming.result()
-            if number == 0:
-                check_service(measured.fields, source)
-            if number + 1 < len(chunks):
-                coming = pool.submit(measure, chunks[number + 1])
-            yield _classify_chunk(measured, classifier, settings)
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
+    def unreached_flags(self, sources: NDArray[np.int64] | slice) -> NDArray[np.int32]:
+        """Flags of sources that are not classified; 0 for those that will be."""
+        unwanted = np.where(self.groups.valid[sources], Flag.NO_COVERAGE, Flag.BAD_POSITION)
+        return np.where(self.wanted[sources], 0, unwanted).astype(np.int32)
 
 
-def _measure(chunk: NDArray[np.intp], fields: Fields, classifier: Classifier) -> _Measured:
-    usable = np.flatnonzero((fields.flags & (Flag.NO_COVERAGE | Flag.FETCH_FAILED)) == 0)
-    data = fields.data[usable]
-    prepared = prepare(data, classifier.preprocessing)
-    return _Measured(chunk, fields, usable, prepared, measure_islands(data, prepared.rms))
+class _Chunks:
+    """The sources of a run in their order on the sky, cut into chunks."""
+
+    def __init__(self, run: _Run) -> None:
+        groups, wanted = run.groups, np.flatnonzero(run.wanted)
+        self._groups, self._size = groups, run.settings.chunk
+        self._order = wanted[sky_order(groups.ra[wanted], groups.dec[wanted])]
+
+    def __len__(self) -> int:
+        return -(-len(self._order) // self._size)
+
+    def __getitem__(self, number: int) -> Chunk:
+        sources = self._order[number * self._size : (number + 1) * self._size]
+        return Chunk(number, sources, self._groups.ra[sources], self._groups.dec[sources])
 
 
-def _classify_chunk(measured: _Measured, classifier: Classifier, settings: ClassifySettings) -> _Classified:
-    fields, usable, prepared, islands = measured.fields, measured.usable, measured.prepared, measured.islands
-    n = len(measured.rows)
-    flags = fields.flags.astype(np.int32)
-    flags[usable] |= islands.flags | np.where(prepared.fallback, Flag.RMS_FALLBACK, 0).astype(np.int32)
-    flags[usable[prepared.blank_fraction > 0]] |= Flag.BLANKED
-    wholly_blank = usable[prepared.blank_fraction >= 1]
-    flags[wholly_blank] = Flag.BLANKED | Flag.NO_COVERAGE
-    shown = np.flatnonzero((flags[usable] & UNCLASSIFIED) == 0)  # positions among the usable ones
-    kind = "mean" if settings.attention == "hdus" else settings.attention
-    prediction = classifier.predict(
-        fields.data[usable[shown]], attention=kind, prepared=Prepared(*(column[shown] for column in prepared))
+class _Count:
+    """Rows done, by class and flag, told to whoever asked for it."""
+
+    def __init__(self, run: _Run) -> None:
+        self._progress, self._size, self._total = run.progress, run.groups.size, len(run.rows)
+        unwanted = np.flatnonzero(~run.wanted)
+        self._done = int(self._size[unwanted].sum())
+        no_class = np.zeros(len(unwanted), "S1")
+        self._counts = Counter(count_rows(no_class, run.unreached_flags(unwanted), self._size[unwanted]))
+
+    def add(self, part: Part) -> None:
+        size = self._size[part.sources]
+        self._done += int(size.sum())
+        self._counts.update(count_rows(part.columns["class"], part.columns["flags"], size))
+
+    def tell(self) -> None:
+        if self._progress:
+            self._progress(self._done, self._total, self._counts)
+
+
+def _classify_in_memory(run: _Run) -> Result:
+    count = _Count(run)
+
+    def parts() -> Iterator[Part]:
+        chunks = _Chunks(run)
+        for _, part in classify_chunks(
+            (chunks[number] for number in range(len(chunks))), run.source, run.classifier, run.settings
+        ):
+            count.add(part)
+            count.tell()
+            yield part
+
+    return _collect(run, parts(), None)
+
+
+def _classify_to_file(
+    run: _Run, output: Path, overwrite: bool, resume: bool, restart: bool, keep_parts: bool
+) -> Result:
+    """Classify part by part, what is missing; then join the parts to the product."""
+    identity = run.identity()
+    place, chunks = parts_folder(output), _Chunks(run)
+    if output.exists() and not overwrite:
+        if read_provenance(output).get("run") != run_identifier(identity):
+            raise OutputError(f"{output} exists and is of another run: choose another name, or --overwrite it")
+        if not place.exists():
+            return Result.read(output)
+    with PartsFolder(place, identity, len(chunks), restart=restart) as folder:
+        count = _Count(run)
+        _take_up(folder, count)
+        pending = (chunks[number] for number in range(len(chunks)) if number not in folder.done)
+        for number, part in classify_chunks(pending, run.source, run.classifier, run.settings):
+            folder.write(number, part, PLANE_SHAPE)
+            count.add(part)
+            count.tell()
+        try:
+            result = _join(run, folder, output)
+        except OutputError as exc:
+            raise OutputError(f"{exc}; {folder.stay}") from exc
+        if not keep_parts:
+            folder.remove()
+    return result
+
+
+def _take_up(folder: PartsFolder, count: _Count) -> None:
+    """Count the parts that are done already; one in which an image was not to be had is to be done again."""
+    failed = set()
+    for number, part in folder.kept():
+        if np.any(part.columns["flags"] & Flag.FETCH_FAILED):
+            failed.add(number)
+        else:
+            count.add(part)
+    folder.settle(failed)
+    if folder.done:
+        count.tell()
+
+
+def _join(run: _Run, folder: PartsFolder, output: Path) -> Result:
+    """The product of a run whose parts are all done, written."""
+    provenance = {"run": folder.run}
+    if run.settings.attention == "hdus":
+        result = _collect(run, map(folder.read, sorted(folder.done)), folder.path)
+        result.table.meta.update(provenance)
+        result.write(output, overwrite=True, attention="hdus")
+        return result
+    merged = MergedParts(
+        folder.files(), run.groups.size, run.unreached, stacks=run.stacks, shape=PLANE_SHAPE, folder=folder.path
     )
-    classified = usable[shown]
-    flags[classified] |= prediction.flags
-    columns = {name: np.full(n, np.nan, np.float32) for name in _FLOAT_COLUMNS}
-    columns["p_fri"][classified], columns["p_frii"][classified] = prediction.probabilities.T
-    columns["p_std"][classified] = prediction.std
-    columns["rms"][usable], columns["size"][usable] = prepared.rms, islands.size * _pixel_scale(fields)[usable]
-    columns["peak"][usable] = np.where(islands.n_islands > 0, islands.peak, prepared.peak)
-    with np.errstate(divide="ignore", invalid="ignore"):  # a field of one value has no noise
-        columns["snr"] = columns["peak"] / columns["rms"]
-    columns["n_islands"] = np.zeros(n, np.int32)
-    columns["n_islands"][usable] = islands.n_islands
-    columns["flags"] = flags
-    columns |= fields.wcs_columns()
-    imaged = usable[prepared.blank_fraction < 1]
-    cutouts = crop(fields.data[imaged]) if settings.keep_cutouts else None
-    return _Classified(measured.rows, columns, classified, prediction, imaged, cutouts)
+    provenance = software_versions() | run.provenance | provenance | {"batch": merged.batch or run.settings.batch}
 
+    def columns_of(rows: NDArray[np.int64]) -> dict[str, NDArray]:
+        return _for_each_row(merged.columns, run, rows)
 
-def _pixel_scale(fields: Fields) -> NDArray:
-    """Side of each field's pixels in FIRST's: not 1 where a field grew with a coarse beam; 1 where it is not told."""
-    a, b, c, d = fields.cd.reshape(-1, 4).T
-    scale = 3600 * np.sqrt(np.abs(a * d - b * c)) / PIXEL_SCALE
-    return np.where(np.isfinite(scale), scale, 1).astype(np.float32)
-
-
-def _empty_columns(groups: Groups, wanted: NDArray[np.bool_]) -> dict[str, NDArray]:
-    """Columns of the product, as for sources that are never reached."""
-    n = len(groups)
-    columns = {"ra": groups.ra, "dec": groups.dec}
-    columns |= {name: np.full(n, np.nan, np.float32) for name in _FLOAT_COLUMNS}
-    columns |= {name: np.full(n, np.nan) for name in _WCS_COLUMNS}
-    columns["n_islands"] = np.zeros(n, np.int32)
-    unwanted = np.where(groups.valid, Flag.NO_COVERAGE, Flag.BAD_POSITION)
-    columns["flags"] = np.where(wanted, 0, unwanted).astype(np.int32)
-    columns["attention_plane"] = np.full(n, -1, np.int32)
-    return columns
-
-
-def _open_stores(gates: int, attention: str, folder: Path | None) -> dict[str | int, AttentionStore]:
-    """Empty stores for the maps to keep; they grow in the product's folder, which must have the room anyway."""
-    if attention == "none":
-        return {}
-    return {
-        gate: AttentionStore(directory=folder)
-        for gate in ("mean", *(range(1, gates + 1) if attention == "gates" else ()))
+    rows = ProductRows(run.rows.table, columns_of, run.rows.source_id_name, mapped=run.mapped)
+    write_merged(output, rows, merged, provenance, attention=run.settings.attention, folder=folder.path)
+    opened = {
+        name: AttentionStore.open(output, name) if len(stack) else AttentionStore()
+        for name, stack in merged.stacks.items()
     }
+    cutouts = opened.pop("CUTOUTS", None)
+    stores = {gate_of(name): store for name, store in opened.items()}
+    return Result.deferred(_table_loader(run, rows, output, provenance), merged.counts, stores, cutouts)
 
 
-def _place(
-    part: _Classified,
-    columns: dict[str, NDArray],
-    stores: dict[str | int, AttentionStore],
-    cutouts: AttentionStore | None,
-) -> None:
-    """Put a chunk's answers into the rows that they belong to, and its images into the stores."""
-    for name, values in part.columns.items():
-        columns[name][part.rows] = values
-    if cutouts is not None:
-        step = CUTOUT_STEP * part.columns["rms"][part.imaged]
-        columns["cutout_plane"][part.rows[part.imaged]] = cutouts.append(part.cutouts, step)
-    for gate, store in stores.items():
-        maps = part.prediction.attention if gate == "mean" else part.prediction.gates[:, gate - 1]
-        columns["attention_plane"][part.rows[part.planes]] = store.append(maps)
+def _table_loader(run: _Run, rows: ProductRows, output: Path, provenance: dict[str, Any]) -> Callable[[], Table]:
+    """What makes the table of a result, from the input and a product that may have another name by then."""
+    stream = output.open("rb")
+
+    def load() -> Table:
+        columns = read_own_columns(stream, [name for name in rows.ours if name not in ("name", "source_id")])
+        table = result_table(run.rows.table, columns | _identifiers(run))
+        table.meta.update(provenance)
+        return table
+
+    weakref.finalize(load, stream.close)
+    return load
 
 
-def _name_classes(columns: dict[str, NDArray]) -> None:
-    p = np.stack([columns["p_fri"], columns["p_frii"]], 1)
-    columns["class"] = np.where(np.isnan(p).any(1), "", np.array(CLASSES)[np.nan_to_num(p).argmax(1)])
-    columns["probability"] = p.max(1)
+def _collect(run: _Run, parts: Iterable[Part], folder: Path | None) -> Result:
+    """The result of all parts in memory, but for its planes, which lie in temporary files."""
+    columns = run.unreached(slice(None))
+    stores = {name: AttentionStore(directory=folder) for name in run.stacks}
+    for part in parts:
+        for name, values in part.columns.items():
+            if PLANE_COLUMNS.get(name) in stores:
+                values = np.where(values >= 0, values + len(stores[PLANE_COLUMNS[name]]), -1)
+            columns[name][part.sources] = values
+        for name, tiles in part.stacks.items():
+            stores[name].append_tiles(tiles)
+    for column in set(PLANE_COLUMNS) & set(columns):
+        _number_by_source(columns, column, [store for name, store in stores.items() if plane_column(name) == column])
+
+    def columns_of(sources: NDArray[np.int64]) -> dict[str, NDArray]:
+        return {name: values[sources] for name, values in columns.items()}
+
+    for_rows = _for_each_row(columns_of, run, slice(None)) | _identifiers(run)
+    cutouts = stores.pop("CUTOUTS", None)
+    provenance = run.provenance | {"batch": run.classifier.batch}  # halved if memory ran out
+    stores = {gate_of(name): store for name, store in stores.items()}
+    return Result.from_columns(run.rows.table, for_rows, stores, provenance, cutouts)
 
 
-def _for_each_row(columns: dict[str, NDArray], groups: Groups) -> dict[str, NDArray]:
-    """The columns of each group for all of its rows, and which group that is unless every row is its own."""
-    columns = {name: values[groups.group_id] for name, values in columns.items()}
-    if groups.how != "none":
-        columns |= {"group_id": groups.group_id, "n_components": groups.n_components}
+def _number_by_source(columns: dict[str, NDArray], column: str, stores: list[AttentionStore]) -> None:
+    """Number planes in the order of the sources, as the product does, instead of in that of the parts."""
+    planes = columns[column]
+    has_plane = planes >= 0
+    for store in stores:
+        store.reorder(planes[has_plane])
+    columns[column] = np.where(has_plane, np.cumsum(has_plane) - 1, -1).astype(planes.dtype)
+
+
+def _for_each_row(
+    columns_of: Callable[[NDArray[np.int64]], dict[str, NDArray]],
+    run: _Run,
+    rows: NDArray[np.int64] | slice = slice(None),
+) -> dict[str, NDArray]:
+    """The columns of each row's source for the row, and which source that is unless every row is its own."""
+    sources = run.groups.group_id[rows]
+    columns = columns_of(sources) | {"ra": run.rows.ra[rows], "dec": run.rows.dec[rows]}
+    if run.groups.how != "none":
+        columns |= {"group_id": sources, "n_components": run.groups.size[sources]}
     return columns
 
 
-def _counts(columns: dict[str, NDArray], size: NDArray) -> dict[str, int]:
-    """Rows of each class and each flag, where group i has ``size[i]`` rows."""
-    p_fri, p_frii = columns["p_fri"], columns["p_frii"]
-    counts = {"FRI": int(size[p_fri >= p_frii].sum()), "FRII": int(size[p_frii > p_fri].sum())}
-    counts |= {flag.name: int(size[(columns["flags"] & flag) != 0].sum()) for flag in Flag}
-    return counts
+def _identifiers(run: _Run) -> dict[str, Any]:
+    name = run.rows.source_id_name
+    return {"source_id": run.rows.table[name]} if name else {}
 
 
 def _provenance(rows, groups: Groups, source: ImageSource, classifier: Classifier, settings: ClassifySettings) -> dict:
@@ -382,7 +460,7 @@ def _provenance(rows, groups: Groups, source: ImageSource, classifier: Classifie
         "catalogue_sha256": rows.sha256,
         "grouping": groups.how,
         **source.describe(),
-        **asdict(replace(settings, batch=classifier.batch)),  # halved if memory ran out
+        **asdict(settings),
         **asdict(classifier.preprocessing),
     }
 

@@ -1,126 +1,37 @@
-"""Training of the bundled networks: recipe, augmentation, a loop that resumes to the batch."""
+"""Training of one network: a loop that resumes to the batch, and the look at sources that it does not learn from."""
 
 from __future__ import annotations
 
-import json
+import hashlib
+import importlib.util
 import os
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
+from radio_ag.augmentation import augment, scale_to_unit, stretch
+from radio_ag.baselines import build
 from radio_ag.classifier import turn
+from radio_ag.errors import InputError, OutputError
 from radio_ag.labelled import Labelled
-from radio_ag.model import AGCNN, INPUT_SIZE, Architecture
+from radio_ag.model import INPUT_SIZE
+from radio_ag.optimisers import make_optimisers, rate_factor
 from radio_ag.preprocess import crop
+from radio_ag.recipes import Recipe, differences, recipe_of
+from radio_ag.training_log import append_entry, draw_learning_curve, keep_until, read_entries
 
+__all__ = ["Recipe", "Trainer", "augment", "predict", "refresh_statistics", "score", "train"]
 
-@dataclass(frozen=True)
-class Recipe:
-    """How a network is trained.
+CHECKPOINT_SECONDS = 300.0
+"""At most so long passes between two checkpoints."""
 
-    Attributes
-    ----------
-    architecture : Architecture
-    samples : int
-        Augmented images seen in all.
-    windowed : int
-        How many of them, the first ones, are seen through a smaller window, which costs less: most sources are far
-        smaller than 150 pixels, and a convolution does not care where the edge is.
-    window : int
-        Pixels along each side of that window.
-    batch : int
-        Images a step.
-    rate : float
-        Peak learning rate of the one-cycle schedule (AdamW).
-    weight_decay, label_smoothing : float
-    uncertain_weight : float
-        Weight in the loss of a source whose label is uncertain.
-    averaging : float
-        Decay of the moving average of the weights that is kept in the end.
-    stretch : {"linear", "sqrt", "asinh"}
-        Stretch of the normalised images.
-    scale : tuple of float
-        Range of the magnification (paper eq. 15).
-    offset : float
-        Largest offset of the centre along each axis, pixels; half of the images stay within 2 (paper eq. 15).
-    exact_share : float
-        Share of images that are turned by a multiple of 90 degrees and shifted by whole pixels: not interpolated.
-    seed : int
-    """
-
-    architecture: Architecture = field(default_factory=lambda: Architecture(features="average"))
-    samples: int = 120_000
-    windowed: int = 90_000
-    window: int = 75
-    batch: int = 32
-    rate: float = 3e-3
-    weight_decay: float = 0.02
-    label_smoothing: float = 0.05
-    uncertain_weight: float = 0.5
-    averaging: float = 0.998
-    stretch: str = "sqrt"
-    scale: tuple[float, float] = (0.9, 1.1)
-    offset: float = 8.0
-    exact_share: float = 0.3
-    seed: int = 0
-
-
-def augment(fields: Tensor, recipe: Recipe, generator: torch.Generator, size: int = INPUT_SIZE) -> Tensor:
-    """Turn, flip, scale and shift clipped fields, crop them, and normalise the crops.
-
-    Parameters
-    ----------
-    fields : Tensor, shape (B, 1, 300, 300)
-        Clipped fields; larger than the crop, so that no corner is left empty.
-    recipe : Recipe
-    generator : torch.Generator
-        On the CPU: the random numbers do not depend on the device.
-    size : int
-        Pixels along each side of the crops.
-
-    Returns
-    -------
-    Tensor, shape (B, 1, size, size)
-        Between 0 and 1.
-    """
-
-    def uniform(low, high):
-        return low + (high - low) * torch.rand(len(fields), generator=generator)
-
-    exact = uniform(0, 1) < recipe.exact_share
-    angle = uniform(-torch.pi, torch.pi)
-    angle = torch.where(exact, (angle / (torch.pi / 2)).round() * (torch.pi / 2), angle)
-    scale = torch.where(exact, 1.0, uniform(*recipe.scale))
-    reach = torch.where(uniform(0, 1) < 0.5, 2.0, recipe.offset)
-    shift = torch.stack([uniform(-1, 1), uniform(-1, 1)], 1) * reach[:, None]
-    shift = torch.where(exact[:, None], shift.round(), shift)
-    flip = torch.where(uniform(0, 1) < 0.5, -1.0, 1.0)
-    cos, sin = torch.cos(angle) / scale, torch.sin(angle) / scale
-    turn = torch.stack([torch.stack([cos * flip, -sin], 1), torch.stack([sin * flip, cos], 1)], 1)  # (B, 2, 2)
-    whole = fields.shape[-1]
-    affine = torch.cat([turn * size / whole, 2 * shift[:, :, None] / whole], 2).to(fields.device)
-    grid = F.affine_grid(affine, [len(fields), 1, size, size], align_corners=False)
-    return stretch(scale_to_unit(F.grid_sample(fields, grid, align_corners=False)), recipe.stretch)
-
-
-def scale_to_unit(images: Tensor) -> Tensor:
-    """Scale each clipped image by its maximum (paper eq. 14; a clipped image has minimum 0)."""
-    return images / images.amax((2, 3), keepdim=True).clamp_min(1e-30)
-
-
-def stretch(images: Tensor, kind: str) -> Tensor:
-    """The stretches of :func:`radio_ag.preprocess.stretch` on tensors."""
-    if kind == "sqrt":
-        return images.clamp_min(0).sqrt()
-    if kind == "linear":
-        return images
-    raise ValueError(f"stretch must be linear or sqrt in training, not {kind!r}")
+_STATISTICS_IMAGES = 1024
 
 
 def train(
@@ -131,11 +42,14 @@ def train(
     folder: Path,
     *,
     initial: Mapping[str, Tensor] | None = None,
-    device: str = "cpu",
-    every: int = 8000,
+    device: str | torch.device = "cpu",
+    every: int | None = None,
+    checkpoint_seconds: float = CHECKPOINT_SECONDS,
     log: Callable[[str], None] = print,
-) -> AGCNN:
+) -> nn.Module:
     """Train one network, or go on from the checkpoint in ``folder``.
+
+    On a CPU a resumed run gives the same weights as one that was never interrupted, bit for bit, wherever it stopped.
 
     Parameters
     ----------
@@ -144,57 +58,293 @@ def train(
         Rows of ``data`` to learn from, and to watch.
     recipe : Recipe
     folder : Path
-        Where ``checkpoint.pt``, ``log.jsonl`` and, at the end, ``weights.pt`` are kept.
+        Where ``checkpoint.pt``, ``log.jsonl``, ``curve.png`` and, at the end, ``weights.pt`` are kept.
     initial : mapping of str to Tensor, optional
         Parameters to start from, such as the ``weights.pt`` of another run; random by default.
-    device : str
-    every : int
-        Images between two checkpoints, each with a look at the validation sources.
+    device : str or torch.device
+    every : int, optional
+        Images between two looks at the validation sources; an epoch of the recipe by default.
+    checkpoint_seconds : float
+        There is a checkpoint at each look, and another when the last one is so old.
     log : callable
         Receives a line for each checkpoint.
 
     Returns
     -------
-    AGCNN
-        The network with averaged weights, in evaluation mode.
+    Module
+        The network, in evaluation mode: with the averaged weights of the end, or with those of the lowest validation
+        loss where the recipe stops early.
+
+    Raises
+    ------
+    InputError
+        The checkpoint belongs to another recipe or to other sources, or the loss is not a number any more.
+    OutputError
+        The checkpoint is not one.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    state = _State(recipe, device, initial)
-    checkpoint = folder / "checkpoint.pt"
-    if checkpoint.exists():
-        state.load(torch.load(checkpoint, weights_only=True, map_location=device), recipe)
-    fields = torch.from_numpy(data.fields[training]).unsqueeze(1)
-    labels = torch.from_numpy(data.label[training])
-    weights = torch.from_numpy(_source_weights(data[training], recipe))
-    state.network.train()
-    started, first, loss_sum = time.perf_counter(), state.step, 0.0
-    while state.step < state.steps:
-        rows = _batch_rows(len(labels), state.step, recipe)
-        size = recipe.window if state.step * recipe.batch < recipe.windowed else INPUT_SIZE
-        images = augment(fields[rows].to(device), recipe, state.generator, size)
-        loss_sum += state.update(images, labels[rows].to(device), weights[rows].to(device))
-        if state.step % max(1, every // recipe.batch) == 0 or state.step == state.steps:
-            refresh_statistics(state.averaged, fields, recipe, size=size)
-            scores = score(state.averaged, data[validation], recipe, size)
-            rate = (state.step - first) * recipe.batch / (time.perf_counter() - started)
-            entry = {
-                "samples": state.step * recipe.batch,
-                "loss": loss_sum / (every // recipe.batch),
-                "images_per_s": rate,
-                **scores,
-            }
-            loss_sum = 0.0
-            with (folder / "log.jsonl").open("a") as file:
-                file.write(json.dumps(entry) + "\n")
-            log(" ".join(f"{k}={v:.4g}" for k, v in entry.items()))
-            _save(state.dump(recipe), checkpoint)
-    refresh_statistics(state.averaged, fields, recipe)
-    _save(state.averaged.state_dict(), folder / "weights.pt")
-    return state.averaged
+    if recipe.samples is None:
+        recipe = recipe.shortened(recipe.prescribed(len(training)))
+    checkpoint, journal = folder / "checkpoint.pt", folder / "log.jsonl"
+    make_folder(folder)
+    drawing = importlib.util.find_spec("matplotlib") is not None
+    if not drawing:
+        log("no curve.png: matplotlib is not installed (pip install 'radio-ag[plot]')")
+    with torch.random.fork_rng(devices=_cuda_index(device)):
+        trainer = Trainer(recipe, device, initial)
+        source = fingerprint(data, training, validation)
+        if checkpoint.exists():
+            trainer.restore(_read_checkpoint(checkpoint), source, checkpoint)
+            log(f"going on after {trainer.samples} of {recipe.samples} images")
+        keep_until(journal, trainer.samples)
+        fields = torch.from_numpy(data.fields).unsqueeze(1)
+        learnt = torch.from_numpy(training)
+        labels, weights = torch.from_numpy(data.label), torch.from_numpy(source_weights(data, training, recipe))
+        interval = max(1, (every or recipe.samples // recipe.epochs) // recipe.batch)
+        saved = time.monotonic()
+        while trainer.step < trainer.steps:
+            batch = batch_rows(len(training), trainer.step, recipe)
+            rows = learnt[batch]
+            images = augment(fields[rows].to(device), recipe, trainer.generator, trainer.size_at(trainer.step))
+            trainer.update(images, labels[rows].to(device), weights[batch].to(device))
+            looking = trainer.step % interval == 0 or trainer.step == trainer.steps
+            if not looking and time.monotonic() - saved < checkpoint_seconds:
+                continue
+            entry = trainer.take_entry()
+            trainer.settle(data, training)
+            if looking:
+                entry |= trainer.look(data, validation)
+            append_entry(journal, entry)
+            replace_file(checkpoint, lambda path: torch.save(trainer.state(source), path))
+            if drawing:
+                draw_learning_curve(read_entries(journal), folder / "curve.png")
+            log(" ".join(f"{name}={value:.4g}" for name, value in entry.items()))
+            saved = time.monotonic()
+        network = trainer.finish(data, training)
+    replace_file(folder / "weights.pt", lambda path: torch.save(network.state_dict(), path))
+    return network
+
+
+class Trainer:
+    """The network with its optimiser, schedule and random numbers: all that a step changes.
+
+    Parameters
+    ----------
+    recipe : Recipe
+        With `samples` as a number.
+    device : str or torch.device
+    initial : mapping of str to Tensor, optional
+        Parameters to start from.
+
+    Attributes
+    ----------
+    network : Module
+        What the optimiser works on.
+    averaged : Module
+        The moving average of its weights, in evaluation mode.
+    step, steps : int
+        Batches done, and batches in all.
+    """
+
+    def __init__(self, recipe: Recipe, device: str | torch.device = "cpu", initial: Mapping[str, Tensor] | None = None):
+        torch.manual_seed(recipe.seed)
+        self.recipe, self.device = recipe, torch.device(device)
+        self.network = build(recipe.architecture).to(device, memory_format=torch.channels_last)
+        if initial:
+            self.network.load_state_dict(initial)
+        self.network.train()
+        self.averaged = build(recipe.architecture).to(device).eval().requires_grad_(False)
+        self.averaged.load_state_dict(self.network.state_dict())
+        self.step, self.steps = 0, max(1, recipe.samples // recipe.batch)
+        self.optimizers = make_optimisers(self.network, recipe)
+        factor = rate_factor(self.steps) if recipe.schedule == "linear" else lambda step: 1.0
+        self.schedules = [torch.optim.lr_scheduler.LambdaLR(optimizer, factor) for optimizer in self.optimizers]
+        self.generator = torch.Generator().manual_seed(recipe.seed)
+        self._loss_sum = torch.zeros((), dtype=torch.float32, device=device)
+        self._logged_step = 0
+        self._clock = (time.perf_counter(), 0)
+        self._best: dict | None = None
+
+    @property
+    def samples(self) -> int:
+        """Augmented images seen so far."""
+        return self.step * self.recipe.batch
+
+    def size_at(self, step: int) -> int:
+        """Pixels along each side of the images of a batch."""
+        return self.recipe.window if step * self.recipe.batch < self.recipe.windowed else INPUT_SIZE
+
+    def update(self, images: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
+        """One step of the optimiser.
+
+        Parameters
+        ----------
+        images : Tensor, shape (B, 1, size, size)
+        labels : Tensor of int, shape (B,)
+        weights : Tensor, shape (B,)
+            Of the sources in the loss.
+
+        Returns
+        -------
+        Tensor
+            The loss of the batch before the step, a scalar on the device.
+        """
+        self.network.zero_grad(set_to_none=True)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.mixed_precision):
+            logits = self.network(images.contiguous(memory_format=torch.channels_last)).logits
+        losses = F.cross_entropy(logits.float(), labels, reduction="none", label_smoothing=self.recipe.label_smoothing)
+        loss = (losses * weights).sum() / weights.sum()
+        loss.backward()
+        for optimizer, schedule in zip(self.optimizers, self.schedules, strict=True):
+            optimizer.step()
+            schedule.step()
+        self.step += 1
+        decay = min(self.recipe.averaging, self.step / (self.step + 10))
+        for kept, now in zip(self.averaged.parameters(), self.network.parameters(), strict=True):
+            kept.lerp_(now.detach(), 1 - decay)
+        self._loss_sum += loss.detach()
+        return loss.detach()
+
+    def settle(self, data: Labelled, training: np.ndarray) -> None:
+        """Give the averaged network the statistics of batch norm that belong to its weights."""
+        self._settle(data, training, self.size_at(self.step - 1))
+
+    def look(self, data: Labelled, validation: np.ndarray) -> dict[str, float]:
+        """Score the settled network on the validation sources, as `score` does, and remember the best look."""
+        size = self.size_at(self.step - 1)
+        scores = score(self.averaged, data[validation], self.recipe, size)
+        better = self._best is None or scores["nll"] < self._best["nll"]
+        if self.recipe.early_stopping and size == INPUT_SIZE and better:
+            weights = {name: value.detach().clone() for name, value in self.averaged.state_dict().items()}
+            self._best = {"nll": scores["nll"], "samples": self.samples, "weights": weights}
+        return scores
+
+    def finish(self, data: Labelled, training: np.ndarray) -> nn.Module:
+        """The network that is kept, after the last look."""
+        if self._best is not None:
+            self.averaged.load_state_dict(self._best["weights"])
+        elif self.size_at(self.step - 1) != INPUT_SIZE:
+            self._settle(data, training, INPUT_SIZE)
+        return self.averaged.requires_grad_(True)
+
+    def _settle(self, data: Labelled, training: np.ndarray, size: int) -> None:
+        if self.recipe.averaging:
+            count = min(_STATISTICS_IMAGES, self.recipe.samples)
+            fields = torch.from_numpy(data.fields).unsqueeze(1)
+            rows = torch.from_numpy(training)
+            refresh_statistics(self.averaged, fields, self.recipe, rows=rows, size=size, images=count)
+        else:
+            self.averaged.load_state_dict(self.network.state_dict())
+
+    def take_entry(self) -> dict[str, float]:
+        """What the log says of the steps since the last entry.
+
+        Raises
+        ------
+        InputError
+            The loss is not a number: nothing that follows can be one.
+        """
+        loss = self._loss_sum.item() / (self.step - self._logged_step)
+        if not np.isfinite(loss):
+            raise InputError(
+                f"the loss is {loss} after {self.samples} images: rate {self.recipe.rate} is too high for these images"
+            )
+        seconds, first = time.perf_counter() - self._clock[0], self._clock[1]
+        entry = {
+            "samples": self.samples,
+            "loss": loss,
+            "rate": self.optimizers[0].param_groups[0]["lr"],
+            "images_per_s": (self.step - first) * self.recipe.batch / seconds,
+        }
+        self._loss_sum.zero_()
+        self._logged_step = self.step
+        return entry
+
+    def state(self, source: str) -> dict:
+        """All that `restore` needs; ``source`` is the fingerprint of the data."""
+        cuda = self.device.type == "cuda"
+        return {
+            "recipe": asdict(self.recipe),
+            "data": source,
+            "step": self.step,
+            "network": self.network.state_dict(),
+            "averaged": self.averaged.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+            "schedules": [schedule.state_dict() for schedule in self.schedules],
+            "generator": self.generator.get_state(),
+            "torch_random": torch.get_rng_state(),
+            "cuda_random": torch.cuda.get_rng_state(self.device) if cuda else None,
+            "best": self._best,
+            "loss_sum": self._loss_sum,
+            "logged_step": self._logged_step,
+        }
+
+    def restore(self, saved: Mapping, source: str, path: Path) -> None:
+        """Go on from a `state`.
+
+        Raises
+        ------
+        InputError
+            It is that of another recipe, whose differences are named, or of other sources.
+        """
+        changed = differences(self.recipe, recipe_of(saved["recipe"]))
+        if changed:
+            raise InputError(f"{path} belongs to another recipe: " + ", ".join(changed))
+        if saved.get("data", source) != source:
+            raise InputError(f"{path} belongs to other training or validation sources than those given")
+        self.step = saved["step"]
+        self.network.load_state_dict(saved["network"])
+        self.averaged.load_state_dict(saved["averaged"])
+        for part, state in zip(self.optimizers + self.schedules, saved["optimizers"] + saved["schedules"], strict=True):
+            part.load_state_dict(state)
+        self.generator.set_state(saved["generator"])
+        torch.set_rng_state(saved["torch_random"])
+        if self.device.type == "cuda" and saved.get("cuda_random") is not None:
+            torch.cuda.set_rng_state(saved["cuda_random"], self.device)
+        self._best = saved.get("best")
+        self._loss_sum.copy_(saved.get("loss_sum", self._loss_sum))
+        self._logged_step = saved.get("logged_step", self.step)
+        self._clock = (time.perf_counter(), self.step)
+
+
+def fingerprint(data: Labelled, training: np.ndarray, validation: np.ndarray) -> str:
+    """A hash that tells other sources, labels or splits apart; of the images, every seventh pixel counts."""
+    digest = hashlib.sha256()
+    for rows in (training, validation):
+        digest.update(np.ascontiguousarray(data.fields[:, ::7, ::7][rows], "<f4").tobytes())
+        digest.update(np.ascontiguousarray(data.label[rows], "<i8").tobytes())
+        digest.update(np.ascontiguousarray(data.certain[rows], "u1").tobytes())
+    return digest.hexdigest()
+
+
+def batch_rows(sources: int, step: int, recipe: Recipe) -> Tensor:
+    """Rows of a batch: whole permutations of the sources one after another, a pure function of the step."""
+    positions = np.arange(step * recipe.batch, (step + 1) * recipe.batch)
+    rows = np.empty(recipe.batch, int)
+    for turn_of_all in np.unique(positions // sources):
+        here = positions // sources == turn_of_all
+        order = np.random.default_rng([recipe.seed, turn_of_all]).permutation(sources)
+        rows[here] = order[positions[here] % sources]
+    return torch.from_numpy(rows)
+
+
+def source_weights(data: Labelled, training: np.ndarray, recipe: Recipe) -> np.ndarray:
+    """Weight of each training source in the loss, float32, 1 on average."""
+    label = data.label[training]
+    weights = np.where(data.certain[training], 1.0, recipe.uncertain_weight)
+    if recipe.balanced:
+        for value in np.unique(label):
+            weights[label == value] /= weights[label == value].sum()
+    return (weights / weights.mean()).astype(np.float32)
 
 
 def refresh_statistics(
-    network: AGCNN, fields: Tensor, recipe: Recipe, *, size: int = INPUT_SIZE, images: int = 1024
+    network: nn.Module,
+    fields: Tensor,
+    recipe: Recipe,
+    *,
+    rows: Tensor | None = None,
+    size: int = INPUT_SIZE,
+    images: int = _STATISTICS_IMAGES,
 ) -> None:
     """Measure batch norm's means and variances anew, in place, on augmented training images.
 
@@ -203,11 +353,13 @@ def refresh_statistics(
 
     Parameters
     ----------
-    network : AGCNN
+    network : Module
         In evaluation mode, and left so.
     fields : Tensor, shape (n, 1, 300, 300)
-        Clipped training fields.
+        Clipped fields.
     recipe : Recipe
+    rows : Tensor of int, optional
+        The training sources among the fields; all by default.
     size : int
         Pixels along each side of the crops.
     images : int
@@ -215,109 +367,41 @@ def refresh_statistics(
     """
     generator = torch.Generator().manual_seed(recipe.seed)
     device = next(network.parameters()).device
-    layers = [m for m in network.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    rows = torch.arange(len(fields)) if rows is None else rows
+    layers = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
     for layer in layers:
         layer.reset_running_stats()
         layer.momentum = None  # a plain mean over the batches
         layer.train()
-    rows = torch.randperm(len(fields), generator=generator).repeat(-(-images // len(fields)))[:images]
+    order = torch.randperm(len(rows), generator=generator).repeat(-(-images // len(rows)))[:images]
     with torch.no_grad():
-        for batch in rows.split(64):
+        for batch in rows[order].split(64):
             network(augment(fields[batch].to(device), recipe, generator, size))
     for layer in layers:
         layer.eval()
 
 
-class _State:
-    """Everything that a resumed run needs to go on as if it had never stopped."""
-
-    def __init__(self, recipe: Recipe, device: str, initial: Mapping[str, Tensor] | None):
-        torch.manual_seed(recipe.seed)
-        self.recipe, self.device = recipe, torch.device(device)
-        self.network = AGCNN(recipe.architecture).to(device, memory_format=torch.channels_last)
-        if initial:
-            self.network.load_state_dict(initial)
-        self.averaged = AGCNN(recipe.architecture).to(device).eval().requires_grad_(False)
-        self.averaged.load_state_dict(self.network.state_dict())
-        self.steps = recipe.samples // recipe.batch
-        self.step = 0
-        self.optimizer = torch.optim.AdamW(self.network.parameters(), recipe.rate, weight_decay=recipe.weight_decay)
-        self.schedule = torch.optim.lr_scheduler.OneCycleLR(self.optimizer, recipe.rate, total_steps=self.steps + 1)
-        self.generator = torch.Generator().manual_seed(recipe.seed)
-
-    def update(self, images: Tensor, labels: Tensor, weights: Tensor) -> float:
-        """One step of the optimiser; returns the loss."""
-        self.optimizer.zero_grad(set_to_none=True)
-        with torch.autocast(self.device.type, torch.bfloat16):
-            logits = self.network(images.contiguous(memory_format=torch.channels_last)).logits
-        losses = F.cross_entropy(logits.float(), labels, reduction="none", label_smoothing=self.recipe.label_smoothing)
-        loss = (losses * weights).sum() / weights.sum()
-        loss.backward()
-        self.optimizer.step()
-        self.schedule.step()
-        self.step += 1
-        decay = min(self.recipe.averaging, self.step / (self.step + 10))
-        for kept, now in zip(self.averaged.parameters(), self.network.parameters(), strict=True):
-            kept.lerp_(now.detach(), 1 - decay)
-        return loss.item()
-
-    def dump(self, recipe: Recipe) -> dict:
-        return {
-            "recipe": asdict(recipe),
-            "step": self.step,
-            "network": self.network.state_dict(),
-            "averaged": self.averaged.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "schedule": self.schedule.state_dict(),
-            "generator": self.generator.get_state(),
-            "torch_random": torch.get_rng_state(),
-        }
-
-    def load(self, saved: dict, recipe: Recipe) -> None:
-        ours, theirs = asdict(recipe), saved["recipe"]
-        changed = [k for k in ours if ours[k] != theirs.get(k)]
-        if changed:
-            raise ValueError(
-                "the checkpoint belongs to another recipe: "
-                + ", ".join(f"{k} is {theirs.get(k)!r} there, {ours[k]!r} here" for k in changed)
-            )
-        self.step = saved["step"]
-        self.network.load_state_dict(saved["network"])
-        self.averaged.load_state_dict(saved["averaged"])
-        self.optimizer.load_state_dict(saved["optimizer"])
-        self.schedule.load_state_dict(saved["schedule"])
-        self.generator.set_state(saved["generator"].cpu())
-        torch.set_rng_state(saved["torch_random"].cpu())
-
-
-def _save(what, path: Path) -> None:
-    beside = path.with_suffix(".tmp")
-    torch.save(what, beside)
-    os.replace(beside, path)
-
-
-def _batch_rows(sources: int, step: int, recipe: Recipe) -> Tensor:
-    """Rows of a batch: whole permutations of the sources one after another, a pure function of the step."""
-    positions = np.arange(step * recipe.batch, (step + 1) * recipe.batch)
-    rows = np.empty(recipe.batch, int)
-    for epoch in np.unique(positions // sources):
-        here = positions // sources == epoch
-        rows[here] = np.random.default_rng([recipe.seed, epoch]).permutation(sources)[positions[here] % sources]
-    return torch.from_numpy(rows)
-
-
-def _source_weights(data: Labelled, recipe: Recipe) -> np.ndarray:
-    """Weight of each source in the loss: uncertain labels less, both classes the same in sum."""
-    weights = np.where(data.certain, 1.0, recipe.uncertain_weight)
-    for label in np.unique(data.label):
-        weights[data.label == label] /= weights[data.label == label].sum()
-    return (weights / weights.mean()).astype(np.float32)
-
-
 def predict(
-    network: AGCNN, data: Labelled, stretch_kind: str, *, orbit: bool = False, size: int = INPUT_SIZE
+    network: nn.Module, data: Labelled, stretch_kind: str, *, orbit: bool = False, size: int = INPUT_SIZE
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Logits (views, n, 2) and features (views, n, F) of the central crops: one view, or the 8 rotations and flips."""
+    """Look at the central crops of sources.
+
+    Parameters
+    ----------
+    network : Module
+        In evaluation mode.
+    data : Labelled
+    stretch_kind : {"linear", "sqrt", "asinh"}
+    orbit : bool
+        Whether to look at all 8 rotations and flips instead of one view.
+    size : int
+        Pixels along each side of the crops.
+
+    Returns
+    -------
+    logits : ndarray, shape (views, n, 2)
+    features : ndarray, shape (views, n, F)
+    """
     device = next(network.parameters()).device
     images = stretch(scale_to_unit(torch.from_numpy(crop(data.fields, size)).unsqueeze(1)), stretch_kind)
     logits, features = [], []
@@ -329,9 +413,57 @@ def predict(
     return torch.stack(logits).numpy(), torch.stack(features).numpy()
 
 
-def score(network: AGCNN, data: Labelled, recipe: Recipe, size: int = INPUT_SIZE) -> dict[str, float]:
-    """Accuracy on all and on certain sources, and the negative log-likelihood, without an orbit."""
+def score(network: nn.Module, data: Labelled, recipe: Recipe, size: int = INPUT_SIZE) -> dict[str, float]:
+    """Accuracy and negative log-likelihood, without an orbit; the accuracy on certain sources where there are any."""
     logits = torch.from_numpy(predict(network, data, recipe.stretch, size=size)[0][0])
-    right = (logits.argmax(1).numpy() == data.label).astype(float)
+    right = logits.argmax(1).numpy() == data.label
     nll = F.cross_entropy(logits, torch.from_numpy(data.label)).item()
-    return {"accuracy": right.mean(), "accuracy_certain": right[data.certain].mean(), "nll": nll}
+    scores = {"accuracy": float(right.mean())}
+    if data.certain.any():
+        scores["accuracy_certain"] = float(right[data.certain].mean())
+    return scores | {"nll": nll}
+
+
+def replace_file(path: Path, write: Callable[[Path], None]) -> None:
+    """Write a file beside its place and move it there once it is whole.
+
+    Raises
+    ------
+    OutputError
+        It cannot be written.
+    """
+    beside = path.with_name(path.name + ".part")
+    try:
+        write(beside)
+        os.replace(beside, path)
+    except OSError as exc:
+        raise OutputError(f"cannot write {path}: {exc.strerror or exc}") from exc
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder where there is none.
+
+    Raises
+    ------
+    OutputError
+        It cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as exc:
+        raise OutputError(f"cannot make the folder {folder}: {exc.strerror or exc}") from exc
+
+
+def _read_checkpoint(path: Path) -> dict:
+    try:
+        return torch.load(path, weights_only=True, map_location="cpu")
+    except Exception as exc:  # torch.load raises many kinds for a file that is not a checkpoint
+        raise OutputError(
+            f"{path} cannot be read as a checkpoint of a training ({type(exc).__name__}): remove it to begin anew"
+        ) from exc
+
+
+def _cuda_index(device: str | torch.device) -> list[int]:
+    """The CUDA device whose random numbers a training uses, if it does."""
+    device = torch.device(device)
+    return [device.index or 0] if device.type == "cuda" else []

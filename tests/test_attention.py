@@ -8,16 +8,18 @@ import numpy as np
 import pytest
 import torch
 from astropy.io import fits
-from astropy.table import Table
+from astropy.table import MaskedColumn, Table
 from typer.testing import CliRunner
 
 from radio_ag import classify
 from radio_ag.attention import (
     UNLABELLED,
     AggregateMaps,
+    AttentionStatistics,
     attention_statistics,
     gate_agreement,
     summarise_by_class,
+    summarise_result,
 )
 from radio_ag.augmented import (
     Sources,
@@ -34,11 +36,12 @@ from radio_ag.checkpoints import import_checkpoint, save_weights
 from radio_ag.classifier import Classifier
 from radio_ag.cli import app
 from radio_ag.datasets import make_mosaic
-from radio_ag.errors import InputError, SourceNotFoundError
-from radio_ag.inspection import feature_maps, inspect_source, measure_attention, prepare_clipped
+from radio_ag.errors import CatalogueError, ImageError, InputError, SourceNotFoundError
+from radio_ag.inspection import feature_maps, gate_steps, inspect_source, measure_attention, prepare_clipped
 from radio_ag.labelled import load_labelled
 from radio_ag.model import AGCNN, Architecture
 from radio_ag.preprocess import crop
+from radio_ag.weights import DEFAULT
 
 CARD = {
     "name": "made",
@@ -150,6 +153,17 @@ def test_summary_has_the_quartiles_of_each_class():
     assert (lines[0]["share_q25"], lines[0]["share_q75"]) == (1.5, 2.5)
 
 
+def test_summary_of_a_product_counts_a_group_once():
+    table = Table({f"attention_{name}": np.arange(5.0) for name in AttentionStatistics._fields}, masked=True)
+    table["class"] = MaskedColumn(["FRI", "FRI", "FRII", "FRII", "-"], mask=[False] * 4 + [True])
+    table["attention_halo_share"].mask[3] = True
+    table["group_id"] = [0, 0, 1, 2, 3]
+    fri, frii, every = summarise_result(table)
+    assert [line["sources"] for line in (fri, frii, every)] == [1, 2, 3]
+    assert (fri["emission_share_median"], frii["emission_share_median"]) == (0, 2.5)
+    assert frii["halo_share_median"] == 2
+
+
 def test_aggregate_maps_are_means_of_what_was_added():
     rng = np.random.default_rng(2)
     images, gates = rng.random((40, 8, 8)), rng.random((40, 2, 8, 8))
@@ -259,6 +273,23 @@ def test_feature_maps_are_the_blocks_outputs(classifier, sources):
         inspect_source(classifier, sources.images[4])
 
 
+@pytest.mark.parametrize("normalisation", ["range", "softmax", "sigmoid", "standardisation"])
+def test_steps_inside_the_gates_lead_to_the_networks_own_maps_and_features(normalisation, sources):
+    made = network(3, normalisation=normalisation)
+    image = torch.from_numpy(crop(sources.images[1:2])) / sources.images[1].max()
+    with torch.inference_mode():
+        output = made(image[:, None])
+    steps = gate_steps(made, image[0])
+    assert [one.features.shape for one in steps] == [(32, 37, 37), (16, 75, 75), (6, 150, 150)]
+    assert {one.agreement.shape[0] for one in steps} == {64}
+    for one, attention in zip(steps, output.gates, strict=True):
+        np.testing.assert_allclose(one.attention, attention[0], atol=1e-4)
+        np.testing.assert_array_equal(one.agreement, np.maximum(one.projected + one.gating, 0))
+        np.testing.assert_allclose(one.attended, one.attention * one.features, atol=1e-6)
+    summed = np.concatenate([one.attended.sum((1, 2)) for one in steps])  # eq. 9
+    np.testing.assert_allclose(summed, output.features[0], rtol=1e-3, atol=1e-3)
+
+
 def test_numbers_need_no_matplotlib():
     program = (
         "import radio_ag.attention, radio_ag.augmented, radio_ag.inspection, sys; print('matplotlib' in sys.modules)"
@@ -302,6 +333,65 @@ def test_labelled_sources_are_opened_with_what_the_table_knows(labelled_file):
         with pytest.raises(SourceNotFoundError, match=words):
             sources.find(missing)
     np.testing.assert_allclose(sources.wcs(1).pixel_to_world_values(74.5, 74.5), (20, 2))
+
+
+@pytest.mark.parametrize("kind", ["raw", "compressed", "8-bit", "8-bit crops"])
+def test_labelled_images_are_read_as_a_training_reads_them(kind, labelled_file, tmp_path):
+    with fits.open(labelled_file) as hdus:
+        table, images = Table(hdus["SOURCES"].data), hdus["IMAGES"].data
+    table["fr_class"] = ["FRI", "hybrid", "FRI", "FRII"]  # the second is no class of ours: left out
+    if kind.startswith("8-bit"):
+        images = np.clip(255 * images, 0, 255).astype(np.uint8)
+    if kind == "8-bit crops":
+        images = images[:, 75:225, 75:225]
+        table = table["name", "fr_class", "confidence"]
+    stack = fits.CompImageHDU if kind == "compressed" else fits.ImageHDU
+    options = {"tile_shape": (1, 300, 300), "quantize_level": 0, "compression_type": "GZIP_2"}
+    hdu = stack(images, name="IMAGES", **(options if kind == "compressed" else {}))
+    path = tmp_path / "it.fits"
+    fits.HDUList([fits.PrimaryHDU(), fits.BinTableHDU(table, name="SOURCES"), hdu]).writeto(path)
+    sources = open_sources(path)
+    (chunk,) = sources.chunks(3.0)
+    expected = images[[0, 2, 3]] if kind == "8-bit crops" else load_labelled(path).fields
+    np.testing.assert_array_equal(chunk.images, expected)
+    np.testing.assert_array_equal(chunk.label, [0, 0, 1])
+    np.testing.assert_array_equal(chunk.certain, [True, False, True])
+    assert (sources.wcs(0) is None) == (kind == "8-bit crops")
+    np.testing.assert_array_equal(sources.observed(np.array([1])), images[2:3])
+    if kind == "raw":
+        assert (sources.clipped(np.array([0]), 5.0) > 0).sum() < (chunk.images[:1] > 0).sum()
+
+
+def test_a_chunk_of_labelled_images_is_in_memory_at_a_time(labelled_file, tmp_path):
+    with fits.open(labelled_file) as hdus:
+        table, images = Table(hdus["SOURCES"].data), hdus["IMAGES"].data
+    repeats = 16
+    path = tmp_path / "many.fits"
+    hdu = fits.BinTableHDU(table[np.arange(4 * repeats) % 4], name="SOURCES")
+    fits.HDUList([fits.PrimaryHDU(), hdu, fits.ImageHDU(np.tile(images, (repeats, 1, 1)), name="IMAGES")]).writeto(path)
+    sources = open_sources(path)
+    tracemalloc.start()
+    seen = sum(len(chunk.label) for chunk in sources.chunks(3.0, chunk=4))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert seen == 4 * repeats
+    assert peak < path.stat().st_size / 2
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "words"),
+    [
+        (lambda table, images: (table["name", "ra", "dec"], images), CatalogueError, "lacks the column fr_class"),
+        (lambda table, images: (table[:3], images), ImageError, r"has shape \(4, 300, 300\), expected \(3, 300, 300\)"),
+    ],
+)
+def test_labelled_files_that_cannot_be_used(change, error, words, labelled_file, tmp_path):
+    with fits.open(labelled_file) as hdus:
+        table, images = change(Table(hdus["SOURCES"].data), hdus["IMAGES"].data)
+    hdus = [fits.PrimaryHDU(), fits.BinTableHDU(table, name="SOURCES"), fits.ImageHDU(images, name="IMAGES")]
+    fits.HDUList(hdus).writeto(tmp_path / "it.fits")
+    with pytest.raises(error, match=words):
+        open_sources(tmp_path / "it.fits")
 
 
 def test_outliers_command_lists_what_the_rates_say(labelled_file, weights, tmp_path):
@@ -383,12 +473,20 @@ def test_aggregate_of_a_result_uses_predicted_classes(product, weights, tmp_path
     assert written == ["mean-certainty.png", "mean-class.png", "mean-difference.png"]
 
 
-@pytest.mark.parametrize("figure", ["gates", "preprocessing", "network"])
+@pytest.mark.parametrize("figure", ["gates", "preprocessing", "network", "gate-steps"])
 def test_source_command_draws_each_figure(figure, product, weights, tmp_path):
     _, path = product
     done = run("source", path, 1, "-o", tmp_path / "one", "--figure", figure, "--weights", weights["a"])
     assert done.exit_code == 0, done.output
     assert {file.name for file in tmp_path.iterdir()} == {"one.png", "one.pdf"}
+
+
+def test_networks_side_by_side_may_be_without_gates(product, weights, tmp_path):
+    _, path = product
+    several = [option for name in ("none", "a") for option in ("--weights", weights[name])]
+    done = run("source", path, 0, "-o", tmp_path / "it", *several)
+    assert done.exit_code == 0, done.output
+    assert (tmp_path / "it.pdf").exists()
 
 
 def test_row_without_an_image_cannot_be_drawn(product, weights, tmp_path):
@@ -434,6 +532,19 @@ def test_published_networks_look_where_they_were_measured_to(
     values, _ = measure_attention(classifier, [published_training])
     assert emission[0] < np.median(values["emission_enrichment"]) < emission[1]
     assert halo[0] < np.median(values["halo_enrichment"]) < halo[1]
+
+
+def test_the_bundled_network_points_at_the_source_at_least_as_well_as_the_published_one(data_dir, tmp_path):
+    labelled = open_sources(data_dir / "mirabest_train.fits")
+    rows = np.arange(0, len(labelled), 40)
+    some = Sources(labelled.clipped(rows, 3.0), labelled.label[rows], labelled.certain[rows])
+    path = data_dir / "published" / "weights" / "range_norm_ft_3gates_exp1.pt"
+    imported = import_checkpoint(path, str(tmp_path / "it.safetensors"), normalisation="range")
+    ours, theirs = (
+        measure_attention(Classifier.load(weights, device="cpu", orbit=1), [some])[0] for weights in (DEFAULT, imported)
+    )
+    for name in ("emission_enrichment", "halo_enrichment"):
+        assert np.median(ours[name]) >= np.median(theirs[name]) > 1
 
 
 @pytest.fixture(scope="module")

@@ -10,10 +10,22 @@ from PIL import Image
 from radio_ag import figures
 from radio_ag.attention import AggregateMaps
 from radio_ag.errors import InputError, OutputError
+from radio_ag.inspection import GateSteps
 
 Y, X = np.mgrid[:150, :150] - 74.5
 EMISSION = np.where(np.hypot(X, Y) < 12, 2.0 - np.hypot(X, Y) / 12, 0)  # a round source
 GATES = np.stack([np.exp(-((X - 10 * k) ** 2 + Y**2) / 900) for k in range(3)])
+
+
+def made_steps(channels: int, size: int) -> GateSteps:
+    """Stacks of numbers below and above zero, and maps that rise from the lower left to the upper right."""
+    rng = np.random.default_rng(channels)
+    own, shared = rng.normal(size=(2, channels, size, size)), rng.normal(size=(3, 64, size, size))
+    score = np.linspace(-2, 5, size**2).reshape(size, size)
+    return GateSteps(np.abs(own[0]), *shared[:2], np.clip(shared[2], 0, None), score, (score + 2) / 7, own[1])
+
+
+STEPS = [made_steps(32, 37), made_steps(16, 75)]
 
 
 def wcs() -> WCS:
@@ -43,8 +55,9 @@ def made_figures(maps: AggregateMaps) -> dict[str, Figure]:
         "source": figures.source_figure(EMISSION, GATES, emission=EMISSION, wcs=wcs(), title="name"),
         "offsets": figures.source_figure(EMISSION, GATES[:1], emission=EMISSION),
         "grid": figures.grid_figure(
-            [GATES, GATES[:1]], [["a", "b", "c"], ["d"]], emission=[EMISSION] * 2, image=EMISSION, wcs=wcs()
+            [GATES, GATES[:1]], [["a", "b", "c"], ["d"]], emission=[EMISSION] * 2, images=[EMISSION, None], wcs=wcs()
         ),
+        "gate steps": figures.gate_steps_figure(STEPS, title="name"),
         "preprocessing": figures.preprocessing_figure(np.pad(EMISSION, 75), EMISSION, EMISSION / 2, [EMISSION / 2]),
         "network": figures.network_figure(EMISSION, features, raw, [0.2, 0.8]),
         "no gates": figures.network_figure(EMISSION, features, [], [0.2, 0.8]),
@@ -113,6 +126,33 @@ def test_confusion_cells_are_at_their_places(made, aggregate):
     for panel, (true, predicted) in zip(panels, ((0, 0), (0, 1), (1, 0), (1, 1)), strict=True):
         expected = aggregate.attention(label=true, predicted=predicted)
         np.testing.assert_allclose(panel.images[0].get_array(), expected)
+
+
+def test_steps_of_a_gate_are_drawn_in_their_order(made):
+    panels = np.array(made["gate steps"].axes).reshape(2, 7)
+    for row, steps in zip(panels, STEPS, strict=True):
+        assert [panel.images[0].get_array().shape[0] for panel in row] == [2 * len(steps.score)] * 4 + [
+            *[len(steps.score)] * 2,
+            2 * len(steps.score),
+        ]
+        np.testing.assert_array_equal(row[4].images[0].get_array(), steps.score)
+        np.testing.assert_array_equal(row[5].images[0].get_array(), steps.attention)
+        channels = np.sort(np.argsort(steps.agreement.std((1, 2)))[::-1][:4])  # the same four in three panels
+        upper_left = (slice(len(steps.score), None), slice(len(steps.score)))
+        for panel, stack in zip(row[1:4], (steps.projected, steps.gating, steps.agreement), strict=True):
+            expected = stack[channels[0]] / np.abs(stack[channels[0]]).max()
+            np.testing.assert_allclose(panel.images[0].get_array()[upper_left], expected)
+    assert "\N{MINUS SIGN}2 to 5" in {text.get_text() for text in panels[0, 4].texts}
+
+
+def test_a_network_without_gates_has_its_place_in_a_grid():
+    figure = figures.grid_figure([[None, GATES[0]], [GATES[1]]], [["none", "one"], ["two"]])
+    empty, full, second, hidden = figure.axes
+    assert [text.get_text() for text in empty.texts] == ["no gates"]
+    assert np.isnan(np.asarray(empty.images[0].get_array(), float)).all()
+    np.testing.assert_array_equal(full.images[0].get_array(), GATES[0])
+    assert [panel.get_title() for panel in (empty, full, second)] == ["none", "one", "two"]
+    assert not hidden.get_visible()
 
 
 def test_figures_of_missing_groups_are_drawn(tmp_path):

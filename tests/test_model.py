@@ -183,6 +183,23 @@ def test_scores_by_tiles_equal_the_layers(channels_and_size):
         torch.testing.assert_close(tiled, plain, rtol=1e-4, atol=1e-5 * float(plain.abs().max()))
 
 
+def test_scores_in_half_precision_stay_near_those_in_single():
+    """Mixed precision hands the gates bfloat16: 8 bits, an error of 0.4 % each time that a number is rounded."""
+    torch.manual_seed(0)
+    gate = AttentionGate(6, NORMALISATIONS["range"])
+    x, g = torch.randn(2, 6, 75, 75).bfloat16(), torch.randn(2, 64, 18, 18)
+    results = []
+    for features in (x.float(), x):
+        features.requires_grad_()
+        gate.zero_grad()
+        score = gate.score_by_tiles(features, g)
+        (score * torch.linspace(-1, 1, 75)).sum().backward()
+        assert score.dtype == torch.float32
+        results.append([score.detach(), features.grad.float(), *(p.grad.clone() for p in gate.parameters())])
+    for single, half in zip(*results, strict=True):
+        assert (half - single).norm() < 0.05 * single.norm()
+
+
 def test_aggregations_are_equations_10_to_13():
     torch.manual_seed(0)
     features = [torch.randn(2, c) for c in (32, 16, 6)]

@@ -408,6 +408,7 @@ def test_view_writes_the_page_beside_the_product(product):
     assert done.exit_code == 0, done.output
     path = product.parent / "sky.radio-ag.html"
     assert done.stdout.split() == [str(path)]
+    assert "writing the page: 5/5 rows" in done.stderr
     page = Page(path)
     assert page.title == "example.fits"
     assert [line["reason"] for line in page.lines] == [""] * 5

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from radio_ag.errors import InputError
 
 if TYPE_CHECKING:
+    from radio_ag.catalog_io.export.sources import Progress
     from radio_ag.catalog_io.result import Result
 
 FORMATS = ("ds9", "crtf", "votable", "csv", "ecsv", "cutouts")
@@ -42,6 +43,7 @@ def export(
     *,
     images: Any = None,
     overwrite: bool = False,
+    progress: "Progress | None" = None,
 ) -> Path:
     """Write a result in the form that another program reads.
 
@@ -54,10 +56,12 @@ def export(
     format : {"ds9", "crtf", "votable", "csv", "ecsv", "cutouts"}, optional
         By default what the suffix of ``path`` says.
     images : optional
-        For ``cutouts`` only: where the images come from, as in `radio_ag.classify`; "first" is the FIRST service. None
-        means that the files hold the attention maps alone.
+        For ``cutouts`` only: where the images come from. None: the cutouts that the result keeps, else FIRST's service
+        if the result was made from it. "none": attention maps alone. Anything else as in `radio_ag.classify`.
     overwrite : bool
         Replace a file of that name, or a folder of that name that an export made.
+    progress : callable, optional
+        Called as ``progress(rows done, rows in all, {})`` while ``cutouts`` are written.
 
     Returns
     -------
@@ -67,7 +71,8 @@ def export(
     Raises
     ------
     InputError
-        If the format is unknown or cannot be told from the suffix, or ``images`` cannot be used.
+        If the format is unknown or cannot be told from the suffix, ``images`` cannot be used, or the result does not
+        say where its images are.
     OutputError
         If the file or folder exists, or cannot be written.
     ServiceError
@@ -79,7 +84,7 @@ def export(
     if format == "cutouts":
         from radio_ag.catalog_io.export.sources import write_sources
 
-        return write_sources(result, path, images=images, overwrite=overwrite)
+        return write_sources(result, path, images=images, overwrite=overwrite, progress=progress)
     if images is not None:
         raise InputError(f"images={images!r} means something to the format 'cutouts' only, not to {format!r}")
     if format in ("ds9", "crtf"):

@@ -9,24 +9,22 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from astropy.io import fits
-from astropy.nddata import CCDData
 from astropy.table import Row, Table
 from numpy.typing import NDArray
 
 from radio_ag.catalog_io._product_headers import header_text, image_header, primary_header
+from radio_ag.catalog_io.cutouts import open_cutouts
 from radio_ag.catalog_io.export.tables import plain_table
-from radio_ag.catalog_io.images import ImageSource, check_service, open_images
 from radio_ag.catalog_io.product import cutout_wcs
 from radio_ag.errors import OutputError
 from radio_ag.flags import decode
-from radio_ag.preprocess import crop
 
 if TYPE_CHECKING:
     from radio_ag.catalog_io.result import Result
@@ -39,10 +37,17 @@ _FILE_NAME = re.compile(r"\d+(_[A-Za-z0-9.+_-]+)?\.fits")
 _LONGEST_NAME = 60
 _CHUNK = 64  # rows fetched at once
 
-Cutouts = Callable[[NDArray[np.intp]], list[CCDData | None]]
+Progress = Callable[[int, int, Mapping[str, int]], None]
 
 
-def write_sources(result: "Result", path: str | os.PathLike, *, images: Any = None, overwrite: bool = False) -> Path:
+def write_sources(
+    result: "Result",
+    path: str | os.PathLike,
+    *,
+    images: Any = None,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> Path:
     """Write a FITS file for each source that has a cutout or an attention map.
 
     Parameters
@@ -51,10 +56,11 @@ def write_sources(result: "Result", path: str | os.PathLike, *, images: Any = No
     path : path
         The folder. It appears when it is complete.
     images : optional
-        Where the cutouts come from, as in `radio_ag.classify`: "first" is the FIRST service. None means no cutouts,
-        only attention maps.
+        Where the cutouts come from, as for `radio_ag.catalog_io.cutouts.open_cutouts`.
     overwrite : bool
         Replace a folder of that name, if it holds nothing but what an export wrote.
+    progress : callable, optional
+        Called as ``progress(rows done, rows in all, {})``.
 
     Returns
     -------
@@ -64,14 +70,14 @@ def write_sources(result: "Result", path: str | os.PathLike, *, images: Any = No
     Raises
     ------
     InputError
-        If ``images`` cannot be used.
+        If the result does not say where its images are, or they cannot be used.
     OutputError
         If the folder exists, or cannot be written.
     ServiceError
         If an image service answered for none of the first sources.
     """
     path = _check_folder(path, overwrite)
-    cutouts = _open_cutouts(result.table, images)
+    cutouts = open_cutouts(result, images)
     header = _common_header(result.table)
     digits = len(str(max(len(result) - 1, 0)))
     names = []
@@ -79,14 +85,18 @@ def write_sources(result: "Result", path: str | os.PathLike, *, images: Any = No
         for start in range(0, len(result), _CHUNK):
             rows = np.arange(start, min(start + _CHUNK, len(result)))
             maps = {gate: result.attention_maps(rows, gate) for gate in result.gates}
-            for row, cutout in zip(rows.tolist(), cutouts(rows), strict=True):
-                row_maps = {gate: planes[row - start] for gate, planes in maps.items()}
-                hdus = _image_hdus(result.table, row, cutout, row_maps)
+            found = cutouts(rows)
+            for place, row in enumerate(rows.tolist()):
+                hdus = [] if found.reasons[place] else [_cutout_hdu(found.images[place], found.places[place])]
+                if result.table["attention_plane"][row] >= 0:
+                    hdus += _attention_hdus(result.table[row], {gate: planes[place] for gate, planes in maps.items()})
                 name = file_name(row, _text(result.table["name"][row]), digits) if hdus else ""
                 if hdus:
                     primary = fits.PrimaryHDU(header=_source_header(header, result.table[row]))
                     fits.HDUList([primary, *hdus]).writeto(folder / name, checksum=True)
                 names.append(name)
+            if progress:
+                progress(len(names), len(result), {})
         _write_index(result.table, names, folder / INDEX)
     return path
 
@@ -104,52 +114,18 @@ def file_name(row: int, name: str, digits: int = 1) -> str:
     return f"{row:0{digits}d}{'_' if safe else ''}{safe}.fits"
 
 
-def _open_cutouts(table: Table, images: Any) -> Cutouts:
-    """A function that gives the cutouts of rows, None where there is none."""
-    if images is None:
-        return lambda rows: [None] * len(rows)
-    return _Fetcher(table, open_images(images))
+def _cutout_hdu(image: NDArray[np.float32], place: Row) -> fits.ImageHDU:
+    header = cutout_wcs(place).to_header()
+    header["BUNIT"] = "Jy/beam"
+    return fits.ImageHDU(image, header, name="CUTOUT")
 
 
-class _Fetcher:
-    """Cutouts from an image source, on the WCS of the image that each comes from."""
-
-    def __init__(self, table: Table, source: ImageSource) -> None:
-        self._ra, self._dec = (np.ma.filled(np.ma.asarray(table[name], dtype=float), np.nan) for name in ("ra", "dec"))
-        self._source = source
-        self._answered = False
-
-    def __call__(self, rows: NDArray[np.intp]) -> list[CCDData | None]:
-        cutouts: list[CCDData | None] = [None] * len(rows)
-        valid = np.flatnonzero(np.isfinite(self._ra[rows]) & np.isfinite(self._dec[rows]))
-        if not len(valid):
-            return cutouts
-        fields = self._source.fetch(self._ra[rows[valid]], self._dec[rows[valid]])
-        if not self._answered:
-            check_service(fields, self._source)
-        self._answered = True
-        places = Table(fields.wcs_columns())
-        for place, image, entry in zip(valid.tolist(), crop(fields.data), places, strict=True):
-            if np.isfinite(image).any():
-                cutouts[place] = CCDData(image, unit="Jy/beam", wcs=cutout_wcs(entry))
-        return cutouts
-
-
-def _image_hdus(
-    table: Table, row: int, cutout: CCDData | None, maps: dict[str | int, NDArray[np.float32]]
-) -> list[fits.ImageHDU]:
-    """Cutout and attention maps of a row, those that there are."""
+def _attention_hdus(entry: Row, maps: dict[str | int, NDArray[np.float32]]) -> list[fits.ImageHDU]:
     hdus = []
-    if cutout is not None:
-        header = cutout.wcs.to_header()
-        header["BUNIT"] = "Jy/beam"
-        hdus.append(fits.ImageHDU(np.asarray(cutout.data, dtype=np.float32), header, name="CUTOUT"))
-    if table["attention_plane"][row] < 0:
-        return hdus
-    celestial = cutout_wcs(table[row]).to_header()
+    celestial = cutout_wcs(entry).to_header()
     for gate, attention in maps.items():
         name = "ATTENTION" if gate == "mean" else f"ATTENTION_{gate}"
-        header = image_header(attention, name, 1, celestial, table.meta.get("normalisation"))
+        header = image_header(attention, name, 1, celestial, entry.meta.get("normalisation"))
         header["GATE"] = gate
         hdus.append(fits.ImageHDU(attention, header))
     return hdus

@@ -11,8 +11,8 @@ from urllib.parse import quote
 import numpy as np
 from numpy.typing import NDArray
 
+from radio_ag.catalog_io.cutouts import Cutouts, open_cutouts
 from radio_ag.catalog_io.page.columns import json_for_html, table_columns
-from radio_ag.catalog_io.page.cutouts import Cutout, open_cutouts
 from radio_ag.catalog_io.page.document import image_chunk, page_head, page_tail
 from radio_ag.catalog_io.page.sprites import encode_sprite, panel_places
 from radio_ag.catalog_io.product import check_output, written_beside
@@ -134,17 +134,16 @@ def _words(flag: Flag) -> str:
     return flag.name.lower().replace("_", " ").replace("snr", "S/N")
 
 
-def _image_lines(result: Result, rows: NDArray[np.intp], cutouts: list[Cutout]) -> Iterator[str]:
+def _image_lines(result: Result, rows: NDArray[np.intp], cutouts: Cutouts) -> Iterator[str]:
     """For each source a line of JSON: its images, the values of their codes, and why there is no cutout."""
     noise = np.ma.filled(np.ma.asarray(result.table["rms"][rows], dtype=float), np.nan).tolist()
     has_maps = np.asarray(result.table["attention_plane"][rows]) >= 0
     gates = _gates(result)
     places = panel_places(gates)
     maps = {gate: result.attention_maps(rows, gate) for gate in gates}
-    for place, (cutout, rms) in enumerate(zip(cutouts, noise, strict=True)):
-        reason = cutout if isinstance(cutout, str) else ""
+    for place, (image, reason, rms) in enumerate(zip(cutouts.images, cutouts.reasons, noise, strict=True)):
         shown = {gate: stack[place] for gate, stack in maps.items()} if has_maps[place] else {}
-        webp, ranges = encode_sprite(None if reason else cutout, rms, shown, places)
+        webp, ranges = encode_sprite(None if reason else image, rms, shown, places)
         line = {name: [float(f"{value:.6g}") for value in values] for name, values in ranges.items()}
         yield json_for_html(line | {"reason": reason, "webp": base64.b64encode(webp).decode("ascii")})
 

@@ -1,30 +1,48 @@
-"""Where a page's cutouts come from: kept in the result, or fetched again from images."""
+"""Cutouts of a result's sources: kept in the result, or fetched again from images."""
 
 from collections.abc import Callable
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
+from astropy.table import Table
 from numpy.typing import NDArray
 
-from radio_ag.catalog_io.images import ImageSource, check_service, open_images
+from radio_ag.catalog_io.images import Fields, ImageSource, check_service, open_images
 from radio_ag.catalog_io.result import Result
 from radio_ag.errors import InputError
-from radio_ag.preprocess import PIXEL_SCALE, crop
-
-Cutout = NDArray[np.float32] | str
-"""Jy/beam (150, 150), row 0 in the south; or, where there is none, why."""
+from radio_ag.preprocess import CROP_SIZE, PIXEL_SCALE, crop
 
 _SCALED = 1.05  # of FIRST's pixels: beyond what is used as it is
 _FIRST = "FIRST"  # in the provenance ``survey`` of results made from its service
+_PLACES = tuple(Fields.blank(0).wcs_columns())
 
 
-def open_cutouts(result: Result, images: Any = None) -> Callable[[NDArray[np.intp]], list[Cutout]]:
-    """A function that takes rows and gives a cutout, or the reason why there is none, for each.
+class Cutouts(NamedTuple):
+    """Cutouts of n rows.
+
+    Attributes
+    ----------
+    images : ndarray, shape (n, 150, 150), float32
+        Jy/beam; NaN where there is none.
+    reasons : list of str
+        Why there is none; empty where there is one.
+    places : `~astropy.table.Table`
+        The columns of each cutout's WCS, for `radio_ag.catalog_io.product.cutout_wcs`; NaN where there is none.
+    """
+
+    images: NDArray[np.float32]
+    reasons: list[str]
+    places: Table
+
+
+def open_cutouts(result: Result, images: Any = None) -> Callable[[NDArray[np.intp]], Cutouts]:
+    """A function that takes row numbers and gives their cutouts.
 
     Parameters
     ----------
     result : Result
-        Its table says where the sources are.
+        Its table says where the sources are: images are cut around the places that were classified.
     images : optional
         None: the cutouts that the result keeps, else FIRST's service if the result was made from it. "none": no
         cutouts. Anything else as for `~radio_ag.catalog_io.images.open_images`.
@@ -35,16 +53,27 @@ def open_cutouts(result: Result, images: Any = None) -> Callable[[NDArray[np.int
         If the result keeps no cutouts and was not made from a service, or the images cannot be used.
     """
     if isinstance(images, str) and images.strip().lower() == "none":
-        return lambda rows: ["cutouts were left out"] * len(rows)
+        return lambda rows: _none(len(rows), "cutouts were left out")
     if images is None and result.has_cutouts:
-        return lambda rows: [_or_reason(image, "no image") for image in result.cutouts(rows)]
+        return partial(_kept, result)
     if images is None and _FIRST not in str(result.provenance.get("survey")):
         origin = result.provenance.get("images") or result.provenance.get("survey") or "unknown images"
         raise InputError(
             f"this result keeps no cutouts and was made from {origin}: "
-            "name the images, or 'none' for a page of attention maps alone"
+            "name the images, or 'none' for the attention maps alone"
         )
     return _Fetcher(result, open_images(images, **_options(result, images)))
+
+
+def _none(n: int, reason: str) -> Cutouts:
+    images = np.full((n, CROP_SIZE, CROP_SIZE), np.nan, np.float32)
+    return Cutouts(images, [reason] * n, Table({name: np.full(n, np.nan) for name in _PLACES}))
+
+
+def _kept(result: Result, rows: NDArray[np.intp]) -> Cutouts:
+    images = result.cutouts(rows)
+    reasons = ["" if found else "no image" for found in np.isfinite(images).any((1, 2))]
+    return Cutouts(images, reasons, result.table[list(_PLACES)][rows])
 
 
 def _options(result: Result, images: Any) -> dict[str, bool]:
@@ -57,18 +86,15 @@ def _options(result: Result, images: Any) -> dict[str, bool]:
 
 
 class _Fetcher:
-    """Cutouts from an image source, around the places that were classified.
-
-    A service that answers for none of the first rows is an error.
-    """
+    """Cutouts from an image source. A service that answers for none of the first rows is an error."""
 
     def __init__(self, result: Result, source: ImageSource) -> None:
-        self._ra, self._dec = (_places(result, name) for name in ("ra", "dec"))
+        self._ra, self._dec = (_centres(result, name) for name in ("ra", "dec"))
         self._source = source
         self._answered = False
 
-    def __call__(self, rows: NDArray[np.intp]) -> list[Cutout]:
-        cutouts: list[Cutout] = ["no position"] * len(rows)
+    def __call__(self, rows: NDArray[np.intp]) -> Cutouts:
+        cutouts = _none(len(rows), "no position")
         valid = np.flatnonzero(np.isfinite(self._ra[rows]) & np.isfinite(self._dec[rows]))
         if not len(valid):
             return cutouts
@@ -76,12 +102,16 @@ class _Fetcher:
         if not self._answered:
             check_service(fields, self._source)
         self._answered = True
-        for place, image, status in zip(valid.tolist(), crop(fields.data), fields.status, strict=True):
-            cutouts[place] = _or_reason(image, status.replace("_", " "))
+        cutouts.images[valid] = crop(fields.data)
+        for name, values in fields.wcs_columns().items():
+            cutouts.places[name][valid] = values
+        for place, status in zip(valid.tolist(), fields.status, strict=True):
+            there = np.isfinite(cutouts.images[place]).any()
+            cutouts.reasons[place] = "" if there else status.replace("_", " ")
         return cutouts
 
 
-def _places(result: Result, name: str) -> NDArray[np.float64]:
+def _centres(result: Result, name: str) -> NDArray[np.float64]:
     """Where each row's cutout was centred, which for components of one source is not where the row is."""
     cutout = _numbers(result, f"cutout_{name}")
     return np.where(np.isfinite(cutout), cutout, _numbers(result, name))
@@ -89,7 +119,3 @@ def _places(result: Result, name: str) -> NDArray[np.float64]:
 
 def _numbers(result: Result, name: str) -> NDArray[np.float64]:
     return np.ma.filled(np.ma.asarray(result.table[name], dtype=float), np.nan)
-
-
-def _or_reason(image: NDArray[np.float32], reason: str) -> Cutout:
-    return image if np.isfinite(image).any() else reason

@@ -1,0 +1,150 @@
+"""Peak memory and disk of `radio-ag classify` against the number of rows; only the network is replaced by a stand-in.
+
+    python benchmarks/memory.py [--rows 10000 1000000] [--attention none|mean] [--covered 0.02] [--json FILE]
+
+Each run is a process of its own: it reads a FITS catalogue of 45 columns (360 bytes a row, as PyBDSF writes them), cuts
+fields from a simulated mosaic, measures them, and writes the product. ``--covered`` is the share of the rows that lie
+on the mosaic; the others are ``NO_COVERAGE``, which takes less time and the same memory a row. Memory is that of the
+process, peak, in bytes (ru_maxrss), so pages of the mapped catalogue count.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+COLUMNS = 45
+MOSAIC_RA, MOSAIC_DEC = 180.0, 30.0  # degrees
+
+
+def write_catalogue(path: Path, rows: int, covered: float) -> None:
+    """A catalogue whose first columns are positions, a share of them around the mosaic's centre."""
+    import numpy as np
+    from astropy.table import Table
+
+    rng = np.random.default_rng(0)
+    inside = rng.uniform(size=rows) < covered
+    table = Table({"RA": rng.uniform(0, 150, rows), "DEC": rng.uniform(-60, 60, rows)})
+    table["RA"][inside] = rng.uniform(MOSAIC_RA - 0.1, MOSAIC_RA + 0.1, inside.sum())
+    table["DEC"][inside] = rng.uniform(MOSAIC_DEC - 0.1, MOSAIC_DEC + 0.1, inside.sum())
+    for number in range(COLUMNS - 2):
+        table[f"Column_{number}"] = rng.normal(size=rows)
+    table["RA"].unit = table["DEC"].unit = "deg"
+    table.write(path)
+
+
+def write_mosaic(path: Path) -> None:
+    """Noise and blobs, in FIRST's pixels."""
+    import numpy as np
+    from astropy.io import fits
+    from astropy.wcs import WCS
+    from scipy.ndimage import gaussian_filter
+
+    rng = np.random.default_rng(1)
+    size = 1000
+    sources = np.zeros((size, size))
+    sources[tuple(rng.integers(0, size, (2, 400)))] = rng.exponential(1.0, 400)
+    image = gaussian_filter(sources, 1.3) + gaussian_filter(rng.normal(size=(size, size)), 1.3) * 1e-3
+    wcs = WCS(naxis=2)
+    wcs.wcs.ctype, wcs.wcs.cunit = ("RA---SIN", "DEC--SIN"), ("deg", "deg")
+    wcs.wcs.crval, wcs.wcs.crpix = (MOSAIC_RA, MOSAIC_DEC), (size / 2, size / 2)
+    wcs.wcs.cdelt = -1.8 / 3600, 1.8 / 3600
+    header = wcs.to_header()
+    header["BUNIT"], header["BMAJ"], header["BMIN"], header["BPA"] = "Jy/beam", 5.4 / 3600, 5.4 / 3600, 0.0
+    fits.PrimaryHDU(image.astype(np.float32), header).writeto(path)
+
+
+def stand_in(classifier, images, turned, attention):
+    """What the network gives for a batch, but for the computing: logits by brightness, a map that is the image."""
+    import numpy as np
+
+    from radio_ag.classifier import _Part
+
+    n = len(images)
+    logits = np.zeros((1, n, 2), np.float32)
+    logits[0, :, 1] = images.mean((1, 2))
+    width = sum(network.architecture.features == "average" for network in classifier.networks)
+    features = np.zeros((n, classifier.feature_model.mean.shape[-1] if classifier.feature_model else width), np.float32)
+    planes = classifier.gates if attention == "gates" else 1
+    maps = None if attention == "none" else np.repeat(images[:, None], planes, 1)
+    return _Part(logits, features, maps)
+
+
+def run_once(catalogue: Path, mosaic: Path, output: Path, attention: str, chunk: int) -> dict:
+    """One run in this process; its peak memory and sizes."""
+    import warnings
+
+    from radio_ag import classify
+    from radio_ag.classifier import Classifier
+
+    Classifier._predict_batch = stand_in
+    warnings.simplefilter("ignore")
+    start = time.perf_counter()
+    result = classify(catalogue, images=mosaic, output=output, attention=attention, chunk=chunk, device="cpu", orbit=1)
+    summary = result.summary()
+    return {
+        "rows": summary["rows"],
+        "classified": summary["rows"] - summary["classes"]["none"],
+        "seconds": round(time.perf_counter() - start, 1),
+        "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024),
+        "table_bytes": summary["rows"] * COLUMNS * 8,
+        "input_bytes": catalogue.stat().st_size,
+        "product_bytes": output.stat().st_size,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=int, nargs="+", default=[10_000, 1_000_000])
+    parser.add_argument("--attention", choices=["none", "mean", "gates"], default="none")
+    parser.add_argument("--covered", type=float, default=0.02)
+    parser.add_argument("--chunk", type=int, default=128)
+    parser.add_argument("--folder", type=Path, help="for catalogues and products: a few GB for 10^6 rows")
+    parser.add_argument("--json", help="a file, or - for standard output")
+    parser.add_argument("--run", type=Path, nargs=3, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.run:
+        print(json.dumps(run_once(*options.run, options.attention, options.chunk)))
+        return
+    runs = []
+    with tempfile.TemporaryDirectory(dir=options.folder) as name:
+        folder = Path(name)
+        write_mosaic(folder / "mosaic.fits")
+        for rows in options.rows:
+            write_catalogue(folder / "catalogue.fits", rows, options.covered)
+            paths = [folder / "catalogue.fits", folder / "mosaic.fits", folder / "product.fits"]
+            settings = ["--attention", options.attention, "--chunk", str(options.chunk)]
+            command = [sys.executable, __file__, "--run", *paths, *settings]
+            environment = os.environ | {"OMP_NUM_THREADS": "1"}
+            done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+            runs.append(json.loads(done.stdout.splitlines()[-1]))
+            for path in (paths[0], paths[2]):
+                path.unlink()
+            print(_line(runs), file=sys.stderr)
+    report = json.dumps({"attention": options.attention, "covered": options.covered, "runs": runs}, indent=1)
+    if options.json == "-":
+        print(report)
+    elif options.json:
+        Path(options.json).write_text(report + "\n")
+
+
+def _line(runs: list[dict]) -> str:
+    first, last = runs[0], runs[-1]
+    grown, table = (last[name] - first[name] for name in ("peak_bytes", "table_bytes"))
+    share = f", {grown / table:.2f} of the table's growth" if table else ""
+    added = (last["product_bytes"] - last["input_bytes"]) / last["rows"]
+    return (
+        f"{last['rows']:>9} rows ({last['classified']} classified) in {last['seconds']} s: peak "
+        f"{last['peak_bytes'] / 1e6:.0f} MB, +{grown / 1e6:.0f} MB{share}; {added:.0f} bytes a row added on disk"
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,65 @@
+"""Records on disk, read and written by number: what would not fit into memory for a large catalogue."""
+
+import tempfile
+import weakref
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from radio_ag.errors import OutputError
+
+
+class RowFile:
+    """Records of one type in a temporary file without a name, which vanishes with the object.
+
+    Parameters
+    ----------
+    dtype : numpy.dtype
+        Of a record.
+    folder : path
+        Where the file lies.
+    """
+
+    def __init__(self, dtype: np.dtype, folder: Path) -> None:
+        self.dtype = dtype
+        self._folder = folder
+        try:
+            self._file = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115 - open as long as the object lives
+        except OSError as exc:
+            raise self._error(exc) from exc
+        weakref.finalize(self, self._file.close)
+
+    def write(self, rows: NDArray[np.int64], records: NDArray) -> None:
+        """Write records (n,) at the numbers ``rows`` (n,), each of which occurs once."""
+        order = np.argsort(rows, kind="stable")
+        rows, records = rows[order], records[order]
+        try:
+            for start, stop in _runs(rows):
+                self._file.seek(int(rows[start]) * self.dtype.itemsize)
+                content = memoryview(records[start:stop].tobytes())
+                while content:  # a disk that fills up takes part of it first
+                    content = content[self._file.write(content) :]
+        except OSError as exc:
+            raise self._error(exc) from exc
+
+    def read(self, rows: NDArray[np.int64]) -> NDArray:
+        """Records (n,) at the numbers ``rows`` (n,), in any order."""
+        wanted, place = np.unique(rows, return_inverse=True)
+        records = np.empty(len(wanted), dtype=self.dtype)
+        for start, stop in _runs(wanted):
+            self._file.seek(int(wanted[start]) * self.dtype.itemsize)
+            content = self._file.read((stop - start) * self.dtype.itemsize)
+            records[start:stop] = np.frombuffer(content, dtype=self.dtype)
+        return records[place]
+
+    def _error(self, exc: OSError) -> OutputError:
+        return OutputError(f"no temporary file can be written in {self._folder}: {exc.strerror or exc}")
+
+
+def _runs(rows: NDArray[np.int64]) -> list[tuple[int, int]]:
+    """First and last + 1 of each stretch of consecutive numbers in ascending ``rows``."""
+    if not len(rows):
+        return []
+    breaks = np.flatnonzero(np.diff(rows) != 1) + 1
+    return list(zip([0, *breaks.tolist()], [*breaks.tolist(), len(rows)], strict=True))

@@ -1,0 +1,92 @@
+"""``radio-ag train``: networks from labelled images of one's own."""
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from radio_ag.cli.options import Debug
+
+
+class RecipeName(StrEnum):
+    """The recipes that have a name."""
+
+    default = "default"
+    paper = "paper"
+
+
+def train(
+    data: Annotated[
+        list[Path],
+        typer.Argument(
+            help="Labelled images: FITS files with the table SOURCES and the cube IMAGES, or published data sets.",
+            show_default=False,
+        ),
+    ],
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--out",
+            "-o",
+            help="Folder of the checkpoints, the log and the weights; a run in it goes on.",
+            show_default=False,
+        ),
+    ],
+    recipe: Annotated[RecipeName, typer.Option(help="How to train.")] = RecipeName.default,
+    fold: Annotated[int, typer.Option(help="Fold of the sources that is watched instead of learnt from.", min=0)] = 0,
+    folds: Annotated[int, typer.Option(help="Number of folds.", min=2)] = 5,
+    seeds: Annotated[int, typer.Option(help="Networks to train; more than one are an ensemble.", min=1)] = 1,
+    samples: Annotated[
+        int | None,
+        typer.Option(help="Augmented images that each network sees.", show_default="what the recipe says", min=1),
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Change a setting of the recipe, such as batch=16, architecture.gates=2 or "
+            "architecture=classic_cnn; may be given several times.",
+            show_default=False,
+        ),
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    threads: Annotated[int | None, typer.Option(help="Processors to use.", show_default="all", min=1)] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show warnings and errors only.")] = False,
+    debug: Debug = False,
+) -> None:
+    """Train networks on labelled images, and save them as weights that classify accepts."""
+    changes = dict(_split_setting(text) for text in settings or [])
+    from radio_ag.cli.console import reporting
+
+    with reporting(quiet):
+        import torch
+
+        from radio_ag.classifier import choose_device
+        from radio_ag.recipes import named_recipe
+        from radio_ag.runs import train_weights
+
+        if threads:
+            torch.set_num_threads(threads)
+        path = train_weights(
+            data,
+            named_recipe(recipe.value, changes),
+            out,
+            fold=fold,
+            folds=folds,
+            seeds=seeds,
+            samples=samples,
+            device=choose_device(device),
+            command=" ".join(["radio-ag", *sys.argv[1:]]),
+            log=(lambda line: None) if quiet else (lambda line: typer.echo(f"radio-ag: {line}", err=True)),
+        )
+    typer.echo(path)
+
+
+def _split_setting(text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise typer.BadParameter(f"{text!r} is not KEY=VALUE", param_hint="--set")
+    return key.strip(), value.strip()

@@ -1,0 +1,230 @@
+"""Chunks of a run: sources that are neighbours on the sky, fetched, measured and classified together.
+
+The answers for a chunk follow from its positions, the image source, the weights and the settings alone: it can be done
+again, later, or on another machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+
+import astropy.units as u
+import numpy as np
+from astropy_healpix.core import lonlat_to_healpix
+from numpy.typing import ArrayLike, NDArray
+
+from radio_ag.attention import AttentionStatistics, attention_statistics
+from radio_ag.catalog_io._part import Part
+from radio_ag.catalog_io._product_headers import CUTOUT_STEP
+from radio_ag.catalog_io._tiles import pack
+from radio_ag.catalog_io.images import Fields, ImageSource, check_service
+from radio_ag.classifier import Classifier, Prediction
+from radio_ag.flags import UNCLASSIFIED, Flag
+from radio_ag.islands import Islands, measure_islands
+from radio_ag.model import CLASSES
+from radio_ag.preprocess import CROP_SIZE, PIXEL_SCALE, Prepared, clip, crop, prepare
+
+CHUNK = 128
+"""Sources in a chunk by default: 46 MB of fields."""
+
+PLANE_SHAPE = (CROP_SIZE, CROP_SIZE)
+
+_NSIDE = 4096  # pixels of 0.9 arcmin, less than a field
+_POSITIONS = 1 << 16  # positions ordered at once
+_FLOAT_COLUMNS = ("p_fri", "p_frii", "p_std", "probability", "rms", "peak", "snr", "size")
+_WCS_COLUMNS = ("cutout_ra", "cutout_dec", "crpix1", "crpix2", "cd1_1", "cd1_2", "cd2_1", "cd2_2")
+_ATTENTION_COLUMNS = tuple(f"attention_{name}" for name in AttentionStatistics._fields)
+_CLASS_NAMES = np.array([*CLASSES, ""], dtype="S4")
+
+
+@dataclass(frozen=True)
+class ClassifySettings:
+    """What decides the numbers in a product, besides the rows, the images and the weights; written into its header."""
+
+    orbit: int = 8
+    attention: str = "mean"
+    chunk: int = CHUNK
+    batch: int = 0
+    device: str = "cpu"
+    threads: int = 1
+    keep_cutouts: bool = False
+    attention_stats: bool = False
+
+    def stacks(self, gates: int) -> tuple[str, ...]:
+        """Names of the stacks of planes that a part has, with a network of so many gates."""
+        maps = () if self.attention == "none" else ("ATTENTION",)
+        each = tuple(f"ATTENTION_{gate}" for gate in range(1, gates + 1)) if self.attention == "gates" else ()
+        return maps + each + (("CUTOUTS",) if self.keep_cutouts else ())
+
+
+def sky_order(ra: ArrayLike, dec: ArrayLike) -> NDArray[np.int64]:
+    """The order in which positions lie along HEALPix's nested pixels: neighbours in it are neighbours on the sky.
+
+    Parameters
+    ----------
+    ra, dec : array (n,)
+        Finite, degrees.
+
+    Returns
+    -------
+    array (n,) of int64
+        Positions of one pixel of 0.9 arcmin keep their order.
+    """
+    ra, dec = np.asarray(ra, dtype=np.float64), np.asarray(dec, dtype=np.float64)
+    pixel = np.empty(len(ra), dtype=np.int64)
+    for start in range(0, len(ra), _POSITIONS):
+        part = slice(start, start + _POSITIONS)
+        pixel[part] = lonlat_to_healpix(ra[part] * u.deg, dec[part] * u.deg, _NSIDE, order="nested")
+    return np.argsort(pixel, kind="stable")
+
+
+def blank_columns(
+    ra: NDArray[np.float64], dec: NDArray[np.float64], flags: NDArray[np.int32], settings: ClassifySettings
+) -> dict[str, NDArray]:
+    """Columns of n sources that have no answer but their flags."""
+    n = len(ra)
+    columns = {"ra": ra, "dec": dec, "class": np.zeros(n, "S4")}
+    columns |= {name: np.full(n, np.nan, np.float32) for name in _FLOAT_COLUMNS}
+    columns |= {name: np.full(n, np.nan) for name in _WCS_COLUMNS}
+    columns |= {"n_islands": np.zeros(n, np.int32), "flags": flags, "attention_plane": np.full(n, -1, np.int32)}
+    if settings.keep_cutouts:
+        columns["cutout_plane"] = np.full(n, -1, np.int32)
+    if settings.attention_stats:
+        columns |= {name: np.full(n, np.nan, np.float32) for name in _ATTENTION_COLUMNS}
+    return columns
+
+
+@dataclass(frozen=True, eq=False)
+class Chunk:
+    """Some sources of a run: their numbers in it, and their positions in degrees, each of shape (n,)."""
+
+    number: int
+    sources: NDArray[np.int64]
+    ra: NDArray[np.float64]
+    dec: NDArray[np.float64]
+
+
+def classify_chunks(
+    chunks: Iterable[Chunk], source: ImageSource, classifier: Classifier, settings: ClassifySettings
+) -> Iterator[tuple[int, Part]]:
+    """The parts of some chunks; the next one is fetched and measured while the network works on this one.
+
+    Raises
+    ------
+    ServiceError
+        The image service did not answer for a single source of the first chunk.
+    """
+    pool = ThreadPoolExecutor(1, thread_name_prefix="radio-ag-fetch")
+    chunks = iter(chunks)
+
+    def submit_next() -> Future | None:
+        chunk = next(chunks, None)
+        return None if chunk is None else pool.submit(_measure, chunk, source, classifier)
+
+    try:
+        coming, first = submit_next(), True
+        while coming is not None:
+            while not coming.done():  # in steps: a wait without end can sleep through a Ctrl-C
+                wait([coming], timeout=0.2)
+            measured = coming.result()
+            if first:
+                check_service(measured.fields, source)
+                first = False
+            coming = submit_next()
+            yield measured.chunk.number, _classify(measured, classifier, settings)
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def classify_chunk(chunk: Chunk, source: ImageSource, classifier: Classifier, settings: ClassifySettings) -> Part:
+    """The part of one chunk."""
+    return _classify(_measure(chunk, source, classifier), classifier, settings)
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """A chunk of sources with everything that is known before the network runs."""
+
+    chunk: Chunk
+    fields: Fields
+    usable: NDArray[np.intp]  # positions in the chunk that have an image
+    prepared: Prepared
+    islands: Islands
+
+
+def _measure(chunk: Chunk, source: ImageSource, classifier: Classifier) -> _Measured:
+    fields = source.fetch(chunk.ra, chunk.dec)
+    usable = np.flatnonzero((fields.flags & (Flag.NO_COVERAGE | Flag.FETCH_FAILED)) == 0)
+    data = fields.data[usable]
+    prepared = prepare(data, classifier.preprocessing)
+    return _Measured(chunk, fields, usable, prepared, measure_islands(data, prepared.rms))
+
+
+def _classify(measured: _Measured, classifier: Classifier, settings: ClassifySettings) -> Part:
+    fields, usable, prepared, islands = measured.fields, measured.usable, measured.prepared, measured.islands
+    flags = fields.flags.astype(np.int32)
+    flags[usable] |= islands.flags | np.where(prepared.fallback, Flag.RMS_FALLBACK, 0).astype(np.int32)
+    flags[usable[prepared.blank_fraction > 0]] |= Flag.BLANKED
+    wholly_blank = usable[prepared.blank_fraction >= 1]
+    flags[wholly_blank] = Flag.BLANKED | Flag.NO_COVERAGE
+    shown = np.flatnonzero((flags[usable] & UNCLASSIFIED) == 0)  # positions among the usable ones
+    kind = "mean" if settings.attention == "hdus" else settings.attention
+    kind = "gates" if settings.attention_stats else kind
+    prediction = classifier.predict(
+        fields.data[usable[shown]], attention=kind, prepared=Prepared(*(column[shown] for column in prepared))
+    )
+    classified = usable[shown]
+    flags[classified] |= prediction.flags
+    columns = blank_columns(measured.chunk.ra, measured.chunk.dec, flags, settings)
+    columns["p_fri"][classified], columns["p_frii"][classified] = prediction.probabilities.T
+    columns["p_std"][classified] = prediction.std
+    columns["class"], columns["probability"] = _likelier(columns["p_fri"], columns["p_frii"])
+    columns["rms"][usable], columns["size"][usable] = prepared.rms, islands.size * _pixel_scale(fields)[usable]
+    columns["peak"][usable] = np.where(islands.n_islands > 0, islands.peak, prepared.peak)
+    with np.errstate(divide="ignore", invalid="ignore"):  # a field of one value has no noise
+        columns["snr"] = columns["peak"] / columns["rms"]
+    columns["n_islands"][usable] = islands.n_islands
+    columns |= fields.wcs_columns()
+    if settings.attention_stats:
+        columns |= _attention_columns(fields, classified, prediction, classifier.preprocessing.clip)
+    stacks = {}
+    if settings.attention != "none":
+        columns["attention_plane"][classified] = np.arange(len(classified))
+        stacks["ATTENTION"] = pack(prediction.attention)
+        if settings.attention == "gates":
+            gates = range(1, classifier.gates + 1)
+            stacks |= {f"ATTENTION_{gate}": pack(prediction.gates[:, gate - 1]) for gate in gates}
+    if settings.keep_cutouts:
+        imaged = usable[prepared.blank_fraction < 1]
+        columns["cutout_plane"][imaged] = np.arange(len(imaged))
+        stacks["CUTOUTS"] = pack(crop(fields.data[imaged]), CUTOUT_STEP * columns["rms"][imaged])
+    return Part(measured.chunk.sources, columns, stacks, classifier.batch)
+
+
+def _likelier(p_fri: NDArray, p_frii: NDArray) -> tuple[NDArray[np.bytes_], NDArray[np.float32]]:
+    """Class and its probability; empty and NaN where there is none."""
+    p = np.stack([p_fri, p_frii], 1)
+    missing = np.isnan(p).any(1)
+    return _CLASS_NAMES[np.where(missing, len(CLASSES), np.nan_to_num(p).argmax(1))], p.max(1)
+
+
+def _attention_columns(
+    fields: Fields, classified: NDArray[np.intp], prediction: Prediction, threshold: float
+) -> dict[str, NDArray[np.float32]]:
+    """Where the attention of each classified field lies; NaN for the others."""
+    emission = clip(crop(fields.data[classified]), prediction.prepared.rms, threshold)
+    scale = PIXEL_SCALE * _pixel_scale(fields)[classified]
+    statistics = attention_statistics(prediction.attention, emission, prediction.gates, pixel_scale=scale)
+    columns = {name: np.full(len(fields), np.nan, np.float32) for name in _ATTENTION_COLUMNS}
+    for name, values in zip(_ATTENTION_COLUMNS, statistics, strict=True):
+        columns[name][classified] = values
+    return columns
+
+
+def _pixel_scale(fields: Fields) -> NDArray:
+    """Side of each field's pixels in FIRST's: not 1 where a field grew with a coarse beam; 1 where it is not told."""
+    a, b, c, d = fields.cd.reshape(-1, 4).T
+    scale = 3600 * np.sqrt(np.abs(a * d - b * c)) / PIXEL_SCALE
+    return np.where(np.isfinite(scale), scale, 1).astype(np.float32)

@@ -1,0 +1,357 @@
+"""Runs that are interrupted, at any moment and in any way, and go on: their product is that of an undisturbed run."""
+
+import itertools
+import json
+import multiprocessing
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from astropy.io import fits
+from run_examples import Doubles, data_units, failed_rows, positions, untrained
+
+from radio_ag import Result, classify
+from radio_ag.classifier import Classifier
+from radio_ag.errors import InputError, OutputError
+from radio_ag.flags import Flag
+
+ROWS = 18
+PARTS = 8
+OPTIONS = {"device": "cpu", "orbit": 1, "threads": 1, "chunk": 2, "attention": "gates", "keep_cutouts": True}
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    return untrained(tmp_path_factory.mktemp("weights"))
+
+
+@pytest.fixture(scope="module")
+def undisturbed(weights, tmp_path_factory):
+    """The product of a run that nothing happened to."""
+    path = tmp_path_factory.mktemp("undisturbed") / "out.fits"
+    classify(positions(ROWS), images=Doubles(), weights=weights, output=path, **OPTIONS)
+    assert [file.name for file in path.parent.iterdir()] == ["out.fits"]
+    return path
+
+
+@pytest.fixture(scope="module")
+def processes():
+    """Processes that begin with everything imported, and that can be killed without harm to this one."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["radio_ag.pipeline", "radio_ag.catalog_io.find", "run_examples", "scipy.optimize"])
+    return context
+
+
+@pytest.fixture
+def run(weights):
+    def run(output, images=None, rows=ROWS, **options):
+        return classify(
+            positions(rows), images=images or Doubles(), weights=weights, output=output, **OPTIONS | options
+        )
+
+    return run
+
+
+def classify_and_tell(weights, output, done):
+    """A run in a process of its own, which sends a byte after each part."""
+    torch.set_num_threads(1)
+    classify(
+        positions(ROWS), images=Doubles(), weights=weights, output=output, **OPTIONS, resume=True,
+        progress=lambda *_: done.send_bytes(b"."),
+    )  # fmt: skip
+
+
+def classify_until(weights, output, last):
+    """A run that is killed at its ``last`` step that changes the disk."""
+    torch.set_num_threads(1)
+    steps = iter(range(last))
+
+    def deadly(function):
+        def step(*args, **options):
+            if next(steps, None) is None:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return function(*args, **options)
+
+        return step
+
+    for module, name in ((os, "replace"), (os, "fsync"), (os, "unlink"), (os, "mkdir"), (os, "rmdir")):
+        setattr(module, name, deadly(getattr(module, name)))
+    classify(positions(3), images=Doubles(), weights=weights, output=output, resume=True, **OPTIONS)
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_killed_again_and_again(seed, processes, weights, undisturbed, tmp_path):
+    output, rng = tmp_path / "out.fits", np.random.default_rng(seed)
+    kills = 0
+    while True:
+        here, there = processes.Pipe(duplex=False)
+        process = processes.Process(target=classify_and_tell, args=(weights, output, there))
+        process.start()
+        there.close()
+        try:
+            for _ in range(rng.integers(1, 4)):
+                here.recv_bytes()
+            process.join(rng.uniform(0, 0.1))
+        except EOFError:  # it has ended
+            process.join()
+        process.kill()
+        process.join()
+        if process.exitcode == 0:
+            break
+        assert process.exitcode == -signal.SIGKILL
+        kills += 1
+    assert kills >= 4
+    assert data_units(output) == data_units(undisturbed)
+    assert [path.name for path in tmp_path.iterdir()] == ["out.fits"]
+
+
+def test_killed_at_each_step(processes, weights, run, tmp_path):
+    """From the first folder that is made to the last one that is removed."""
+    (tmp_path / "undisturbed").mkdir()
+    run(tmp_path / "undisturbed" / "out.fits", rows=3)
+    expected = data_units(tmp_path / "undisturbed" / "out.fits")
+    for last in itertools.count():
+        folder = tmp_path / str(last)
+        folder.mkdir()
+        exits = []
+        for steps in (last, sys.maxsize):
+            process = processes.Process(target=classify_until, args=(weights, folder / "out.fits", steps))
+            process.start()
+            process.join()
+            exits.append(process.exitcode)
+        assert exits[1] == 0, f"killed at step {last}, the run could not go on"
+        assert data_units(folder / "out.fits") == expected
+        assert [path.name for path in folder.iterdir()] == ["out.fits"]
+        if exits[0] == 0:  # it has fewer steps
+            break
+        assert exits[0] == -signal.SIGKILL
+    assert last > 15
+
+
+class Stopped(Exception):
+    """What ends a run in the middle."""
+
+
+def stop_after(parts):
+    """A progress callback that ends the run after so many parts."""
+    calls = iter(range(parts))
+
+    def progress(*_):
+        if next(calls, None) is None:
+            raise Stopped
+
+    return progress
+
+
+def test_only_what_is_missing_is_done(run, undisturbed, tmp_path):
+    output = tmp_path / "out.fits"
+    first, second = Doubles(), Doubles()
+    with pytest.raises(Stopped):
+        run(output, images=first, progress=stop_after(5))
+    kept = sorted(path.name for path in tmp_path.glob("out.parts/part-*"))
+    assert len(kept) == 6
+    seen = []
+    result = run(output, images=second, progress=lambda done, total, counts: seen.append((done, counts["NO_COVERAGE"])))
+    assert data_units(output) == data_units(undisturbed)
+    valid = int(np.isfinite(positions(ROWS)["dec"]).sum())
+    assert len(second.asked) == valid - 12
+    assert seen[0][0] == 12 + ROWS - valid
+    assert seen[-1] == (ROWS, result.summary()["flags"]["NO_COVERAGE"])
+
+
+def test_parts_and_manifest_as_others_read_them(run, tmp_path):
+    output = tmp_path / "out.fits"
+    result = run(output, keep_parts=True)
+    folder = tmp_path / "out.parts"
+    subprocess.run(["sha256sum", "--check", "--strict", "--quiet", "SHA256SUMS"], cwd=folder, check=True)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert manifest["of"]["weights"] == "untrained"
+    assert manifest["of"]["chunk"] == 2
+    assert manifest["run"] == fits.getval(output, "RUN")
+    table = result.table
+    seen = set()
+    for path in folder.glob("part-*.fits"):
+        with fits.open(path, checksum=True, disable_image_compression=True) as hdus:
+            assert all(hdu.verify_checksum() == 1 for hdu in hdus)
+        with fits.open(path) as hdus:
+            for row in hdus["PART"].data:
+                seen.add(int(row["source"]))
+                assert table["p_fri"].filled(np.nan)[row["source"]] == pytest.approx(row["p_fri"], nan_ok=True)
+                if row["attention_plane"] >= 0:
+                    plane = hdus["ATTENTION_2"].data[row["attention_plane"]]
+                    np.testing.assert_array_equal(plane, result.attention(row["source"], 2).data)
+    assert seen == set(np.flatnonzero(np.isfinite(positions(ROWS)["dec"])))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"orbit": 2}, r"orbit was 1, now 2\. --restart"),
+        ({"attention": "mean"}, "attention was 'gates', now 'mean'"),
+        ({"batch": 3}, "batch was 16, now 3"),
+        ({"rows": 25}, "positions_sha256 was"),
+    ],
+)
+def test_another_run_is_refused_and_says_why(run, tmp_path, change, message):
+    output = tmp_path / "out.fits"
+    with pytest.raises(Stopped):
+        run(output, progress=stop_after(1))
+    before = sorted(path.name for path in tmp_path.glob("out.parts/*"))
+    with pytest.raises(OutputError, match=rf"out\.parts has the parts of a run that differs: .*{message}"):
+        run(output, **change)
+    assert sorted(path.name for path in tmp_path.glob("out.parts/*")) == before
+    images = Doubles()
+    run(output, images=images, restart=True, **change)
+    assert len(images.asked) == np.isfinite(positions(change.get("rows", ROWS))["dec"]).sum()
+
+
+def test_images_that_changed_are_another_run(run, tmp_path):
+    class Changing(Doubles):
+        def __init__(self, state):
+            super().__init__()
+            self.fingerprint = lambda: state
+
+    with pytest.raises(Stopped):
+        run(tmp_path / "out.fits", images=Changing("a"), progress=stop_after(1))
+    with pytest.raises(OutputError, match="images_fingerprint was 'a', now 'b'"):
+        run(tmp_path / "out.fits", images=Changing("b"))
+
+
+def test_batch_and_threads_are_those_of_the_run_that_goes_on(run, undisturbed, tmp_path):
+    output = tmp_path / "out.fits"
+    with pytest.raises(Stopped):
+        run(output, batch=5, progress=stop_after(1))
+    run(output, threads=None)
+    assert (fits.getval(output, "BATCH"), fits.getval(output, "THREADS")) == (5, 1)
+
+
+def test_a_finished_run_is_left_alone(run, tmp_path):
+    output, images = tmp_path / "out.fits", Doubles()
+    run(output)
+    before = output.read_bytes()
+    assert len(run(output, images=images, resume=True)) == ROWS
+    assert images.asked == []
+    assert output.read_bytes() == before
+    with pytest.raises(OutputError, match="exists and is of another run"):
+        run(output, resume=True, orbit=2)
+    with pytest.raises(OutputError, match=r"exists: choose another name"):
+        run(output)
+
+
+def test_images_that_could_not_be_had_are_asked_for_again(run, undisturbed, tmp_path):
+    output = tmp_path / "out.fits"
+    ra = positions(ROWS)["ra"]
+    first, second = Doubles(frozenset(ra[[4, 5]].tolist())), Doubles()
+    assert failed_rows(run(output, images=first, keep_parts=True).table) == 2
+    run(output, images=second, resume=True)
+    assert set(ra[[4, 5]]) <= set(second.asked)
+    assert len(second.asked) <= 4
+    assert data_units(output) == data_units(undisturbed)
+
+
+def test_damaged_and_foreign_parts_are_done_again(run, undisturbed, tmp_path):
+    output, folder, images = tmp_path / "out.fits", tmp_path / "out.parts", Doubles()
+    run(output, keep_parts=True)
+    output.unlink()
+    damaged = folder / "part-00001.fits"
+    content = bytearray(damaged.read_bytes())
+    content[-3000] ^= 1
+    damaged.write_bytes(content)
+    (folder / "part-00002.fits").unlink()
+    shutil.copy(folder / "part-00004.fits", folder / "part-00003.fits")
+    sums = (folder / "SHA256SUMS").read_text()
+    (folder / "SHA256SUMS").write_text(sums[:-10])  # as a crash may leave it
+    run(output, images=images)
+    assert len(images.asked) == 4 * 2  # the last one has lost its hash
+    assert data_units(output) == data_units(undisturbed)
+
+
+def test_a_folder_that_is_not_ours_is_left_alone(run, tmp_path):
+    (tmp_path / "out.parts").mkdir()
+    (tmp_path / "out.parts" / "thesis.tex").write_text("precious")
+    for options in ({}, {"restart": True}):
+        with pytest.raises(OutputError, match=r"holds what no run of radio-ag has written \(thesis\.tex\)"):
+            run(tmp_path / "out.fits", **options)
+    assert (tmp_path / "out.parts" / "thesis.tex").read_text() == "precious"
+
+
+def test_a_damaged_manifest_is_told(run, tmp_path):
+    with pytest.raises(Stopped):
+        run(tmp_path / "out.fits", progress=stop_after(1))
+    (tmp_path / "out.parts" / "manifest.json").write_text("{")
+    with pytest.raises(InputError, match=r"manifest\.json cannot be read .*--restart"):
+        run(tmp_path / "out.fits")
+    run(tmp_path / "out.fits", restart=True)
+
+
+def test_two_processes_do_not_work_in_one_folder(run, tmp_path):
+    def again(*_):
+        with pytest.raises(OutputError, match=r"another process is at work in .*out\.parts"):
+            run(tmp_path / "out.fits")
+        raise Stopped
+
+    with pytest.raises(Stopped):
+        run(tmp_path / "out.fits", progress=again)
+
+
+def test_options_that_exclude_each_other(run, tmp_path):
+    with pytest.raises(InputError, match="leave one out"):
+        run(tmp_path / "out.fits", resume=True, restart=True)
+    with pytest.raises(InputError, match="for a run with an output"):
+        run(None, keep_parts=True)
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A folder on a disk of a few kB, and what makes it larger."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=600k", "tmpfs", folder], capture_output=True, text=True
+    )
+    if mounted.returncode:
+        pytest.skip(f"a small file system cannot be mounted here: {mounted.stderr.strip()}")
+    yield folder, lambda size: subprocess.run(["mount", "-o", f"remount,size={size}", folder], check=True)
+    subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+def test_a_full_disk_is_an_error_and_the_parts_stay(run, undisturbed, small_disk):
+    folder, enlarge = small_disk
+    output = folder / "out.fits"
+    message = r"No space left on device; (\d+) of 8 parts are done and stay in .*out\.parts"
+    with pytest.raises(OutputError, match=message) as error:
+        run(output)
+    done = int(re.search(message, str(error.value))[1])
+    assert 0 < done < PARTS
+    assert len(list(folder.glob("out.parts/part-*.fits"))) == done
+    enlarge("1400k")  # room for all parts, but not for the product
+    with pytest.raises(OutputError, match=r"No space left on device; 8 of 8 parts are done"):
+        run(output)
+    enlarge("8m")
+    images = Doubles()
+    run(output, images=images)
+    assert images.asked == []
+    assert data_units(output) == data_units(undisturbed)
+
+
+def test_out_of_memory_the_network_takes_less_at_once(run, undisturbed, tmp_path, monkeypatch):
+    """As on a device where three images are too many."""
+    forward = Classifier._predict_batch
+
+    def limited(self, images, *args):
+        if len(images) > 1:
+            raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return forward(self, images, *args)
+
+    monkeypatch.setattr(Classifier, "_predict_batch", limited)
+    run(tmp_path / "out.fits")
+    assert fits.getval(tmp_path / "out.fits", "BATCH") == 1
+    there, here = (Result.read(path).table for path in (undisturbed, tmp_path / "out.fits"))
+    np.testing.assert_allclose(here["p_fri"].filled(-1), there["p_fri"].filled(-1), atol=1e-4)
+    np.testing.assert_array_equal(here["flags"] & ~Flag.UNCERTAIN, there["flags"] & ~Flag.UNCERTAIN)

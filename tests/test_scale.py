@@ -1,0 +1,91 @@
+"""What a run of 10^6 sources takes: stacks beyond 2^31 bytes, one plane of many, memory that does not grow."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from astropy.table import Table
+from run_examples import Doubles, positions, untrained
+
+from radio_ag import Result, classify
+from radio_ag.catalog_io._merge import MergedParts
+from radio_ag.catalog_io._part import Part, encode_part
+from radio_ag.catalog_io._product_rows import ProductRows
+from radio_ag.catalog_io._tiles import Tiles, inflate, pack
+from radio_ag.catalog_io.attention_store import AttentionStore
+from radio_ag.catalog_io.product import write_merged
+from radio_ag.chunks import ClassifySettings, blank_columns
+
+ROOT = Path(__file__).parents[1]
+SHAPE = (150, 150)
+
+
+def one_part(sources, tiles):
+    n = len(sources)
+    columns = blank_columns(np.zeros(n), np.zeros(n), np.zeros(n, np.int32), ClassifySettings())
+    columns["attention_plane"] = np.arange(n, dtype=np.int32)
+    return Part(np.asarray(sources), columns, {"ATTENTION": tiles}, 1)
+
+
+def test_planes_beyond_2_gib(tmp_path):
+    """A hole of 2 GiB stands for the tiles of 10^5 planes: what follows in the stack is found, and read alone."""
+    if shutil.disk_usage(tmp_path).free < 5 << 30:
+        pytest.skip("less than 5 GiB of disk are free")
+    planes = np.random.default_rng(0).normal(size=(3, *SHAPE)).astype(np.float32)
+    tiles = pack(planes)
+    hole = pack(planes[:1]).rows.copy()
+    hole["length"] = 2**31 + 4321
+    parts = [tmp_path / "a.fits", tmp_path / "b.fits"]
+    parts[0].write_bytes(encode_part(one_part([3], Tiles(hole, b"")), SHAPE, "run", 0))
+    os.truncate(parts[0], parts[0].stat().st_size + 2**31 + 4321)
+    parts[1].write_bytes(encode_part(one_part([2, 0, 1], tiles), SHAPE, "run", 1))
+
+    def unreached(sources):
+        n = len(sources)
+        return blank_columns(np.zeros(n), np.zeros(n), np.zeros(n, np.int32), ClassifySettings())
+
+    merged = MergedParts(parts, np.ones(4, int), unreached, stacks=["ATTENTION"], shape=SHAPE, folder=tmp_path)
+    rows = ProductRows(Table({"a": np.arange(4)}), merged.columns, None)
+    write_merged(tmp_path / "out.fits", rows, merged, {}, attention="mean", folder=tmp_path)
+    assert (tmp_path / "out.fits").stat().st_size > 2**31
+    expected = inflate(*tiles, SHAPE)
+    store = AttentionStore.open(tmp_path / "out.fits")
+    for source, plane in ((2, 0), (0, 1), (1, 2)):
+        np.testing.assert_array_equal(store.plane(source), expected[plane])
+    with fits.open(tmp_path / "out.fits") as hdus:
+        np.testing.assert_array_equal(hdus["ATTENTION"].section[1], expected[2])
+    for path in (*parts, tmp_path / "out.fits"):
+        path.unlink()
+
+
+def test_one_plane_is_read_without_the_rest(tmp_path, monkeypatch):
+    output = tmp_path / "out.fits"
+    classify(positions(6), images=Doubles(), weights=untrained(tmp_path), output=output, device="cpu", orbit=1)
+    read = []
+    original = AttentionStore._read
+    monkeypatch.setattr(AttentionStore, "_read", lambda self, at, size: read.append(size) or original(self, at, size))
+    result = Result.read(output)
+    assert read == []
+    result.attention(4)
+    with fits.open(output, disable_image_compression=True) as hdus:
+        plane = result.table["attention_plane"][4]
+        assert read == [hdus["ATTENTION"].data["COMPRESSED_DATA"][plane].size]
+
+
+def test_memory_and_disk_grow_by_the_table_alone():
+    """Peak memory of runs with an input of 360 bytes a row; 8 MB are for what the allocator keeps back."""
+    script = ROOT / "benchmarks" / "memory.py"
+    command = [sys.executable, script, "--rows", "5000", "65000", "--covered", "0.001", "--chunk", "1000"]
+    done = subprocess.run([*command, "--attention", "none", "--json", "-"], capture_output=True, text=True, check=True)
+    import json
+
+    small, large = json.loads(done.stdout)["runs"]
+    grown, table = large["peak_bytes"] - small["peak_bytes"], large["table_bytes"] - small["table_bytes"]
+    assert table == 60_000 * 360
+    assert grown <= 1.1 * table + 8e6
+    assert large["product_bytes"] - large["input_bytes"] < 200 * 65_000
