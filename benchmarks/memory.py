@@ -1,11 +1,11 @@
 """Peak memory and disk of `radio-ag classify` against the number of rows; only the network is replaced by a stand-in.
 
-    python benchmarks/memory.py [--rows 10000 1000000] [--attention none|mean] [--covered 0.02] [--json FILE]
+    python benchmarks/memory.py [--rows 10000 1000000] [--attention none|mean] [--covered 2000] [--json FILE]
 
 Each run is a process of its own: it reads a FITS catalogue of 45 columns (360 bytes a row, as PyBDSF writes them), cuts
-fields from a simulated mosaic, measures them, and writes the product. ``--covered`` is the share of the rows that lie
-on the mosaic; the others are ``NO_COVERAGE``, which takes less time and the same memory a row. Memory is that of the
-process, peak, in bytes (ru_maxrss), so pages of the mapped catalogue count.
+fields from a simulated mosaic, measures them, and writes the product. ``--covered`` rows lie on the mosaic; the
+others are ``NO_COVERAGE``, which takes less time: chunks are as full, so memory a chunk is the same. Memory is the
+peak of the process in bytes (ru_maxrss), so pages of the mapped catalogue count.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ COLUMNS = 45
 MOSAIC_RA, MOSAIC_DEC = 180.0, 30.0  # degrees
 
 
-def write_catalogue(path: Path, rows: int, covered: float) -> None:
-    """A catalogue whose first columns are positions, a share of them around the mosaic's centre."""
+def write_catalogue(path: Path, rows: int, covered: int) -> None:
+    """A catalogue whose first columns are positions, some of them around the mosaic's centre."""
     import numpy as np
     from astropy.table import Table
 
     rng = np.random.default_rng(0)
-    inside = rng.uniform(size=rows) < covered
+    inside = rng.permutation(rows) < covered
     table = Table({"RA": rng.uniform(0, 150, rows), "DEC": rng.uniform(-60, 60, rows)})
     table["RA"][inside] = rng.uniform(MOSAIC_RA - 0.1, MOSAIC_RA + 0.1, inside.sum())
     table["DEC"][inside] = rng.uniform(MOSAIC_DEC - 0.1, MOSAIC_DEC + 0.1, inside.sum())
@@ -70,8 +70,7 @@ def stand_in(classifier, images, turned, attention):
     n = len(images)
     logits = np.zeros((1, n, 2), np.float32)
     logits[0, :, 1] = images.mean((1, 2))
-    width = sum(network.architecture.features == "average" for network in classifier.networks)
-    features = np.zeros((n, classifier.feature_model.mean.shape[-1] if classifier.feature_model else width), np.float32)
+    features = np.zeros((n, len(classifier.feature_model.centre) if classifier.feature_model else 0), np.float32)
     planes = classifier.gates if attention == "gates" else 1
     maps = None if attention == "none" else np.repeat(images[:, None], planes, 1)
     return _Part(logits, features, maps)
@@ -104,7 +103,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, nargs="+", default=[10_000, 1_000_000])
     parser.add_argument("--attention", choices=["none", "mean", "gates"], default="none")
-    parser.add_argument("--covered", type=float, default=0.02)
+    parser.add_argument("--covered", type=int, default=2000)
     parser.add_argument("--chunk", type=int, default=128)
     parser.add_argument("--folder", type=Path, help="for catalogues and products: a few GB for 10^6 rows")
     parser.add_argument("--json", help="a file, or - for standard output")

@@ -2,13 +2,13 @@
 
     python benchmarks/training.py [--threads 2] [--batch 32] [--steps 4] [--turns 3] [--json FILE]
 
-Both train the same architecture (range normalisation, fine-tuned aggregation, three gates) with AdamW on the same
-clipped fields of 300x300 pixels, augmented to images of 150x150, in turns. "plain" is what is usually written by hand:
-each image is turned, scaled and shifted by itself with `scipy.ndimage.affine_transform`, the network runs layer by
-layer in float32, contiguous (NCHW), in eager PyTorch. "ours" is a step of `radio_ag.training`: one `grid_sample` for
-the batch, bfloat16 convolutions in channels-last order, gates computed in tiles; "ours, float32" is the same without
-mixed precision, as the recipe `paper` has it, and "ours, window" that of the first part of the recipe `default`.
-Medians over the turns.
+Both train the same architecture (range normalisation, fine-tuned aggregation, three gates) on the same clipped fields
+of 300x300 pixels, augmented to images of 150x150, in turns. "plain" is what is usually written by hand: each image is
+turned, scaled and shifted by itself with `scipy.ndimage.affine_transform`, the network runs layer by layer in float32,
+contiguous (NCHW), in eager PyTorch, with AdamW. "ours" is a step of `radio_ag.training` with the optimiser of the
+recipe `default`: one `grid_sample` for the batch, bfloat16 convolutions in channels-last order, gates computed in
+tiles; "ours, float32" is the same without mixed precision, as the recipe `paper` has it, and "ours, window" that of the
+first part of the recipe `default`. Medians over the turns.
 """
 
 import argparse

@@ -86,7 +86,9 @@ class InspectedSources:
         return int(named[0]) if len(named) else _nearest(self.table, text)
 
 
-def open_sources(path: str | os.PathLike, *, images: Any = None, label_column: str | None = None) -> InspectedSources:
+def open_sources(
+    path: str | os.PathLike, *, images: Any = None, label_column: str | None = None, once: bool = False
+) -> InspectedSources:
     """Open a result of `radio_ag.classify`, or a FITS file of labelled images.
 
     Parameters
@@ -98,6 +100,8 @@ def open_sources(path: str | os.PathLike, *, images: Any = None, label_column: s
         Of a result: where its cutouts come from, as for `radio_ag.catalog_io.cutouts.open_cutouts`.
     label_column : str, optional
         Of a result: column with the labels ``FRI`` and ``FRII``; other values count as no label.
+    once : bool
+        Of a result whose rows were grouped into sources: the first row of each source alone. The others show the same.
 
     Raises
     ------
@@ -111,7 +115,10 @@ def open_sources(path: str | os.PathLike, *, images: Any = None, label_column: s
     except OSError as exc:
         raise InputError(f"{path} cannot be read as FITS: {exc}") from exc
     if "CLASSIFICATION" in names:
-        return _from_result(Result.read(path), images, label_column)
+        result = Result.read(path)
+        if once and "group_id" in result.table.colnames:
+            result = result[np.sort(np.unique(result.table["group_id"], return_index=True)[1])]
+        return _from_result(result, images, label_column)
     if not {"SOURCES", "IMAGES"} <= names:
         raise InputError(
             f"{path} is neither a product of radio-ag (CLASSIFICATION) nor labelled images (SOURCES, IMAGES)"
@@ -130,13 +137,19 @@ def _from_result(result: Result, images: Any, label_column: str | None) -> Inspe
         return cutouts(rows).images
 
     return InspectedSources(
-        table=table[[name for name in ("name", "ra", "dec", *_COPIED) if name in table.colnames]],
+        table=table[_shown(table)],
         label=_labels(table, label_column),
         certain=(np.asarray(table["flags"]) & Flag.UNCERTAIN) == 0,
         observed=observed,
         clipped=lambda rows, threshold: clip(observed(rows), rms[rows], threshold),
         wcs=lambda row: cutout_wcs(table[int(row)]),
     )
+
+
+def _shown(table: Table) -> list[str]:
+    """The columns that say which source a row is, and what else of it is shown beside its picture."""
+    known = [name for name in table.colnames if name.lower() in _COPIED]
+    return [*(name for name in ("name", "ra", "dec") if name in table.colnames), *known]
 
 
 def _labels(table: Table, column: str | None) -> NDArray[np.intp]:
@@ -159,7 +172,7 @@ def _from_labelled(path: Path) -> InspectedSources:
         if name not in file.table.colnames:
             file.table[name] = np.nan
     ra, dec = (np.asarray(file.table[name], float) for name in ("ra", "dec"))
-    table = file.table[[name for name in ("name", "ra", "dec", *_COPIED) if name in file.table.colnames]]
+    table = file.table[_shown(file.table)]
     if "name" not in table.colnames:
         table.add_column(iau_names(ra, dec), name="name", index=0)
     return InspectedSources(

@@ -1,5 +1,6 @@
 """``radio-ag attention``: where networks look, as figures and numbers."""
 
+import importlib.util
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -21,6 +22,13 @@ class SourceFigure(StrEnum):
     gate_steps = "gate-steps"
 
 
+class ClassKind(StrEnum):
+    """Which class sources are told apart by."""
+
+    label = "label"
+    predicted = "predicted"
+
+
 Input = Annotated[
     Path,
     typer.Argument(
@@ -29,7 +37,6 @@ Input = Annotated[
         show_default=False,
     ),
 ]
-_MOST_IN_A_ROW = 6  # maps
 Output = Annotated[Path, typer.Option("--output", "-o", help="What to write.", show_default=False)]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what exists.")]
 WeightsList = Annotated[
@@ -82,9 +89,13 @@ def source(
 ) -> None:
     """Draw one source with its attention on the sky; with several weights, the mean attention of each."""
     with reporting(quiet=True):
+        _require_matplotlib()
         from radio_ag.catalog_io.inspected import open_sources
+        from radio_ag.cli._attention_figures import draw_source
+        from radio_ag.figures import figure_files, save_figure
         from radio_ag.inspection import inspect_source
 
+        figure_files(output, overwrite=overwrite)
         names = _chosen(weights)
         sources = open_sources(data, images=_one(images))
         row = sources.find(position)
@@ -92,35 +103,9 @@ def source(
             inspect_source(c, sources.clipped(_rows(row), c.preprocessing.clip)[0]) for c in _networks(names, device)
         ]
         observed, title = sources.observed(_rows(row))[0], str(sources.table["name"][row])
-        drawn = _draw_source(figure, observed, inspected, _labels(names), sources.wcs(row), title)
-        written = _save(drawn, output, overwrite)
+        drawn = draw_source(figure.value, observed, inspected, _labels(names), sources.wcs(row), title)
+        written = save_figure(drawn, output, overwrite=overwrite)
     _echo(written, quiet)
-
-
-def _draw_source(figure: SourceFigure, observed, inspected: list, labels: list[str], wcs, title: str):
-    from radio_ag import figures
-    from radio_ag.errors import InputError
-    from radio_ag.preprocess import crop
-
-    first = inspected[0]
-    if figure is SourceFigure.preprocessing:
-        return figures.preprocessing_figure(observed, first.clipped, first.prepared, first.augmented)
-    if figure is not SourceFigure.gates and not first.features:
-        raise InputError(f"{labels[0]} is no AG-CNN: its parts cannot be drawn")
-    if figure is SourceFigure.network:
-        gates = [steps.attention for steps in first.steps]
-        return figures.network_figure(first.prepared, first.features, gates, first.probabilities)
-    if not any(len(one.gates) for one in inspected):
-        raise InputError("a network without attention gates has no maps: draw it with --figure network")
-    if figure is SourceFigure.gate_steps:
-        return figures.gate_steps_figure(first.steps, title=title)
-    image = crop(observed[None])[0]
-    if len(inspected) == 1:
-        return figures.source_figure(image, first.gates, emission=first.clipped, wcs=wcs, title=title)
-    lines = _in_lines([one.gates.mean(0) if len(one.gates) else None for one in inspected])
-    pictures = [image, *[None] * (len(lines) - 1)]
-    emission = [first.clipped] * len(lines)
-    return figures.grid_figure(lines, _in_lines(labels), emission=emission, images=pictures, wcs=wcs, title=title)
 
 
 @app.command()
@@ -128,6 +113,9 @@ def aggregate(
     data: Input,
     output: Output,
     times: Times = 100,
+    by: Annotated[
+        ClassKind | None, typer.Option(help="Class to take means by.", show_default="label where there are labels")
+    ] = None,
     weights: WeightsList = None,
     images: Images = None,
     label_column: LabelColumn = None,
@@ -143,13 +131,22 @@ def aggregate(
     attention of each is drawn instead, with more than six in a figure a class. Without labels classes are predicted.
     """
     with reporting(quiet, doing="augmenting") as progress:
+        _require_matplotlib()
         from radio_ag.augmented import aggregate as aggregate_sources
         from radio_ag.catalog_io.inspected import open_sources
+        from radio_ag.cli._attention_figures import draw_course, draw_means, output_names
         from radio_ag.errors import InputError
+        from radio_ag.figures import figure_files, save_figure
 
         names = _chosen(weights)
-        sources = open_sources(data, images=_one(images), label_column=label_column)
-        by = "label" if sources.labelled else "predicted"
+        sources = open_sources(data, images=_one(images), label_column=label_column, once=True)
+        if by is ClassKind.label and not sources.labelled:
+            raise InputError("means by label need labels of both classes: name their column with --label-column")
+        by = by.value if by else "label" if sources.labelled else "predicted"
+        stem = output.with_suffix("") if output.suffix in (".png", ".pdf") else output
+        outputs = {name: stem.with_name(stem.name + name) for name in output_names(len(names), sources.labelled)}
+        for path in outputs.values():
+            figure_files(path, overwrite=overwrite)
         found = []
         for classifier in _networks(names, device):
             if not classifier.gates:
@@ -158,41 +155,12 @@ def aggregate(
             found.append(
                 aggregate_sources(classifier, chunks, times=times, seed=seed, total=len(sources), progress=progress)
             )
-        drawn = _draw_course(found, _labels(names), by) if len(found) > 1 else _draw_means(found[0], by)
-        stem = output.with_suffix("") if output.suffix in (".png", ".pdf") else output
-        written = [
-            file for name, one in drawn.items() for file in _save(one, stem.with_name(stem.name + name), overwrite)
-        ]
+        if len(found) > 1:
+            drawn = draw_course(found, _labels(names), by)
+        else:
+            drawn = draw_means(found[0], by, confusion=sources.labelled)
+        written = [file for name, one in drawn.items() for file in save_figure(one, outputs[name], overwrite=overwrite)]
     _echo(written, quiet)
-
-
-def _draw_means(found, by: str) -> dict:
-    """Figures of one network's means, by what is added to the output's name."""
-    from radio_ag import figures
-
-    drawn = {
-        "-class": figures.aggregate_figure(found, by=by),
-        "-difference": figures.difference_figure(found, by=by),
-        "-certainty": figures.certainty_figure(found, by=by),
-    }
-    return drawn | ({"-confusion": figures.confusion_figure(found)} if by == "label" else {})
-
-
-def _draw_course(found: list, labels: list[str], by: str) -> dict:
-    """Mean attention of several networks: both classes in one figure, or a figure a class where they are many."""
-    from radio_ag import figures
-    from radio_ag.model import CLASSES
-
-    maps = [[one.attention(**{by: k}) for one in found] for k in range(len(CLASSES))]
-    images = [found[0].image(**{by: k}) for k in range(len(CLASSES))]
-    word = "" if by == "label" else "predicted "
-    if len(found) <= _MOST_IN_A_ROW:
-        titles = [labels, [""] * len(found)]
-        return {"": figures.grid_figure(maps, titles, rows=[word + name for name in CLASSES], images=images)}
-    return {
-        f"-{name}": figures.grid_figure(_in_lines(line), _in_lines(labels), title=f"⟨{word}{name}⟩")
-        for name, line in zip(CLASSES, maps, strict=True)
-    }
 
 
 @app.command()
@@ -219,16 +187,21 @@ def outliers(
     and a figure.
     """
     with reporting(quiet, doing="augmenting") as progress:
+        _require_matplotlib()
         import numpy as np
 
         from radio_ag.augmented import classification_rates, false_classification_rate, find_outliers, least_stable
         from radio_ag.catalog_io.inspected import open_sources
+        from radio_ag.catalog_io.product import check_output
         from radio_ag.errors import InputError
-        from radio_ag.figures import outliers_figure
+        from radio_ag.figures import figure_files, outliers_figure, save_figure
         from radio_ag.inspection import inspect_source
         from radio_ag.model import CLASSES
 
-        sources = open_sources(data, images=_one(images), label_column=label_column)
+        check_output(output.with_suffix(".ecsv"), overwrite)
+        picture = output.with_suffix("")
+        figure_files(picture, overwrite=overwrite)
+        sources = open_sources(data, images=_one(images), label_column=label_column, once=True)
         (classifier,) = _networks([weights], device)
         table = sources.table.copy()
         if (sources.label >= 0).any():
@@ -254,7 +227,7 @@ def outliers(
             ]
             maps = [one.gates.mean(0) for one in shown] if classifier.gates else [one.clipped * 0 for one in shown]
             figure = outliers_figure([one.clipped for one in shown], maps, titles)
-            written += _save(figure, output.with_suffix(""), overwrite)
+            written += save_figure(figure, picture, overwrite=overwrite)
     if not quiet:
         typer.echo(f"{len(rows)} of {len(table)} sources")
     _echo(written, quiet)
@@ -280,10 +253,13 @@ def compare(
 
         from radio_ag.attention import summarise_by_class
         from radio_ag.catalog_io.inspected import open_sources
+        from radio_ag.catalog_io.product import check_output
         from radio_ag.inspection import measure_attention
 
+        if output is not None:
+            check_output(output.with_suffix(".ecsv"), overwrite)
         names = _chosen(weights)
-        sources = open_sources(data, images=_one(images), label_column=label_column)
+        sources = open_sources(data, images=_one(images), label_column=label_column, once=True)
         lines, tables = [], []
         for name, classifier in zip(_labels(names), _networks(names, device), strict=True):
             values, predicted = measure_attention(classifier, sources.chunks(classifier.preprocessing.clip))
@@ -335,11 +311,6 @@ def _labels(names: list[str]) -> list[str]:
     return labels
 
 
-def _in_lines(items: list, longest: int = 4) -> list[list]:
-    """Lines of at most four."""
-    return [items[i : i + longest] for i in range(0, len(items), longest)]
-
-
 def _one(images: list[str] | None):
     return images[0] if images and len(images) == 1 else images or None
 
@@ -350,10 +321,11 @@ def _rows(row: int):
     return np.array([row])
 
 
-def _save(figure, path: Path, overwrite: bool) -> list[Path]:
-    from radio_ag.figures import save_figure
+def _require_matplotlib() -> None:
+    if importlib.util.find_spec("matplotlib") is None:
+        from radio_ag.errors import InputError
 
-    return save_figure(figure, path, overwrite=overwrite)
+        raise InputError("figures need matplotlib: pip install 'radio-ag[plot]'")
 
 
 def _write_table(table, output: Path, overwrite: bool) -> Path:

@@ -24,12 +24,10 @@ from radio_ag.training import train
 
 FOLDS = 5
 _DEFAULT = Recipe()
-_SHORT = {"samples": 12_000, "windowed": 0, "epochs": 3}
+_SHORT = {"samples": 8_000, "windowed": 0, "epochs": 2, "batch": 16}
 RECIPES = {
     "first": _DEFAULT,
-    "paper": replace(
-        _DEFAULT, architecture=Architecture(), stretch="linear", rate=0.01, other_rate=2e-6, batch=16, **_SHORT
-    ),
+    "paper": replace(_DEFAULT, architecture=Architecture(), stretch="linear", rate=0.01, other_rate=2e-6, **_SHORT),
     "sigmoid": replace(
         _DEFAULT, architecture=replace(_DEFAULT.architecture, normalisation="sigmoid"), rate=0.02, **_SHORT
     ),

@@ -15,12 +15,13 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from radio_ag.attention import UNLABELLED, AggregateMaps
+from radio_ag.augmentation import augment
 from radio_ag.classifier import Classifier
 from radio_ag.errors import InputError
 from radio_ag.labelled import Labelled
 from radio_ag.model import CLASSES
 from radio_ag.preprocess import stretch
-from radio_ag.training import Recipe, augment
+from radio_ag.recipes import Recipe
 
 AUGMENTATION = Recipe(offset=2.0, exact_share=0.0, stretch="linear")
 """The paper's ranges (eq. 15): any angle, 0.9 to 1.1 in scale, 2 px along each axis; and mirror images."""

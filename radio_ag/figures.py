@@ -59,6 +59,7 @@ __all__ = [
     "draw_input",
     "draw_levels",
     "draw_mean_image",
+    "figure_files",
     "gate_steps_figure",
     "grid_figure",
     "network_figure",
@@ -137,7 +138,8 @@ def grid_figure(
         Inches.
     """
     first = 0 if images is None else 1
-    figure, axes = sky_panels(len(maps), len(maps[0]) + first, width, wcs, below=0.15 * len(maps))
+    further = sum(any("\n" in name for name in line) for line in titles) + bool(title)  # lines of text
+    figure, axes = sky_panels(len(maps), len(maps[0]) + first, width, wcs, below=0.14 * further)
     used = set()
     if images is not None:
         for row, image in enumerate(images):
@@ -226,6 +228,25 @@ def outliers_figure(
     return figure
 
 
+def figure_files(path: str | os.PathLike, *, overwrite: bool = False) -> list[Path]:
+    """The files that `save_figure` writes, for a check before a long run.
+
+    Raises
+    ------
+    OutputError
+        A file exists already, or its folder does not.
+    """
+    path = Path(path)
+    stem = path.with_suffix("") if path.suffix.lower() in (".png", ".pdf") else path
+    files = [stem.with_name(stem.name + suffix) for suffix in (".png", ".pdf")]
+    for file in files:
+        if file.exists() and not overwrite:
+            raise OutputError(f"{file} exists: choose another name or allow overwriting")
+        if not file.parent.is_dir():
+            raise OutputError(f"{file} cannot be written: there is no folder {file.parent}")
+    return files
+
+
 def save_figure(figure: Figure, path: str | os.PathLike, *, overwrite: bool = False) -> list[Path]:
     """Write a figure as PNG (300 dpi) and as PDF.
 
@@ -245,12 +266,7 @@ def save_figure(figure: Figure, path: str | os.PathLike, *, overwrite: bool = Fa
     OutputError
         A file exists already or cannot be written.
     """
-    path = Path(path)
-    stem = path.with_suffix("") if path.suffix.lower() in (".png", ".pdf") else path
-    files = [stem.with_name(stem.name + suffix) for suffix in (".png", ".pdf")]
-    for file in files:
-        if file.exists() and not overwrite:
-            raise OutputError(f"{file} exists: choose another name or allow overwriting")
+    files = figure_files(path, overwrite=overwrite)
     try:
         with rc_context(STYLE):
             for file in files:

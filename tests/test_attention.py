@@ -9,6 +9,7 @@ import pytest
 import torch
 from astropy.io import fits
 from astropy.table import MaskedColumn, Table
+from matplotlib.figure import Figure
 from typer.testing import CliRunner
 
 from radio_ag import classify
@@ -465,12 +466,63 @@ def test_without_labels_the_least_stable_are_listed(product, weights, tmp_path):
     np.testing.assert_allclose(table["p_std"], np.sort(spread[:3])[::-1][:2])
 
 
+@pytest.mark.parametrize("command", ["aggregate", "outliers"])
+def test_figures_that_exist_are_seen_before_the_work(command, labelled_file, weights, tmp_path, monkeypatch):
+    monkeypatch.setattr("radio_ag.augmented.augmented_views", lambda *args, **options: pytest.fail("work was done"))
+    (tmp_path / ("it-class.pdf" if command == "aggregate" else "it.pdf")).write_text("mine")
+    done = run(command, labelled_file, "-o", tmp_path / "it", "--weights", weights["a"])
+    assert done.exit_code == 2
+    assert "exists" in done.stderr
+    done = run(command, labelled_file, "-o", tmp_path / "no folder" / "it", "--weights", weights["a"])
+    assert done.exit_code == 2
+    assert "there is no folder" in done.stderr
+
+
+@pytest.mark.parametrize("command", [["source", 0], ["aggregate"], ["outliers"]])
+def test_without_matplotlib_figures_say_what_to_install(command, labelled_file, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    done = run(command[0], labelled_file, *command[1:], "-o", tmp_path / "it")
+    assert done.exit_code == 2
+    assert "pip install 'radio-ag[plot]'" in done.stderr
+
+
+def test_components_of_a_source_count_once(weights, tmp_path):
+    mosaic, truth = make_mosaic(size=700, n_sources=3, seed=4)
+    places = truth[[0, 1, 0, 2, 0]]
+    catalogue = Table({"ra": places["ra"], "dec": places["dec"] + np.array([0, 0, 8, 0, -8]) / 3600})
+    catalogue["Z"], catalogue["kind"] = np.arange(5) / 10, ["FRI", "FRII", "FRII", "FRII", "FRII"]
+    path = tmp_path / "grouped.fits"
+    options = {"weights": weights["a"], "device": "cpu", "orbit": 1, "group": 20.0, "keep_cutouts": True}
+    result = classify(catalogue, images=mosaic, output=path, **options)
+    assert len(set(result.table["group_id"])) == 3
+    assert len(open_sources(path)) == 5
+    once = open_sources(path, label_column="kind", once=True)
+    np.testing.assert_array_equal(once.table["ra"], result.table["ra"][[0, 1, 3]])
+    np.testing.assert_array_equal(once.table["Z"], [0, 0.1, 0.3])
+    np.testing.assert_array_equal(once.label, [0, 1, 1])
+    np.testing.assert_array_equal(once.observed(np.arange(3)), result.cutouts([0, 1, 3]))
+
+
 def test_aggregate_of_a_result_uses_predicted_classes(product, weights, tmp_path):
     _, path = product
     done = run("aggregate", path, "-o", tmp_path / "mean", "-n", 1, "--weights", weights["a"])
     assert done.exit_code == 0, done.output
     written = sorted(file.name for file in tmp_path.iterdir() if file.suffix == ".png")
     assert written == ["mean-certainty.png", "mean-class.png", "mean-difference.png"]
+    done = run("aggregate", path, "-o", tmp_path / "mean", "-n", 1, "--by", "label")
+    assert done.exit_code == 2
+    assert "--label-column" in done.stderr
+
+
+def test_labelled_sources_may_be_averaged_by_predicted_class(labelled_file, weights, tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr("radio_ag.figures.aggregate_figure", lambda maps, by: drawn.append(by) or Figure())
+    done = run(
+        "aggregate", labelled_file, "-o", tmp_path / "m", "-n", 1, "--by", "predicted", "--weights", weights["a"]
+    )
+    assert done.exit_code == 0, done.output
+    assert drawn == ["predicted"]
+    assert (tmp_path / "m-confusion.png").exists()
 
 
 @pytest.mark.parametrize("figure", ["gates", "preprocessing", "network", "gate-steps"])

@@ -177,7 +177,7 @@ def test_progress_lines_are_few_and_end_with_the_last(capsys):
 
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) < 10
-    assert lines[-1].startswith("radio-ag: 1000/1000 rows (100 %)")
+    assert lines[-1].startswith("radio-ag: classifying: 1000/1000 rows (100 %)")
     assert lines[-1].endswith(": 1000 FRI")
 
 

@@ -72,8 +72,8 @@ def test_card_says_what_was_done(ensemble):
     assert card["input"] == {"size": 150, "pixel_scale": 1.8, "clip": 3.0, "stretch": "sqrt", "value_range": [0, 1]}
     training = card["training"]
     assert training["recipe"]["batch"] == 8
-    assert (training["images"], training["images_of_the_recipe"]) == (40, 120_000)
-    assert training["share_of_the_recipe"] == pytest.approx(40 / 120_000, rel=1e-2)
+    assert (training["images"], training["images_of_the_recipe"]) == (40, 104_000)
+    assert training["share_of_the_recipe"] == pytest.approx(40 / 104_000, rel=1e-2)
     assert training["seeds"] == [0, 1]
     assert training["kept_after_images"] == [40, 40]
     parts = sum(training["sources"].values()) + training["validation_sources"] + training["calibration_sources"]
@@ -113,7 +113,7 @@ def test_folder_of_another_run_is_refused(ensemble, survey):
     before = ensemble.read_bytes()
     error = refused(survey, "--out", folder, *QUICK, "--set", "rate=0.01", "--samples", 80)
     assert "belongs to another recipe: samples is 40 there, 80 here" in error
-    assert "rate is 0.003 there, 0.01 here" in error
+    assert "rate is 0.06 there, 0.01 here" in error
     error = refused(survey, "--out", folder, *QUICK, "--fold", 1)
     assert "holds another run: fold is 0 there, 1 here" in error
     assert ensemble.read_bytes() == before

@@ -82,7 +82,7 @@ def test_finished_run_is_not_done_again(data, tmp_path):
 
 def test_checkpoint_of_something_else_is_refused(data, tmp_path):
     run(data, SMALL, tmp_path)
-    with pytest.raises(InputError, match=r"another recipe: rate is 0\.003 there, 0\.001 here, seed is 0 there, 1 here"):
+    with pytest.raises(InputError, match=r"another recipe: rate is 0\.06 there, 0\.001 here, seed is 0 there, 1 here"):
         run(data, replace(SMALL, rate=1e-3, seed=1), tmp_path)
     relabelled = replace(data, label=1 - data.label)
     with pytest.raises(InputError, match=r"checkpoint\.pt belongs to other training or validation sources"):

@@ -1,0 +1,78 @@
+"""Which figures ``radio-ag attention`` draws."""
+
+from astropy.wcs import WCS
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from radio_ag import figures
+from radio_ag.attention import AggregateMaps
+from radio_ag.errors import InputError
+from radio_ag.inspection import InspectedSource
+from radio_ag.model import CLASSES
+from radio_ag.preprocess import crop
+
+_MOST_IN_A_ROW = 6  # maps
+
+
+def draw_source(
+    figure: str, observed: NDArray, inspected: list[InspectedSource], labels: list[str], wcs: WCS | None, title: str
+) -> Figure:
+    """The figure of one source: ``gates``, ``preprocessing``, ``network`` or ``gate-steps``.
+
+    With the maps of several networks ``gates`` has them side by side; the others are of the first network.
+    """
+    first = inspected[0]
+    if figure == "preprocessing":
+        return figures.preprocessing_figure(observed, first.clipped, first.prepared, first.augmented)
+    if figure != "gates" and not first.features:
+        raise InputError(f"{labels[0]} is no AG-CNN: its parts cannot be drawn")
+    if figure == "network":
+        gates = [steps.attention for steps in first.steps]
+        return figures.network_figure(first.prepared, first.features, gates, first.probabilities)
+    if not any(len(one.gates) for one in inspected):
+        raise InputError("a network without attention gates has no maps: draw it with --figure network")
+    if figure == "gate-steps":
+        return figures.gate_steps_figure(first.steps, title=title)
+    image = crop(observed[None])[0]
+    if len(inspected) == 1:
+        return figures.source_figure(image, first.gates, emission=first.clipped, wcs=wcs, title=title)
+    lines = _in_lines([one.gates.mean(0) if len(one.gates) else None for one in inspected])
+    pictures = [image, *[None] * (len(lines) - 1)]
+    emission = [first.clipped] * len(lines)
+    return figures.grid_figure(lines, _in_lines(labels), emission=emission, images=pictures, wcs=wcs, title=title)
+
+
+def output_names(networks: int, confusion: bool) -> list[str]:
+    """What `draw_means` or `draw_course` add to the output's name for so many networks."""
+    if networks > _MOST_IN_A_ROW:
+        return [f"-{name}" for name in CLASSES]
+    return [""] if networks > 1 else ["-class", "-difference", "-certainty", *(["-confusion"] if confusion else [])]
+
+
+def draw_means(found: AggregateMaps, by: str, confusion: bool) -> dict[str, Figure]:
+    """Figures of one network's means, by what is added to the output's name."""
+    drawn = {
+        "-class": figures.aggregate_figure(found, by=by),
+        "-difference": figures.difference_figure(found, by=by),
+        "-certainty": figures.certainty_figure(found, by=by),
+    }
+    return drawn | ({"-confusion": figures.confusion_figure(found)} if confusion else {})
+
+
+def draw_course(found: list[AggregateMaps], labels: list[str], by: str) -> dict[str, Figure]:
+    """Mean attention of several networks: both classes in one figure, or a figure a class where they are many."""
+    maps = [[one.attention(**{by: k}) for one in found] for k in range(len(CLASSES))]
+    images = [found[0].image(**{by: k}) for k in range(len(CLASSES))]
+    word = "" if by == "label" else "predicted "
+    if len(found) <= _MOST_IN_A_ROW:
+        titles = [labels, [""] * len(found)]
+        return {"": figures.grid_figure(maps, titles, rows=[word + name for name in CLASSES], images=images)}
+    return {
+        f"-{name}": figures.grid_figure(_in_lines(line), _in_lines(labels), title=f"⟨{word}{name}⟩")
+        for name, line in zip(CLASSES, maps, strict=True)
+    }
+
+
+def _in_lines(items: list, longest: int = 4) -> list[list]:
+    """Lines of at most four."""
+    return [items[i : i + longest] for i in range(0, len(items), longest)]
