@@ -173,6 +173,7 @@ def main() -> None:
     parser.add_argument("training", type=Path)
     parser.add_argument("output", type=Path)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--robustness", action="store_true", help="measure rotation and offset too: minutes more")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     data = load()
@@ -194,6 +195,9 @@ def main() -> None:
     }
     made = {}
     for name, (description, folder) in sets.items():
+        if not (options.training / folder / "weights.pt").exists():
+            print(f"{name} is left out: there is no {folder}", flush=True)
+            continue
         run = Run(options.training / folder, data, fold)
         made[name] = make_weights(name, description, [run], data, reserved, uncertain_below), run
         add_novelty(*made[name], data, reserved)
@@ -204,7 +208,7 @@ def main() -> None:
     command = "python examples/bundle_weights.py training/ weights/"
     for name, (weights, run) in made.items():
         rows = reserved if run is None else run.unseen[mirabest[run.unseen]]
-        weights.card["metrics"] = figures_of(weights, data[rows], robustness=name == "agcnn-first")
+        weights.card["metrics"] = figures_of(weights, data[rows], robustness=options.robustness and name == "agcnn-first")
         weights.card["metrics_sources"] = (
             f"{len(rows)} sources of mirabest_train that the weights have not learnt from, none within 270 arcsec of "
             f"one that they have; {len(reserved)} of them gave the temperature; Wilson or bootstrap intervals of 95 %"
