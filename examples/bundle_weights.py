@@ -208,7 +208,8 @@ def main() -> None:
     command = "python examples/bundle_weights.py training/ weights/"
     for name, (weights, run) in made.items():
         rows = reserved if run is None else run.unseen[mirabest[run.unseen]]
-        weights.card["metrics"] = figures_of(weights, data[rows], robustness=options.robustness and name == "agcnn-first")
+        robustness = options.robustness and name == "agcnn-first"
+        weights.card["metrics"] = figures_of(weights, data[rows], robustness)
         weights.card["metrics_sources"] = (
             f"{len(rows)} sources of mirabest_train that the weights have not learnt from, none within 270 arcsec of "
             f"one that they have; {len(reserved)} of them gave the temperature; Wilson or bootstrap intervals of 95 %"
