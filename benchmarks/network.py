@@ -1,87 +1,97 @@
-"""Images a second of the network: as served on this device, against the plain layers in eager PyTorch.
+"""Images a second of the network: as served on this device, against the plain layers in eager PyTorch, in one run.
 
-    python benchmarks/network.py [--threads 2] [--batch 16] [--seconds 5] [--json FILE]
+    python benchmarks/network.py [--weights agcnn-first-fast] [--threads 2] [--batch 16] [--turns 5] [--json FILE]
 
-Both run the same architecture (range normalisation, fine-tuned aggregation, three gates) with the same random weights,
-in float32, one view an image, mean attention included, in turns. "plain" is the network as written layer by layer,
-contiguous (NCHW); "served" is what `Classifier` uses.
+"plain" is the network of `reference.py` in the same batches: layer by layer, float32, contiguous (NCHW); "one by one"
+the same with a batch of one. "served" is what `Classifier` runs. All of them include the mean attention of one view.
+"orbit of 8" is a whole prediction with the exact rotations and flips, from prepared images to probabilities and maps.
+On a GPU the plain network runs there, too.
 """
 
-import argparse
-import json
-import platform
-import time
-from pathlib import Path
-from statistics import median
+from __future__ import annotations
 
+import numpy as np
 import torch
+from _report import in_turns, parse_options, ratio, report
+from reference import plain_network
 
-from radio_ag.model import AGCNN, Architecture, AttentionGate, fold_batch_norm
-
-
-class _PlainGate(AttentionGate):
-    score_by_tiles = AttentionGate.score
-
-
-def plain(network: AGCNN) -> AGCNN:
-    """The network with its gates computed layer by layer."""
-    for gate in network.gates:
-        gate.__class__ = _PlainGate
-    return network
+from radio_ag.classifier import Classifier
+from radio_ag.checkpoints import load_weights
+from radio_ag.preprocess import Prepared
 
 
-def build() -> AGCNN:
-    torch.manual_seed(0)
-    network = AGCNN(Architecture(features="average"))
-    network(torch.rand(16, 1, 150, 150))
-    return network.eval()
-
-
-def rate(network: AGCNN, images: torch.Tensor, seconds: float) -> float:
-    done, start = 0, time.perf_counter()
-    while time.perf_counter() - start < seconds:
-        network(images).mean_attention()
-        done += len(images)
-    return done / (time.perf_counter() - start)
+def make_images(count: int) -> np.ndarray:
+    """Images (count, 150, 150) that are mostly zero, as clipped ones are."""
+    images = np.random.default_rng(0).random((count, 150, 150), np.float32)
+    return np.where(images > 0.97, images, np.float32(0))
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--seconds", type=float, default=2.0, help="of each turn")
-    parser.add_argument("--turns", type=int, default=3)
-    parser.add_argument("--json", type=Path)
-    options = parser.parse_args()
+    options = parse_options(
+        __doc__,
+        weights={"default": "agcnn-first-fast"},
+        device={"default": "auto"},
+        threads={"type": int, "default": torch.get_num_threads()},
+        batch={"type": int, "default": None, "help": "16 on a CPU, what the classifier chooses on a GPU"},
+        batches={"type": int, "default": 8, "help": "of each turn"},
+        turns={"type": int, "default": 5},
+    )
+    if options.small:
+        options.batches, options.turns = 1, 2
     torch.set_num_threads(options.threads)
+    weights = load_weights(options.weights)
+    one, eight = (Classifier(weights, device=options.device, orbit=n, batch=options.batch) for n in (1, 8))
+    options.batch, options.device = one.batch, str(one.device)
+    plain = [plain_network(network).to(one.device) for network in weights.networks]
+    images = make_images(options.batch * options.batches)
+    known = prepared(images)
 
-    images = torch.rand(options.batch, 1, 150, 150)
-    images = images * (images > 0.97)  # mostly zero, as clipped images are
-    networks = {"plain": plain(build()), "served": fold_batch_norm(build()).to(memory_format=torch.channels_last)}
-    with torch.inference_mode():
-        outputs = {name: network(images) for name, network in networks.items()}
-        rates = {name: [] for name in networks}
-        for _ in range(options.turns):
-            for name, network in networks.items():
-                rates[name].append(rate(network, images, options.seconds))
-    a, b = outputs["plain"], outputs["served"]
-    result = {
-        "images_per_s": {name: round(median(values), 1) for name, values in rates.items()},
-        "ratio": round(median(s / p for p, s in zip(rates["plain"], rates["served"], strict=True)), 2),
-        "largest_probability_difference": float((a.logits.softmax(1) - b.logits.softmax(1)).abs().max()),
-        "largest_attention_difference": max(float((x - y).abs().max()) for x, y in zip(a.gates, b.gates, strict=True)),
-        "batch": options.batch,
-        "threads": options.threads,
-        "torch": torch.__version__,
-        "processor": platform.processor() or platform.machine(),
+    def run_plainly(stack: np.ndarray, batch: int) -> tuple[np.ndarray, np.ndarray]:
+        probabilities, maps = [], []
+        with torch.inference_mode():
+            for start in range(0, len(stack), batch):
+                x = torch.from_numpy(stack[start : start + batch]).unsqueeze(1).to(one.device)
+                outputs = [network(x) for network in plain]
+                logits = torch.stack([output.logits for output in outputs]).mean(0)
+                probabilities.append((logits / one.temperature).softmax(1).cpu().numpy())
+                maps.append(torch.stack([output.mean_attention() for output in outputs]).mean(0).cpu().numpy())
+        return np.concatenate(probabilities), np.concatenate(maps)
+
+    few = images[: max(len(images) // 8, 1)]
+    runs = {
+        "plain": lambda: run_plainly(images, options.batch),
+        "plain, one by one": lambda: run_plainly(few, 1),
+        "served": lambda: one.predict(None, prepared=known),
+        "served, no maps": lambda: one.predict(None, prepared=known, attention="none"),
+        "served, orbit of 8": lambda: eight.predict(None, prepared=prepared(few)),
     }
-    for name, value in result["images_per_s"].items():
-        print(f"{name:8} {value:8.1f} images/s")
-    print(f"ratio    {result['ratio']:8.2f}")
-    for name in ("probability", "attention"):
-        print(f"largest difference in {name}: {result[f'largest_{name}_difference']:.1e}")
-    if options.json:
-        options.json.write_text(json.dumps(result, indent=1) + "\n")
+    in_turns(runs, 1)  # what the first call alone prepares
+    durations = in_turns(runs, options.turns)
+    counts = {name: len(few) if "one by one" in name or "8" in name else len(images) for name in runs}
+    median = {name: float(np.median(values)) for name, values in durations.items()}
+    expected, maps = run_plainly(images, options.batch)
+    got = one.predict(None, prepared=known)
+    work = len(images), len(images)
+    report(
+        "network",
+        options,
+        [{"network": name, "sources_per_s": counts[name] / median[name]} for name in runs],
+        {
+            "times_plain": ratio(durations, "plain", "served", work),
+            "times_plain_without_maps": ratio(durations, "plain", "served, no maps", work),
+            "orbit_of_8_costs_single_views": ratio(durations, "served, orbit of 8", "served", (len(few), len(images))),
+            "largest_probability_difference": float(np.abs(got.probabilities - expected).max()),
+            "largest_attention_difference": float(np.abs(got.attention - maps).max()),
+        },
+        weights=options.weights,
+        orbit=1,
+    )
+
+
+def prepared(images: np.ndarray) -> Prepared:
+    """What `prepare` would give for images that are ready."""
+    n = len(images)
+    return Prepared(images, np.ones(n, np.float32), np.zeros(n, bool), np.zeros(n, np.float32), np.ones(n, np.float32))
 
 
 if __name__ == "__main__":

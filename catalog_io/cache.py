@@ -31,6 +31,9 @@ from radio_ag.errors import InputError, RadioAGWarning
 QUANTUM = 1e-5
 """Jy/beam: the step to which pixels are rounded by default."""
 
+FIELD_BYTES = 90_000
+"""Size of a field of FIRST, about."""
+
 MAX_BYTES = 10 * 1024**3
 """Bound on the cache's size by default; room for some 115,000 fields of FIRST."""
 

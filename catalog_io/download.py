@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import email.utils
+import io
 import itertools
 import math
 import queue
@@ -105,18 +106,17 @@ def _caused_by_timeout(error: Exception) -> bool:
 def _http_failure(response: requests.Response) -> Failure:
     code = response.status_code
     passing = code in _PASSING_STATUS or code >= 500
-    wait = _seconds(response.headers.get("Retry-After"))
-    return Failure("http_error", f"HTTP {code} {response.reason}", passing=passing, retry_after=wait)
+    message = f"HTTP {code} {response.reason}"
+    return Failure("http_error", message, passing=passing, retry_after=retry_after(response))
 
 
-def _seconds(retry_after: str | None) -> float:
+def retry_after(response: requests.Response) -> float:
     """Seconds that a Retry-After header asks for: a number or a date; what cannot be read asks for none."""
-    if not retry_after:
-        return 0.0
-    if retry_after.strip().isdigit():
-        return float(retry_after)
+    header = response.headers.get("Retry-After", "").strip()
+    if header.isdigit():
+        return float(header)
     try:
-        until = email.utils.parsedate_to_datetime(retry_after)
+        until = email.utils.parsedate_to_datetime(header)
     except ValueError:
         return 0.0
     return max(0.0, (until.replace(tzinfo=until.tzinfo or UTC) - datetime.now(UTC)).total_seconds())
@@ -195,9 +195,15 @@ class Guard:
             response.raise_for_status()
             response.raw = _BoundedBody(response.raw, self.max_bytes, self.seconds)
             self.check(response.content)
+            response.raw = _read_again(response)
         except Exception:
             response.close()
             raise
+
+
+def _read_again(response: requests.Response) -> urllib3.HTTPResponse:
+    """The body that has been read, for clients that read it from the raw response, as pyvo does."""
+    return urllib3.HTTPResponse(io.BytesIO(response.content), status=response.status_code, preload_content=False)
 
 
 class _BoundedBody:

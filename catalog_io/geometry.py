@@ -15,6 +15,7 @@ from astropy.coordinates import ICRS, SkyCoord
 from astropy.wcs import WCS
 from astropy.wcs.utils import wcs_to_celestial_frame
 
+from radio_ag.catalog_io._resample import interpolate, project_grid, sky_to_pixel
 from radio_ag.catalog_io.beam import PIXELS_PER_BEAM, BeamMatch, match_beam, smooth, smoothing_kernel
 from radio_ag.catalog_io.headers import ImageFrame
 from radio_ag.preprocess import CROP_SIZE, FIELD_SIZE, PIXEL_SCALE
@@ -77,11 +78,15 @@ def stencil(ra: np.ndarray, dec: np.ndarray) -> SkyCoord:
 
 
 def place(wcs: WCS, longitude: np.ndarray, latitude: np.ndarray) -> Placement:
-    """Place stencils, (n, 5) degrees in the image's own frame, in an image.
+    """Place stencils, (n, 5) degrees in the image's own frame, in an image."""
+    return place_pixels(*sky_to_pixel(wcs, longitude, latitude))
+
+
+def place_pixels(x: np.ndarray, y: np.ndarray) -> Placement:
+    """Place positions whose stencils lie on pixels ``x``, ``y``, (n, 5) each, of one image or several.
 
     The CD matrix is the inverse of the central differences of the projection over the crop.
     """
-    x, y = sky_to_pixel(wcs, longitude, latitude)
     step = 2 * np.degrees(_STENCIL_STEP)
     jacobian = np.stack(
         [
@@ -98,15 +103,6 @@ def locate(frame: ImageFrame, ra: np.ndarray, dec: np.ndarray) -> Placement:
     """Place positions, degrees ICRS, in an image."""
     sky = stencil(ra, dec).transform_to(frame.sky)
     return place(frame.wcs, sky.spherical.lon.deg, sky.spherical.lat.deg)
-
-
-def sky_to_pixel(wcs: WCS, longitude: np.ndarray, latitude: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Pixel (x, y) from 0 of degrees in the image's own frame; NaN where the projection does not reach."""
-    world = np.stack([np.ravel(longitude), np.ravel(latitude)], axis=-1)
-    if not len(world):
-        return np.empty(np.shape(longitude)), np.empty(np.shape(longitude))
-    pixel = wcs.all_world2pix(world, 0, quiet=True) if wcs.has_distortion else wcs.wcs_world2pix(world, 0)
-    return pixel[:, 0].reshape(np.shape(longitude)), pixel[:, 1].reshape(np.shape(longitude))
 
 
 def _inverse(matrix: np.ndarray) -> np.ndarray:
@@ -267,36 +263,19 @@ def resample_field(
     ndarray, shape (300, 300), float32
         The image's unit, NaN where blank, on `tangent_wcs`.
     """
-    from reproject import reproject_interp  # needed by few, and slow to import
-
     target = tangent_wcs(ra, dec, pixel_scale=pixel_scale)
-    window = _window(data.shape, wcs, target, margin=8 + (0 if kernel is None else len(kernel) // 2))
+    x, y = project_grid(target, FIELD_SIZE, wcs, wcs_to_celestial_frame(wcs))
+    window = _window(data.shape, x, y, margin=8 + (0 if kernel is None else len(kernel) // 2))
     if window is None:
         return np.full((FIELD_SIZE, FIELD_SIZE), np.nan, dtype=np.float32)
     pixels = np.asarray(data[window], dtype=np.float64)
     if kernel is not None:
         pixels = smooth(pixels, kernel)
-    blank = ~np.isfinite(pixels)
-    filled = np.where(blank, 0.0, pixels)  # a spline would spread NaN over the whole window
-    planes = np.stack([filled, blank]) if blank.any() else filled[None]
-    resampled = reproject_interp(
-        (planes, wcs[window]),
-        target,
-        shape_out=(FIELD_SIZE, FIELD_SIZE),
-        order="bicubic",
-        return_footprint=False,
-        roundtrip_coords=False,
-    )
-    field = resampled[0]
-    field[resampled[1:].max(axis=0, initial=0) > 0.5] = np.nan
-    return field.astype(np.float32)
+    return interpolate(pixels, x - window[1].start, y - window[0].start)
 
 
-def _window(shape: tuple[int, int], wcs: WCS, target: WCS, margin: int) -> tuple[slice, slice] | None:
-    """The part of an image under a target grid, with a margin in pixels; None where there is none."""
-    steps = np.linspace(0, FIELD_SIZE - 1, 13)
-    sky = target.pixel_to_world(*np.meshgrid(steps, steps)).transform_to(wcs_to_celestial_frame(wcs))
-    x, y = sky_to_pixel(wcs, sky.spherical.lon.deg, sky.spherical.lat.deg)
+def _window(shape: tuple[int, int], x: np.ndarray, y: np.ndarray, margin: int) -> tuple[slice, slice] | None:
+    """The part of an image that holds some of its pixels (x, y), with a margin; None where there is none."""
     if not (np.isfinite(x).any() and np.isfinite(y).any()):
         return None
     slices = []

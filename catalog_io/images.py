@@ -20,6 +20,7 @@ from astropy.wcs import WCS
 
 from radio_ag.catalog_io.geometry import Cutout
 from radio_ag.catalog_io.plugins import load_plugins
+from radio_ag.catalog_io.services.surveys import SURVEYS, Survey, find_survey, open_survey
 from radio_ag.errors import ImageError, ServiceError
 from radio_ag.flags import Flag
 from radio_ag.preprocess import FIELD_SIZE
@@ -144,10 +145,13 @@ def check_service(fields: Fields, source: ImageSource) -> None:
     ServiceError
         If not one of the images came, and each for want of a usable answer.
     """
-    if fields.status and set(fields.status) <= _SERVICE_DOWN:
+    told = list(zip(fields.status, fields.origin, strict=True))
+    asked = [row for row, pair in enumerate(told) if pair != ("no_coverage", "")]  # which is known without asking
+    statuses = {fields.status[row] for row in asked}
+    if asked and statuses <= _SERVICE_DOWN:
         raise ServiceError(
-            f"{source.name}: none of the first {len(fields.status)} images came "
-            f"({', '.join(sorted(set(fields.status)))}); asked {fields.origin[0]}. Nothing was written"
+            f"{source.name}: none of the first {len(asked)} images came ({', '.join(sorted(statuses))}); "
+            f"asked {fields.origin[asked[0]]}. Nothing was written"
         )
 
 
@@ -157,13 +161,15 @@ def open_images(images: Any = None, **options: Any) -> ImageSource:
     Parameters
     ----------
     images : None, str, path, image in memory, list of paths or images, or ImageSource
-        ``None`` or ``"first"``: the VLA FIRST survey's cutout service. The name of a plugin: its source (a folder of
-        that name is ``./name``). A path, a folder, a glob or a list of them: local FITS files. A FITS HDU,
-        ``CCDData`` or ``NDData`` with a WCS, or a list of them: images in memory.
+        ``None`` or ``"first"``: the VLA FIRST survey's cutout service. The name of another survey, ``SERVICE:SURVEY``
+        or a URL with places for a position: see `~radio_ag.catalog_io.services.surveys.find_survey`. The name of a
+        plugin: its source (a folder of that name is ``./name``). A path, a folder, a glob or a list of them: local
+        FITS files. A FITS HDU, ``CCDData`` or ``NDData`` with a WCS, or a list of them: images in memory.
         An object with ``fetch`` and ``describe``: itself.
     **options
-        Passed to the source: see `~radio_ag.catalog_io.first.FirstImages`,
-        `~radio_ag.catalog_io.local.LocalImages`, or the plugin's own documentation.
+        Passed to the source: see `~radio_ag.catalog_io.services.surveys.open_survey` and
+        `~radio_ag.catalog_io.services.source.ServiceImages`, `~radio_ag.catalog_io.local.LocalImages`, or the plugin's
+        own documentation.
 
     Raises
     ------
@@ -174,10 +180,8 @@ def open_images(images: Any = None, **options: Any) -> ImageSource:
         if options:
             raise ImageError(f"images={images.name!r} is open already; options {sorted(options)} cannot apply to it")
         return images
-    if images is None or (isinstance(images, str) and images.strip().lower() == "first"):
-        from radio_ag.catalog_io.first import FirstImages  # astroquery is slow to import
-
-        return FirstImages(**options)
+    if survey := named_survey(images):
+        return open_survey(survey, **options)
     if isinstance(images, str) and (plugins := entry_points(group=GROUP, name=images)):
         return _open_plugin(plugins[images], options)
 
@@ -187,6 +191,11 @@ def open_images(images: Any = None, **options: Any) -> ImageSource:
     if all(isinstance(member, str | PathLike) for member in members):
         return LocalImages(members, **options)
     return ArrayImages(members, **options)
+
+
+def named_survey(images: Any) -> Survey | None:
+    """The survey that ``images`` names, FIRST for None; None for anything else that images may be."""
+    return find_survey("first" if images is None else images) if images is None or isinstance(images, str) else None
 
 
 def array_image(data: Any, wcs: WCS | None) -> NDData:
@@ -223,7 +232,7 @@ def named_sources() -> dict[str, str]:
     RadioAGWarning
         Of each plugin that fails to load; it is left out.
     """
-    sources = {"first": "cutout service of the survey VLA FIRST at 1.4 GHz"}
+    sources = {survey.name: survey.title for survey in SURVEYS.values()}
     for name, factory in load_plugins(GROUP, "image"):
         sources.setdefault(name, _first_line(factory))
     return sources

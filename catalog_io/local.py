@@ -13,9 +13,10 @@ from astropy.io import fits
 from astropy.nddata import NDData
 from astropy.wcs import WCS
 
+from radio_ag.catalog_io._resample import sky_to_pixel
 from radio_ag.catalog_io.beam import BeamMatch, match_beam
 from radio_ag.catalog_io.footprints import Footprints, group_by_sky
-from radio_ag.catalog_io.geometry import Placement, extract, place, stencil
+from radio_ag.catalog_io.geometry import Placement, extract, place_pixels, stencil
 from radio_ag.catalog_io.headers import ImageFrame, read_frame, warn_of_assumptions
 from radio_ag.catalog_io.images import Fields
 from radio_ag.catalog_io.planes import IN_MEMORY, OpenPlanes, Plane, StoredImage, find_image, read_stored_image
@@ -40,6 +41,7 @@ class Mosaics:
             _refuse_coarse_beams(frames, names)
         self._beam_scaled = beam_scaled
         self._frames, self._shapes, self._names = frames, np.array(shapes), names
+        self._pixel_scales = np.array([frame.pixel_scale for frame in frames])
         self._footprints = Footprints(frames, shapes)
         self._skies = group_by_sky(frames)
         self._warned: set[str] = set()
@@ -99,8 +101,7 @@ class Mosaics:
     def _candidates(self, ra: np.ndarray, dec: np.ndarray) -> tuple[np.ndarray, np.ndarray, Placement]:
         """Pairs of position and image that contains it, by position, the image where it is most central first."""
         rows, images = self._footprints.candidates(ra, dec)
-        pixel, cd = np.full((len(rows), 2), np.nan), np.full((len(rows), 2, 2), np.nan)
-        turn = np.zeros((len(rows), 2, 2), dtype=np.int8)
+        x, y = np.empty((2, len(rows), 5))
         sky = stencil(ra, dec)
         by_image = np.argsort(images, kind="stable")
         starts = np.searchsorted(images[by_image], np.arange(len(self._frames) + 1))
@@ -109,11 +110,13 @@ class Mosaics:
             longitude, latitude = native.spherical.lon.deg, native.spherical.lat.deg
             for image in members[starts[members] < starts[members + 1]]:
                 pairs = by_image[starts[image] : starts[image + 1]]
-                found = place(self._frames[image].wcs, longitude[rows[pairs]], latitude[rows[pairs]])
-                pixel[pairs], cd[pairs], turn[pairs] = found
+                x[pairs], y[pairs] = sky_to_pixel(
+                    self._frames[image].wcs, longitude[rows[pairs]], latitude[rows[pairs]]
+                )
+        pixel, cd, turn = place_pixels(x, y)
         # Distance from the nearest edge, arcsec.
         room = np.minimum(pixel + 0.5, self._shapes[images][:, ::-1] - 0.5 - pixel).min(axis=1)
-        room *= np.array([frame.pixel_scale for frame in self._frames])[images]
+        room *= self._pixel_scales[images]
         order = np.lexsort((images, -room, rows))
         order = order[room[order] >= 0]
         return rows[order], images[order], Placement(pixel[order], cd[order], turn[order])

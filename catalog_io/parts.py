@@ -1,16 +1,15 @@
 """The folder in which a run keeps what it has done, part by part, so that it can go on after any interruption.
 
-=================  ====================================================================================================
-``manifest.json``  what decides the product: settings, weights, images, software, and hashes of the input
-``part-00012.fits``  the answers for the 12th chunk of sources (`radio_ag.catalog_io._part`)
-``SHA256SUMS``     a line for each part that is done, as ``sha256sum --check`` reads it
-=================  ====================================================================================================
+===================  ==================================================================================================
+``manifest.json``    what decides the product: settings, weights, images, software, and hashes of the input
+``part-00012.fits``  the answers for chunk 12 of the sources (`radio_ag.catalog_io._part`)
+``SHA256SUMS``       a line for each part that is done, as ``sha256sum --check`` reads it
+===================  ==================================================================================================
 
 A part is written beside, brought to the disk, and renamed; then its hash is added. A part without its hash, or whose
 content is another, has not been done. One process at a time works in a folder.
 """
 
-import contextlib
 import hashlib
 import json
 import os
@@ -67,6 +66,19 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
 def run_identifier(identity: Mapping[str, Any]) -> str:
     """SHA-256 of what a run is of."""
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+
+
+def write_part_file(folder: Path, number: int, content: bytes) -> str:
+    """Write an encoded part, wherever a folder of parts is mounted; its SHA-256.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be written.
+    """
+    with written_beside(folder / part_name(number)) as stream:
+        stream.write(content)
+    return hashlib.sha256(content).hexdigest()
 
 
 class PartsFolder:
@@ -144,31 +156,30 @@ class PartsFolder:
         keep = {_MANIFEST, _SUMS, *map(part_name, self.done)}
         for path in self.path.iterdir():
             if path.name not in keep:
-                path.unlink()
+                _discard(path)
 
     def write(self, number: int, part: Part, shape: tuple[int, int]) -> None:
-        """Write a part; it is done when this returns.
+        """Write a part of planes of one shape (ny, nx); it is done when this returns.
 
         Raises
         ------
         OutputError
             If it cannot be written; the parts that are done stay.
         """
-        self.adopt(number, encode_part(part, shape, self.run, number))
-
-    def adopt(self, number: int, content: bytes) -> None:
-        """As `write`, of a part that is encoded already."""
+        content = encode_part(part, shape, self.run, number)
         try:
-            with written_beside(self.file(number)) as stream:
-                stream.write(content)
-            total = hashlib.sha256(content).hexdigest()
+            total = write_part_file(self.path, number, content)
+        except OutputError as exc:
+            raise OutputError(f"{exc}; {self.stay}") from exc
+        self.adopt(number, total)
+
+    def adopt(self, number: int, total: str) -> None:
+        """Take a part that `write_part_file` has written, with its hash, as done."""
+        try:
             with (self.path / _SUMS).open("a") as stream:
                 stream.write(f"{total}  {part_name(number)}\n")
         except OSError as exc:
-            reason = exc.strerror or exc
-            raise OutputError(f"{self.file(number)} cannot be written: {reason}; {self.stay}") from exc
-        except OutputError as exc:
-            raise OutputError(f"{exc}; {self.stay}") from exc
+            raise OutputError(f"{self.path / _SUMS} cannot be written: {exc.strerror or exc}; {self.stay}") from exc
         self.done[number] = total
 
     @property
@@ -230,8 +241,15 @@ def _empty(path: Path) -> None:
     if foreign:
         raise OutputError(f"{path} holds what no run of radio-ag has written ({foreign[0]}): move it away")
     for name in sorted(names, key=lambda name: name != _MANIFEST):
-        with contextlib.suppress(FileNotFoundError):
-            (path / name).unlink()
+        _discard(path / name)
+
+
+def _discard(path: Path) -> None:
+    """Remove a file, or the folder that was to become a data set."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
 
 
 _RESTART = "--restart (restart=True) begins anew, removing its parts"

@@ -14,6 +14,8 @@ import numpy as np
 from astropy.io import fits
 from astropy.nddata import NDData
 
+from radio_ag.catalog_io._decoded import BlockCache, DecodedImage
+from radio_ag.catalog_io._quick_headers import read_primary_header
 from radio_ag.catalog_io.beam import Beam
 from radio_ag.catalog_io.headers import ImageFrame, read_frame
 from radio_ag.errors import ImageError
@@ -25,8 +27,11 @@ IN_MEMORY = NDData | fits.PrimaryHDU | fits.ImageHDU | fits.CompImageHDU
 """What an image in memory may be, besides an HDUList."""
 
 _OPTIONS = {"mode": "readonly", "memmap": True, "do_not_scale_image_data": True, "lazy_load_hdus": True}
+_Key = tuple[Path, int]
+
 _MAX_OPEN = 64  # files
 _MAX_BYTES = 1 << 30  # of pixels that cannot be mapped, and are held in memory
+_MAX_DECODED = 1 << 29  # bytes of decoded tiles: mosaics of 11,000 px a side whole, of larger ones a strip
 
 
 class Plane:
@@ -109,10 +114,14 @@ def read_stored_image(path: Path, hdu: int | str | None = None) -> StoredImage:
         If the file is missing, unreadable or truncated, or has no such image.
     """
     try:
-        with warnings.catch_warnings(action="ignore"), fits.open(path, **_OPTIONS) as hdus:
+        with warnings.catch_warnings(action="ignore"):
             # Astropy would warn of truncation and old cards: what matters raises here.
-            index, frame = find_image(hdus, hdu)
-            return _stored(path, hdus, index, frame)
+            primary = _read_primary(path) if hdu in (None, 0) else None
+            if primary is not None:
+                return primary
+            with fits.open(path, **_OPTIONS) as hdus:
+                index, frame = find_image(hdus, hdu)
+                return _read_hdu(path, hdus, index, frame)
     except FileNotFoundError as exc:
         raise ImageError(f"image {path}: no such file") from exc
     except ImageError as exc:
@@ -173,7 +182,26 @@ def _table_beam(hdus: fits.HDUList) -> Beam | None:
     return Beam(float(first["BMAJ"]), float(first["BMIN"]), angle)
 
 
-def _stored(path: Path, hdus: fits.HDUList, index: int, frame: ImageFrame) -> StoredImage:
+def _read_primary(path: Path) -> StoredImage | None:
+    """The image in the primary HDU of a plain file; None where there is none, or it takes more than its header."""
+    found = read_primary_header(path)
+    if found is None:
+        return None
+    header, offset = found
+    shape = tuple(header.get(f"NAXIS{axis}", 0) for axis in range(header.get("NAXIS", 0), 0, -1))
+    if len(shape) < 2 or 0 in shape or header.get("GROUPS") or header.get("CASAMBM"):
+        return None
+    try:
+        frame = read_frame(header)
+    except ImageError:  # another HDU may hold an image; if none does, astropy's reader says what is wrong with this one
+        return None
+    dtype = np.dtype(fits.BITPIX2DTYPE[header["BITPIX"]]).newbyteorder(">")
+    if max(frame.axes) >= len(shape) or offset + int(np.prod(shape)) * dtype.itemsize > os.path.getsize(path):
+        return None
+    return _stored(path, 0, header, shape, frame, (dtype.str, offset, shape))
+
+
+def _read_hdu(path: Path, hdus: fits.HDUList, index: int, frame: ImageFrame) -> StoredImage:
     hdu = hdus[index]
     header, shape = hdu.header, hdu.shape
     place = hdu.fileinfo()
@@ -183,6 +211,17 @@ def _stored(path: Path, hdus: fits.HDUList, index: int, frame: ImageFrame) -> St
     mapping = None
     if plain and not isinstance(hdu, fits.CompImageHDU):
         mapping = np.dtype(fits.BITPIX2DTYPE[header["BITPIX"]]).newbyteorder(">").str, place["datLoc"], shape
+    return _stored(path, index, header, shape, frame, mapping)
+
+
+def _stored(
+    path: Path,
+    index: int,
+    header: fits.Header,
+    shape: tuple[int, ...],
+    frame: ImageFrame,
+    mapping: tuple[str, int, tuple[int, ...]] | None,
+) -> StoredImage:
     blank = header.get("BLANK") if header["BITPIX"] > 0 else None
     lon, lat = (len(shape) - 1 - axis for axis in frame.axes)
     plane_shape = shape[lat], shape[lon]
@@ -221,12 +260,14 @@ def _is_plain(path: Path) -> bool:
 class OpenPlanes:
     """Planes that are open, the last used ones: bounded in files and in memory.
 
-    Plain files are mapped, tile-compressed ones are read tile by tile, gzipped ones are unpacked into memory.
+    Plain files are mapped, tile-compressed ones are decoded a block of tiles at a time, gzipped ones are unpacked into
+    memory.
     """
 
-    def __init__(self, max_open: int = _MAX_OPEN, max_bytes: int = _MAX_BYTES):
+    def __init__(self, max_open: int = _MAX_OPEN, max_bytes: int = _MAX_BYTES, max_decoded: int = _MAX_DECODED):
         self._max_open, self._max_bytes = max_open, max_bytes
-        self._open: OrderedDict[tuple[Path, int], tuple[Plane, int, ExitStack]] = OrderedDict()
+        self._decoded = BlockCache(max_decoded)
+        self._open: OrderedDict[_Key, tuple[Plane, int, ExitStack]] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._open)
@@ -251,13 +292,13 @@ class OpenPlanes:
         for key in list(self._open) if image is None else [(image.path, image.hdu)]:
             self._close(key)
 
-    def _close(self, key: tuple[Path, int]) -> None:
+    def _close(self, key: _Key) -> None:
         if key in self._open:
+            self._decoded.drop(key)
             self._open.pop(key)[2].close()
 
-    @staticmethod
-    def _load(image: StoredImage) -> tuple[Plane, int, ExitStack]:
-        """Plane, bytes that it holds in memory, and what to close with it."""
+    def _load(self, image: StoredImage) -> tuple[Plane, int, ExitStack]:
+        """Plane, bytes that it alone holds in memory, and what to close with it."""
         if image.mapping is not None:
             dtype, offset, shape = image.mapping
             stored = np.memmap(image.path, dtype=dtype, mode="r", offset=offset, shape=shape)
@@ -265,6 +306,9 @@ class OpenPlanes:
         with ExitStack() as stack:
             hdu = stack.enter_context(fits.open(image.path, **_OPTIONS))[image.hdu]
             if isinstance(hdu, fits.CompImageHDU) and _is_plain(image.path):
-                return Plane(hdu.section, image.frame.axes, image.scaling), 0, stack.pop_all()
+                longitude, latitude = (len(hdu.shape) - 1 - axis for axis in image.frame.axes)
+                key = image.path, image.hdu
+                stored = DecodedImage(hdu.section, hdu.tile_shape, (latitude, longitude), self._decoded, key)
+                return Plane(stored, image.frame.axes, image.scaling), 0, stack.pop_all()
             stored = np.array(hdu.data)
         return Plane(stored, image.frame.axes, image.scaling), stored.nbytes, ExitStack()

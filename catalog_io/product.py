@@ -12,8 +12,9 @@ one image a source             instead of stacks, EXTNAME = ``name``, with a cel
 
 import os
 import warnings
+import weakref
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -48,7 +49,9 @@ ATTENTION_MODES = ("mean", "gates", "hdus", "none")
 _CHUNK = 256  # maps inflated at once
 
 
-def check_output(path: str | os.PathLike, overwrite: bool = False, catalogue: Table | None = None) -> Path:
+def check_output(
+    path: str | os.PathLike, overwrite: bool = False, catalogue: Table | None = None, *, folder: bool = False
+) -> Path:
     """Whether a product can be written, before a long run.
 
     Parameters
@@ -59,6 +62,8 @@ def check_output(path: str | os.PathLike, overwrite: bool = False, catalogue: Ta
         Whether a file of that name may be replaced.
     catalogue : `~astropy.table.Table`, optional
         The input table, whose columns must fit in the product beside ours.
+    folder : bool
+        The product is a folder.
 
     Returns
     -------
@@ -74,8 +79,10 @@ def check_output(path: str | os.PathLike, overwrite: bool = False, catalogue: Ta
     if catalogue is not None:
         check_field_count(len(COLUMNS) + len(catalogue.columns))
     path = Path(os.path.realpath(path))
-    if os.path.isdir(path):  # unlike Path's, this takes a name that is too long
+    if os.path.isdir(path) and not folder:  # unlike Path's, this takes a name that is too long
         raise OutputError(f"{path} is a folder: name a file")
+    if os.path.isfile(path) and folder:
+        raise OutputError(f"{path} is a file, and a data set is a folder: choose another name")
     if os.path.exists(path) and not overwrite:
         raise OutputError(f"{path} exists: choose another name, or allow overwriting (--overwrite, overwrite=True)")
     if not path.parent.is_dir():
@@ -188,12 +195,28 @@ def append_stacks(stream: BinaryIO, merged: MergedParts, normalisation: str | No
             append_hdu(stream, header, blocks)
 
 
-def read_own_columns(stream: BinaryIO, names: Sequence[str]) -> dict[str, NDArray]:
-    """Columns of an open product, as `radio_ag.catalog_io._result_columns.result_table` takes them."""
-    with fits.open(stream, memmap=False, character_as_bytes=True) as hdus:
-        data = hdus["CLASSIFICATION"].data
-        columns = {name: np.asarray(data[name]) for name in names}
-    return {name: values.astype(values.dtype.newbyteorder("=")) for name, values in columns.items()}
+def columns_reader(path: Path, names: Sequence[str]) -> Callable[[], dict[str, NDArray]]:
+    """What reads columns of a product, as `radio_ag.catalog_io._result_columns.result_table` takes them.
+
+    The product is open until then: it may get another name meanwhile, or none.
+    """
+    stream = path.open("rb")
+
+    def read() -> dict[str, NDArray]:
+        with fits.open(stream, memmap=False, character_as_bytes=True) as hdus:
+            data = hdus["CLASSIFICATION"].data
+            columns = {name: np.asarray(data[name]) for name in names}
+        return {name: values.astype(values.dtype.newbyteorder("=")) for name, values in columns.items()}
+
+    weakref.finalize(read, stream.close)
+    return read
+
+
+def open_stacks(path: Path) -> dict[str | int, AttentionStore]:
+    """Stacks of a product by "mean", 1, 2, 3 and "CUTOUTS"; none where none were kept, or each map is an HDU."""
+    with fits.open(path, disable_image_compression=True) as hdus:
+        names = [hdu.name for hdu in hdus if hdu.header.get("ZIMAGE")]
+    return {name if name == "CUTOUTS" else gate_of(name): AttentionStore.open(path, name) for name in names}
 
 
 def read_provenance(path: Path) -> dict[str, Any]:
@@ -232,10 +255,8 @@ def read_product(
             meta = provenance(hdus[0].header)
             mode = hdus[0].header.get("ATTMODE", "none")
             table = Table.read(hdus["CLASSIFICATION"], unit_parse_strict="silent")
-            stacks = [hdu.name for hdu in hdus if hdu.name == "ATTENTION" or hdu.name.startswith("ATTENTION_")]
             images = [hdu for hdu in hdus[2:] if hdu.name != "CUTOUTS"] if mode == "hdus" else []
             stores = {"mean": _collect_images(images)} if images else {}
-            has_cutouts = "CUTOUTS" in hdus
     except (OSError, VerifyError, UnicodeDecodeError) as exc:
         raise InputError(f"{path} cannot be read as FITS: {exc}") from exc
     table = restore_table(table)
@@ -244,9 +265,9 @@ def read_product(
         raise InputError(f"{path} lacks the columns {lacking}: not a product of radio-ag")
     dress_columns(table)
     table.meta.update(meta)
-    if mode in ("mean", "gates"):
-        stores = {gate_of(name): AttentionStore.open(path, name) for name in stacks}
-    return table, stores, AttentionStore.open(path, "CUTOUTS") if has_cutouts else None
+    stores |= open_stacks(path)
+    cutouts = stores.pop("CUTOUTS", None)
+    return table, stores, cutouts
 
 
 def cutout_wcs(row: Table.Row) -> WCS:

@@ -16,7 +16,8 @@ from numpy.typing import ArrayLike, NDArray
 from radio_ag.catalog_io._product_headers import software_versions
 from radio_ag.catalog_io._result_columns import result_table
 from radio_ag.catalog_io.attention_store import AttentionStore
-from radio_ag.catalog_io.product import cutout_wcs, read_product, write_product
+from radio_ag.catalog_io.formats import product_format
+from radio_ag.catalog_io.product import cutout_wcs, write_product
 from radio_ag.errors import InputError, SourceNotFoundError
 from radio_ag.flags import Flag
 
@@ -111,14 +112,16 @@ class Result:
 
     @classmethod
     def read(cls, path: str | os.PathLike) -> "Result":
-        """The result in a FITS product. Attention maps stay in the file until they are asked for.
+        """The result in a FITS product, or in a data set of Parquet files.
+
+        Attention maps stay in the file until they are asked for.
 
         Raises
         ------
         InputError
-            If the file is not there, or no product of radio-ag.
+            If the file or folder is not there, or no product of radio-ag.
         """
-        return cls(*read_product(path))
+        return cls(*product_format("parquet" if Path(path).is_dir() else "fits").read_product(Path(path)))
 
     def write(self, path: str | os.PathLike, *, overwrite: bool = False, attention: str | None = None) -> None:
         """Write a FITS product; see `radio_ag.catalog_io.product`.

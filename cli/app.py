@@ -15,9 +15,11 @@ from radio_ag.cli.classify import classify
 from radio_ag.cli.console import print_error
 from radio_ag.cli.evaluate import evaluate
 from radio_ag.cli.export import export
+from radio_ag.cli.fetch import fetch
 from radio_ag.cli.find import find
 from radio_ag.cli.options import Debug, debugging
 from radio_ag.cli.send import send
+from radio_ag.cli.surveys import surveys
 from radio_ag.cli.train import train
 from radio_ag.cli.view import view
 
@@ -56,12 +58,14 @@ app = typer.Typer(
 )
 app.command()(classify)
 app.command()(find)
+app.command()(fetch)
 app.command()(view)
 app.command()(export)
 app.command()(send)
 app.command()(train)
 app.command()(evaluate)
 app.command()(catalogs)
+app.command()(surveys)
 app.add_typer(attention.app, name="attention")
 app.add_typer(weights.app, name="weights")
 

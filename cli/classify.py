@@ -2,16 +2,19 @@
 
 import time
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from radio_ag.cli import options
 from radio_ag.cli.console import print_attention, print_json, print_summary, reporting
-from radio_ag.cli.options import Debug, parse_size
+from radio_ag.cli.options import Debug
 
-_CATALOGUE, _IMAGES, _NETWORK, _OUTPUT = "Catalogue", "Images", "Network", "Output"
+_CATALOGUE, _IMAGES, _NETWORK, _OUTPUT, _CLUSTER = "Catalogue", "Images", "Network", "Output", "Cluster"
 _COMPRESSED = {".gz", ".bz2", ".xz", ".zip"}
 
 
@@ -24,10 +27,17 @@ class AttentionMode(StrEnum):
     none = "none"
 
 
-def default_output(catalogue: Path) -> Path:
+class ProductFormat(StrEnum):
+    """What the product is."""
+
+    fits = "fits"
+    parquet = "parquet"
+
+
+def default_output(catalogue: Path, format: ProductFormat | None = None) -> Path:
     """Path of the product of a catalogue: beside it, as ``NAME.radio-ag.fits``."""
     plain = Path(catalogue.stem) if catalogue.suffix.lower() in _COMPRESSED else catalogue
-    return catalogue.parent / f"{plain.stem}.radio-ag.fits"
+    return catalogue.parent / f"{plain.stem}.radio-ag.{format or ProductFormat.fits}"
 
 
 def classify(
@@ -43,8 +53,16 @@ def classify(
         typer.Option(
             "--output",
             "-o",
-            help="FITS product to write.",
+            help="Product to write.",
             show_default="beside the catalogue, as NAME.radio-ag.fits",
+            rich_help_panel=_OUTPUT,
+        ),
+    ] = None,
+    format: Annotated[
+        ProductFormat | None,
+        typer.Option(
+            help="One FITS file, or a folder of Parquet files.",
+            show_default="parquet where the product's name ends in .parquet, else fits",
             rich_help_panel=_OUTPUT,
         ),
     ] = None,
@@ -159,59 +177,25 @@ def classify(
     images: Annotated[
         list[str] | None,
         typer.Option(
-            help="FITS image, folder or quoted glob of images to cut from, may be given several times; first for the "
-            "FIRST service.",
+            help="FITS image, folder or quoted glob of images to cut from, may be given several times; or the name of "
+            "a survey, such as first: see radio-ag surveys.",
             show_default="the image that the sources are found in, or cutouts of the FIRST service for a catalogue",
             rich_help_panel=_IMAGES,
         ),
     ] = None,
-    beam_scaled: Annotated[
-        bool,
-        typer.Option(
-            "--beam-scaled",
-            help="Take images with a beam coarser than FIRST's, on pixels of a third of it.",
-            rich_help_panel=_IMAGES,
-        ),
-    ] = False,
-    service_url: Annotated[
-        str | None,
-        typer.Option(
-            help="Address of the FIRST cutout service.",
-            show_default="RADIO_AG_FIRST_URL in the environment, or astroquery's own",
-            rich_help_panel=_IMAGES,
-        ),
-    ] = None,
-    cache_dir: Annotated[
-        Path | None,
-        typer.Option(
-            help="Folder that keeps fetched fields.",
-            show_default="the user's cache folder",
-            rich_help_panel=_IMAGES,
-        ),
-    ] = None,
-    no_cache: Annotated[
-        bool, typer.Option("--no-cache", help="Neither read nor keep fetched fields.", rich_help_panel=_IMAGES)
-    ] = False,
-    cache_size: Annotated[
-        int | None,
-        typer.Option(
-            parser=parse_size,
-            metavar="SIZE",
-            help="Bound of the cache, such as 500MB or 2GB; the oldest fields go first.",
-            show_default=False,
-            rich_help_panel=_IMAGES,
-        ),
-    ] = None,
-    connections: Annotated[
-        int | None,
-        typer.Option(min=1, help="Concurrent requests to the service.", show_default=False, rich_help_panel=_IMAGES),
-    ] = None,
-    timeout: Annotated[
-        float | None,
-        typer.Option(
-            min=0.0, help="Seconds to wait for the service's answer.", show_default=False, rich_help_panel=_IMAGES
-        ),
-    ] = None,
+    url_template: options.UrlTemplate = None,
+    beam: options.BeamWidth = None,
+    pixel_scale: options.PixelScale = None,
+    beam_scaled: options.BeamScaled = False,
+    service_url: options.ServiceUrl = None,
+    cache_dir: options.CacheDir = None,
+    no_cache: options.NoCache = False,
+    offline: options.Offline = False,
+    cache_size: options.CacheSize = None,
+    connections: options.Connections = None,
+    rate: options.Rate = None,
+    timeout: options.Timeout = None,
+    patience: options.Patience = None,
     weights: Annotated[
         str,
         typer.Option(help="Name of bundled weights, or path of a .safetensors file.", rich_help_panel=_NETWORK),
@@ -243,6 +227,24 @@ def classify(
             rich_help_panel=_NETWORK,
         ),
     ] = None,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Scheduler of a Dask cluster to classify on, such as tcp://host:8786.",
+            show_default=False,
+            rich_help_panel=_CLUSTER,
+        ),
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Classify in so many processes of this computer.",
+            show_default=False,
+            rich_help_panel=_CLUSTER,
+        ),
+    ] = None,
     debug: Debug = False,
 ) -> None:
     """Classify each row of a catalogue as FRI or FRII, with attention maps and flags.
@@ -251,30 +253,38 @@ def classify(
     are found first.
     """
     start = time.perf_counter()
-    output = output or default_output(catalogue)
+    output = output or default_output(catalogue, format)
     _refuse_to_replace_input(output, [catalogue, *map(Path, images or ())])
     source = images[0] if images and len(images) == 1 else images or None
-    service_options = {
-        "service_url": service_url,
-        "cache_dir": cache_dir,
-        "cache": False if no_cache else None,
-        "cache_size": cache_size,
-        "connections": connections,
-        "timeout": timeout,
-    }
-    service_options = {name: value for name, value in service_options.items() if value is not None}
-    from radio_ag.catalog_io.planes import is_image
-
-    from_service = source == "first" or (source is None and not is_image(catalogue))
-    if service_options and not from_service:
+    if url_template is not None:
+        if source is not None:
+            raise typer.BadParameter("--images and --url-template are two ways to say where images are: leave one out")
+        source = url_template
+    service_options = options.given(
+        service_url=service_url,
+        beam=beam,
+        pixel_scale=pixel_scale,
+        cache_dir=cache_dir,
+        cache=False if no_cache else None,
+        offline=offline or None,
+        cache_size=cache_size,
+        connections=connections,
+        rate=rate,
+        timeout=timeout,
+        patience=patience,
+    )
+    survey = _survey(catalogue, source)
+    if service_options and survey is None:
         raise typer.BadParameter(
-            "--service-url, --cache-dir, --no-cache, --cache-size, --connections and --timeout are options of the "
-            "FIRST service: they mean nothing with images of your own"
+            "--service-url, --beam, --pixel-scale, --cache-dir, --no-cache, --offline, --cache-size, --connections, "
+            "--rate, --timeout and --patience are options of a survey's service: they mean nothing with images of your own"
         )
-    if beam_scaled and from_service:
-        raise typer.BadParameter("--beam-scaled is for images of your own: FIRST's beam needs no scaling")
+    if beam_scaled and survey == "first":
+        raise typer.BadParameter("--beam-scaled is for images with other beams: FIRST's needs no scaling")
     image_options = service_options | ({"beam_scaled": True} if beam_scaled else {})
-    with reporting(quiet, verbose) as progress:
+    if scheduler is not None and workers is not None:
+        raise typer.BadParameter("--scheduler names a cluster and --workers makes one: leave one out")
+    with reporting(quiet, verbose) as progress, _cluster(scheduler, workers) as client:
         from radio_ag.pipeline import classify as classify_catalogue
 
         result = classify_catalogue(
@@ -298,10 +308,12 @@ def classify(
             threshold=threshold,
             image_options=image_options,
             output=output,
+            format=format and format.value,
             overwrite=overwrite,
             resume=resume,
             restart=restart,
             keep_parts=keep_parts,
+            client=client,
             progress=progress,
         )
         summary = result.summary()
@@ -316,6 +328,27 @@ def classify(
         print_summary(summary, str(output), time.perf_counter() - start)
         if attention_stats:
             print_attention(summary["attention"])
+
+
+@contextmanager
+def _cluster(scheduler: str | None, workers: int | None) -> Iterator[Any]:
+    """A client of the cluster that was asked for, or None."""
+    if scheduler is None and workers is None:
+        yield None
+        return
+    from radio_ag.dask import open_client
+
+    with open_client(scheduler, workers) as client:
+        yield client
+
+
+def _survey(catalogue: Path, images: str | list[str] | None) -> str | None:
+    """Name of the survey that images come from; None for images of the user's own."""
+    from radio_ag.catalog_io.images import named_survey
+    from radio_ag.catalog_io.planes import is_image
+
+    survey = None if images is None and is_image(catalogue) else named_survey(images)
+    return survey and survey.name
 
 
 def _refuse_to_replace_input(output: Path, inputs: list[Path]) -> None:

@@ -1,7 +1,8 @@
 """Options that several commands share, and the values that need parsing."""
 
 import re
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
@@ -45,3 +46,113 @@ def parse_size(text: str) -> int:
     if match is None:
         raise typer.BadParameter(f"{text!r} is not a size: give a number with a unit, such as 500MB, 2GB or 1.5TiB")
     return round(float(match[1]) * _UNITS[match[2] or ""])
+
+
+def given(**values: Any) -> dict[str, Any]:
+    """The options that have a value: those that are None are left to the library."""
+    return {name: value for name, value in values.items() if value is not None}
+
+
+_IMAGES = "Images"
+
+
+def _check_template(url: str | None) -> str | None:
+    if url is not None and not re.match(r"https?://.*{.*}", url):
+        raise typer.BadParameter(f"{url!r} is not a URL with places for the position, such as {{ra}} and {{dec}}")
+    return url
+
+
+UrlTemplate = Annotated[
+    str | None,
+    typer.Option(
+        metavar="URL",
+        callback=_check_template,
+        help="Instead of --images: address of a service, with {ra}, {dec}, {size_arcmin}, … where the numbers go.",
+        show_default=False,
+        rich_help_panel=_IMAGES,
+    ),
+]
+ServiceUrl = Annotated[
+    str | None,
+    typer.Option(
+        help="Address of the survey's service.",
+        show_default="RADIO_AG_FIRST_URL in the environment for FIRST, else astroquery's own",
+        rich_help_panel=_IMAGES,
+    ),
+]
+BeamWidth = Annotated[
+    float | None,
+    typer.Option(
+        "--beam",
+        help="Of a survey's service: width of its beam in arcsec, for images whose header has none.",
+        show_default="the survey's",
+        rich_help_panel=_IMAGES,
+    ),
+]
+PixelScale = Annotated[
+    float | None,
+    typer.Option(
+        help="Of a survey's service: side of its pixels in arcsec.",
+        show_default="the survey's",
+        rich_help_panel=_IMAGES,
+    ),
+]
+BeamScaled = Annotated[
+    bool,
+    typer.Option(
+        "--beam-scaled",
+        help="Take images with a beam coarser than FIRST's, on pixels of a third of it.",
+        rich_help_panel=_IMAGES,
+    ),
+]
+CacheDir = Annotated[
+    Path | None,
+    typer.Option(
+        help="Folder that keeps fetched fields.", show_default="the user's cache folder", rich_help_panel=_IMAGES
+    ),
+]
+NoCache = Annotated[
+    bool, typer.Option("--no-cache", help="Neither read nor keep fetched fields.", rich_help_panel=_IMAGES)
+]
+Offline = Annotated[
+    bool,
+    typer.Option("--offline", help="Use the kept fields alone: see radio-ag fetch.", rich_help_panel=_IMAGES),
+]
+CacheSize = Annotated[
+    int | None,
+    typer.Option(
+        parser=parse_size,
+        metavar="SIZE",
+        help="Bound of the cache, such as 500MB or 2GB; the oldest fields go first.",
+        show_default=False,
+        rich_help_panel=_IMAGES,
+    ),
+]
+Connections = Annotated[
+    int | None,
+    typer.Option(min=1, help="Concurrent requests to the service.", show_default=False, rich_help_panel=_IMAGES),
+]
+Rate = Annotated[
+    float | None,
+    typer.Option(
+        min=0.001,
+        help="Requests a second, at most.",
+        show_default="10, or any number to this computer",
+        rich_help_panel=_IMAGES,
+    ),
+]
+Timeout = Annotated[
+    float | None,
+    typer.Option(
+        min=0.0, help="Seconds to wait for the service's answer.", show_default=False, rich_help_panel=_IMAGES
+    ),
+]
+Patience = Annotated[
+    float | None,
+    typer.Option(
+        min=0.0,
+        help="Seconds to wait in all for a service that answers no more, before the run ends.",
+        show_default="900",
+        rich_help_panel=_IMAGES,
+    ),
+]

@@ -121,7 +121,7 @@ def classify_chunks(
 
     def submit_next() -> Future | None:
         chunk = next(chunks, None)
-        return None if chunk is None else pool.submit(_measure, chunk, source, classifier)
+        return None if chunk is None else pool.submit(measure_chunk, chunk, source, classifier)
 
     try:
         coming, first = submit_next(), True
@@ -133,18 +133,13 @@ def classify_chunks(
                 check_service(measured.fields, source)
                 first = False
             coming = submit_next()
-            yield measured.chunk.number, _classify(measured, classifier, settings)
+            yield measured.chunk.number, classify_measured(measured, classifier, settings)
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def classify_chunk(chunk: Chunk, source: ImageSource, classifier: Classifier, settings: ClassifySettings) -> Part:
-    """The part of one chunk."""
-    return _classify(_measure(chunk, source, classifier), classifier, settings)
-
-
 @dataclass(frozen=True)
-class _Measured:
+class Measured:
     """A chunk of sources with everything that is known before the network runs."""
 
     chunk: Chunk
@@ -154,15 +149,17 @@ class _Measured:
     islands: Islands
 
 
-def _measure(chunk: Chunk, source: ImageSource, classifier: Classifier) -> _Measured:
+def measure_chunk(chunk: Chunk, source: ImageSource, classifier: Classifier) -> Measured:
+    """Fetch the fields of a chunk, and measure them."""
     fields = source.fetch(chunk.ra, chunk.dec)
     usable = np.flatnonzero((fields.flags & (Flag.NO_COVERAGE | Flag.FETCH_FAILED)) == 0)
     data = fields.data[usable]
     prepared = prepare(data, classifier.preprocessing)
-    return _Measured(chunk, fields, usable, prepared, measure_islands(data, prepared.rms))
+    return Measured(chunk, fields, usable, prepared, measure_islands(data, prepared.rms))
 
 
-def _classify(measured: _Measured, classifier: Classifier, settings: ClassifySettings) -> Part:
+def classify_measured(measured: Measured, classifier: Classifier, settings: ClassifySettings) -> Part:
+    """The part of a chunk whose fields are there."""
     fields, usable, prepared, islands = measured.fields, measured.usable, measured.prepared, measured.islands
     flags = fields.flags.astype(np.int32)
     flags[usable] |= islands.flags | np.where(prepared.fallback, Flag.RMS_FALLBACK, 0).astype(np.int32)

@@ -142,7 +142,7 @@ def test_masked_pixels_are_blank(plane):
 @pytest.mark.parametrize(
     ("images", "message"),
     [
-        ("vlass", "images='vlass' is neither 'first' nor"),
+        ("vlas", "images='vlas' is neither 'first' nor"),
         ([], "no usable FITS image"),
         (3, "type int cannot be used"),
         (np.zeros((400, 400)), "type ndarray cannot be used"),

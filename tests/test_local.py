@@ -508,3 +508,43 @@ def test_missing_beam_is_described(tmp_path):
     source = LocalImages(tmp_path / "skyview.fits")
     assert source.describe()["beam"] == "FIRST's assumed for 1 without one"
     assert source.fetch(np.array([180.0]), np.array([40.0])).flags[0] == 0
+
+
+# --- headers --------------------------------------------------------------------------------------------------------
+
+
+def with_history(path, data, header):
+    del header["BMAJ"], header["BMIN"]
+    header.add_comment("END of the remarks, which is not that of the header")
+    for line in range(200):
+        header.add_history(f"AIPS UVSUB line {line}")
+    header.add_history("AIPS   CLEAN BMAJ=  1.6E-03 BMIN=  1.4E-03 BPA=  12.5")
+    fits.writeto(path, data, header)
+
+
+def image_behind_a_picture(path, data, header):
+    fits.HDUList([fits.PrimaryHDU(np.ones((9, 9))), fits.ImageHDU(data, header)]).writeto(path)
+
+
+@pytest.mark.parametrize(
+    "write", [plain, double, four_axes, second_hdu, latitude_first, with_history, image_behind_a_picture]
+)
+def test_headers_are_read_as_by_astropy(write, tmp_path, monkeypatch):
+    """What is read straight from the file equals what goes all the way through `astropy.io.fits`."""
+    path = tmp_path / "image.fits"
+    write(path, noise(), make_header())
+    quick = planes.read_stored_image(path)
+    monkeypatch.setattr(planes, "read_primary_header", lambda path: None)
+    whole = planes.read_stored_image(path)
+    for name in ("hdu", "shape", "n_planes", "scaling", "mapping"):
+        assert getattr(quick, name) == getattr(whole, name)
+    for name in ("axes", "factor", "unit", "beam_axes", "pixel_scale"):
+        assert getattr(quick.frame, name) == getattr(whole.frame, name)
+    assert repr(quick.frame.sky) == repr(whole.frame.sky)
+    assert quick.frame.wcs.to_header() == whole.frame.wcs.to_header()
+
+
+def test_most_headers_need_no_more_than_themselves(tmp_path, monkeypatch):
+    with_history(tmp_path / "image.fits", noise(), make_header())
+    monkeypatch.setattr(planes, "find_image", lambda *_: pytest.fail("the file was opened with astropy"))
+    assert planes.read_stored_image(tmp_path / "image.fits").frame.beam == pytest.approx(3600e-3 * np.sqrt(1.6 * 1.4))

@@ -15,9 +15,12 @@ import pytest
 import torch
 from astropy.io import fits
 from run_examples import Doubles, data_units, failed_rows, positions, untrained
+from typer.testing import CliRunner
 
 from radio_ag import Result, classify
 from radio_ag.classifier import Classifier
+from radio_ag.cli import app
+from radio_ag.datasets import make_mosaic
 from radio_ag.errors import InputError, OutputError
 from radio_ag.flags import Flag
 
@@ -355,3 +358,45 @@ def test_out_of_memory_the_network_takes_less_at_once(run, undisturbed, tmp_path
     there, here = (Result.read(path).table for path in (undisturbed, tmp_path / "out.fits"))
     np.testing.assert_allclose(here["p_fri"].filled(-1), there["p_fri"].filled(-1), atol=1e-4)
     np.testing.assert_array_equal(here["flags"] & ~Flag.UNCERTAIN, there["flags"] & ~Flag.UNCERTAIN)
+
+
+class TestCommandLine:
+    @pytest.fixture
+    def invoke(self, weights, tmp_path):
+        """``radio-ag classify`` of a small simulated mosaic."""
+        mosaic, truth = make_mosaic(size=700, n_sources=4, seed=3)
+        mosaic.writeto(tmp_path / "mosaic.fits")
+        truth["ra", "dec"].write(tmp_path / "catalogue.csv")
+        images = ["--images", str(tmp_path / "mosaic.fits"), "--weights", weights, "--device", "cpu"]
+
+        def invoke(*args):
+            return CliRunner().invoke(app, ["classify", str(tmp_path / "catalogue.csv"), *images, *args])
+
+        return invoke
+
+    def test_from_an_interruption_to_the_end(self, invoke, tmp_path, monkeypatch):
+        def interrupt(*_):
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr("radio_ag._run._join", interrupt)  # all parts are done by then
+            assert invoke("--orbit", "1").exit_code == 130
+        folder, product = tmp_path / "catalogue.radio-ag.parts", tmp_path / "catalogue.radio-ag.fits"
+        assert folder.exists()
+        assert not product.exists()
+        refused = invoke("--orbit", "2")
+        assert refused.exit_code == 2
+        assert "orbit was 1, now 2. --restart (restart=True) begins anew" in refused.stderr
+        assert invoke("--orbit", "1", "--keep-parts").exit_code == 0
+        assert folder.exists()
+        assert len(Result.read(product)) == 4
+        assert invoke("--orbit", "1").exit_code == 2
+        assert invoke("--orbit", "1", "--resume").exit_code == 0
+        assert not folder.exists()
+        assert invoke("--orbit", "1", "--resume", "--restart").exit_code == 2
+
+    def test_parquet(self, invoke, tmp_path):
+        pytest.importorskip("pyarrow")
+        result = invoke("--orbit", "1", "--format", "parquet", "--attention", "none")
+        assert result.exit_code == 0, result.output
+        assert len(Result.read(tmp_path / "catalogue.radio-ag.parquet")) == 4

@@ -1,0 +1,189 @@
+"""What a cutout service answers: an image, words, or something else."""
+
+from __future__ import annotations
+
+import io
+import math
+import re
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+from astropy.io import fits
+
+from radio_ag.catalog_io.beam import Beam
+from radio_ag.catalog_io.download import Failure, check_fits
+from radio_ag.catalog_io.geometry import locate
+from radio_ag.catalog_io.headers import ImageFrame, read_beam, read_frame
+from radio_ag.errors import ImageError
+
+_WORLD_CARD = re.compile(
+    r"(CTYPE|CUNIT|CRVAL|CRPIX|CDELT|CROTA)[12]|(PC|CD)[12]_[12]|PV[12]_\d+|(LON|LAT)POLE|RADESYS|RADECSYS"
+)
+_NOT_COVERED = re.compile(r"not (found )?in (the )?first|outside (of )?(the )?(first|survey)|not covered|no coverage")
+_APOLOGY = re.compile(r"error|fail|unavailable|maintenance|time[d -]*out|busy|try again")
+
+
+class Served(NamedTuple):
+    """An image as the service gave it."""
+
+    data: np.ndarray
+    """(ny, nx) float32, Jy/beam, NaN where blank."""
+    header: fits.Header
+    """Celestial coordinates, unit, beam and where it came from."""
+    frame: ImageFrame
+    """The same, understood."""
+
+
+def check_body(content: bytes) -> None:
+    """Check that the body of an answer is a whole FITS image.
+
+    Raises
+    ------
+    Failure
+        "no_coverage", "not_an_image" or "truncated".
+    """
+    if not content.strip():
+        raise Failure("truncated", "the answer is empty", passing=True)
+    text = content[:4096].decode("latin-1").strip().lower()
+    if not text.startswith("simple  =") and _says_not_covered(text):
+        raise Failure("no_coverage", f"the service says {text[:100]!r}", passing=False)
+    check_fits(content)
+
+
+def _says_not_covered(text: str) -> bool:
+    return bool(_NOT_COVERED.search(text)) or (text.startswith("<pre>") and not _APOLOGY.search(text))
+
+
+def open_answer(content: bytes) -> fits.HDUList:
+    """The FITS file that is the body of an answer.
+
+    Raises
+    ------
+    Failure
+        "no_coverage", "not_an_image" or "truncated".
+    """
+    check_body(content)
+    try:
+        return fits.open(io.BytesIO(content), memmap=False)
+    except Exception as error:  # astropy raises nearly anything for a file that makes no sense
+        raise Failure("not_an_image", f"{type(error).__name__}: {error}", passing=True) from error
+
+
+def fullest(answers: Iterable[bytes], enough: int) -> fits.HDUList | None:
+    """Of several images of a place the first with ``enough`` finite pixels, else the one with most; None without any.
+
+    Parameters
+    ----------
+    answers : iterable of bytes
+        Bodies, asked for as they are needed.
+    enough : int
+
+    Raises
+    ------
+    Failure
+        One is not an image.
+    """
+    best, most = None, 0
+    for content in answers:
+        hdus = open_answer(content)
+        try:
+            data, _ = _image(hdus)
+            finite = 0 if data is None else int(np.count_nonzero(np.isfinite(data)))
+        except Exception as error:  # astropy raises nearly anything for a file that makes no sense
+            raise Failure("not_an_image", f"{type(error).__name__}: {error}", passing=False) from error
+        if finite > most:
+            best, most = hdus, finite
+        if most >= enough:
+            break
+    return best
+
+
+def read_served(
+    hdus: fits.HDUList, ra: float, dec: float, *, size: int | None = None, beam: Beam | None = None
+) -> Served:
+    """The image that contains a position.
+
+    Parameters
+    ----------
+    hdus : HDUList
+        Of which the first image counts, unless it is compressed.
+    ra, dec : float
+        Degrees ICRS.
+    size : int, optional
+        Pixels along each axis, around the position, that are kept; None: all.
+    beam : Beam, optional
+        Of an image whose header has none.
+
+    Raises
+    ------
+    Failure
+        "not_an_image" or "misplaced".
+    """
+    try:
+        data, header = _image(hdus)
+        frame = read_kept(header, beam)
+    except ImageError as error:
+        raise Failure("not_an_image", str(error), passing=False) from error
+    except Exception as error:  # astropy raises nearly anything for cards that make no sense
+        raise Failure("not_an_image", f"{type(error).__name__}: {error}", passing=False) from error
+    if data is None or math.prod(data.shape[:-2]) != 1 or data.ndim < 2 or not data.size:
+        raise Failure("not_an_image", f"an image is expected, not {getattr(data, 'shape', 'nothing')}", passing=False)
+    x, y = locate(frame, ra, dec).pixel[0]
+    if not (-0.5 <= x < data.shape[-1] - 0.5 and -0.5 <= y < data.shape[-2] - 0.5):
+        raise Failure("misplaced", f"the position is off the image, at pixel {x:.1f}, {y:.1f}", passing=False)
+    data = data.reshape(data.shape[-2:])
+    if size is not None and max(data.shape) > size:
+        data, header = _trimmed(data, header, round(float(x)), round(float(y)), size)
+        frame = read_kept(header, beam)
+    data = (data * frame.factor).astype(np.float32)
+    header["BUNIT"] = "Jy/beam"
+    data[~np.isfinite(data) | _zero_runs(data)] = np.nan
+    return Served(data, header, replace(frame, factor=1.0, unit="Jy/beam"))
+
+
+def read_kept(header: fits.Header, beam: Beam | None = None) -> ImageFrame:
+    """Frame of a served image; ``beam`` is that of a header that has none."""
+    return read_frame(header, beam=read_beam(header) or beam)
+
+
+def _image(hdus: fits.HDUList) -> tuple[np.ndarray | None, fits.Header]:
+    """Pixels and clean header of the first image; a compressed one may unpack to any size, and nobody sends it."""
+    images = [hdu for hdu in hdus if isinstance(hdu, fits.PrimaryHDU | fits.ImageHDU) and hdu.header["NAXIS"] > 1]
+    hdu = images[0] if images else hdus[0]
+    return hdu.data, _clean_header(hdu.header)
+
+
+def _clean_header(header: fits.Header) -> fits.Header:
+    """The celestial WCS, unit and beam alone: FIRST's headers add two axes, an invalid date and a page of prose."""
+    clean = fits.Header([(key, header[key]) for key in header if _WORLD_CARD.fullmatch(key)])
+    equinox = header.get("EQUINOX", header.get("EPOCH"))
+    if equinox is not None:
+        clean["EQUINOX"] = equinox
+    clean["BUNIT"] = header.get("BUNIT", "")
+    beam = read_beam(header)
+    if beam is not None:
+        clean["BMAJ"], clean["BMIN"], clean["BPA"] = beam.major / 3600, beam.minor / 3600, beam.angle
+    return clean
+
+
+def _trimmed(data: np.ndarray, header: fits.Header, x: int, y: int, size: int) -> tuple[np.ndarray, fits.Header]:
+    """The ``size`` pixels around pixel (x, y) along each axis, and their header."""
+    left, bottom = max(0, x - size // 2), max(0, y - size // 2)
+    header = header.copy()
+    header["CRPIX1"], header["CRPIX2"] = header.get("CRPIX1", 0.0) - left, header.get("CRPIX2", 0.0) - bottom
+    return data[bottom : bottom + size, left : left + size], header
+
+
+def _zero_runs(data: np.ndarray) -> np.ndarray:
+    """Pixels that are exactly 0 beside another: nothing was observed there. One alone may be chance."""
+    zero = data == 0
+    if not zero.any():
+        return zero
+    neighbour = np.zeros_like(zero)
+    neighbour[1:] |= zero[:-1]
+    neighbour[:-1] |= zero[1:]
+    neighbour[:, 1:] |= zero[:, :-1]
+    neighbour[:, :-1] |= zero[:, 1:]
+    return zero & neighbour

@@ -1,0 +1,41 @@
+"""Cells of the sky, so that one larger image serves positions that are close together.
+
+The cells are fixed: the same image is asked for again when another catalogue has sources in a cell, and is in the cache
+by then.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+LEAST = 6
+"""Positions in a cell that are worth a larger image: one of 1020 px is as long as 11 of 306 px."""
+
+_ROOM_USED = 0.97  # of an image: its axes are not quite north and east
+
+
+def cell_centres(ra: ArrayLike, dec: ArrayLike, room: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Centres of the cells that hold positions: parts of bands of declination.
+
+    Parameters
+    ----------
+    ra, dec : array-like, shape (n,)
+        Degrees.
+    room : float
+        Degrees: side of the square around an image's centre in which positions have a whole field in the image.
+
+    Returns
+    -------
+    ra, dec : ndarray, shape (n,)
+        Degrees; exactly equal for positions of one cell.
+    """
+    ra, dec = np.asarray(ra, dtype=float) % 360, np.asarray(dec, dtype=float)
+    height = _ROOM_USED * room
+    bands = np.ceil(180 / height)
+    band = np.clip(np.floor((dec + 90) / 180 * bands), 0, bands - 1)
+    centre_dec = (band + 0.5) * 180 / bands - 90
+    widest = np.maximum(0, np.abs(centre_dec) - 90 / bands)  # the edge that is nearer to the equator
+    cells = np.ceil(360 * np.cos(np.radians(widest)) / height)
+    cell = np.minimum(np.floor(ra / 360 * cells), cells - 1)
+    return (cell + 0.5) * 360 / cells, centre_dec

@@ -1,0 +1,496 @@
+"""Fields of a survey from its service: what all services have in common, from the cache to the retries."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import queue
+import threading
+import urllib.parse
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import requests
+from astropy.coordinates import BaseCoordinateFrame
+from astropy.io import fits
+from numpy.typing import NDArray
+
+from radio_ag.catalog_io import cache as field_cache
+from radio_ag.catalog_io.beam import PIXELS_PER_BEAM, BeamMatch, match_beam
+from radio_ag.catalog_io.cache import FieldCache, FieldKey
+from radio_ag.catalog_io.download import Failure, Guard, Retries, Workers, astroquery_cache_off, translate
+from radio_ag.catalog_io.geometry import SCALE_TOLERANCE, Cutout, extract, place, stencil
+from radio_ag.catalog_io.images import Fields
+from radio_ag.catalog_io.services.answer import Served, read_kept, read_served
+from radio_ag.catalog_io.services.polite import Breaker, PoliteAdapter, RateLimit, default_rate, user_agent
+from radio_ag.catalog_io.services.sharing import LEAST, cell_centres
+from radio_ag.catalog_io.services.surveys import Survey
+from radio_ag.errors import ImageError, InputError, RadioAGWarning, ServiceError
+from radio_ag.flags import Flag
+from radio_ag.preprocess import BEAM_FWHM, FIELD_SIZE, PIXEL_SCALE
+
+_CENTRING = 6  # px, more than the field: a service may centre to a pixel, and be asked 1.5 px beside the position
+_KERNEL_REACH = 12.0  # arcsec: half width of the widest kernel that brings a beam to FIRST's
+_SPLINE_REACH = 10  # px: what resampling reads around a field
+_LEAST_BODY = 1 << 20  # bytes: pages of HTML and VOTables may be as long as a small image
+_FIRST_PAUSE = 30.0  # of a breaker, in first pauses between retries
+_CONNECT_SECONDS = 10.0
+_THREADS = 2  # for each connection: while one reads what has come, another asks
+_log = logging.getLogger(__name__)
+
+
+class Request(NamedTuple):
+    """One image as the service is asked for it: its centre, degrees ICRS, and pixels along each axis."""
+
+    ra: float
+    dec: float
+    size: int
+
+
+class ServiceImages:
+    """Fields of a survey from its service.
+
+    Parameters
+    ----------
+    survey : Survey
+    service_url : str
+        Where the service is.
+    cache : bool
+        Keep the fields on disk.
+    cache_dir : path, optional
+        Where; None: `radio_ag.catalog_io.cache.default_directory`.
+    cache_size : int
+        Bytes; beyond them the fields unused for longest go first.
+    offline : bool
+        Use nothing but the cache; a position whose field is not there gets the status "offline".
+    quantum : float, optional
+        Jy/beam: pixels are rounded to whole multiples of it, cached or not, so that results do not depend on the cache.
+        None: the survey's; 10 µJy/beam adds 2 % of FIRST's noise in quadrature. 0 keeps all bits at four times the
+        disk space.
+    connections : int
+        Requests at a time.
+    rate : float, optional
+        Requests a second. None: 10, or any number of a service on this machine.
+    timeout : float
+        Seconds without an answer, and again for the answer to arrive.
+    retries : int
+        Further requests after one has failed in a way that may pass.
+    pause : float
+        Seconds before the first of them; later ones are longer, and random in part.
+    patience : float
+        Seconds to wait in all, from time to time asking, for a service that has answered and does not any more.
+    check_coverage : bool
+        Flag positions that are clearly outside the survey without asking for them.
+    share : bool
+        Ask for one larger image where many positions are close together, if the service gives it.
+    beam_scaled : bool
+        Take a survey whose beam is coarser than FIRST's as well, on pixels of a third of its beam.
+
+    Raises
+    ------
+    InputError
+        An argument is out of range, or ``service_url`` is not the URL of an HTTP service.
+    ImageError
+        The survey's beam is coarser than FIRST's, and not ``beam_scaled``.
+
+    Warns
+    -----
+    RadioAGWarning
+        The survey's beam is not FIRST's.
+
+    Notes
+    -----
+    An answer is taken as follows. What may pass is asked for again before the row gets its flag.
+
+    =====================================================  ===============  ================  ======
+    answer                                                 status           flag              passes
+    =====================================================  ===============  ================  ======
+    FITS image                                             ok, partial      none
+    FITS image, wholly blank                               no_coverage      ``NO_COVERAGE``   no
+    text that begins ``<PRE>`` or says "not in FIRST"      no_coverage      ``NO_COVERAGE``   no
+    any other text, as of a page of maintenance            not_an_image     ``FETCH_FAILED``  yes
+    FITS without celestial coordinates or of another unit  not_an_image     ``FETCH_FAILED``  no
+    FITS image of another place                            misplaced        ``FETCH_FAILED``  no
+    less than a whole file                                 truncated        ``FETCH_FAILED``  yes
+    HTTP 408, 425, 429, 5xx                                http_error       ``FETCH_FAILED``  yes
+    other HTTP errors                                      http_error       ``FETCH_FAILED``  no
+    none in time                                           timeout          ``FETCH_FAILED``  yes
+    refused, reset, host unknown                           connection       ``FETCH_FAILED``  yes
+    =====================================================  ===============  ================  ======
+
+    FIRST's exact text outside the survey is not documented, so text that begins ``<PRE>`` but apologises (error,
+    unavailable, …) counts as a failure.
+
+    Where twice as many requests in a row as there are connections have failed in a way that may pass, nothing is asked
+    for a while, and they are made again after it: see `~radio_ag.catalog_io.services.polite.Breaker`. When ``patience``
+    is used up, `fetch` raises. Where the service has not answered once, the rest of the chunk gets the status
+    "connection" instead.
+
+    A service's class brings `_connect`, `_ask` and, if need be, `_disconnect` and `_asked`.
+    """
+
+    largest: int | None = None
+    """Pixels along each axis of the largest image that positions may share; None: each has its own."""
+    turns: float = 0.0
+    """Share by which a north-up field may stick out of as large an image: of one that is not north up."""
+
+    def __init__(
+        self,
+        survey: Survey,
+        service_url: str,
+        *,
+        cache: bool = True,
+        cache_dir: str | os.PathLike | None = None,
+        cache_size: int = field_cache.MAX_BYTES,
+        offline: bool = False,
+        quantum: float | None = None,
+        connections: int = 4,
+        rate: float | None = None,
+        timeout: float = 60.0,
+        retries: int = 4,
+        pause: float = 1.0,
+        patience: float = 900.0,
+        check_coverage: bool = True,
+        share: bool = True,
+        beam_scaled: bool = False,
+    ):
+        self.survey = survey
+        self.service_url = checked_url(service_url)
+        rate = default_rate(service_url) if rate is None else rate
+        for name, value, least in (
+            *(("connections", connections, 1), ("rate", rate, 0.001), ("timeout", timeout, 0.001)),
+            *(("retries", retries, 0), ("pause", pause, 0), ("patience", patience, 0)),
+        ):
+            if not value >= least:
+                raise InputError(f"{name} must be {least:g} or more, not {value!r}")
+        if offline and not cache:
+            raise InputError("offline uses the cache alone: leave out cache=False (--no-cache)")
+        self._match_beam(beam_scaled)
+        self.connections, self.timeout, self.offline, self.share = connections, timeout, offline, share
+        self.quantum = survey.quantum if quantum is None else quantum
+        self.cache = FieldCache(cache_dir, cache_size, self.quantum) if cache else None
+        self.check_coverage = check_coverage
+        self._retries = Retries(retries, pause)
+        self._guard = Guard(self._check_body, max(4 * self._size**2, _LEAST_BODY), timeout)
+        self._limit = RateLimit(rate)
+        self._breaker = Breaker(self.name, 2 * connections, _FIRST_PAUSE * pause, patience)
+        self._connections = threading.BoundedSemaphore(connections)
+        self._idle: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._stop = threading.Event()
+
+    # --- what a service's class brings --------------------------------------------------------------------------------
+
+    def _connect(self) -> Any:
+        """A client of the service, for one thread at a time; its sessions have gone through `_prepare`."""
+        raise NotImplementedError
+
+    def _ask(self, client: Any, request: Request) -> fits.HDUList:
+        """What the service gives for a request; any error of requests, astroquery or `Failure` where there is none."""
+        raise NotImplementedError
+
+    def _disconnect(self, client: Any) -> None:
+        """Close a client's connections."""
+        client._session.close()
+
+    def _asked(self, ra: float, dec: float) -> tuple[float, float]:
+        """The position nearest to one, degrees, that the service can be asked for."""
+        return round(ra % 360, 6) % 360, round(dec, 6)
+
+    @staticmethod
+    def _check_body(content: bytes) -> None:
+        """Check each body that comes, before the client sees it; `Failure` unless it is good."""
+
+    @property
+    def _cache_name(self) -> str:
+        """What the survey is called in the cache: all that decides the pixels, but position and size."""
+        return f"{self.survey.service}-{self.survey.identifier}-{self.survey.pixel_scale:g}"
+
+    # --- the image source ---------------------------------------------------------------------------------------------
+
+    @property
+    def name(self) -> str:
+        """Short name of the survey."""
+        return self.survey.name
+
+    def describe(self) -> dict[str, str]:
+        """Provenance for the product's header."""
+        provenance = {"survey": self.survey.title, "service": public(self.service_url)}
+        if match_beam(self.survey.beam) is not BeamMatch.FIRST or not self._own_pixels:
+            provenance["pixel_scale"] = f"{self.survey.pixel_scale:g} arcsec"
+            provenance["beam"] = f"{self.survey.beam.fwhm:.3g} arcsec" if self.survey.beam else "of each header"
+        return provenance | {"quantum": f"{self.quantum:g} Jy/beam"}
+
+    def fetch(self, ra: NDArray[np.float64], dec: NDArray[np.float64]) -> Fields:
+        """Fields for one chunk of positions, from the cache or the service; equal positions are asked for once.
+
+        Parameters
+        ----------
+        ra, dec : ndarray, shape (n,), float64
+            Finite, degrees ICRS.
+
+        Returns
+        -------
+        Fields
+
+        Raises
+        ------
+        ServiceError
+            The service had answered and does not any more, or `close` was called meanwhile.
+        """
+        chunk = _Chunk(np.asarray(ra, float), np.asarray(dec, float), public(self.service_url), self._cut)
+        rows_of: dict[Request, list[int]] = {}
+        self._breaker.start()
+        self._stop = stop = threading.Event()
+        threads = _THREADS * self.connections
+        downloads = Workers(lambda request: self._download(request, stop), threads, stop)
+        with astroquery_cache_off(), downloads as workers:
+
+            def serve(requests_of: dict[Request, list[int]]) -> None:
+                """Fill rows from the cache, and have the rest downloaded."""
+                for request, rows in requests_of.items():
+                    served = self._from_cache(request)
+                    if served is not None:
+                        take(request, rows, served)
+                    elif self.offline:
+                        take(request, rows, Failure("offline", "not in the cache", passing=False))
+                    else:
+                        rows_of[request] = rows
+                        workers.submit(request)
+
+            def take(request: Request, rows: list[int], outcome: Served | Failure) -> None:
+                serve(self._requests(chunk, chunk.put(rows, outcome, whole=request.size > self._size)))
+
+            serve(self._plan(chunk))
+            failed = []
+            for request, outcome in workers.results():
+                take(request, rows_of[request], outcome)
+                if isinstance(outcome, Failure) and outcome.passing and request.size == self._size:
+                    failed.append(request)
+            if self._breaker.paused and not self._breaker.lost:  # the outage is over that some of them fell victim to
+                for request in failed:
+                    workers.submit(request)
+                for request, outcome in workers.results():
+                    take(request, rows_of[request], outcome)
+            if stop.is_set():
+                raise ServiceError(f"{self.name}: closed while images were being fetched")
+        if self.offline:
+            self._fill_from_shared(chunk)
+        if self._breaker.lost and self._breaker.answered:
+            raise ServiceError(
+                f"{self.name}: {public(self.service_url)} answers no more; what is done is kept: try again later"
+            )
+        return chunk.fields
+
+    def close(self) -> None:
+        """End a `fetch` in another thread at once, and the connections that are not in use."""
+        self._stop.set()
+        while (client := self._idle_client()) is not None:
+            self._disconnect(client)
+
+    def __enter__(self) -> ServiceImages:
+        return self
+
+    def __exit__(self, *exc_info) -> None:
+        self.close()
+
+    # --- beams and sizes ----------------------------------------------------------------------------------------------
+
+    def _match_beam(self, beam_scaled: bool) -> None:
+        beam, match = self.survey.beam, match_beam(self.survey.beam)
+        if match is BeamMatch.COARSER and not beam_scaled:
+            raise ImageError(
+                f"survey {self.name}: its beam of {beam.fwhm:.3g} arcsec is coarser than FIRST's {BEAM_FWHM} and "
+                "cannot be sharpened; to take fields that grow with the beam (pixels of a third of it), which the "
+                "network was not trained on, give beam_scaled=True (--beam-scaled)"
+            )
+        if match is not BeamMatch.FIRST:
+            done = "convolved to it" if match is BeamMatch.FINER else "scaled with the beam"
+            warnings.warn(
+                f"the beam of {self.name} is {beam.fwhm:.3g} arcsec, not FIRST's {BEAM_FWHM}: fields are {done}; the "
+                "network was not trained on such images, and their rows are flagged RESAMPLED",
+                RadioAGWarning,
+                stacklevel=5,
+            )
+        self._beam_scaled = beam_scaled
+        self._own_pixels = abs(self.survey.pixel_scale / PIXEL_SCALE - 1) <= SCALE_TOLERANCE
+        if match is BeamMatch.FIRST and self._own_pixels and not self.turns:
+            self._size = FIELD_SIZE + _CENTRING
+            return
+        side = beam.fwhm / PIXELS_PER_BEAM if match is BeamMatch.COARSER else PIXEL_SCALE
+        reach = (1 + self.turns) * FIELD_SIZE * side + 2 * _KERNEL_REACH
+        self._size = math.ceil(reach / self.survey.pixel_scale) + 2 * _SPLINE_REACH
+
+    def _cut(self, served: Served, position: tuple[float, float], longitude: NDArray, latitude: NDArray) -> Cutout:
+        placed = place(served.frame.wcs, longitude[None], latitude[None])
+        pixel, cd, turn = (part[0] for part in placed)
+        cutout = extract(served.data, served.frame, *position, pixel, cd, turn, beam_scaled=self._beam_scaled)
+        return cutout._replace(resampled=cutout.resampled or self.survey.resampled)
+
+    # --- requests -----------------------------------------------------------------------------------------------------
+
+    def _plan(self, chunk: _Chunk) -> dict[Request, list[int]]:
+        """Rows by the request that serves them; those that are clearly outside the survey have none."""
+        rows = np.arange(len(chunk.ra))
+        if self.check_coverage:
+            rows = rows[self.survey.coverage.may_cover(chunk.ra, chunk.dec)]
+        shared = self._shared_requests(chunk, rows) if self.share else {}
+        shared = {request: members for request, members in shared.items() if len(members) >= LEAST}
+        own = np.setdiff1d(rows, [row for members in shared.values() for row in members])
+        return shared | self._requests(chunk, own.tolist())
+
+    def _shared_requests(self, chunk: _Chunk, rows: Sequence[int]) -> dict[Request, list[int]]:
+        """Rows by requests of larger images; none where the service does not give any."""
+        requests_of: dict[Request, list[int]] = {}
+        if self.largest is None or self.largest <= self._size or not len(rows):
+            return requests_of
+        room = (self.largest - self._size) * self.survey.pixel_scale / 3600
+        for row, *centre in zip(rows, *cell_centres(chunk.ra[rows], chunk.dec[rows], room), strict=True):
+            requests_of.setdefault(Request(*self._asked(*map(float, centre)), self.largest), []).append(int(row))
+        return requests_of
+
+    def _fill_from_shared(self, chunk: _Chunk) -> None:
+        """Fill rows from larger images that were fetched when more positions were close together."""
+        offline = [row for row, status in enumerate(chunk.fields.status) if status == "offline"]
+        for request, rows in self._shared_requests(chunk, offline).items():
+            if (served := self._from_cache(request)) is not None:
+                chunk.put(rows, served, whole=True)
+
+    def _requests(self, chunk: _Chunk, rows: list[int]) -> dict[Request, list[int]]:
+        """Rows by requests of their own, one for equal positions."""
+        requests_of: dict[Request, list[int]] = {}
+        for row in rows:
+            position = self._asked(float(chunk.ra[row]), float(chunk.dec[row]))
+            requests_of.setdefault(Request(*position, self._size), []).append(row)
+        return requests_of
+
+    def _key(self, request: Request) -> FieldKey:
+        return FieldKey(self._cache_name, *request)
+
+    def _from_cache(self, request: Request) -> Served | None:
+        found = self.cache.get(self._key(request)) if self.cache else None
+        if found is None:
+            return None
+        data, header = found
+        try:
+            return Served(data, header, read_kept(header, self.survey.beam))
+        except ImageError as error:  # nothing that was kept here
+            _log.warning("cache entry %s is of no use (%s)", self.cache.path(self._key(request)), error)
+            return None
+
+    def _download(self, request: Request, stop: threading.Event) -> Served | Failure:
+        """One image from the service; runs in the worker threads."""
+        while self._breaker.admit(stop):
+            try:
+                with astroquery_cache_off():  # held here too: a download left to itself outlives the call of fetch
+                    served = self._retries.run(lambda: self._served(request), stop)
+            except Failure as failure:
+                _log.info("%s %s: %s (%s)", self.name, request, failure.status, failure)
+                if not (failure.passing or failure.silent):
+                    self._breaker.succeed()  # an answer, if not an image
+                elif self._breaker.fail(failure):
+                    continue
+                return failure
+            self._breaker.succeed()
+            if self.cache:
+                self.cache.put(self._key(request), served.data, served.header)
+            return served
+        return _not_asked()
+
+    def _served(self, request: Request) -> Served:
+        with self._connections:
+            if self._breaker.lost:
+                raise _not_asked()
+            client = self._idle_client()
+            try:
+                client = client or self._connect()
+                hdus = self._ask(client, request)
+            except Exception as error:
+                raise translate(error) from error  # or the error itself, where it is a mistake of ours
+            finally:
+                if client is not None:
+                    self._idle.put(client)
+        with hdus:
+            served = read_served(hdus, request.ra, request.dec, size=request.size, beam=self.survey.beam)
+        served.header["SERVICE"] = public(self.service_url)  # a comment might not find room beside it
+        return served._replace(data=field_cache.rounded(served.data, self.quantum))
+
+    def _idle_client(self) -> Any | None:
+        try:
+            return self._idle.get_nowait()
+        except queue.Empty:
+            return None
+
+    def _prepare(self, session: requests.Session) -> requests.Session:
+        """Make a session polite, and guard what it receives."""
+        session.headers["User-Agent"] = user_agent(session.headers["User-Agent"])
+        adapter = PoliteAdapter(self._limit, self._timeouts, self._retries.longest)
+        session.mount("http://", adapter)
+        session.mount("https://", adapter)
+        self._guard.watch(session)
+        return session
+
+    @property
+    def _timeouts(self) -> tuple[float, float]:
+        """Seconds to connect, and to read."""
+        return min(_CONNECT_SECONDS, self.timeout), self.timeout
+
+
+def _not_asked() -> Failure:
+    return Failure("connection", "not asked, since the service was silent", passing=False)
+
+
+class _Chunk:
+    """The rows of one call of `ServiceImages.fetch`, and the fields that are cut for them from what is served."""
+
+    def __init__(self, ra: NDArray, dec: NDArray, service: str, cut: Callable[..., Cutout]):
+        self.ra, self.dec = ra, dec
+        self.fields = Fields.blank(len(ra))
+        self._service, self._cut = service, cut
+        self._stencils: dict[str, tuple[NDArray, NDArray]] = {}
+
+    def put(self, rows: list[int], outcome: Served | Failure, *, whole: bool) -> list[int]:
+        """Fill rows, or flag them; those that are given back are served with less than a whole field.
+
+        With ``whole``, such rows stay as they are, for a request of their own.
+        """
+        if isinstance(outcome, Failure):
+            if whole:
+                return rows
+            flag = Flag.NO_COVERAGE if outcome.status == "no_coverage" else Flag.FETCH_FAILED
+            for row in rows:
+                self.fields.fail(row, outcome.status, self._service, flag)
+            return []
+        lacking = []
+        longitude, latitude = self._stencil(outcome.frame.sky)
+        for row in rows:
+            cutout = self._cut(outcome, (self.ra[row], self.dec[row]), longitude[row], latitude[row])
+            if whole and not np.isfinite(cutout.data).all():
+                lacking.append(row)
+            else:
+                self.fields.put(row, cutout, outcome.header.get("SERVICE", ""))
+        return lacking
+
+    def _stencil(self, sky: BaseCoordinateFrame) -> tuple[NDArray, NDArray]:
+        """All positions and their neighbours in a frame; row by row this would take a third of the time."""
+        name = repr(sky)
+        if name not in self._stencils:
+            moved = stencil(self.ra, self.dec).transform_to(sky).spherical
+            self._stencils[name] = moved.lon.deg, moved.lat.deg
+        return self._stencils[name]
+
+
+def checked_url(url: str) -> str:
+    """A URL of a service; InputError if it cannot be one."""
+    parts = urllib.parse.urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname or not (url.isascii() and url.isprintable()):
+        raise InputError(f"service_url must be an http or https URL, not {url!r}")
+    return url
+
+
+def public(url: str) -> str:
+    """The URL without a user's name and password."""
+    parts = urllib.parse.urlsplit(url)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()

@@ -1,0 +1,172 @@
+"""Images ahead of a run, runs without a network, and runs whose service goes away in the middle."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+from astropy.table import Table
+from first_server import FirstServer
+from run_examples import untrained
+from service_servers import ByUrl, PointSky
+from typer.testing import CliRunner
+
+from radio_ag import classify
+from radio_ag.cli import app
+from radio_ag.errors import ImageError, RadioAGWarning, ServiceError
+from radio_ag.fetch import fetch_images
+from radio_ag.flags import Flag
+
+
+@pytest.fixture(autouse=True)
+def at_home(tmp_path, monkeypatch):
+    """No cache and no proxy but those of the test."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+
+
+@pytest.fixture
+def catalogue(tmp_path):
+    """Twelve sources inside FIRST, one far outside, one without a position, and one twice."""
+    random = np.random.default_rng(8)
+    ra, dec = random.uniform(150, 220, 15), random.uniform(5, 55, 15)
+    dec[12], dec[13], ra[14], dec[14] = -70, np.nan, ra[0], dec[0]
+    Table({"ra": ra, "dec": dec}).write(tmp_path / "catalogue.csv")
+    return tmp_path / "catalogue.csv"
+
+
+@pytest.fixture(scope="session")
+def weights(tmp_path_factory):
+    return untrained(tmp_path_factory.mktemp("weights"))
+
+
+def invoke(*args):
+    return CliRunner().invoke(app, [str(arg) for arg in args])
+
+
+def flags(product):
+    return Table.read(product, hdu="CLASSIFICATION")["flags"] & (
+        Flag.NO_COVERAGE | Flag.FETCH_FAILED | Flag.BAD_POSITION
+    )
+
+
+def test_fetched_ahead_and_classified_without_a_network(catalogue, weights, tmp_path):
+    folder, product = tmp_path / "cutouts", tmp_path / "product.fits"
+    settings = ("--orbit", 1, "--weights", weights, "--attention", "none", "-q")
+    with FirstServer() as server:
+        fetched = invoke("fetch", catalogue, "-o", folder, "--service-url", server.url, "--summary-json")
+        assert fetched.exit_code == 0, fetched.output
+        assert json.loads(fetched.stdout) == {"sources": 14, "images": {"ok": 13, "no_coverage": 1}}
+        assert len(server.requests) == 12
+        again = invoke("fetch", catalogue, "-o", folder, "--service-url", server.url)
+        assert again.stdout == "14 sources: 13 ok, 1 no coverage\n"
+        assert "fetching: 14/14 rows (100 %)" in again.stderr
+        assert len(server.requests) == 12
+        url = server.url
+    done = invoke("classify", catalogue, "--offline", "--cache-dir", folder, "-o", product, *settings)
+    assert (done.exit_code, done.output) == (0, "")
+    expected = np.zeros(15, int)
+    expected[12], expected[13] = Flag.NO_COVERAGE, Flag.BAD_POSITION
+    np.testing.assert_array_equal(flags(product), expected)
+    with FirstServer() as server:
+        online = tmp_path / "online.fits"
+        assert invoke("classify", catalogue, "--service-url", server.url, "-o", online, *settings).exit_code == 0
+    ours, theirs = (Table.read(path, hdu="CLASSIFICATION") for path in (product, online))
+    for name in ("p_fri", "rms", "flags"):
+        np.testing.assert_array_equal(np.ma.filled(ours[name], -1), np.ma.filled(theirs[name], -1))
+    assert url  # the service is gone by now
+
+
+def test_offline_with_an_empty_cache_flags_and_asks_nobody(catalogue, weights, tmp_path):
+    product = tmp_path / "product.fits"
+    with FirstServer() as server:
+        options = ("--offline", "--cache-dir", tmp_path / "none", "--service-url", server.url)
+        done = invoke("classify", catalogue, *options, "--weights", weights, "-o", product, "--orbit", 1, "-q")
+        assert done.exit_code == 0, done.output
+        assert server.requests == []
+    assert np.count_nonzero(flags(product) & Flag.FETCH_FAILED) == 13
+
+
+def test_a_service_by_url(tmp_path, weights):
+    catalogue, product = tmp_path / "two.csv", tmp_path / "product.fits"
+    Table({"ra": [185.0, 185.01], "dec": [30.0, 30.0]}).write(catalogue)
+    with ByUrl(PointSky(185.0, 30.0, beam=6)) as server:
+        options = ("--url-template", server.url, "--pixel-scale", 1.5, "--beam", 6, "--cache-dir", tmp_path / "cache")
+        run = ("classify", catalogue, "-o", product, "--weights", weights, "--orbit", 1, "-q")
+        done = invoke(*run, *options)
+        assert (done.exit_code, done.output) == (0, "")
+        assert len(server.asked) == 2
+    table = Table.read(product, hdu="CLASSIFICATION")
+    assert (table["flags"] & Flag.RESAMPLED > 0).all()
+    assert 0.85 * 0.05 < table["peak"][0] < 0.051  # the brightest pixel lies up to half a pixel beside the point
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (("classify", "--images", "first", "--url-template", "https://host/{ra},{dec}"), "leave one out"),
+        (("classify", "--url-template", "https://host/"), "is not a URL with places"),
+        (("classify", "--url-template", "https://host/{name}"), "name is not one of them"),
+        (("classify", "--images", "catalogue.csv", "--offline"), "options of a survey's service"),
+        (("classify", "--offline", "--no-cache"), "offline uses the cache alone"),
+        (("classify", "--images", "nvss"), "its beam of 45 arcsec is coarser"),
+        (("classify", "--images", "first", "--beam-scaled"), "FIRST's needs no scaling"),
+        (("fetch", "--images", "mosaic.fits"), "no survey with a service"),
+        (("fetch", "--url-template", "https://host/{ra},{dec}", "--service-url", "https://host"), "two addresses"),
+        (("fetch", "--rate", "0"), "--rate"),
+    ],
+)
+def test_what_cannot_be(catalogue, args, message):
+    command, *options = args
+    result = invoke(command, catalogue, *options)
+    assert result.exit_code == 2
+    assert message in " ".join(re.sub(r"[│╭╮╰╯─]", " ", result.stderr).split())
+
+
+def test_fetch_is_for_services(catalogue, tmp_path):
+    with pytest.raises(ImageError, match="leave out cache=False"):
+        fetch_images(catalogue, image_options={"cache": False})
+    with FirstServer() as server:
+        settings = {"service_url": server.url, "cache_dir": tmp_path / "small", "cache_size": 500_000}
+        with pytest.warns(RadioAGWarning, match=r"14 images of about 90 kB are more than the cache keeps"):
+            assert fetch_images(catalogue, image_options=settings)["ok"] == 13
+
+
+def test_a_service_that_is_down_is_exit_code_3(catalogue, tmp_path):
+    with FirstServer(decide=lambda request: "404") as server:
+        result = invoke("fetch", catalogue, "-o", tmp_path / "cutouts", "--service-url", server.url)
+    assert result.exit_code == 3
+    assert "none of the first" in result.stderr
+
+
+def test_a_service_that_goes_away_for_good_is_exit_code_3(catalogue, weights, tmp_path):
+    count = iter(range(1000))
+    gone = {"decide": lambda request: "ok" if next(count) < 5 else "503", "retry_after": "1000"}
+    with FirstServer(**gone) as server:
+        options = ("--service-url", server.url, "--patience", 500, "--connections", 1, "--cache-dir", tmp_path / "cache")
+        run = ("classify", catalogue, "--weights", weights, "-o", tmp_path / "product.fits", "--orbit", 1, *options)
+        result = invoke(*run)
+        assert result.exit_code == 3
+        assert "answers no more; what is done is kept: try again later" in result.stderr
+        server.decide = None
+        server.forget()
+        assert invoke(*run).exit_code == 0
+        assert len(server.requests) == 12 - 5
+
+
+def test_a_run_whose_service_goes_away_goes_on_where_it_stopped(catalogue, weights, tmp_path):
+    """The error is the one of exit code 3; what is done stays in the parts and in the cache."""
+    count = iter(range(1000))
+    options = {"retries": 0, "pause": 1e-4, "patience": 0.1, "connections": 1, "cache_dir": tmp_path / "cache"}
+    settings = {"weights": weights, "orbit": 1, "attention": "none", "chunk": 4, "output": tmp_path / "product.fits"}
+    with FirstServer(decide=lambda request: "ok" if next(count) < 7 else "503") as server:
+        options["service_url"] = server.url
+        with pytest.raises(ServiceError, match="answers no more; what is done is kept"):
+            classify(catalogue, image_options=options, **settings)
+        assert not settings["output"].exists()
+        server.decide = None
+        server.forget()
+        result = classify(catalogue, image_options=options, **settings)
+        assert len(server.requests) == 12 - 7
+    assert np.count_nonzero(result.table["flags"] & Flag.FETCH_FAILED) == 0
+    assert np.count_nonzero(~result.table["p_fri"].mask) == 13
