@@ -6,7 +6,7 @@ import hashlib
 import importlib.util
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -42,6 +42,7 @@ def train(
     folder: Path,
     *,
     initial: Mapping[str, Tensor] | None = None,
+    teachers: Sequence[nn.Module] = (),
     device: str | torch.device = "cpu",
     every: int | None = None,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
@@ -61,6 +62,8 @@ def train(
         Where ``checkpoint.pt``, ``log.jsonl``, ``curve.png`` and, at the end, ``weights.pt`` are kept.
     initial : mapping of str to Tensor, optional
         Parameters to start from, such as the ``weights.pt`` of another run; random by default.
+    teachers : sequence of Module
+        Trained networks, in evaluation mode, whose answers are learnt as well: as much as the recipe's `taught` says.
     device : str or torch.device
     every : int, optional
         Images between two looks at the validation sources; an epoch of the recipe by default.
@@ -90,13 +93,14 @@ def train(
     if not drawing:
         log("no curve.png: matplotlib is not installed (pip install 'radio-ag[plot]')")
     with torch.random.fork_rng(devices=_cuda_index(device)):
-        trainer = Trainer(recipe, device, initial)
+        trainer = Trainer(recipe, device, initial, teachers)
         source = fingerprint(data, training, validation)
         if checkpoint.exists():
             trainer.restore(_read_checkpoint(checkpoint), source, checkpoint)
             log(f"going on after {trainer.samples} of {recipe.samples} images")
         keep_until(journal, trainer.samples)
-        fields = torch.from_numpy(data.fields).unsqueeze(1)
+        fields = torch.from_numpy(data.fields).unsqueeze(1).to(device)
+        rms = torch.from_numpy(data.rms)
         learnt = torch.from_numpy(training)
         labels, weights = torch.from_numpy(data.label), torch.from_numpy(source_weights(data, training, recipe))
         interval = max(1, (every or recipe.samples // recipe.epochs) // recipe.batch)
@@ -104,7 +108,8 @@ def train(
         while trainer.step < trainer.steps:
             batch = batch_rows(len(training), trainer.step, recipe)
             rows = learnt[batch]
-            images = augment(fields[rows].to(device), recipe, trainer.generator, trainer.size_at(trainer.step))
+            size = trainer.size_at(trainer.step)
+            images = augment(fields[rows.to(device)], recipe, trainer.generator, size, rms[rows])
             trainer.update(images, labels[rows].to(device), weights[batch].to(device))
             looking = trainer.step % interval == 0 or trainer.step == trainer.steps
             if not looking and time.monotonic() - saved < checkpoint_seconds:
@@ -134,6 +139,8 @@ class Trainer:
     device : str or torch.device
     initial : mapping of str to Tensor, optional
         Parameters to start from.
+    teachers : sequence of Module
+        In evaluation mode.
 
     Attributes
     ----------
@@ -145,13 +152,20 @@ class Trainer:
         Batches done, and batches in all.
     """
 
-    def __init__(self, recipe: Recipe, device: str | torch.device = "cpu", initial: Mapping[str, Tensor] | None = None):
+    def __init__(
+        self,
+        recipe: Recipe,
+        device: str | torch.device = "cpu",
+        initial: Mapping[str, Tensor] | None = None,
+        teachers: Sequence[nn.Module] = (),
+    ):
         torch.manual_seed(recipe.seed)
         self.recipe, self.device = recipe, torch.device(device)
         self.network = build(recipe.architecture).to(device, memory_format=torch.channels_last)
         if initial:
             self.network.load_state_dict(initial)
         self.network.train()
+        self.teachers = [teacher.to(device, memory_format=torch.channels_last) for teacher in teachers]
         self.averaged = build(recipe.architecture).to(device).eval().requires_grad_(False)
         self.averaged.load_state_dict(self.network.state_dict())
         self.step, self.steps = 0, max(1, recipe.samples // recipe.batch)
@@ -189,9 +203,16 @@ class Trainer:
             The loss of the batch before the step, a scalar on the device.
         """
         self.network.zero_grad(set_to_none=True)
+        smoothing, classes = self.recipe.label_smoothing, self.recipe.architecture.classes
+        targets = F.one_hot(labels, classes) * (1 - smoothing) + smoothing / classes
+        if self.recipe.mixed:
+            images, targets, weights = self._mix(images, targets, weights)
+        images = images.contiguous(memory_format=torch.channels_last)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.mixed_precision):
-            logits = self.network(images.contiguous(memory_format=torch.channels_last)).logits
-        losses = F.cross_entropy(logits.float(), labels, reduction="none", label_smoothing=self.recipe.label_smoothing)
+            if self.teachers:
+                targets = targets.lerp(self._ask_teachers(images), self.recipe.taught)
+            logits = self.network(images).logits
+        losses = -(targets * logits.float().log_softmax(1)).sum(1)
         loss = (losses * weights).sum() / weights.sum()
         loss.backward()
         for optimizer, schedule in zip(self.optimizers, self.schedules, strict=True):
@@ -199,10 +220,24 @@ class Trainer:
             schedule.step()
         self.step += 1
         decay = min(self.recipe.averaging, self.step / (self.step + 10))
-        for kept, now in zip(self.averaged.parameters(), self.network.parameters(), strict=True):
-            kept.lerp_(now.detach(), 1 - decay)
+        torch._foreach_lerp_(
+            list(self.averaged.parameters()), [p.detach() for p in self.network.parameters()], 1 - decay
+        )
         self._loss_sum += loss.detach()
         return loss.detach()
+
+    def _mix(self, images: Tensor, targets: Tensor, weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Mix some of the images, and what belongs to them, with another one of the batch."""
+        drawn, amount = torch.rand(2, len(images), generator=self.generator)
+        other = torch.where(drawn < self.recipe.mixed, amount / 2, 0.0).to(self.device)
+        mixed = torch.lerp(images, images.roll(1, 0), other[:, None, None, None])
+        targets = torch.lerp(targets, targets.roll(1, 0), other[:, None])
+        return scale_to_unit(mixed), targets, torch.lerp(weights, weights.roll(1, 0), other)
+
+    @torch.no_grad()
+    def _ask_teachers(self, images: Tensor) -> Tensor:
+        """Mean of their probabilities, shape (B, K)."""
+        return torch.stack([teacher(images).logits.float().softmax(1) for teacher in self.teachers]).mean(0)
 
     def settle(self, data: Labelled, training: np.ndarray) -> None:
         """Give the averaged network the statistics of batch norm that belong to its weights."""
@@ -329,11 +364,13 @@ def batch_rows(sources: int, step: int, recipe: Recipe) -> Tensor:
 
 def source_weights(data: Labelled, training: np.ndarray, recipe: Recipe) -> np.ndarray:
     """Weight of each training source in the loss, float32, 1 on average."""
-    label = data.label[training]
+    label, origin = data.label[training], data.origin[training]
     weights = np.where(data.certain[training], 1.0, recipe.uncertain_weight)
     if recipe.balanced:
-        for value in np.unique(label):
-            weights[label == value] /= weights[label == value].sum()
+        for here in (origin == name for name in np.unique(origin)):
+            total = weights[here].sum()
+            for rows in (here & (label == value) for value in np.unique(label[here])):
+                weights[rows] *= total / (len(np.unique(label[here])) * weights[rows].sum())
     return (weights / weights.mean()).astype(np.float32)
 
 

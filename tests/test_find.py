@@ -534,7 +534,7 @@ def test_region_of_a_catalogue_leaves_its_rows(sky, weights, tmp_path):
     assert len(limited.table) == len(truth)
     np.testing.assert_array_equal(limited.table["ra"], truth["ra"])
     assert limited.table["class"][0] == plain.table["class"][0] != ""
-    assert limited.table["p_fri"][0] == plain.table["p_fri"][0]
+    assert limited.table["p_fri"][0] == pytest.approx(plain.table["p_fri"][0], abs=1e-5)  # another batch
     assert list(limited.table["flags"][1:]) == [Flag.NO_COVERAGE] * 4
     assert limited.table["class"].mask[1:].all()
     assert (limited.table["attention_plane"][1:] == -1).all()
