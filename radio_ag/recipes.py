@@ -59,9 +59,6 @@ class Recipe:
     mixed : float
         Share of the images that are mixed with another one of the batch, as are their labels (mixup, Zhang et al. 2018,
         arXiv:1710.09412); their own share is between 0.5 and 1.
-    taught : float
-        Share of what other networks say of an image in what is to be learnt from it (distillation, Hinton et al. 2015,
-        arXiv:1503.02531); the label has the rest. For trainings that are given such teachers.
     averaging : float
         Decay of the moving average of the weights that is kept in the end; 0 keeps the last weights.
     early_stopping : bool
@@ -106,7 +103,6 @@ class Recipe:
     uncertain_weight: float = 0.5
     balanced: bool = True
     mixed: float = 0.0
-    taught: float = 0.0
     averaging: float = 0.995
     early_stopping: bool = False
     mixed_precision: bool = True
@@ -138,7 +134,6 @@ class Recipe:
             "uncertain_weight",
             "averaging",
             "mixed",
-            "taught",
             "raised",
             "lowered",
             "exact_share",

@@ -6,7 +6,7 @@ import hashlib
 import importlib.util
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 
@@ -42,7 +42,6 @@ def train(
     folder: Path,
     *,
     initial: Mapping[str, Tensor] | None = None,
-    teachers: Sequence[nn.Module] = (),
     device: str | torch.device = "cpu",
     every: int | None = None,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
@@ -62,8 +61,6 @@ def train(
         Where ``checkpoint.pt``, ``log.jsonl``, ``curve.png`` and, at the end, ``weights.pt`` are kept.
     initial : mapping of str to Tensor, optional
         Parameters to start from, such as the ``weights.pt`` of another run; random by default.
-    teachers : sequence of Module
-        Trained networks, in evaluation mode, whose answers are learnt as well: as much as the recipe's `taught` says.
     device : str or torch.device
     every : int, optional
         Images between two looks at the validation sources; an epoch of the recipe by default.
@@ -93,7 +90,7 @@ def train(
     if not drawing:
         log("no curve.png: matplotlib is not installed (pip install 'radio-ag[plot]')")
     with torch.random.fork_rng(devices=_cuda_index(device)):
-        trainer = Trainer(recipe, device, initial, teachers)
+        trainer = Trainer(recipe, device, initial)
         source = fingerprint(data, training, validation)
         if checkpoint.exists():
             trainer.restore(_read_checkpoint(checkpoint), source, checkpoint)
@@ -139,8 +136,6 @@ class Trainer:
     device : str or torch.device
     initial : mapping of str to Tensor, optional
         Parameters to start from.
-    teachers : sequence of Module
-        In evaluation mode.
 
     Attributes
     ----------
@@ -152,20 +147,13 @@ class Trainer:
         Batches done, and batches in all.
     """
 
-    def __init__(
-        self,
-        recipe: Recipe,
-        device: str | torch.device = "cpu",
-        initial: Mapping[str, Tensor] | None = None,
-        teachers: Sequence[nn.Module] = (),
-    ):
+    def __init__(self, recipe: Recipe, device: str | torch.device = "cpu", initial: Mapping[str, Tensor] | None = None):
         torch.manual_seed(recipe.seed)
         self.recipe, self.device = recipe, torch.device(device)
         self.network = build(recipe.architecture).to(device, memory_format=torch.channels_last)
         if initial:
             self.network.load_state_dict(initial)
         self.network.train()
-        self.teachers = [teacher.to(device, memory_format=torch.channels_last) for teacher in teachers]
         self.averaged = build(recipe.architecture).to(device).eval().requires_grad_(False)
         self.averaged.load_state_dict(self.network.state_dict())
         self.step, self.steps = 0, max(1, recipe.samples // recipe.batch)
@@ -209,8 +197,6 @@ class Trainer:
             images, targets, weights = self._mix(images, targets, weights)
         images = images.contiguous(memory_format=torch.channels_last)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.mixed_precision):
-            if self.teachers:
-                targets = targets.lerp(self._ask_teachers(images), self.recipe.taught)
             logits = self.network(images).logits
         losses = -(targets * logits.float().log_softmax(1)).sum(1)
         loss = (losses * weights).sum() / weights.sum()
@@ -233,11 +219,6 @@ class Trainer:
         mixed = torch.lerp(images, images.roll(1, 0), other[:, None, None, None])
         targets = torch.lerp(targets, targets.roll(1, 0), other[:, None])
         return scale_to_unit(mixed), targets, torch.lerp(weights, weights.roll(1, 0), other)
-
-    @torch.no_grad()
-    def _ask_teachers(self, images: Tensor) -> Tensor:
-        """Mean of their probabilities, shape (B, K)."""
-        return torch.stack([teacher(images).logits.float().softmax(1) for teacher in self.teachers]).mean(0)
 
     def settle(self, data: Labelled, training: np.ndarray) -> None:
         """Give the averaged network the statistics of batch norm that belong to its weights."""
