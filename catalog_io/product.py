@@ -203,7 +203,7 @@ def columns_reader(path: Path, names: Sequence[str]) -> Callable[[], dict[str, N
     stream = path.open("rb")
 
     def read() -> dict[str, NDArray]:
-        with fits.open(stream, memmap=False, character_as_bytes=True) as hdus:
+        with _any_names(), fits.open(stream, memmap=False, character_as_bytes=True) as hdus:
             data = hdus["CLASSIFICATION"].data
             columns = {name: np.asarray(data[name]) for name in names}
         return {name: values.astype(values.dtype.newbyteorder("=")) for name, values in columns.items()}
@@ -248,8 +248,7 @@ def read_product(
     """
     path = Path(path)
     try:
-        with warnings.catch_warnings(), fits.open(path, memmap=False, character_as_bytes=True) as hdus:
-            warnings.simplefilter("ignore", VerifyWarning)  # the names are the catalogue's, whatever FITS recommends
+        with _any_names(), fits.open(path, memmap=False, character_as_bytes=True) as hdus:
             if "CLASSIFICATION" not in hdus:
                 raise InputError(f"{path} has no extension CLASSIFICATION: not a product of radio-ag")
             meta = provenance(hdus[0].header)
@@ -290,6 +289,11 @@ def cutout_wcs(row: Table.Row) -> WCS:
     wcs.wcs.cd = values[4:].reshape(2, 2)
     wcs.wcs.set()
     return wcs
+
+
+def _any_names() -> warnings.catch_warnings:
+    """A context in which astropy does not say which names FITS recommends for columns: they are the catalogue's."""
+    return warnings.catch_warnings(action="ignore", category=VerifyWarning)
 
 
 def _attention_mode(attention: str | None, stores: Mapping[str | int, AttentionStore]) -> str:

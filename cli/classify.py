@@ -277,7 +277,7 @@ def classify(
     if service_options and survey is None:
         raise typer.BadParameter(
             "--service-url, --beam, --pixel-scale, --cache-dir, --no-cache, --offline, --cache-size, --connections, "
-            "--rate, --timeout and --patience are options of a survey's service: they mean nothing with images of your own"
+            "--rate, --timeout and --patience are options of a survey's service: they mean nothing with your own images"
         )
     if beam_scaled and survey == "first":
         raise typer.BadParameter("--beam-scaled is for images with other beams: FIRST's needs no scaling")

@@ -143,8 +143,9 @@ def test_a_service_that_goes_away_for_good_is_exit_code_3(catalogue, weights, tm
     count = iter(range(1000))
     gone = {"decide": lambda request: "ok" if next(count) < 5 else "503", "retry_after": "1000"}
     with FirstServer(**gone) as server:
-        options = ("--service-url", server.url, "--patience", 500, "--connections", 1, "--cache-dir", tmp_path / "cache")
-        run = ("classify", catalogue, "--weights", weights, "-o", tmp_path / "product.fits", "--orbit", 1, *options)
+        options = ("--service-url", server.url, "--cache-dir", tmp_path / "cache", "--patience", 500)
+        options += ("--connections", 1, "--weights", weights, "--orbit", 1)
+        run = ("classify", catalogue, "-o", tmp_path / "product.fits", *options)
         result = invoke(*run)
         assert result.exit_code == 3
         assert "answers no more; what is done is kept: try again later" in result.stderr

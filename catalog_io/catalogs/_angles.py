@@ -208,8 +208,9 @@ def _strings(column, name: str) -> np.ndarray:
             text = np.array([_text(value) for value in data], dtype=str)
         case _:
             raise CatalogueError(f"position column {name!r} holds {data.dtype}; numbers or strings are needed")
-    text = np.strings.strip(np.strings.replace(text, "\N{MINUS SIGN}", "-"))
-    return np.where(mask, "", text)
+    if text.size:  # NumPy replaces nothing in an empty array, and raises
+        text = np.strings.replace(text, "\N{MINUS SIGN}", "-")
+    return np.where(mask, "", np.strings.strip(text))
 
 
 def _text(value) -> str:

@@ -215,5 +215,5 @@ def _nothing_found(table: Table) -> str:
 
 
 def _listed(table: Table, most: int = 40) -> str:
-    names = ", ".join(table.colnames[:most]) or "none"
+    names = " ".join(", ".join(table.colnames[:most]).split()) or "none"
     return names if len(table.colnames) <= most else f"{names}, … ({len(table.colnames)} in all)"

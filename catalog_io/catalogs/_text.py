@@ -20,6 +20,7 @@ _VALUE = re.compile(
     r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?|[+-]?\d{1,3}[:hd ]\s*\d{1,2}[:m ].*|nan|inf", re.IGNORECASE
 )
 _NAME = re.compile(r"[^\W\d]")
+_IPAC_TYPE = re.compile(r"double|float|real|int|integer|long|char|date|[dfrilct]", re.IGNORECASE)
 _RULE = re.compile(r"[-\s;,|]*-{1,}[-\s;,|]*")
 
 
@@ -61,7 +62,7 @@ def read_text(text: str) -> Table:
 def find_layout(head: str) -> Layout:
     """Layout of a text table, from its first lines (the last of which may be cut off)."""
     if head.startswith(("\\", "|")):
-        return Layout("ipac", {}, {})
+        return Layout("ipac" if head.startswith("\\") or _is_ipac(head) else "fixed_width", {}, {})
     if "Byte-by-byte Description" in head:
         return Layout("mrt" if head.startswith("Title:") else "cds", {}, {})
     lines = [line for line in head.splitlines() if line.strip()]
@@ -82,6 +83,12 @@ def find_layout(head: str) -> Layout:
         if len(names) == len(set(names)) == len(fields) and all(_NAME.match(name) for name in names):
             return Layout("commented_header", {"delimiter": delimiter, "header_start": index}, {})
     return _unnamed(first)
+
+
+def _is_ipac(head: str) -> bool:
+    """Whether a table with bars is IPAC's: there only names, types and units have them."""
+    below = "".join(head.splitlines()[1:2]).strip()
+    return not below.startswith("|") or all(_IPAC_TYPE.fullmatch(field.strip()) for field in below[1:-1].split("|"))
 
 
 def _plain(delimiter: str, names: list[str], content: list[str], *, commented: bool) -> Layout:

@@ -1,6 +1,5 @@
 """Catalogues at random: each row comes out with its true position or none, and nothing raises what it should not."""
 
-import io
 import warnings
 
 import numpy as np
@@ -12,15 +11,18 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from run_examples import Doubles, untrained
 
-from radio_ag import classify
+from radio_ag import Result, classify
 from radio_ag.catalog_io.catalogs import read_catalogue
+from radio_ag.catalog_io.export import export
 from radio_ag.errors import CatalogueError, InputError
 from radio_ag.flags import Flag
 
 NAMES = [("RA", "DEC"), ("ra", "dec"), ("RAJ2000", "DEJ2000"), ("ra_deg_cont", "dec_deg_cont"), ("RAdeg", "DEdeg")]
 UNITS = ["deg", "hourangle", "rad", "sexagesimal"]
 FORMATS = {"fits": ".fits", "votable": ".xml", "ascii.ecsv": ".ecsv", "csv": ".csv", "ascii.fixed_width": ".txt"}
-FEW = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+FEW = settings(
+    max_examples=80, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 TEXT = st.text(st.characters(codec="utf-8", exclude_categories=["Cs", "Cc"]), max_size=12)
 
 right_ascensions = st.floats(0, 359.9999) | st.sampled_from([0.0, 30.0, 359.9999, np.nan, np.inf, -1e9, 720.0])
@@ -35,8 +37,8 @@ def position_columns(places, unit):
     good = np.isfinite(ra) & np.isfinite(dec) & (ra >= 0) & (ra <= 360) & (np.abs(dec) <= 90) & ~masked
     if unit == "sexagesimal":
         with np.errstate(invalid="ignore"):
-            hours = [Angle(x if ok else 0, u.deg).to_string(u.hourangle, sep=":", precision=6) for x, ok in zip(ra, good, strict=True)]
-            degrees = [Angle(x if ok else 0, u.deg).to_string(u.deg, sep=":", precision=5) for x, ok in zip(dec, good, strict=True)]
+            hours = Angle(np.where(good, ra, 0), u.deg).to_string(u.hourangle, sep=":", precision=6)
+            degrees = Angle(np.where(good, dec, 0), u.deg).to_string(u.deg, sep=":", precision=5)
         return np.array(hours, "U30"), np.array(degrees, "U30"), good, masked | ~good
     scale = {"deg": 1.0, "hourangle": 1 / 15, "rad": np.pi / 180}[unit]
     declination_unit = u.rad if unit == "rad" else u.deg
@@ -67,6 +69,7 @@ def make_table(places, unit, names, extra, note):
 )
 @example(places=[], unit="deg", names=("RA", "DEC"), kind="fits", extra=0, note="")
 @example(places=[], unit="sexagesimal", names=("RA", "DEC"), kind="csv", extra=0, note="")
+@example(places=[], unit="sexagesimal", names=("RA", "DEC"), kind="memory", extra=0, note="")
 @example(places=[(180.0, 30.0, False)], unit="hourangle", names=("ra", "dec"), kind="votable", extra=300, note="µJy ☉")
 @example(places=[(180.0, 30.0, False)] * 5, unit="deg", names=("ra", "dec"), kind="fits", extra=0, note="twice")
 @example(places=[(180.0, 30.0, True)] * 3, unit="deg", names=("ra", "dec"), kind="ascii.ecsv", extra=0, note="none")
@@ -98,25 +101,25 @@ def test_every_position_is_the_true_one_or_none(tmp_path, places, unit, names, k
 
 
 @FEW
-@given(content=st.binary(max_size=400), suffix=st.sampled_from([".fits", ".xml", ".csv", ".ecsv", ".txt", ".parquet", ".db"]))
+@given(content=st.binary(max_size=400), suffix=st.sampled_from([*FORMATS.values(), ".parquet", ".db"]))
 @example(content=b"", suffix=".csv")
 @example(content=b"SIMPLE  =                    T", suffix=".fits")
 @example(content=b"<?xml version='1.0'?><VOTABLE>", suffix=".xml")
-@example(content=b"# %ECSV 1.0\n# ---\n# datatype:\n# - {name: !!python/object/apply:os.system ['true']}\n", suffix=".ecsv")
+@example(content=b"# %ECSV 1.0\n# ---\n# datatype:\n# - !!python/object/apply:os.system ['true']\n", suffix=".ecsv")
 @example(content=b"PAR1" * 4, suffix=".parquet")
 @example(content=b"SQLite format 3\x00" + bytes(84), suffix=".db")
 @example(content=b"ra,dec\n1e400,nan\n-,\n", suffix=".csv")
 def test_what_is_no_catalogue_is_said_to_be_none(tmp_path, content, suffix):
     path = tmp_path / f"catalogue{suffix}"
     path.write_bytes(content)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what astropy thinks of it is not the question
+    message = ""
+    with warnings.catch_warnings(action="ignore"):  # what astropy thinks of it is not the question
         try:
             catalogue = read_catalogue(path)
         except InputError as error:
-            assert "\n" not in str(error).strip()
-            return
-    assert len(catalogue) == len(catalogue.table)
+            message = str(error)
+    assert len(message.splitlines()) <= 1
+    assert message or len(catalogue) == len(catalogue.table)
 
 
 @pytest.fixture(scope="module")
@@ -140,7 +143,7 @@ def test_from_end_to_end(weights, tmp_path, count, columns):
 
 def test_names_in_a_catalogue_reach_no_file_system(weights, tmp_path):
     """Names and paths of every kind as values, as column names and as units."""
-    evil = ["../../escaped", "/etc/passwd", "$(touch escaped)", "`id`", "a\\..\\b", "con.fits", "-rf", "%s%n", "file:///x"]
+    evil = ["../../escaped", "/etc/passwd", "$(touch escaped)", "`id`", "a\\..\\b", "con.fits", "-rf", "file:///x"]
     table = Table({"RA": np.linspace(170, 190, len(evil)), "DEC": np.full(len(evil), 30.0), "Source_name": evil})
     table["../column"] = evil
     table["image_file"] = evil
@@ -149,14 +152,11 @@ def test_names_in_a_catalogue_reach_no_file_system(weights, tmp_path):
     table.write(path)
     folder = tmp_path / "work" / "inner"
     folder.mkdir(parents=True)
-    result = classify(path, images=Doubles(), weights=weights, orbit=1, output=folder / "product.fits", keep_cutouts=True)
-    from radio_ag.catalog_io.export import export_result
-
-    for kind in ("cutouts",):
-        export_result(result, folder / kind, kind=kind) if _takes_kind(export_result) else None
-    made = {file.relative_to(tmp_path).parts[0] for file in tmp_path.rglob("*") if file.is_file()}
-    assert made == {"in", "work"}
-    assert {file.parent for file in (tmp_path / "work").rglob("*") if file.is_file()} <= {
-        folder, *(child for child in folder.iterdir() if child.is_dir())
-    }
-    assert list(Table.read(folder / "product.fits", hdu="CLASSIFICATION")["Source_name"]) == evil
+    settings = {"weights": weights, "orbit": 1, "output": folder / "product.fits", "keep_cutouts": True}
+    result = classify(path, images=Doubles(), **settings)
+    export(result, folder / "sources", "cutouts")
+    assert {file.relative_to(tmp_path).parts[0] for file in tmp_path.rglob("*")} == {"in", "work"}
+    files = {file for file in (tmp_path / "work").rglob("*") if file.is_file()}
+    assert {file.parent for file in files} == {folder, folder / "sources"}
+    assert len(files) == len(evil) + 2  # the product, and the index of the folder
+    assert list(Result.read(folder / "product.fits").table["Source_name"]) == evil

@@ -78,8 +78,9 @@ def test_every_row_has_an_answer_or_the_right_flag(catalogue, weights, tmp_path,
     assert 0.28 < share < 0.34
 
     with FirstServer(CoaddSky(peak=0), decide=faulty) as server:
-        images = {"service_url": server.url, "cache_dir": tmp_path / "cache", "retries": RETRIES, "pause": 1e-4, "timeout": TIMEOUT}
-        settings = {"weights": weights, "orbit": 1, "attention": "none", "image_options": images | {"connections": 8}}
+        images = {"service_url": server.url, "cache_dir": tmp_path / "cache", "connections": 8}
+        images |= {"retries": RETRIES, "pause": 1e-4, "timeout": TIMEOUT}
+        settings = {"weights": weights, "orbit": 1, "attention": "none", "image_options": images}
         product = tmp_path / "product.fits"
         result = classify(catalogue, output=product, **settings)
         _check(result.table, catalogue, place_of, {position: answer for position, (answer, _) in expected.items()})
