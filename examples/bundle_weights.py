@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from card_figures import neither_class, resampled
 from scipy.special import softmax
 from train_bundled import FOLDS, folds_of, load
 
@@ -27,6 +28,7 @@ from radio_ag.protocols import classify_served
 from radio_ag.report import assess
 from radio_ag.training import predict
 
+SERVED = "refined"  # the set whose networks are the default, the fast one and the ensemble
 FAMILIAR = 0.97  # share of the reserved sources with certain labels that are not to be OUT_OF_DISTRIBUTION
 FEATURE_SOURCES = 400  # enough for the covariance of 54 features
 
@@ -35,12 +37,12 @@ class Run:
     """One trained network and what it says of the sources that it has not learnt from."""
 
     def __init__(self, folder: Path, data: Labelled, fold: np.ndarray):
-        checkpoint = torch.load(folder / "checkpoint.pt", weights_only=True, map_location="cpu")
-        self.recipe = checkpoint["recipe"]
+        kind, name = folder.name.rsplit("-", 1)
+        self.recipe = _recipe_in(folder)
+        self.started_from = None if kind == "first" else _recipe_in(folder.parent / f"first-{name}")
         architecture = {k: v for k, v in self.recipe["architecture"].items() if k != "kind"}
         self.network = AGCNN(Architecture(**architecture)).eval()
         self.network.load_state_dict(torch.load(folder / "weights.pt", weights_only=True, map_location="cpu"))
-        name = folder.name.rsplit("-", 1)[1]
         self.left_out = -1 if name == "all" else int(name)
         self.learnt = np.flatnonzero((fold >= 0) & (fold != self.left_out))
         self.unseen = np.flatnonzero((fold == -1) | (fold == self.left_out))
@@ -66,6 +68,10 @@ class Run:
     def logits(self, orbit: int, rows: np.ndarray) -> np.ndarray:
         """Averaged over the orbit as served, for rows among the unseen ones."""
         return self.views[:orbit, np.searchsorted(self.unseen, rows)].mean(0)
+
+
+def _recipe_in(folder: Path) -> dict:
+    return torch.load(folder / "checkpoint.pt", weights_only=True, map_location="cpu")["recipe"]
 
 
 def make_weights(name: str, description: str, runs: list[Run], data: Labelled, reserved, uncertain_below) -> Weights:
@@ -112,6 +118,7 @@ def make_weights(name: str, description: str, runs: list[Run], data: Labelled, r
             },
             "folds_left_out": [run.left_out for run in runs if run.left_out >= 0],
             "recipe": runs[0].recipe,
+            "started_from": runs[0].started_from,
             "seeds": [run.recipe["seed"] for run in runs],
             "software": {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__},
         },
@@ -142,10 +149,15 @@ def save(weights: Weights, folder: Path) -> None:
 def figures_of(weights: Weights, data: Labelled, robustness: bool) -> dict:
     """Figures as served, at both orbits, on sources that no member has learnt from."""
     report = assess(weights, data, device="cpu", robustness=robustness).content
+    more = {}
+    if robustness:
+        classifier = Classifier(weights, device="cpu")
+        more = {"resampled": resampled(classifier, data), "neither class": neither_class(classifier)}
     return {
         "orbit_8": report["figures"],
         "orbit_1": assess(weights, data, orbit=1, device="cpu").content["figures"],
         **{key: report[key] for key in ("rotation", "offset", "members") if key in report},
+        **more,
     }
 
 
@@ -173,22 +185,24 @@ def main() -> None:
     parser.add_argument("training", type=Path)
     parser.add_argument("output", type=Path)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--robustness", action="store_true", help="measure rotation and offset too: minutes more")
+    parser.add_argument(
+        "--robustness", action="store_true", help="measure rotation, offset, resampling and flags too: minutes more"
+    )
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     data = load()
     fold = folds_of(data)
     mirabest = data.origin == "mirabest_train"
     reserved = np.flatnonzero((fold == -1) & mirabest)
-    runs = [Run(options.training / f"first-{k}", data, fold) for k in range(FOLDS)]
+    runs = [Run(options.training / f"{SERVED}-{k}", data, fold) for k in range(FOLDS)]
     uncertain_below = _threshold(runs, data, fold, reserved)
     singles = [make_weights(f"fold-{run.left_out}", "", [run], data, reserved, uncertain_below) for run in runs]
     cross_validation = cross_validate(runs, singles, data, fold)
     print(json.dumps(cross_validation["pooled"], indent=1), flush=True)
 
     sets = {
-        "agcnn-first": ("FRI/FRII from VLA FIRST images, 1.4 GHz: one network, the default", "first-all"),
-        "agcnn-first-fast": ("FRI/FRII from VLA FIRST images: one network that left a fifth unseen", "first-0"),
+        "agcnn-first": ("FRI/FRII from VLA FIRST images, 1.4 GHz: one network, the default", f"{SERVED}-all"),
+        "agcnn-first-fast": ("FRI/FRII from VLA FIRST images: one network that left a fifth unseen", f"{SERVED}-0"),
         "agcnn-paper": ("The equations of Bowles et al. 2021 to the letter, linear stretch", "paper-0"),
         "agcnn-first-sigmoid": ("Attention normalised by a sigmoid, to compare maps", "sigmoid-0"),
         "agcnn-first-softmax": ("Attention normalised by a softmax, to compare maps", "softmax-0"),
@@ -205,7 +219,7 @@ def main() -> None:
         "agcnn-first-ensemble", "The networks of five folds, averaged", runs, data, reserved, uncertain_below
     )
     made["agcnn-first-ensemble"] = ensemble, None
-    command = "python examples/bundle_weights.py training/ weights/"
+    command = "python examples/bundle_weights.py training/ weights/" + " --robustness" * options.robustness
     for name, (weights, run) in made.items():
         rows = reserved if run is None else run.unseen[mirabest[run.unseen]]
         robustness = options.robustness and name == "agcnn-first"
