@@ -60,19 +60,17 @@ def write_mosaic(path: Path) -> None:
     fits.PrimaryHDU(image.astype(np.float32), header).writeto(path)
 
 
-def stand_in(classifier, images, turned, attention):
+def stand_in(classifier, task, images, attention):
     """What the network gives for a batch, but for the computing: logits by brightness, a map that is the image."""
-    import numpy as np
+    import torch
 
-    from radio_ag.classifier import _Part
+    from radio_ag._serving import Seen
 
-    n = len(images)
-    logits = np.zeros((1, n, 2), np.float32)
-    logits[0, :, 1] = images.mean((1, 2))
-    features = np.zeros((n, len(classifier.feature_model.centre) if classifier.feature_model else 0), np.float32)
+    n, views = len(images), len(task.views)
+    logits = torch.stack([torch.zeros(n), images.mean((1, 2))], 1).expand(views, n, 2)
+    features = torch.zeros(n, len(classifier.feature_model.centre) if classifier.feature_model else 0)
     planes = classifier.gates if attention == "gates" else 1
-    maps = None if attention == "none" else np.repeat(images[:, None], planes, 1)
-    return _Part(logits, features, maps)
+    return Seen(logits, features, None if attention == "none" else images[:, None].repeat(1, planes, 1, 1))
 
 
 def peak_memory() -> int:
@@ -88,7 +86,7 @@ def run_once(catalogue: Path, mosaic: Path, output: Path, attention: str, chunk:
     from radio_ag import classify
     from radio_ag.classifier import Classifier
 
-    Classifier._predict_batch = stand_in
+    Classifier._see = stand_in
     warnings.simplefilter("ignore")
     start = time.perf_counter()
     result = classify(catalogue, images=mosaic, output=output, attention=attention, chunk=chunk, device="cpu", orbit=1)

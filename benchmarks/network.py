@@ -15,8 +15,8 @@ import torch
 from _report import in_turns, parse_options, ratio, report
 from reference import plain_network
 
-from radio_ag.classifier import Classifier
 from radio_ag.checkpoints import load_weights
+from radio_ag.classifier import Classifier
 from radio_ag.preprocess import Prepared
 
 

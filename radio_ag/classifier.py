@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from dataclasses import fields as fields_of
 from typing import NamedTuple
@@ -11,13 +13,13 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import softmax
-from torch import Tensor
-from torch.nn import functional as F
 
+from radio_ag._serving import Seen, Task, ahead, half_suffices, in_half, rotate, see, side_by_side, to_arrays
+from radio_ag._serving import turn as turn  # training turns images, too
 from radio_ag.checkpoints import Weights, load_weights
 from radio_ag.errors import DeviceError, InputError
 from radio_ag.flags import Flag
-from radio_ag.model import CLASSES, Output, fold_batch_norm
+from radio_ag.model import CLASSES, fold_batch_norm
 from radio_ag.novelty import FeatureModel
 from radio_ag.preprocess import CROP_SIZE, Prepared, Preprocessing, clip, crop, normalise, prepare
 from radio_ag.weights import DEFAULT
@@ -70,7 +72,7 @@ class Prediction:
 class _Part(NamedTuple):
     """A batch of b sources: every view's logits; features and maps averaged over the views, maps turned back."""
 
-    logits: NDArray[np.float32]  # (views, b, 2)
+    logits: NDArray[np.float32]  # (views * members, b, 2)
     features: NDArray[np.float32]  # (b, features of all members)
     maps: NDArray[np.float32] | None  # (b, planes, 150, 150)
 
@@ -88,6 +90,10 @@ class Classifier:
         depend on how the source lies), or a multiple of 8, with further angles in between.
     batch : int, optional
         Images that the network sees at once; chosen from the device's memory by default.
+
+    Notes
+    -----
+    On a GPU convolutions are in half precision where the probabilities of some simulated images stay as they are.
     """
 
     def __init__(self, weights: Weights, *, device: str = "auto", orbit: int = 8, batch: int | None = None):
@@ -110,6 +116,7 @@ class Classifier:
         temperatures = calibration.get("temperature", {})
         self.temperature = temperatures.get(str(orbit), temperatures.get("8" if orbit > 8 else "1", 1.0))
         self.uncertain_below = calibration.get("uncertain_below", 0.0)
+        self._served = [self._serve(network) for network in self.networks]
         self.feature_model = None
         if "novelty" in self.card:
             names = [f.name for f in fields_of(FeatureModel)]
@@ -158,15 +165,14 @@ class Classifier:
         parts = []
         start = 0
         while start < len(prepared.images):
-            rows = slice(start, start + self.batch)
             try:
-                parts.append(self._predict_batch(prepared.images[rows], [t[rows] for t in turned], attention))
+                for part in self._parts(prepared.images[start:], [t[start:] for t in turned], attention):
+                    parts.append(part)
+                    start += len(part.features)
             except RuntimeError as exc:  # torch.OutOfMemoryError on a GPU; a plain RuntimeError on a CPU
                 if "memory" not in str(exc) or self.batch == 1:
                     raise
                 self.batch //= 2
-                continue
-            start = rows.stop
         return self._assemble(parts, prepared, attention)
 
     def _further_angles(self, fields, prepared: Prepared) -> list[NDArray[np.float32]]:
@@ -177,33 +183,51 @@ class Classifier:
         clipped = torch.from_numpy(clip(fields, prepared.rms, self.preprocessing.clip)).unsqueeze(1)
         settings = self.preprocessing
         return [
-            normalise(crop(_rotate(clipped, angle).squeeze(1).numpy()), settings.stretch, settings.value_range)
+            normalise(crop(rotate(clipped, angle).squeeze(1).numpy()), settings.stretch, settings.value_range)
             for angle in angles
         ]
 
-    def _predict_batch(self, images: NDArray, turned: list[NDArray], attention: str) -> _Part:
-        logits, features, maps = [], [], None
+    def _parts(self, images: NDArray, turned: list[NDArray], attention: str) -> Iterator[_Part]:
+        """A part for each batch of images, in order."""
+        stacks = [images, *turned]
         exact = min(self.orbit, 8)
-        with torch.inference_mode():
-            for number, stack in enumerate([images, *turned]):
-                angle = number * np.pi / 2 / (len(turned) + 1)
-                batch = torch.from_numpy(stack).unsqueeze(1).to(self.device)
-                for view in range(exact):
-                    x = turn(batch, view).contiguous(memory_format=torch.channels_last)
-                    for network in self.networks:
-                        output = network(x)
-                        logits.append(output.logits)
-                        features.append(output.features)
-                        if attention != "none":
-                            back = _maps_on_sky(output, attention, view, angle)
-                            maps = back if maps is None else maps.add_(back)
-        members = len(self.networks)
-        mean_features = [torch.stack(features[m::members]).mean(0) for m in range(members)]
-        return _Part(
-            torch.stack(logits).cpu().numpy(),
-            torch.cat(mean_features, 1).cpu().numpy(),
-            None if maps is None else (maps / len(logits)).cpu().numpy(),
-        )
+        together = min(exact, self.batch) if self.device.type == "cuda" else 1  # views at once
+        views = [tuple(range(first, min(first + together, exact))) for first in range(0, exact, together)]
+        step = self.batch // together
+        tasks = [
+            Task(stack[start : start + step], several, number * np.pi / 2 / len(stacks))
+            for start in range(0, len(images), step)
+            for number, stack in enumerate(stacks)
+            for several in views
+        ]
+
+        def work(task: Task) -> Seen:
+            with torch.inference_mode():
+                return to_arrays(self._see(task, torch.from_numpy(task.images).to(self.device), attention))
+
+        def launch(task: Task, images: torch.Tensor) -> Seen:
+            with torch.inference_mode():
+                return self._see(task, images, attention)
+
+        if self.device.type == "cuda":
+            seen = ahead(launch, tasks, self.device)
+        else:
+            seen = side_by_side(work, tasks, torch.get_num_threads() if self.device.type == "cpu" else 1)
+        while whole := list(itertools.islice(seen, len(stacks) * len(views))):
+            logits = np.concatenate([each.logits for each in whole])
+            features = sum(each.features for each in whole) / (len(stacks) * exact)
+            maps = None if attention == "none" else sum(each.maps for each in whole) / len(logits)
+            yield _Part(logits, features, maps)
+
+    def _see(self, task: Task, images: torch.Tensor, attention: str) -> Seen:
+        return see(self._served, images.unsqueeze(1), task, attention)
+
+    def _serve(self, network: torch.nn.Module) -> torch.nn.Module:
+        """The network as it is run on this device."""
+        if self.device.type != "cuda":
+            return network
+        half = in_half(network)
+        return half if half is not None and half_suffices(network, half, self.temperature, self.device) else network
 
     def _assemble(self, parts, prepared: Prepared, attention: str) -> Prediction:
         logits = np.concatenate([p.logits for p in parts], 1) if parts else np.zeros((1, 0, len(CLASSES)), np.float32)
@@ -230,33 +254,6 @@ class Classifier:
             flags=flags,
             prepared=prepared,
         )
-
-
-def turn(images: Tensor, view: int) -> Tensor:
-    """One of the 8 rotations and flips of (..., H, W) images; view 0 is the image itself, 4 its mirror image."""
-    mirrored = images.flip(-1) if view >= 4 else images
-    return torch.rot90(mirrored, view % 4, (-2, -1))
-
-
-def turn_back(images: Tensor, view: int) -> Tensor:
-    """The inverse of :func:`turn`."""
-    upright = torch.rot90(images, -(view % 4), (-2, -1))
-    return upright.flip(-1) if view >= 4 else upright
-
-
-def _maps_on_sky(output: Output, attention: str, view: int, angle: float) -> Tensor:
-    """Maps of one view turned back, shape (b, planes, 150, 150)."""
-    maps = torch.stack(output.attention(), 1) if attention == "gates" else output.mean_attention().unsqueeze(1)
-    maps = turn_back(maps, view)
-    return _rotate(maps, -angle) if angle else maps
-
-
-def _rotate(images: Tensor, angle: float) -> Tensor:
-    """Rotate (B, C, H, W) bilinearly about the centre by ``angle`` radians; the edge's value holds beyond the edge."""
-    cos, sin = float(np.cos(angle)), float(np.sin(angle))
-    affine = torch.tensor([[cos, -sin, 0.0], [sin, cos, 0.0]], device=images.device).expand(len(images), 2, 3)
-    grid = F.affine_grid(affine, list(images.shape), align_corners=False)
-    return F.grid_sample(images, grid, padding_mode="border", align_corners=False)
 
 
 def choose_device(name: str = "auto") -> torch.device:

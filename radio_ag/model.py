@@ -177,7 +177,7 @@ class AttentionGate(nn.Module):
     def score_by_tiles(self, x: Tensor, g: Tensor) -> Tensor:
         """The same score, several times as fast on a CPU."""
         with torch.autocast(x.device.type, enabled=False):
-            gating = F.conv2d(g.float(), self.phi.weight)  # (B, 64, h, w)
+            gating = F.conv2d(g.float(), self.phi.weight.float())  # (B, 64, h, w)
             score = compatibility(x, gating, self.theta.weight[:, :, 0, 0], self.psi.weight[0, :, 0, 0])
             return (score + self.psi.bias).unsqueeze(1)
 
@@ -252,13 +252,13 @@ class AGCNN(nn.Module):
             Logits (B, K) and each gate's map.
         """
         maps = []
-        x = images
+        x = images.to(self.blocks[0][0].weight.dtype)
         for i, block in enumerate(self.blocks):
-            x = block(F.max_pool2d(x, 2) if i else x)
+            x = block(_pool(x) if i else x)
             maps.append(x)
         g = maps.pop()  # (B, 64, 18, 18)
         if not self.gates:
-            features = F.max_pool2d(g, 2).flatten(1)  # (B, 64 * 9 * 9)
+            features = _pool(g).flatten(1)  # (B, 64 * 9 * 9)
             return Output(self.classifier(self.dropout(features)), features)
         maps.reverse()  # gate 1 sees the deepest block
         attention = [gate(x, g) for gate, x in zip(self.gates, maps, strict=False)]  # (B, 1, H, W) each
@@ -271,6 +271,15 @@ class AGCNN(nn.Module):
         if self.architecture.features == "average":
             summed = summed / (attention.abs().sum((2, 3)) + _EPS)
         return summed
+
+
+def _pool(x: Tensor) -> Tensor:
+    """Largest of each 2x2 pixels, (B, C, H, W) to (B, C, H // 2, W // 2)."""
+    if torch.is_grad_enabled() or x.device.type != "cpu":
+        return F.max_pool2d(x, 2)
+    height, width = (side - side % 2 for side in x.shape[2:])  # ten times as fast on a CPU where channels are few
+    rows = torch.maximum(x[:, :, 0:height:2], x[:, :, 1:height:2])
+    return torch.maximum(rows[..., 0:width:2], rows[..., 1:width:2])
 
 
 def fold_batch_norm(network: AGCNN) -> AGCNN:

@@ -6,8 +6,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from radio_ag._serving import turn, turn_back
 from radio_ag.checkpoints import Weights, import_checkpoint
-from radio_ag.classifier import Classifier, choose_device, turn, turn_back
+from radio_ag.classifier import Classifier, choose_device
 from radio_ag.errors import DeviceError, InputError
 from radio_ag.flags import Flag
 from radio_ag.model import AGCNN, Architecture, Output
