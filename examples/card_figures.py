@@ -40,7 +40,7 @@ def share(hits: np.ndarray) -> dict:
 
 
 def resampled(classifier: Classifier, data: Labelled) -> dict:
-    """How many classes change when raw fields of MiraBest are resampled once more, of all and of the certain sources."""
+    """How many classes of MiraBest change when raw fields are resampled, all and certain."""
     with fits.open(data_folder() / "mirabest_train.fits") as hdus:
         table = hdus["SOURCES"].data
         rows = np.hypot(table["ra"] - data.ra[:, None], table["dec"] - data.dec[:, None]).argmin(1)
