@@ -4,6 +4,8 @@ A worker gets the weights once, opens the images itself, and keeps both for all 
 fetches one chunk while the network works on another. Where it sees the folder of parts, it writes there and sends back
 a hash; elsewhere the part itself goes to the client. Chunks of a worker that dies go to others. The parts alone count:
 what the cluster knows may be lost at any time.
+
+`classify_partition` and `classify_hats` are for catalogues that are Dask's or LSDB's own, and stay there.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
+from radio_ag._partitions import classify_hats, classify_partition
 from radio_ag.catalog_io._part import Part, encode_part
 from radio_ag.catalog_io._product_headers import software_versions
 from radio_ag.catalog_io.images import ImageSource, check_service, open_images
@@ -30,6 +33,8 @@ from radio_ag.errors import InputError, ServiceError
 
 if TYPE_CHECKING:
     from distributed import Client, Future
+
+__all__ = ["Answer", "Job", "classify_hats", "classify_on", "classify_partition", "open_client", "worker_resources"]
 
 _ENVIRONMENT = "distributed.nanny.pre-spawn-environ"
 _AHEAD = 2  # chunks that wait at the cluster for each thread of it
