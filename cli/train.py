@@ -1,6 +1,7 @@
 """``radio-ag train``: networks from labelled images of one's own."""
 
 import sys
+from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -54,6 +55,13 @@ def train(
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
     threads: Annotated[int | None, typer.Option(help="Processors to use.", show_default="all", min=1)] = None,
+    keep_checkpoints: Annotated[
+        bool,
+        typer.Option(
+            "--keep-checkpoints",
+            help="Keep a copy of every checkpoint, in OUT/seed-N/course, for radio-ag attention to draw the course.",
+        ),
+    ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show warnings and errors only.")] = False,
     debug: Debug = False,
 ) -> None:
@@ -70,6 +78,7 @@ def train(
 
         if threads:
             torch.set_num_threads(threads)
+        log = (lambda line: None) if quiet else (lambda line: typer.echo(f"radio-ag: {line}", err=True))
         path = train_weights(
             data,
             named_recipe(recipe.value, changes),
@@ -80,9 +89,21 @@ def train(
             samples=samples,
             device=choose_device(device),
             command=" ".join(["radio-ag", *sys.argv[1:]]),
-            log=(lambda line: None) if quiet else (lambda line: typer.echo(f"radio-ag: {line}", err=True)),
+            log=_keeping(log, out) if keep_checkpoints else log,
         )
     typer.echo(path)
+
+
+def _keeping(log: Callable[[str], None], out: Path) -> Callable[[str], None]:
+    """A log that keeps the checkpoints there are at each line: there is a line after each new one."""
+    from radio_ag.snapshots import keep_snapshot
+
+    def keep_and_log(line: str) -> None:
+        for checkpoint in out.glob("seed-*/checkpoint.pt"):
+            keep_snapshot(checkpoint)
+        log(line)
+
+    return keep_and_log
 
 
 def _split_setting(text: str) -> tuple[str, str]:

@@ -127,8 +127,7 @@ def gate_steps_figure(steps: Sequence[GateSteps], *, title: str = "", width: flo
         show(panels[3], _tiles(one.agreement, shared), IMAGE_COLOURS, Normalize(0, 1))
         for panel, values in zip(panels[4:6], (one.score, one.attention), strict=True):
             draw_attention(panel, values)
-            least, greatest = (f"{value:.2g}".replace("-", _MINUS) for value in (values.min(), values.max()))
-            _write(panel, f"{least} to {greatest}")
+            _write(panel, f"{_number(values.min())} to {_number(values.max())}")
         show(panels[6], _tiles(one.attended, own), DIFFERENCE_COLOURS, Normalize(-1, 1))
         panels[0].set_ylabel(f"gate {row + 1}\n{len(one.features)} {_TIMES} {one.score.shape[-1]}²")
         for panel, sign in zip(panels[1:], _BETWEEN, strict=True):
@@ -143,6 +142,11 @@ def gate_steps_figure(steps: Sequence[GateSteps], *, title: str = "", width: flo
 
 def _write(panel: Axes, text: str) -> None:
     panel.text(0.04, 0.05, text, transform=panel.transAxes, color="white", path_effects=OUTLINE)
+
+
+def _number(value: float) -> str:
+    """Two digits or, of large numbers, whole ones: a panel is narrow."""
+    return (f"{value:.0f}" if abs(value) >= 10 else f"{value:.2g}").replace("-", _MINUS)
 
 
 def _varied(block: ArrayLike) -> NDArray[np.intp]:

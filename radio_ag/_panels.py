@@ -188,9 +188,9 @@ def _label_sky(panel: Axes, *, lowest: bool, leftmost: bool) -> None:
             coordinate.set_ticks(number=4)
             coordinate.set_ticklabel(exclude_overlapping=True)
         return
-    ticks = (-100, 0, 100)
-    panel.set_xticks(ticks, map(str, ticks) if lowest else ["", "", ""])
-    panel.set_yticks(ticks, map(str, ticks) if leftmost else ["", "", ""])
+    ticks, words = (-100, 0, 100), ("\N{MINUS SIGN}100", "0", "100")
+    panel.set_xticks(ticks, words if lowest else ["", "", ""])
+    panel.set_yticks(ticks, words if leftmost else ["", "", ""])
     panel.set_xlabel(names[0] if lowest else "")
     panel.set_ylabel(names[1] if leftmost else "")
 

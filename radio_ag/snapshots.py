@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from radio_ag.baselines import build
 from radio_ag.checkpoints import Weights
 from radio_ag.classifier import Classifier
-from radio_ag.errors import WeightsError
+from radio_ag.errors import OutputError, WeightsError
 from radio_ag.preprocess import Preprocessing
 from radio_ag.recipes import recipe_of
 
 SUFFIX = ".pt"
 """Of checkpoints of a training."""
+COURSE = "course"
+"""Folder beside a training's checkpoint where `keep_snapshot` puts copies of it."""
+MOST = 8
+"""Checkpoints that a folder with more of them stands for."""
 
 
 def expand_snapshots(names: Iterable[str]) -> list[str]:
@@ -25,7 +31,8 @@ def expand_snapshots(names: Iterable[str]) -> list[str]:
     Parameters
     ----------
     names : iterable of str
-        For `load_classifier`, or folders of checkpoints.
+        For `load_classifier`, or folders of checkpoints. One with more than `MOST` stands for so many of them, from
+        the first to the last at even steps.
 
     Raises
     ------
@@ -45,8 +52,41 @@ def expand_snapshots(names: Iterable[str]) -> list[str]:
                 continue
         if not seen:
             raise WeightsError(f"the folder {name} has no checkpoint of a training (*{SUFFIX}, such as checkpoint.pt)")
-        expanded += [str(path) for path in sorted(seen, key=seen.get)]
+        ordered = sorted(seen, key=seen.get)
+        steps = np.linspace(0, len(ordered) - 1, min(MOST, len(ordered)))
+        expanded += [str(ordered[step]) for step in np.rint(steps).astype(int)]
     return expanded
+
+
+def keep_snapshot(checkpoint: Path) -> Path:
+    """Copy the present checkpoint of a training into the folder `COURSE` beside it, unless it is there already.
+
+    Parameters
+    ----------
+    checkpoint : Path
+
+    Returns
+    -------
+    Path
+        The copy, named after the images seen.
+
+    Raises
+    ------
+    WeightsError
+        Not a checkpoint of a training.
+    OutputError
+        The copy cannot be written.
+    """
+    copy = checkpoint.parent / COURSE / f"{_images_seen(_read(checkpoint)):09d}{SUFFIX}"
+    if not copy.exists():
+        part = copy.with_suffix(".part")
+        try:
+            copy.parent.mkdir(exist_ok=True)
+            shutil.copyfile(checkpoint, part)
+            part.replace(copy)
+        except OSError as exc:
+            raise OutputError(f"{copy} cannot be written: {exc.strerror or exc}") from exc
+    return copy
 
 
 def load_classifier(name: str | os.PathLike, **options) -> Classifier:

@@ -105,6 +105,14 @@ def test_clip_contour_runs_round_the_emission():
     np.testing.assert_allclose(np.hypot(*points.T), 12 * 1.8, atol=1.8)
 
 
+def test_numbers_below_zero_have_a_minus_sign(made):
+    for name in ("offsets", "gate steps", "difference"):
+        made[name].canvas.draw()
+        words = [text.get_text() for text in made[name].findobj(Text)]
+        assert any("\N{MINUS SIGN}" in text for text in words), name
+        assert not any(text.startswith("-") for text in words), name
+
+
 def test_empty_image_has_no_contour():
     axes = Figure().add_subplot()
     figures.draw_clip(axes, np.zeros((150, 150)))

@@ -5,6 +5,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from training_examples import write_survey
 from typer.testing import CliRunner
 
 from radio_ag.checkpoints import save_weights
@@ -16,7 +17,7 @@ from radio_ag.inspection import inspect_source
 from radio_ag.labelled import Labelled
 from radio_ag.model import AGCNN, Architecture
 from radio_ag.preprocess import clip
-from radio_ag.snapshots import expand_snapshots, load_classifier, load_snapshot, snapshot_label
+from radio_ag.snapshots import MOST, expand_snapshots, keep_snapshot, load_classifier, load_snapshot, snapshot_label
 from radio_ag.training import Recipe, train
 
 ARCHITECTURE = Architecture(features="average", dropout=0.0)
@@ -61,6 +62,34 @@ def test_a_folder_stands_for_its_checkpoints_by_the_images_seen(course):
     expected = [str(folder / f"after-{seen}.pt") for seen in (4, 8, 12)]
     assert expand_snapshots(["agcnn-first", str(folder)]) == ["agcnn-first", *expected]
     assert [snapshot_label(path) for path in expected] == ["4 images", "8 images", "12 images"]
+
+
+def test_many_checkpoints_are_thinned_to_even_steps(course, tmp_path):
+    saved = torch.load(course[0] / "after-4.pt", weights_only=True)
+    for step in range(22):
+        torch.save(saved | {"step": step}, tmp_path / f"{step}.pt")
+    assert [snapshot_label(path) for path in expand_snapshots([str(tmp_path)])] == [
+        f"{4 * step} images" for step in range(0, 22, 3)
+    ]
+    assert MOST == 8
+
+
+def test_a_checkpoint_is_kept_once(course, tmp_path):
+    checkpoint = tmp_path / "checkpoint.pt"
+    for seen in (4, 4, 12):
+        shutil.copy(course[0] / f"after-{seen}.pt", checkpoint)
+        assert keep_snapshot(checkpoint).read_bytes() == checkpoint.read_bytes()
+    assert [path.name for path in sorted((tmp_path / "course").iterdir())] == ["000000004.pt", "000000012.pt"]
+
+
+def test_train_keeps_its_checkpoints_when_asked(tmp_path):
+    survey = write_survey(tmp_path / "survey.fits", ["FRI", "FRII"] * 6)
+    settings = ("--samples", "24", "--set", "batch=8", "--set", "epochs=3", "--set", "window=32", "--device", "cpu")
+    arguments = ["train", str(survey), "-o", str(tmp_path / "own"), "--keep-checkpoints", *settings]
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 0, done.output
+    kept = expand_snapshots([str(tmp_path / "own" / "seed-0" / "course")])
+    assert [snapshot_label(path) for path in kept] == ["8 images", "16 images", "24 images"]
 
 
 def test_the_last_checkpoint_is_the_network_that_was_kept(course, data):
