@@ -7,9 +7,10 @@ from html import escape
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
-from radio_ag.catalog_io.page.sprites import encode_map
+from radio_ag.catalog_io.page.sprites import cutout_scale, encode_cutout, encode_map
 from radio_ag.flags import decode
 
 if TYPE_CHECKING:
@@ -29,12 +30,15 @@ def result_html(result: "Result") -> str:
     Returns
     -------
     str
-        One ``<div>``. Every value is escaped. Thumbnails are the mean attention maps as grey PNG in ``data:``
-        addresses, north up and east left, from a map's least value (black) to its greatest (white).
+        One ``<div>``. Every value is escaped. Thumbnails are the cutouts, if they were kept, and the mean attention
+        maps, as grey PNG in ``data:`` addresses, north up and east left: a cutout in equal steps of asinh from its
+        noise to its peak, a map from its least value (black) to its greatest (white).
     """
     shown = range(min(len(result), MAX_ROWS))
-    heading = _cells(("row", "name", "class", "probability", "flags", "attention"), "th")
-    rows = [_cells((*_words(result, row), _thumbnail(result, row)), "td") for row in shown]
+    pictures = {"image": _cutout} if result.has_cutouts else {}
+    pictures["attention"] = _attention
+    heading = _cells(("row", "name", "class", "probability", "flags", *pictures), "th")
+    rows = [_cells((*_words(result, row), *(make(result, row) for make in pictures.values())), "td") for row in shown]
     rest = f"<p>… and {len(result) - len(shown)} more rows</p>" if len(result) > len(shown) else ""
     table = "".join(f"<tr>{cells}</tr>" for cells in (heading, *rows))
     return f"<div><p>{escape(repr(result).strip('<>'))}</p><table>{table}</table>{rest}</div>"
@@ -57,13 +61,27 @@ def _words(result: "Result", row: int) -> list[str]:
     return [escape(str(text)) for text in (row, name or "", source_class or "", figures, flags)]
 
 
-def _thumbnail(result: "Result", row: int) -> str:
-    """An ``<img>`` of the mean attention map; empty where there is none."""
+def _attention(result: "Result", row: int) -> str:
+    """The mean attention map; empty where there is none."""
     if result.table["attention_plane"][row] < 0:
         return ""
     codes, _, _ = encode_map(result.attention(row).data)
+    return _thumbnail(codes, "attention map")
+
+
+def _cutout(result: "Result", row: int) -> str:
+    """The cutout; empty where there is none."""
+    if result.table["cutout_plane"][row] < 0:
+        return ""
+    image = result.cutout(row).data
+    codes = encode_cutout(image, cutout_scale(image, float(np.ma.filled(result.table["rms"][row], np.nan))))
+    return _thumbnail(encode_map(codes.astype(np.float32))[0], "cutout")
+
+
+def _thumbnail(codes: NDArray[np.uint8], words: str) -> str:
+    """An ``<img>`` of codes from 0 (black) to 255, row 0 in the south."""
     stream = io.BytesIO()
     Image.fromarray(codes[::-1]).save(stream, "PNG")
     data = base64.b64encode(stream.getvalue()).decode("ascii")
     ny, nx = codes.shape
-    return f'<img src="data:image/png;base64,{data}" alt="attention map" width="{nx}" height="{ny}">'
+    return f'<img src="data:image/png;base64,{data}" alt="{words}" width="{nx}" height="{ny}">'

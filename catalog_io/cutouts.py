@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 from radio_ag.catalog_io.images import Fields, ImageSource, check_service, open_images
 from radio_ag.catalog_io.result import Result
+from radio_ag.catalog_io.services.surveys import SURVEYS
 from radio_ag.errors import InputError
 from radio_ag.preprocess import CROP_SIZE, PIXEL_SCALE, crop
 
 _SCALED = 1.05  # of FIRST's pixels: beyond what is used as it is
-_FIRST = "FIRST"  # in the provenance ``survey`` of results made from its service
 _PLACES = tuple(Fields.blank(0).wcs_columns())
 
 
@@ -44,25 +44,32 @@ def open_cutouts(result: Result, images: Any = None) -> Callable[[NDArray[np.int
     result : Result
         Its table says where the sources are: images are cut around the places that were classified.
     images : optional
-        None: the cutouts that the result keeps, else FIRST's service if the result was made from it. "none": no
+        None: the cutouts that the result keeps, else the survey that it was made from, asked again. "none": no
         cutouts. Anything else as for `~radio_ag.catalog_io.images.open_images`.
 
     Raises
     ------
     InputError
-        If the result keeps no cutouts and was not made from a service, or the images cannot be used.
+        If the result keeps no cutouts and was not made from a survey that has a name, or the images cannot be used.
     """
     if isinstance(images, str) and images.strip().lower() == "none":
         return lambda rows: _none(len(rows), "cutouts were left out")
     if images is None and result.has_cutouts:
         return partial(_kept, result)
-    if images is None and _FIRST not in str(result.provenance.get("survey")):
+    images = _survey(result) if images is None else images
+    if images is None:
         origin = result.provenance.get("images") or result.provenance.get("survey") or "unknown images"
         raise InputError(
             f"this result keeps no cutouts and was made from {origin}: "
             "name the images, or 'none' for the attention maps alone"
         )
     return _Fetcher(result, open_images(images, **_options(result, images)))
+
+
+def _survey(result: Result) -> str | None:
+    """Name of the survey that a result's images came from."""
+    told = str(result.provenance.get("survey"))
+    return next((survey.name for survey in SURVEYS.values() if told == survey.title), None)
 
 
 def _none(n: int, reason: str) -> Cutouts:
@@ -78,7 +85,7 @@ def _kept(result: Result, rows: NDArray[np.intp]) -> Cutouts:
 
 def _options(result: Result, images: Any) -> dict[str, bool]:
     """What brings images onto the pixels that were classified: larger than FIRST's where a coarse beam scaled them."""
-    if images is None or images == "first" or isinstance(images, ImageSource):
+    if images == "first" or isinstance(images, ImageSource):
         return {}
     a, b, c, d = (_numbers(result, name) for name in ("cd1_1", "cd1_2", "cd2_1", "cd2_2"))
     scale = 3600 * np.sqrt(np.abs(a * d - b * c)) / PIXEL_SCALE
@@ -90,7 +97,7 @@ class _Fetcher:
 
     def __init__(self, result: Result, source: ImageSource) -> None:
         self._ra, self._dec = (_centres(result, name) for name in ("ra", "dec"))
-        self._source = source
+        self.source = source
         self._answered = False
 
     def __call__(self, rows: NDArray[np.intp]) -> Cutouts:
@@ -98,9 +105,9 @@ class _Fetcher:
         valid = np.flatnonzero(np.isfinite(self._ra[rows]) & np.isfinite(self._dec[rows]))
         if not len(valid):
             return cutouts
-        fields = self._source.fetch(self._ra[rows[valid]], self._dec[rows[valid]])
+        fields = self.source.fetch(self._ra[rows[valid]], self._dec[rows[valid]])
         if not self._answered:
-            check_service(fields, self._source)
+            check_service(fields, self.source)
         self._answered = True
         cutouts.images[valid] = crop(fields.data)
         for name, values in fields.wcs_columns().items():

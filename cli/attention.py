@@ -51,9 +51,9 @@ WeightsList = Annotated[
 Images = Annotated[
     list[str] | None,
     typer.Option(
-        help="Of a result: FITS image, folder or quoted glob of images to cut from, may be given several times; first "
-        "for the FIRST service.",
-        show_default="cutouts kept in the product, else the FIRST service if it was made from that",
+        help="Of a result: FITS image, folder or quoted glob of images to cut from, may be given several times; a "
+        "survey, such as first.",
+        show_default="cutouts kept in the product, else the survey that it was made from, asked again",
     ),
 ]
 LabelColumn = Annotated[

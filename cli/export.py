@@ -37,8 +37,8 @@ def export(
         list[str] | None,
         typer.Option(
             help="For cutouts: FITS image, folder or quoted glob of images to cut from, may be given several times; "
-            "first for the FIRST service; none for attention maps alone.",
-            show_default="cutouts kept in the product, else the FIRST service if it was made from that",
+            "a survey, such as first; none for attention maps alone.",
+            show_default="cutouts kept in the product, else the survey that it was made from, asked again",
         ),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the output if it exists.")] = False,

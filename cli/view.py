@@ -22,8 +22,8 @@ def view(
         list[str] | None,
         typer.Option(
             help="FITS image, folder or quoted glob of images to cut from, may be given several times; "
-            "first for the FIRST service; none for attention maps alone.",
-            show_default="cutouts kept in the product, else the FIRST service if it was made from that",
+            "a survey, such as first; none for attention maps alone.",
+            show_default="cutouts kept in the product, else the survey that it was made from, asked again",
         ),
     ] = None,
     title: Annotated[str | None, typer.Option(help="Heading of the page.", show_default="the catalogue's name")] = None,

@@ -9,15 +9,19 @@ import torch
 from astropy.io import fits
 from astropy.table import Table
 from astropy.wcs import WCS
+from first_server import FirstServer
 from page_examples import RMS, simulated_fields
 from PIL import Image
 from result_examples import example_columns, example_stores
 from typer.testing import CliRunner
 
 from radio_ag.catalog_io.attention_store import AttentionStore
+from radio_ag.catalog_io.cutouts import open_cutouts
 from radio_ag.catalog_io.images import open_images
 from radio_ag.catalog_io.page import write_page
 from radio_ag.catalog_io.result import Result
+from radio_ag.catalog_io.services.first import SERVICE_VARIABLE
+from radio_ag.catalog_io.services.surveys import SURVEYS
 from radio_ag.checkpoints import save_weights
 from radio_ag.cli import app
 from radio_ag.datasets import make_mosaic
@@ -135,6 +139,38 @@ def test_the_page_takes_kept_cutouts(result, images, tmp_path):
     # Row 3 has the bright Gaussian in the middle.
     assert codes[74:77, 73:77].min() > 200
     assert '"reason":"no image"' in path.read_text()
+
+
+def made_from(survey: str) -> Result:
+    """Nine rows without cutouts."""
+    return Result.from_columns(Table({"x": range(9)}), example_columns(9), example_stores(6), {"survey": survey})
+
+
+def test_the_first_service_is_asked_again_where_images_were_cut(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    result = made_from("VLA FIRST 1.4 GHz")
+    result.table["ra"] += 0.005  # a component beside the centre of its source
+    rows = np.array([0, 2, 3])
+    with FirstServer() as server:
+        monkeypatch.setenv(SERVICE_VARIABLE, server.url)
+        cutouts = open_cutouts(result)(rows)
+        asked = sorted(float(request.fields["RA"].split()[0]) for request in server.requests)
+    assert [reason == "" for reason in cutouts.reasons] == [True, False, True]
+    np.testing.assert_allclose(asked, result.table["cutout_ra"][[0, 3]] / 15, atol=1e-5)
+    y, x = np.unravel_index(np.nanargmax(cutouts.images[0]), (150, 150))
+    assert abs(x - 74.5) < 3  # the server's double lies along declination
+    assert 8 < abs(y - 74.5) < 12
+
+
+@pytest.mark.filterwarnings("ignore::radio_ag.errors.RadioAGWarning")
+@pytest.mark.parametrize("name", ["first", "first-skyview", "vlass"])
+def test_a_survey_is_asked_again_by_its_own_service(name):
+    assert open_cutouts(made_from(SURVEYS[name].title)).source.survey == SURVEYS[name]
+
+
+def test_images_that_have_no_name_are_asked_for():
+    with pytest.raises(InputError, match="made from images by URL: name the images, or 'none'"):
+        open_cutouts(made_from("images by URL"))
 
 
 def test_classify_keeps_the_cutouts_of_every_row_with_an_image(tmp_path, monkeypatch):

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from astropy.table import Table
 from PIL import Image
-from result_examples import example_columns, example_maps, example_result
+from result_examples import example_columns, example_maps, example_result, example_stores
 
 from radio_ag.catalog_io._notebook import MAX_ROWS
+from radio_ag.catalog_io.attention_store import AttentionStore
 from radio_ag.catalog_io.result import Result
 
 
@@ -73,6 +74,22 @@ def test_thumbnails_are_the_maps_north_up():
         row, column = np.unravel_index(shown.argmax(), shown.shape)
         assert row == 74 - 80 // 2  # row 0 is the north
         assert abs(column - (60 + maps.tolist().index(attention.tolist())) / 2) <= 1
+
+
+def test_kept_cutouts_are_beside_the_maps():
+    columns = example_columns(4) | {"cutout_plane": np.array([0, -1, -1, 1])}
+    store = AttentionStore()
+    y, x = np.mgrid[:150, :150]
+    cutouts = np.stack([1e-3 * np.exp(-((x - 40) ** 2 + (y - place) ** 2) / 100) for place in (30, 120)])
+    store.append(cutouts.astype(np.float32), step=np.full(2, 1e-5))
+    result = Result.from_columns(Table({"a": range(4)}), columns, example_stores(3), {}, store)
+    page = Page(result._repr_html_())
+    assert page.rows[0][5:] == ["image", "attention"]
+    assert [bool(row[5]) for row in page.rows[1:]] == [True, False, False, True]
+    for row, place in ((1, 30), (4, 120)):
+        down, across = np.unravel_index(pixels(page.rows[row][5]).argmax(), (75, 75))
+        assert abs(74 - down - place // 2) <= 1
+        assert abs(across - 20) <= 1
 
 
 def test_a_long_result_is_cut_short():

@@ -56,8 +56,8 @@ def export(
     format : {"ds9", "crtf", "votable", "csv", "ecsv", "cutouts"}, optional
         By default what the suffix of ``path`` says.
     images : optional
-        For ``cutouts`` only: where the images come from. None: the cutouts that the result keeps, else FIRST's service
-        if the result was made from it. "none": attention maps alone. Anything else as in `radio_ag.classify`.
+        For ``cutouts`` only: where the images come from. None: the cutouts that the result keeps, else the survey
+        that it was made from, asked again. "none": attention maps alone. Anything else as in `radio_ag.classify`.
     overwrite : bool
         Replace a file of that name, or a folder of that name that an export made.
     progress : callable, optional

@@ -50,8 +50,8 @@ def write_page(
         The HTML file. With more than ``per_page`` sources NAME-1.html, NAME-2.html, ... are written instead, which link
         to each other.
     images : optional
-        Where the cutouts come from. None: those that the result keeps, else FIRST's service if the result was made from
-        it. "none": attention maps alone. Anything else as in `radio_ag.classify`.
+        Where the cutouts come from. None: those that the result keeps, else the survey that it was made from, asked
+        again. "none": attention maps alone. Anything else as in `radio_ag.classify`.
     title : str, optional
         Heading of the page; the name of the input catalogue by default.
     overwrite : bool
