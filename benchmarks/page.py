@@ -1,23 +1,21 @@
 """Size of a page, time to write it, and time to its first view in Chromium, for a simulated catalogue.
 
 Fields are simulated FRI and FRII sources of all fluxes over noise, each turned and flipped; maps are smoothed fields,
-mean and three gates; the table has twenty further columns. Chromium, its driver and selenium must be installed.
+mean and three gates; the table has twenty further columns. Chromium, its driver and selenium must be installed. The
+first view is there when the cards in the window are drawn, in a browser with a new profile.
 
-    python benchmarks/page.py --sources 10000 --output page.html --json page.json
+    python benchmarks/page.py [--sources 10000] [--repeats 5] [--output FILE.html] [--json FILE]
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import platform
 import shutil
 import statistics
 import tempfile
-import time
 from pathlib import Path
 
 import numpy as np
+from _report import parse_options, report, seconds
 from astropy.table import Table
 from scipy.ndimage import gaussian_filter
 
@@ -106,28 +104,21 @@ def first_view(path: Path) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sources", type=int, default=10_000)
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--output", type=Path, default=Path("page.html"))
-    parser.add_argument("--json", type=Path)
-    options = parser.parse_args()
-    result, images = simulate(options.sources)
-    start = time.perf_counter()
-    path = write_page(result, options.output, images=images, overwrite=True, per_page=options.sources)[0]
-    seconds = time.perf_counter() - start
-    views = [first_view(path) for _ in range(options.repeats)]
-    report = {
-        "machine": platform.processor() or platform.machine(),
-        "sources": options.sources,
-        "megabytes": path.stat().st_size / 1e6,
-        "bytes_a_source": path.stat().st_size / options.sources,
-        "write_seconds": seconds,
-        "first_view_seconds": {"median": statistics.median(views), "all": views},
-    }
-    print(json.dumps(report, indent=2))
-    if options.json:
-        options.json.write_text(json.dumps(report, indent=2) + "\n")
+    options = parse_options(
+        __doc__,
+        sources={"type": int, "default": 10_000},
+        repeats={"type": int, "default": 5, "help": "views of the page"},
+        output={"type": Path, "metavar": "FILE", "help": "keep the page there"},
+    )
+    sources, repeats = (500, 2) if options.small else (options.sources, options.repeats)
+    result, images = simulate(sources)
+    with tempfile.TemporaryDirectory() as folder:
+        path = options.output or Path(folder) / "page.html"
+        written = seconds(lambda: write_page(result, path, images=images, overwrite=True, per_page=sources))
+        views, size = [first_view(path.resolve()) for _ in range(repeats)], path.stat().st_size
+    row = {"sources": sources, "megabytes": size / 1e6, "bytes a source": size / sources, "seconds to write": written}
+    view = {"median": statistics.median(views), "least": min(views), "greatest": max(views)}
+    report("page", options, [row | {f"first view, s: {name}": value for name, value in view.items()}], {})
 
 
 if __name__ == "__main__":

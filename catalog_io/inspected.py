@@ -40,7 +40,7 @@ class InspectedSources:
     label : ndarray of int, shape (n,)
         0 for FRI, 1 for FRII, `radio_ag.attention.UNLABELLED`.
     certain : ndarray of bool, shape (n,)
-        Of labelled images, whether the label is; of a result, whether the class is (no flag ``UNCERTAIN``).
+        Whether the label is; of a result without a column that says so, whether the class is (no flag ``UNCERTAIN``).
     observed : callable
         Images (k, ny, nx) in Jy/beam or on a scale of their own, for row numbers (k,); NaN where there is none.
     clipped : callable
@@ -87,7 +87,12 @@ class InspectedSources:
 
 
 def open_sources(
-    path: str | os.PathLike, *, images: Any = None, label_column: str | None = None, once: bool = False
+    path: str | os.PathLike,
+    *,
+    images: Any = None,
+    label_column: str | None = None,
+    confidence_column: str | None = None,
+    once: bool = False,
 ) -> InspectedSources:
     """Open a result of `radio_ag.classify`, or a FITS file of labelled images.
 
@@ -100,6 +105,8 @@ def open_sources(
         Of a result: where its cutouts come from, as for `radio_ag.catalog_io.cutouts.open_cutouts`.
     label_column : str, optional
         Of a result: column with the labels ``FRI`` and ``FRII``; other values count as no label.
+    confidence_column : str, optional
+        Of a result: column that is "certain", or true, where the label is.
     once : bool
         Of a result whose rows were grouped into sources: the first row of each source alone. The others show the same.
 
@@ -118,17 +125,21 @@ def open_sources(
         result = Result.read(path)
         if once and "group_id" in result.table.colnames:
             result = result[np.sort(np.unique(result.table["group_id"], return_index=True)[1])]
-        return _from_result(result, images, label_column)
+        return _from_result(result, images, label_column, confidence_column)
     if not {"SOURCES", "IMAGES"} <= names:
         raise InputError(
             f"{path} is neither a product of radio-ag (CLASSIFICATION) nor labelled images (SOURCES, IMAGES)"
         )
-    if images is not None or label_column is not None:
-        raise InputError(f"{path} has images and labels of its own: images and label_column are for results")
+    if (images, label_column, confidence_column) != (None, None, None):
+        raise InputError(
+            f"{path} has images and labels of its own: images, label_column and confidence_column are for results"
+        )
     return _from_labelled(path)
 
 
-def _from_result(result: Result, images: Any, label_column: str | None) -> InspectedSources:
+def _from_result(
+    result: Result, images: Any, label_column: str | None, confidence_column: str | None
+) -> InspectedSources:
     table = result.table
     cutouts = open_cutouts(result, images)
     rms = np.ma.filled(np.ma.asarray(table["rms"], dtype=np.float32), np.nan)
@@ -139,7 +150,7 @@ def _from_result(result: Result, images: Any, label_column: str | None) -> Inspe
     return InspectedSources(
         table=table[_shown(table)],
         label=_labels(table, label_column),
-        certain=(np.asarray(table["flags"]) & Flag.UNCERTAIN) == 0,
+        certain=_certain(table, confidence_column),
         observed=observed,
         clipped=lambda rows, threshold: clip(observed(rows), rms[rows], threshold),
         wcs=lambda row: cutout_wcs(table[int(row)]),
@@ -156,14 +167,28 @@ def _labels(table: Table, column: str | None) -> NDArray[np.intp]:
     label = np.full(len(table), UNLABELLED)
     if column is None:
         return label
-    if column not in table.colnames:
-        raise InputError(f"there is no column {column!r}: the result has {', '.join(table.colnames)}")
-    text = np.char.strip(np.ma.filled(table[column].astype(str), ""))
+    text = _text(table, column)
     for number, name in enumerate(CLASSES):
         label[text == name] = number
     if (label == UNLABELLED).all():
         raise InputError(f"no value of column {column!r} is {' or '.join(CLASSES)}")
     return label
+
+
+def _certain(table: Table, column: str | None) -> NDArray[np.bool_]:
+    if column is None:
+        return (np.asarray(table["flags"]) & Flag.UNCERTAIN) == 0
+    certain = np.isin(np.char.lower(_text(table, column)), ("certain", "true"))
+    if not certain.any():
+        raise InputError(f"no value of column {column!r} is certain or true")
+    return certain
+
+
+def _text(table: Table, column: str) -> NDArray[np.str_]:
+    """A column as text, empty where it is masked."""
+    if column not in table.colnames:
+        raise InputError(f"there is no column {column!r}: the result has {', '.join(table.colnames)}")
+    return np.char.strip(np.ma.filled(table[column].astype(str), ""))
 
 
 def _from_labelled(path: Path) -> InspectedSources:

@@ -59,6 +59,13 @@ Images = Annotated[
 LabelColumn = Annotated[
     str | None, typer.Option(help="Of a result: column with the labels FRI and FRII.", show_default=False)
 ]
+ConfidenceColumn = Annotated[
+    str | None,
+    typer.Option(
+        help="Of a result: column that is certain, or true, where the label is.",
+        show_default="certain without the flag UNCERTAIN",
+    ),
+]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
 Times = Annotated[int, typer.Option("--times", "-n", min=1, help="Random augmentations of each source.")]
 Seed = Annotated[int, typer.Option(min=0, help="Of the random augmentations.")]
@@ -119,6 +126,7 @@ def aggregate(
     weights: WeightsList = None,
     images: Images = None,
     label_column: LabelColumn = None,
+    confidence_column: ConfidenceColumn = None,
     seed: Seed = 0,
     device: Device = "auto",
     overwrite: Overwrite = False,
@@ -139,7 +147,8 @@ def aggregate(
         from radio_ag.figures import figure_files, save_figure
 
         names = _chosen(weights)
-        sources = open_sources(data, images=_one(images), label_column=label_column, once=True)
+        columns = {"label_column": label_column, "confidence_column": confidence_column}
+        sources = open_sources(data, images=_one(images), **columns, once=True)
         if by is ClassKind.label and not sources.labelled:
             raise InputError("means by label need labels of both classes: name their column with --label-column")
         by = by.value if by else "label" if sources.labelled else "predicted"
@@ -175,6 +184,7 @@ def outliers(
     weights: Weights = "agcnn-first",
     images: Images = None,
     label_column: LabelColumn = None,
+    confidence_column: ConfidenceColumn = None,
     seed: Seed = 0,
     device: Device = "auto",
     overwrite: Overwrite = False,
@@ -201,7 +211,8 @@ def outliers(
         check_output(output.with_suffix(".ecsv"), overwrite)
         picture = output.with_suffix("")
         figure_files(picture, overwrite=overwrite)
-        sources = open_sources(data, images=_one(images), label_column=label_column, once=True)
+        columns = {"label_column": label_column, "confidence_column": confidence_column}
+        sources = open_sources(data, images=_one(images), **columns, once=True)
         (classifier,) = _networks([weights], device)
         table = sources.table.copy()
         if (sources.label >= 0).any():

@@ -4,8 +4,9 @@
 
 Each network is trained briefly, on so many augmented images only: that shows how the kinds differ, not how well any of
 them classifies; the figures say so. The images are simulated unless a file of labelled ones is given. FOLDER gets the
-weights of each, and after the paper's Figures 5 (one source), 6 (numbers of gates) and 13 (means by class):
-``combinations``, ``gates``, ``means-FRI`` and ``means-FRII``. A second run goes on where the first one stopped.
+weights of each, and after the paper's Figures 5 (one source of each class), 6 (numbers of gates) and 13 (means by
+class): ``combinations-FRI``, ``combinations-FRII``, ``gates``, ``means-FRI`` and ``means-FRII``. A second run goes on
+where the first one stopped.
 """
 
 import argparse
@@ -116,13 +117,14 @@ def main() -> None:
         print(*figures.save_figure(draw(*arguments), options.folder / name, overwrite=True), flush=True)
 
     rows = [int(np.flatnonzero(data.label == k)[0]) for k in range(len(CLASSES))]
-    save("combinations", draw_sources, list(COMBINATIONS), classifiers, data, rows[1:], said)
+    for row, name in zip(rows, CLASSES, strict=True):
+        save(f"combinations-{name}", draw_sources, list(COMBINATIONS), classifiers, data, [row], f"{name}; {said}")
     save("gates", draw_sources, list(GATES), classifiers, data, rows, said)
     means = {
         name: aggregate(classifiers[name], labelled_chunks(data[few]), times=options.times) for name in COMBINATIONS
     }
     for number, name in enumerate(CLASSES):
-        title = f"⟨{name}⟩, {means['range-mean'].count(label=number):,} augmented images; {said}"
+        title = f"⟨{name}⟩, {means[next(iter(means))].count(label=number):,} augmented images; {said}"
         save(f"means-{name}", draw_means, list(COMBINATIONS), means, number, title)
 
 

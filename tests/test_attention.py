@@ -38,6 +38,7 @@ from radio_ag.classifier import Classifier
 from radio_ag.cli import app
 from radio_ag.datasets import make_mosaic
 from radio_ag.errors import CatalogueError, ImageError, InputError, SourceNotFoundError
+from radio_ag.flags import Flag
 from radio_ag.inspection import feature_maps, gate_steps, inspect_source, measure_attention, prepare_clipped
 from radio_ag.labelled import load_labelled
 from radio_ag.model import AGCNN, Architecture
@@ -433,6 +434,8 @@ def product(tmp_path_factory, weights):
             "ra": [*truth["ra"], truth["ra"][0] + 5],
             "dec": [*truth["dec"], truth["dec"][0]],
             "kind": ["FRII", "FRI", "what", "FRI"],
+            "sure": ["certain", "uncertain", "Certain", ""],
+            "seen": [False, True, True, False],
         }
     )
     path = tmp_path_factory.mktemp("product") / "it.fits"
@@ -455,6 +458,16 @@ def test_result_is_opened_with_its_cutouts_and_labels(product):
         open_sources(path, label_column="nothing")
     with pytest.raises(InputError, match="no value of column 'name' is FRI or FRII"):
         open_sources(path, label_column="name")
+
+
+def test_certainty_of_a_result_is_that_of_its_classes_or_of_a_column(product):
+    result, path = product
+    flags = np.asarray(result.table["flags"])
+    np.testing.assert_array_equal(open_sources(path).certain, flags & Flag.UNCERTAIN == 0)
+    for column, expected in (("sure", [True, False, True, False]), ("seen", [False, True, True, False])):
+        np.testing.assert_array_equal(open_sources(path, confidence_column=column).certain, expected)
+    with pytest.raises(InputError, match="no value of column 'kind' is certain or true"):
+        open_sources(path, confidence_column="kind")
 
 
 def test_without_labels_the_least_stable_are_listed(product, weights, tmp_path):
