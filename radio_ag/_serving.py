@@ -1,7 +1,7 @@
 """How networks see batches of images in the orientations of an orbit: beside each other on a CPU, ahead on a GPU.
 
 On a CPU each thread computes one orientation of a batch alone: the network's layers are too small to be shared well.
-A GPU takes the orientations of a batch at once, in half precision where that is known to be enough, and is handed the
+A GPU takes the orientations of a batch at once, its gates in half precision where that is enough, and is handed the
 next batch before it is done with the last.
 """
 
@@ -18,12 +18,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from radio_ag.model import AGCNN, INPUT_SIZE, Output
+from radio_ag.model import INPUT_SIZE, AttentionGate, Output
 
 MAX_HALF_ERROR = 1e-3
 """Half precision is used where no probability of the probes moves by more than half of this."""
 
-_PROBES = 32
+_PROBES = 16
 
 
 class Task(NamedTuple):
@@ -43,6 +43,35 @@ class Seen(NamedTuple):
     logits: Tensor | NDArray[np.float32]  # (v * m, b, 2)
     features: Tensor | NDArray[np.float32]  # (b, features of all networks), summed over the orientations
     maps: Tensor | NDArray[np.float32] | None  # (b, planes, 150, 150), summed over orientations and networks
+
+
+def plan(stacks: Sequence[NDArray[np.float32]], orbit: int, batch: int, together: bool) -> list[list[Task]]:
+    """The tasks of each part of a run.
+
+    Parameters
+    ----------
+    stacks : sequence of ndarray, shape (n, 150, 150)
+        The images, and the same turned by angles that divide a right angle evenly.
+    orbit : int
+        Exact orientations of each, 1 to 8.
+    batch : int
+        Images that a network takes at once.
+    together : bool
+        Whether orientations of the same images are among those, instead of more images in one.
+
+    Returns
+    -------
+    list of list of Task
+        Each inner list sees some images in all orientations.
+    """
+    at_once = min(orbit, batch) if together else 1
+    step = batch // at_once
+    views = [tuple(range(first, min(first + at_once, orbit))) for first in range(0, orbit, at_once)]
+    angles = [number * np.pi / 2 / len(stacks) for number in range(len(stacks))]
+    return [
+        [Task(stack[start : start + step], some, a) for stack, a in zip(stacks, angles, strict=True) for some in views]
+        for start in range(0, len(stacks[0]), step)
+    ]
 
 
 def see(networks: Sequence[nn.Module], images: Tensor, task: Task, attention: str) -> Seen:
@@ -152,26 +181,37 @@ def to_arrays(seen: Seen) -> Seen:
     return Seen(*(None if tensor is None else tensor.cpu().numpy() for tensor in seen))
 
 
-def in_half(network: nn.Module) -> AGCNN | None:
-    """A copy whose convolutions compute in float16, and all sums over pixels in float32; None where there is none.
+def exactly():
+    """A context in which a GPU's convolutions keep the 24 bits of float32 instead of the 11 of TF32, its default.
 
-    Features are sums over 22,500 pixels, which float16 can neither hold nor add up: what follows the gates stays as
-    it is.
+    With 11 bits probabilities move by more than `MAX_HALF_ERROR`.
     """
-    if type(network) is not AGCNN or not network.gates:
-        return None
+    return torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
+
+
+def with_half_gates(network: nn.Module) -> nn.Module:
+    """A copy whose gates compute in float16, in which their 64 channels a pixel are half as much to carry.
+
+    All else stays as it is: the convolutions before them need float32 for probabilities to stay within 1e-3, and
+    float16 can neither hold nor add up the sums over 22,500 pixels that follow.
+    """
     half = copy.deepcopy(network)
-    half.blocks.half()
-    half.gates.half()
+    for gate in half.gates:
+        gate.half().__class__ = _HalfGate
     return half
+
+
+class _HalfGate(AttentionGate):
+    def forward(self, x: Tensor, g: Tensor) -> Tensor:
+        return self.normalise(self.score(x.half(), g.half()).float())
 
 
 def half_suffices(network: nn.Module, half: nn.Module, temperature: float, device: torch.device) -> bool:
     """Whether a copy in half precision gives the same probabilities for some simulated images."""
     x = _probes().to(device)
-    with torch.inference_mode():
-        exact, near = ((net(x).logits / temperature).softmax(1) for net in (network, half))
-    return bool((near - exact).abs().max() <= MAX_HALF_ERROR / 2)  # not where it is not a number
+    with torch.inference_mode(), exactly():
+        exact, near = ((each(x).logits / temperature).softmax(1) for each in (network, half))
+    return bool((near - exact).abs().max() <= MAX_HALF_ERROR / 2)  # false where it is not a number
 
 
 def _probes() -> Tensor:

@@ -14,8 +14,20 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import softmax
 
-from radio_ag._serving import Seen, Task, ahead, half_suffices, in_half, rotate, see, side_by_side, to_arrays
-from radio_ag._serving import turn as turn  # training turns images, too
+from radio_ag._serving import (
+    Seen,
+    Task,
+    ahead,
+    exactly,
+    half_suffices,
+    plan,
+    rotate,
+    see,
+    side_by_side,
+    to_arrays,
+    with_half_gates,
+)
+from radio_ag._serving import turn as turn  # training uses it
 from radio_ag.checkpoints import Weights, load_weights
 from radio_ag.errors import DeviceError, InputError
 from radio_ag.flags import Flag
@@ -93,7 +105,7 @@ class Classifier:
 
     Notes
     -----
-    On a GPU convolutions are in half precision where the probabilities of some simulated images stay as they are.
+    On a GPU the gates compute in half precision, if that leaves the probabilities of some simulated images as they are.
     """
 
     def __init__(self, weights: Weights, *, device: str = "auto", orbit: int = 8, batch: int | None = None):
@@ -189,45 +201,38 @@ class Classifier:
 
     def _parts(self, images: NDArray, turned: list[NDArray], attention: str) -> Iterator[_Part]:
         """A part for each batch of images, in order."""
-        stacks = [images, *turned]
-        exact = min(self.orbit, 8)
-        together = min(exact, self.batch) if self.device.type == "cuda" else 1  # views at once
-        views = [tuple(range(first, min(first + together, exact))) for first in range(0, exact, together)]
-        step = self.batch // together
-        tasks = [
-            Task(stack[start : start + step], several, number * np.pi / 2 / len(stacks))
-            for start in range(0, len(images), step)
-            for number, stack in enumerate(stacks)
-            for several in views
-        ]
+        on_gpu = self.device.type == "cuda"
+        parts = plan([images, *turned], min(self.orbit, 8), self.batch, together=on_gpu)
+        tasks = [task for part in parts for task in part]
 
         def work(task: Task) -> Seen:
             with torch.inference_mode():
                 return to_arrays(self._see(task, torch.from_numpy(task.images).to(self.device), attention))
 
         def launch(task: Task, images: torch.Tensor) -> Seen:
-            with torch.inference_mode():
+            with torch.inference_mode(), exactly():
                 return self._see(task, images, attention)
 
-        if self.device.type == "cuda":
+        if on_gpu:
             seen = ahead(launch, tasks, self.device)
         else:
             seen = side_by_side(work, tasks, torch.get_num_threads() if self.device.type == "cpu" else 1)
-        while whole := list(itertools.islice(seen, len(stacks) * len(views))):
+        for part in parts:
+            whole = list(itertools.islice(seen, len(part)))
+            views = sum(len(task.views) for task in part)
             logits = np.concatenate([each.logits for each in whole])
-            features = sum(each.features for each in whole) / (len(stacks) * exact)
             maps = None if attention == "none" else sum(each.maps for each in whole) / len(logits)
-            yield _Part(logits, features, maps)
+            yield _Part(logits, sum(each.features for each in whole) / views, maps)
 
     def _see(self, task: Task, images: torch.Tensor, attention: str) -> Seen:
         return see(self._served, images.unsqueeze(1), task, attention)
 
     def _serve(self, network: torch.nn.Module) -> torch.nn.Module:
         """The network as it is run on this device."""
-        if self.device.type != "cuda":
+        if self.device.type != "cuda" or not network.architecture.gates:
             return network
-        half = in_half(network)
-        return half if half is not None and half_suffices(network, half, self.temperature, self.device) else network
+        half = with_half_gates(network)
+        return half if half_suffices(network, half, self.temperature, self.device) else network
 
     def _assemble(self, parts, prepared: Prepared, attention: str) -> Prediction:
         logits = np.concatenate([p.logits for p in parts], 1) if parts else np.zeros((1, 0, len(CLASSES)), np.float32)

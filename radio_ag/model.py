@@ -177,7 +177,7 @@ class AttentionGate(nn.Module):
     def score_by_tiles(self, x: Tensor, g: Tensor) -> Tensor:
         """The same score, several times as fast on a CPU."""
         with torch.autocast(x.device.type, enabled=False):
-            gating = F.conv2d(g.float(), self.phi.weight.float())  # (B, 64, h, w)
+            gating = F.conv2d(g.float(), self.phi.weight)  # (B, 64, h, w)
             score = compatibility(x, gating, self.theta.weight[:, :, 0, 0], self.psi.weight[0, :, 0, 0])
             return (score + self.psi.bias).unsqueeze(1)
 
@@ -252,7 +252,7 @@ class AGCNN(nn.Module):
             Logits (B, K) and each gate's map.
         """
         maps = []
-        x = images.to(self.blocks[0][0].weight.dtype)
+        x = images
         for i, block in enumerate(self.blocks):
             x = block(_pool(x) if i else x)
             maps.append(x)
