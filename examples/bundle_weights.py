@@ -28,7 +28,6 @@ from radio_ag.protocols import classify_served
 from radio_ag.report import assess
 from radio_ag.training import predict
 
-SERVED = "refined"  # the set whose networks are the default, the fast one and the ensemble
 FAMILIAR = 0.97  # share of the reserved sources with certain labels that are not to be OUT_OF_DISTRIBUTION
 FEATURE_SOURCES = 400  # enough for the covariance of 54 features
 
@@ -194,15 +193,15 @@ def main() -> None:
     fold = folds_of(data)
     mirabest = data.origin == "mirabest_train"
     reserved = np.flatnonzero((fold == -1) & mirabest)
-    runs = [Run(options.training / f"{SERVED}-{k}", data, fold) for k in range(FOLDS)]
+    runs = [Run(options.training / f"first-{k}", data, fold) for k in range(FOLDS)]
     uncertain_below = _threshold(runs, data, fold, reserved)
     singles = [make_weights(f"fold-{run.left_out}", "", [run], data, reserved, uncertain_below) for run in runs]
     cross_validation = cross_validate(runs, singles, data, fold)
     print(json.dumps(cross_validation["pooled"], indent=1), flush=True)
 
     sets = {
-        "agcnn-first": ("FRI/FRII from VLA FIRST images, 1.4 GHz: one network, the default", f"{SERVED}-all"),
-        "agcnn-first-fast": ("FRI/FRII from VLA FIRST images: one network that left a fifth unseen", f"{SERVED}-0"),
+        "agcnn-first": ("FRI/FRII from VLA FIRST images, 1.4 GHz: one network, the default", "first-all"),
+        "agcnn-first-fast": ("FRI/FRII from VLA FIRST images: one network that left a fifth unseen", "first-0"),
         "agcnn-paper": ("The equations of Bowles et al. 2021 to the letter, linear stretch", "paper-0"),
         "agcnn-first-sigmoid": ("Attention normalised by a sigmoid, to compare maps", "sigmoid-0"),
         "agcnn-first-softmax": ("Attention normalised by a softmax, to compare maps", "softmax-0"),

@@ -27,17 +27,6 @@ _DEFAULT = Recipe()
 _SHORT = {"samples": 8_000, "windowed": 0, "epochs": 2, "batch": 16}
 RECIPES = {
     "first": _DEFAULT,
-    "refined": replace(
-        _DEFAULT,
-        samples=88_000,
-        epochs=11,
-        rate=0.04,
-        other_rate=0.005,
-        mixed=0.3,
-        raised=0.25,
-        lowered=0.25,
-        scale=(0.8, 1.2),
-    ),
     "paper": replace(_DEFAULT, architecture=Architecture(), stretch="linear", rate=0.01, other_rate=2e-6, **_SHORT),
     "sigmoid": replace(
         _DEFAULT, architecture=replace(_DEFAULT.architecture, normalisation="sigmoid"), rate=0.02, **_SHORT
@@ -46,7 +35,7 @@ RECIPES = {
         _DEFAULT, architecture=replace(_DEFAULT.architecture, normalisation="softmax"), rate=0.02, **_SHORT
     ),
 }
-"""``refined``, ``paper``, ``sigmoid`` and ``softmax`` go on from a network of ``first`` (``--initial``)."""
+"""``paper``, ``sigmoid`` and ``softmax`` go on from a network of ``first`` (``--initial``)."""
 
 
 def load() -> Labelled:

@@ -14,13 +14,9 @@ from radio_ag.preprocess import ASINH_SOFTENING, STRETCHES
 from radio_ag.recipes import Recipe
 
 _NEAR = 2.0  # px: largest offset of half of the fields, that of eq. 15
-_CLIP = 3.0  # times the noise: fields are clipped there
-_HIGHEST_CLIP = 6.0
 
 
-def augment(
-    fields: Tensor, recipe: Recipe, generator: torch.Generator, size: int = INPUT_SIZE, rms: Tensor | None = None
-) -> Tensor:
+def augment(fields: Tensor, recipe: Recipe, generator: torch.Generator, size: int = INPUT_SIZE) -> Tensor:
     """Turn, flip, scale and shift clipped fields, crop and normalise them, in the order that the recipe says.
 
     Parameters
@@ -32,8 +28,6 @@ def augment(
         On the CPU: the random numbers do not depend on the device.
     size : int
         Pixels along each side of the crops.
-    rms : Tensor, shape (B,), optional
-        Noise of the fields in their own unit; NaN where it is not known, and their clip level is left as it is.
 
     Returns
     -------
@@ -43,23 +37,8 @@ def augment(
     if recipe.augmented == "image":
         images = stretch(scale_to_unit(centre_crop(fields, INPUT_SIZE)), recipe.stretch)
         return _resample(images, _draw_of_images(len(images), recipe, generator), size)
-    if rms is not None and (recipe.raised or recipe.lowered):
-        fields = _change_level(fields, rms, recipe, generator)
     crops = _resample(fields, _draw_of_fields(len(fields), recipe, generator), size)
     return stretch(scale_to_unit(crops), recipe.stretch)
-
-
-def _change_level(fields: Tensor, rms: Tensor, recipe: Recipe, generator: torch.Generator) -> Tensor:
-    """Clip some of the fields at a higher level, and subtract some of it from others."""
-    n = len(fields)
-    kind, amount = _uniform(n, 0, 1, generator), _uniform(n, 0, 1, generator)
-    noise = rms.cpu().float().nan_to_num()
-    raised = torch.where(kind < recipe.raised, (_CLIP + (_HIGHEST_CLIP - _CLIP) * amount) * noise, 0.0)
-    lowered = torch.where(kind >= 1 - recipe.lowered, _CLIP * amount * noise, 0.0)
-    raised, lowered = (level.to(fields.device)[:, None, None, None] for level in (raised, lowered))
-    peak = fields.amax((2, 3), keepdim=True)
-    kept = torch.where((fields >= raised) | (peak <= raised), fields, 0.0)
-    return (kept - lowered).clamp_min(0)
 
 
 def centre_crop(fields: Tensor, size: int) -> Tensor:

@@ -54,11 +54,7 @@ class Recipe:
     uncertain_weight : float
         Weight in the loss of a source whose label is uncertain.
     balanced : bool
-        Whether both classes of each data set weigh the same in the loss, whatever their numbers: which data set an
-        image comes from, which can be seen, then says nothing of its class.
-    mixed : float
-        Share of the images that are mixed with another one of the batch, as are their labels (mixup, Zhang et al. 2018,
-        arXiv:1710.09412); their own share is between 0.5 and 1.
+        Whether both classes weigh the same in the loss, whatever their numbers.
     averaging : float
         Decay of the moving average of the weights that is kept in the end; 0 keeps the last weights.
     early_stopping : bool
@@ -75,10 +71,6 @@ class Recipe:
         Whether half of the images are mirrored.
     scale : tuple of float
         Range of the magnification (paper eq. 15).
-    raised : float
-        Share of the fields that are clipped anew, at up to 6 times their noise, as if the source were fainter.
-    lowered : float
-        Share of the fields from which up to the clip level is subtracted, as some data sets have it.
     offset : float
         Largest offset of the centre along each axis, pixels. Of fields, half stay within 2 pixels; of images, the
         offsets are whole pixels, as in eq. 15.
@@ -102,7 +94,6 @@ class Recipe:
     label_smoothing: float = 0.05
     uncertain_weight: float = 0.5
     balanced: bool = True
-    mixed: float = 0.0
     averaging: float = 0.995
     early_stopping: bool = False
     mixed_precision: bool = True
@@ -110,8 +101,6 @@ class Recipe:
     augmented: str = "field"
     flips: bool = True
     scale: tuple[float, float] = (0.9, 1.1)
-    raised: float = 0.0
-    lowered: float = 0.0
     offset: float = 8.0
     exact_share: float = 0.3
     seed: int = 0
@@ -129,15 +118,7 @@ class Recipe:
             _check_range(self, name, low)
         for name in ("weight_decay", "offset"):
             _check_range(self, name, 0)
-        for name in (
-            "label_smoothing",
-            "uncertain_weight",
-            "averaging",
-            "mixed",
-            "raised",
-            "lowered",
-            "exact_share",
-        ):
+        for name in ("label_smoothing", "uncertain_weight", "averaging", "exact_share"):
             _check_range(self, name, 0, 1)
         for name in ("rate", "other_rate"):
             if not getattr(self, name) > 0:

@@ -96,8 +96,7 @@ def train(
             trainer.restore(_read_checkpoint(checkpoint), source, checkpoint)
             log(f"going on after {trainer.samples} of {recipe.samples} images")
         keep_until(journal, trainer.samples)
-        fields = torch.from_numpy(data.fields).unsqueeze(1).to(device)
-        rms = torch.from_numpy(data.rms)
+        fields = torch.from_numpy(data.fields).unsqueeze(1)
         learnt = torch.from_numpy(training)
         labels, weights = torch.from_numpy(data.label), torch.from_numpy(source_weights(data, training, recipe))
         interval = max(1, (every or recipe.samples // recipe.epochs) // recipe.batch)
@@ -105,8 +104,7 @@ def train(
         while trainer.step < trainer.steps:
             batch = batch_rows(len(training), trainer.step, recipe)
             rows = learnt[batch]
-            size = trainer.size_at(trainer.step)
-            images = augment(fields[rows.to(device)], recipe, trainer.generator, size, rms[rows])
+            images = augment(fields[rows].to(device), recipe, trainer.generator, trainer.size_at(trainer.step))
             trainer.update(images, labels[rows].to(device), weights[batch].to(device))
             looking = trainer.step % interval == 0 or trainer.step == trainer.steps
             if not looking and time.monotonic() - saved < checkpoint_seconds:
@@ -191,14 +189,9 @@ class Trainer:
             The loss of the batch before the step, a scalar on the device.
         """
         self.network.zero_grad(set_to_none=True)
-        smoothing, classes = self.recipe.label_smoothing, self.recipe.architecture.classes
-        targets = F.one_hot(labels, classes) * (1 - smoothing) + smoothing / classes
-        if self.recipe.mixed:
-            images, targets, weights = self._mix(images, targets, weights)
-        images = images.contiguous(memory_format=torch.channels_last)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.mixed_precision):
-            logits = self.network(images).logits
-        losses = -(targets * logits.float().log_softmax(1)).sum(1)
+            logits = self.network(images.contiguous(memory_format=torch.channels_last)).logits
+        losses = F.cross_entropy(logits.float(), labels, reduction="none", label_smoothing=self.recipe.label_smoothing)
         loss = (losses * weights).sum() / weights.sum()
         loss.backward()
         for optimizer, schedule in zip(self.optimizers, self.schedules, strict=True):
@@ -206,19 +199,10 @@ class Trainer:
             schedule.step()
         self.step += 1
         decay = min(self.recipe.averaging, self.step / (self.step + 10))
-        torch._foreach_lerp_(
-            list(self.averaged.parameters()), [p.detach() for p in self.network.parameters()], 1 - decay
-        )
+        for kept, now in zip(self.averaged.parameters(), self.network.parameters(), strict=True):
+            kept.lerp_(now.detach(), 1 - decay)
         self._loss_sum += loss.detach()
         return loss.detach()
-
-    def _mix(self, images: Tensor, targets: Tensor, weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Mix some of the images, and what belongs to them, with another one of the batch."""
-        drawn, amount = torch.rand(2, len(images), generator=self.generator)
-        other = torch.where(drawn < self.recipe.mixed, amount / 2, 0.0).to(self.device)
-        mixed = torch.lerp(images, images.roll(1, 0), other[:, None, None, None])
-        targets = torch.lerp(targets, targets.roll(1, 0), other[:, None])
-        return scale_to_unit(mixed), targets, torch.lerp(weights, weights.roll(1, 0), other)
 
     def settle(self, data: Labelled, training: np.ndarray) -> None:
         """Give the averaged network the statistics of batch norm that belong to its weights."""
@@ -345,13 +329,11 @@ def batch_rows(sources: int, step: int, recipe: Recipe) -> Tensor:
 
 def source_weights(data: Labelled, training: np.ndarray, recipe: Recipe) -> np.ndarray:
     """Weight of each training source in the loss, float32, 1 on average."""
-    label, origin = data.label[training], data.origin[training]
+    label = data.label[training]
     weights = np.where(data.certain[training], 1.0, recipe.uncertain_weight)
     if recipe.balanced:
-        for here in (origin == name for name in np.unique(origin)):
-            total = weights[here].sum()
-            for rows in (here & (label == value) for value in np.unique(label[here])):
-                weights[rows] *= total / (len(np.unique(label[here])) * weights[rows].sum())
+        for value in np.unique(label):
+            weights[label == value] /= weights[label == value].sum()
     return (weights / weights.mean()).astype(np.float32)
 
 

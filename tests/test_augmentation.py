@@ -55,38 +55,6 @@ def test_augmented_fields_keep_the_range_and_stay_within_the_offset():
     assert radius.max() > 4
 
 
-def test_clip_level_is_raised_or_subtracted_in_a_share_of_the_fields():
-    """Of a blob that falls from 1 to 0 at a noise of 0.1: only pixels above a level stay, or all lose a level."""
-    field = torch.zeros(1, 300, 300)
-    field[0, 100:200, 150] = torch.linspace(1, 0.31, 100)
-    exact = replace(PLAIN, exact_share=1.0, offset=0.0, flips=False)
-    rms = torch.full((60,), 0.1)
-    fields = field.expand(60, 1, 300, 300)
-    raised = augment(fields, replace(exact, raised=1.0), generator(0), rms=rms)
-    faintest = torch.where(raised > 1e-3, raised, 1.0).amin((1, 2, 3))
-    assert faintest.min() > 0.3
-    assert 0.5 < faintest.max() < 0.61
-    lowered = augment(fields, replace(exact, lowered=1.0), generator(0), rms=rms)
-    faintest = torch.where(lowered > 1e-3, lowered, 1.0).amin((1, 2, 3))
-    assert faintest.min() < 0.1  # (0.31 - 0.3) / (1 - 0.3) at most
-    assert faintest.max() < 0.31
-    some = augment(fields, replace(exact, lowered=0.5), generator(0), rms=rms)
-    plain = augment(fields, exact, generator(0))
-    as_before = (some.sum((1, 2, 3)) - plain.sum((1, 2, 3))).abs() < 1e-3
-    assert 15 < as_before.sum() < 45
-
-
-def test_clip_level_needs_the_noise_and_leaves_something():
-    recipe = replace(PLAIN, raised=1.0, exact_share=1.0, offset=0.0, flips=False)
-    fields = torch.from_numpy(blobs().fields[:4]).unsqueeze(1)
-    plain = augment(fields, replace(recipe, raised=0.0), generator(0))
-    unknown = augment(fields, recipe, generator(0), rms=torch.full((4,), torch.nan))
-    faint = augment(fields, recipe, generator(0), rms=torch.full((4,), 1e6))  # no pixel reaches three times that
-    for images in (unknown, faint):
-        assert (images.amax((1, 2, 3)) == 1).all()
-        torch.testing.assert_close(images.sum((1, 2, 3)), plain.sum((1, 2, 3)))
-
-
 def test_images_of_the_paper_are_scaled_shifted_by_whole_pixels_and_turned():
     """Three blobs, each alone, with the same random numbers: their places tell the transformation."""
     y, x = np.mgrid[:150, :150] - 74.5

@@ -78,7 +78,6 @@ def test_another_network_by_its_name():
         ({"samples": "None"}, "samples or passes must say"),
         ({"rate": "0"}, "rate must be positive, not 0.0"),
         ({"averaging": "1.5"}, "averaging must be from 0 to 1, not 1.5"),
-        ({"mixed": "-0.1"}, "mixed must be from 0 to 1, not -0.1"),
         ({"scale": "(1.1,0.9)"}, "scale must be two positive numbers, the lower first"),
         ({"stretch": "log"}, "stretch must be one of linear, sqrt, asinh, not 'log'"),
         ({"window": "8"}, "window must be at least 16, not 8"),

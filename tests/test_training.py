@@ -6,7 +6,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 from training_examples import blobs
 
 from radio_ag.baselines import ClassicArchitecture, SonoNetArchitecture
@@ -236,30 +235,6 @@ def test_weights_of_sources(data):
     assert balanced[[0, 4]].sum() == pytest.approx(balanced[[1, 2, 3, 5, 6, 7]].sum())
     np.testing.assert_allclose(balanced[:4] / balanced[4:], 0.5)
     np.testing.assert_allclose([plain.mean(), balanced.mean()], 1)
-
-
-def test_classes_are_balanced_in_each_data_set(data):
-    origin = np.array(["here"] * 5 + ["there"] * 3)
-    mixed = replace(data, origin=origin, label=np.array([0, 1, 1, 1, 1, 0, 0, 1]), certain=np.ones(8, bool))
-    weights = source_weights(mixed, np.arange(8), SMALL)
-    for name in ("here", "there"):
-        fri, frii = (weights[(origin == name) & (mixed.label == label)].sum() for label in (0, 1))
-        assert fri == pytest.approx(frii)
-    assert weights[:5].sum() / weights[5:].sum() == pytest.approx(5 / 3)
-
-
-def test_mixed_images_carry_both_labels():
-    """The loss is linear in what is mixed: images that are all the same leave the mixing of labels alone."""
-    images = torch.from_numpy(blobs().fields[:1, 112:187, 112:187]).unsqueeze(1).repeat(64, 1, 1, 1)
-    labels = torch.tensor([0, 1] * 32)
-    recipe = replace(SMALL, label_smoothing=0.0, mixed_precision=False)
-    trainer = Trainer(replace(recipe, mixed=1.0))
-    trainer.network.eval()
-    logits = trainer.network(images[:1]).logits.detach()[0]
-    amount = torch.rand(2, 64, generator=torch.Generator().manual_seed(recipe.seed))[1] / 2
-    own = (F.cross_entropy(logits.expand(64, 2), labels, reduction="none") * (1 - amount)).mean()
-    other = (F.cross_entropy(logits.expand(64, 2), labels.roll(1), reduction="none") * amount).mean()
-    assert trainer.update(images, labels, torch.ones(64)).item() == pytest.approx((own + other).item(), rel=1e-5)
 
 
 def test_refreshed_statistics_are_those_of_the_training_images(data):
