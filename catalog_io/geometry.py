@@ -268,7 +268,8 @@ def resample_field(
     window = _window(data.shape, x, y, margin=8 + (0 if kernel is None else len(kernel) // 2))
     if window is None:
         return np.full((FIELD_SIZE, FIELD_SIZE), np.nan, dtype=np.float32)
-    pixels = np.asarray(data[window], dtype=np.float64)
+    pixels = np.array(data[window], dtype=np.float64)
+    pixels[np.isinf(pixels)] = np.nan
     if kernel is not None:
         pixels = smooth(pixels, kernel)
     return interpolate(pixels, x - window[1].start, y - window[0].start)

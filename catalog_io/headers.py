@@ -23,6 +23,8 @@ _WORLD_CARD = re.compile(
     r"WCSAXES|(CTYPE|CRVAL|CRPIX|CDELT|CUNIT|CROTA)\d+|(PC|CD|PV|PS)\d+(_\d+)?|LONPOLE|LATPOLE"
     r"|RADESYS|RADECSYS|EQUINOX|EPOCH|(A|B|AP|BP)_(ORDER|DMAX|\d+_\d+)"
 )
+_WORDS = ("CTYPE", "CUNIT", "RADESYS", "RADECSYS", "PS")  # the values of other cards are numbers
+_LARGEST = 1e30  # what a number may be: its square is one too
 _DISTORTION_TABLES = ("CPDIS1", "CPDIS2", "D2IMDIS1", "D2IMDIS2")
 
 
@@ -82,8 +84,8 @@ def read_frame(header: fits.Header, *, wcs: WCS | None = None, beam: Beam | None
     Raises
     ------
     ImageError
-        If there is no celestial WCS, its frame is not a known one, pixels are too small, or the unit cannot be
-        converted to Jy/beam.
+        If there is no celestial WCS, its frame is not a known one, pixels are too small or wider than the beam, or the
+        unit cannot be converted to Jy/beam.
     """
     full = image_wcs(header) if wcs is None else wcs
     if not full.has_celestial:
@@ -93,10 +95,17 @@ def read_frame(header: fits.Header, *, wcs: WCS | None = None, beam: Beam | None
         sky = _celestial_frame(celestial)
     except InvalidSubimageSpecificationError as exc:
         raise ImageError(f"the sky's axes cannot be separated from the others: {' '.join(str(exc).split())}") from exc
-    pixel_scale = 3600 * float(np.sqrt(np.prod(proj_plane_pixel_scales(celestial))))
+    sides = 3600 * proj_plane_pixel_scales(celestial)
+    pixel_scale = float(np.sqrt(np.prod(sides)))
     if not pixel_scale >= _SMALLEST_PIXEL:
         raise ImageError(f"pixels of {pixel_scale:.3g} arcsec: at least {_SMALLEST_PIXEL} arcsec are needed")
     beam = read_beam(header) if beam is None else beam
+    widest = BEAM_FWHM if beam is None else beam.major
+    if not max(sides) <= widest:
+        raise ImageError(
+            f"pixels of {max(sides):.3g} arcsec are wider than the beam of {widest:.3g}"
+            f"{', which is assumed where the header has no BMAJ and BMIN' if beam is None else ''}"
+        )
     unit = str(header.get("BUNIT", "")).strip()
     width = None if beam is None else beam.fwhm
     factor = jy_per_beam(unit, beam=width, pixel_scale=pixel_scale) if unit else 1.0
@@ -129,6 +138,8 @@ def image_wcs(header: fits.Header) -> WCS:
         for card in header.cards
         if _WORLD_CARD.fullmatch(card.keyword)
     ]
+    for card in cards:
+        _check_number(card)
     try:
         if "A_ORDER" in header or "AP_ORDER" in header:
             wcs = WCS(fits.Header(cards), fix=False)
@@ -140,6 +151,15 @@ def image_wcs(header: fits.Header) -> WCS:
     except ValueError as exc:  # wcslib's errors are among them
         raise ImageError(f"no usable celestial WCS: {' '.join(str(exc).split())}") from exc
     return wcs
+
+
+def _check_number(card: fits.Card) -> None:
+    """Refuse a card of a WCS whose value is no number: wcslib takes its default then, without a word."""
+    if card.keyword.startswith(_WORDS):
+        return
+    value = card.value
+    if not isinstance(value, int | float) or not abs(value) < _LARGEST:
+        raise ImageError(f"{card.keyword} is {value!r}: a number is needed")
 
 
 def beam_fwhm(header: fits.Header) -> float | None:

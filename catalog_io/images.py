@@ -63,10 +63,13 @@ class Fields:
     cd: np.ndarray
 
     @classmethod
-    def blank(cls, n: int) -> "Fields":
-        """``n`` fields that nothing covers, for a source to fill with `put` and `fail`."""
+    def blank(cls, n: int, data: np.ndarray | None = None) -> "Fields":
+        """``n`` fields that nothing covers, for a source to fill with `put` and `fail`.
+
+        ``data`` are the pixels, from a source that sees to each of them itself.
+        """
         return cls(
-            data=np.full((n, FIELD_SIZE, FIELD_SIZE), np.nan, dtype=np.float32),
+            data=np.full((n, FIELD_SIZE, FIELD_SIZE), np.nan, dtype=np.float32) if data is None else data,
             flags=np.full(n, Flag.NO_COVERAGE, dtype=np.int32),
             status=["no_coverage"] * n,
             origin=[""] * n,
@@ -93,7 +96,7 @@ class Fields:
         if not finite.any():
             self.fail(row, "no_coverage", origin, Flag.NO_COVERAGE)
             return
-        self.data[row] = cutout.data
+        self.data[row] = cutout.data if finite.all() else np.where(finite, cutout.data, np.nan)
         self.flags[row] = Flag.RESAMPLED if cutout.resampled else 0
         self.status[row] = "ok" if finite.all() else "partial"
         self.cutout_ra[row], self.cutout_dec[row] = cutout.crval

@@ -1,9 +1,8 @@
 """Planes of sky stored in FITS files: found once by their headers, mapped when their pixels are wanted."""
 
-import lzma
+import math
 import os
 import warnings
-import zlib
 from collections import OrderedDict
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -20,8 +19,7 @@ from radio_ag.catalog_io.beam import Beam
 from radio_ag.catalog_io.headers import ImageFrame, read_frame
 from radio_ag.errors import ImageError
 
-# What astropy, numpy and the decompressors raise on damaged files; a body that is too short gives TypeError.
-_DAMAGE = (OSError, EOFError, ValueError, TypeError, RuntimeError, zlib.error, lzma.LZMAError)
+_DAMAGE = Exception  # astropy and the decompressors raise nearly anything for a file that makes no sense
 
 IN_MEMORY = NDData | fits.PrimaryHDU | fits.ImageHDU | fits.CompImageHDU
 """What an image in memory may be, besides an HDUList."""
@@ -31,6 +29,7 @@ _Key = tuple[Path, int]
 
 _MAX_OPEN = 64  # files
 _MAX_BYTES = 1 << 30  # of pixels that cannot be mapped, and are held in memory
+_MAX_UNPACKED = 1 << 32  # bytes of an image, or of a tile of one, that is unpacked in memory
 _MAX_DECODED = 1 << 29  # bytes of decoded tiles: mosaics of 11,000 px a side whole, of larger ones a strip
 
 
@@ -132,7 +131,8 @@ def read_stored_image(path: Path, hdu: int | str | None = None) -> StoredImage:
 
 def _reason(error: Exception) -> str:
     """An error's message in one line."""
-    return " ".join(str(error).split()) or type(error).__name__
+    words = " ".join(str(error).split())
+    return f"{type(error).__name__} {words}".strip() if isinstance(error, LookupError) or not words else words
 
 
 def find_image(hdus: fits.HDUList, hdu: int | str | None = None) -> tuple[int, ImageFrame]:
@@ -163,7 +163,7 @@ def find_image(hdus: fits.HDUList, hdu: int | str | None = None) -> tuple[int, I
 
 
 def _is_image(hdu: Any) -> bool:
-    return bool(getattr(hdu, "is_image", False)) and len(hdu.shape) >= 2 and 0 not in hdu.shape
+    return bool(getattr(hdu, "is_image", False)) and len(hdu.shape) >= 2 and min(hdu.shape) > 0
 
 
 def _frame(hdus: fits.HDUList, hdu: Any) -> ImageFrame:
@@ -189,14 +189,14 @@ def _read_primary(path: Path) -> StoredImage | None:
         return None
     header, offset = found
     shape = tuple(header.get(f"NAXIS{axis}", 0) for axis in range(header.get("NAXIS", 0), 0, -1))
-    if len(shape) < 2 or 0 in shape or header.get("GROUPS") or header.get("CASAMBM"):
+    if len(shape) < 2 or min(shape) < 1 or header.get("GROUPS") or header.get("CASAMBM"):
         return None
     try:
         frame = read_frame(header)
     except ImageError:  # another HDU may hold an image; if none does, astropy's reader says what is wrong with this one
         return None
     dtype = np.dtype(fits.BITPIX2DTYPE[header["BITPIX"]]).newbyteorder(">")
-    if max(frame.axes) >= len(shape) or offset + int(np.prod(shape)) * dtype.itemsize > os.path.getsize(path):
+    if max(frame.axes) >= len(shape) or offset + math.prod(shape) * dtype.itemsize > os.path.getsize(path):
         return None
     return _stored(path, 0, header, shape, frame, (dtype.str, offset, shape))
 
@@ -208,10 +208,28 @@ def _read_hdu(path: Path, hdus: fits.HDUList, index: int, frame: ImageFrame) -> 
     plain = _is_plain(path)
     if plain and place["datLoc"] + min(place["datSpan"], hdu.size) > os.path.getsize(path):
         raise ImageError("the file is truncated")
+    _check_unpacked(hdu, plain)
     mapping = None
     if plain and not isinstance(hdu, fits.CompImageHDU):
         mapping = np.dtype(fits.BITPIX2DTYPE[header["BITPIX"]]).newbyteorder(">").str, place["datLoc"], shape
     return _stored(path, index, header, shape, frame, mapping)
+
+
+def _check_unpacked(hdu: Any, plain: bool) -> None:
+    """Refuse an image of which too much would be unpacked at once: a small file may declare any size."""
+    packed = isinstance(hdu, fits.CompImageHDU)
+    if plain and not packed:
+        return
+    tile = tuple(map(int, hdu.tile_shape)) if packed else hdu.shape
+    if min(tile) < 1:
+        raise ImageError(f"tiles of {tile} pixels")
+    shape = map(min, tile, hdu.shape) if plain else hdu.shape
+    size = math.prod(shape) * abs(hdu.header["BITPIX"]) // 8
+    if size > _MAX_UNPACKED:
+        raise ImageError(
+            f"{'a tile of it' if plain else 'it'} takes {size / 2**30:.3g} GiB unpacked, and at most "
+            f"{_MAX_UNPACKED / 2**30:g} GiB are unpacked in memory: unpack the file on the disk"
+        )
 
 
 def _stored(
@@ -226,7 +244,7 @@ def _stored(
     lon, lat = (len(shape) - 1 - axis for axis in frame.axes)
     plane_shape = shape[lat], shape[lon]
     scaling = float(header.get("BSCALE", 1.0)), float(header.get("BZERO", 0.0)), blank
-    return StoredImage(path, index, frame, plane_shape, int(np.prod(shape) / np.prod(plane_shape)), scaling, mapping)
+    return StoredImage(path, index, frame, plane_shape, math.prod(shape) // math.prod(plane_shape), scaling, mapping)
 
 
 def is_image(source: Any) -> bool:
@@ -310,5 +328,5 @@ class OpenPlanes:
                 key = image.path, image.hdu
                 stored = DecodedImage(hdu.section, hdu.tile_shape, (latitude, longitude), self._decoded, key)
                 return Plane(stored, image.frame.axes, image.scaling), 0, stack.pop_all()
-            stored = np.array(hdu.data)
+            stored = np.asarray(hdu.data)
         return Plane(stored, image.frame.axes, image.scaling), stored.nbytes, ExitStack()

@@ -7,7 +7,7 @@ import math
 import re
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from astropy.io import fits
@@ -150,9 +150,13 @@ def read_kept(header: fits.Header, beam: Beam | None = None) -> ImageFrame:
 
 def _image(hdus: fits.HDUList) -> tuple[np.ndarray | None, fits.Header]:
     """Pixels and clean header of the first image; a compressed one may unpack to any size, and nobody sends it."""
-    images = [hdu for hdu in hdus if isinstance(hdu, fits.PrimaryHDU | fits.ImageHDU) and hdu.header["NAXIS"] > 1]
+    images = [hdu for hdu in hdus if _is_plain_image(hdu) and hdu.header["NAXIS"] > 1]
     hdu = images[0] if images else hdus[0]
     return hdu.data, _clean_header(hdu.header)
+
+
+def _is_plain_image(hdu: Any) -> bool:
+    return isinstance(hdu, fits.PrimaryHDU | fits.ImageHDU) and not isinstance(hdu, fits.CompImageHDU)
 
 
 def _clean_header(header: fits.Header) -> fits.Header:
