@@ -21,6 +21,7 @@ from train_bundled import FOLDS, folds_of, load
 from radio_ag.checkpoints import Weights, load_weights, save_weights
 from radio_ag.classifier import Classifier
 from radio_ag.evaluation import confidence_threshold, evaluate, fit_temperature
+from radio_ag.flags import Flag
 from radio_ag.labelled import Labelled
 from radio_ag.model import AGCNN, CLASSES, Architecture, fold_batch_norm
 from radio_ag.novelty import FeatureModel
@@ -58,12 +59,6 @@ class Run:
             np.save(path, make())
         return np.load(path)
 
-    def feature_model(self) -> FeatureModel:
-        """Of the sources that the network has learnt from, over the orbit."""
-        rows = np.random.default_rng(0).permutation(self.learnt)[:FEATURE_SOURCES]
-        features = self._remember("features.npy", lambda: self.look(rows)[1].mean(0))
-        return FeatureModel.fit(features, self.data.label[rows])
-
     def logits(self, orbit: int, rows: np.ndarray) -> np.ndarray:
         """Averaged over the orbit as served, for rows among the unseen ones."""
         return self.views[:orbit, np.searchsorted(self.unseen, rows)].mean(0)
@@ -99,7 +94,8 @@ def make_weights(name: str, description: str, runs: list[Run], data: Labelled, r
             "temperature": temperature,
             "uncertain_below": uncertain_below,
             "sources": f"the temperature: {len(reserved)} reserved sources of mirabest_train, used for nothing else "
-            "but the distance and the figures; the threshold: 99 % of the certain sources above it are right",
+            "but the distance and the figures; the threshold: of the certain sources that keep no flag in the "
+            "cross-validation 99 % are right",
         },
         "training": {
             "data": "MiraBest training batches (labels: Miraghaei & Best 2017; Porter & Scaife, CC BY 4.0) and further "
@@ -128,13 +124,19 @@ def make_weights(name: str, description: str, runs: list[Run], data: Labelled, r
     return weights
 
 
-def add_novelty(weights: Weights, run: Run, data: Labelled, reserved: np.ndarray) -> None:
+def add_novelty(weights: Weights, runs: list[Run], data: Labelled, reserved: np.ndarray) -> None:
     """Let the weights know how far from the training features a source may be."""
-    model = run.feature_model()
-    features = run.look(reserved[data.certain[reserved]])[1].mean(0)
+
+    def features(rows: np.ndarray) -> np.ndarray:
+        return np.concatenate([run.look(rows)[1].mean(0) for run in runs], 1)  # over the orbit
+
+    learnt = np.unique(np.concatenate([run.learnt for run in runs]))
+    rows = np.random.default_rng(0).permutation(learnt)[:FEATURE_SOURCES]
+    model = FeatureModel.fit(features(rows), data.label[rows])
+    distance = model.distance(features(reserved[data.certain[reserved]]))
     weights.extra.update({f"novelty.{key}": torch.from_numpy(value).float() for key, value in asdict(model).items()})
     weights.card["novelty"] = {
-        "threshold": round(float(np.quantile(model.distance(features), FAMILIAR)), 4),
+        "threshold": round(float(np.quantile(distance, FAMILIAR)), 4),
         "sources": f"{FAMILIAR:.0%} of the reserved sources with certain labels are nearer",
     }
 
@@ -160,23 +162,34 @@ def figures_of(weights: Weights, data: Labelled, robustness: bool) -> dict:
     }
 
 
-def cross_validate(runs: list[Run], weights: list[Weights], data: Labelled, fold: np.ndarray) -> dict:
-    """Each fold classified by the network that has not learnt from it, with its own temperature."""
+def cross_validate(runs: list[Run], data: Labelled, fold: np.ndarray, reserved: np.ndarray) -> dict:
+    """Each fold classified as served by the network that has not learnt from it, and the threshold that follows."""
     mirabest = data.origin == "mirabest_train"
-    result, parts, rows = {"folds": []}, [], []
-    for run, one in zip(runs, weights, strict=True):
-        here = np.flatnonzero((fold == run.left_out) & mirabest)
-        outcome = classify_served(Classifier(one, device="cpu"), data[here])
+    parts, rows, other, logits = [], [], [], []
+    for run in runs:
+        weights = make_weights(f"fold-{run.left_out}", "", [run], data, reserved, 0.0)
+        add_novelty(weights, [run], data, reserved)
+        here = fold == run.left_out
+        rows.append(np.flatnonzero(here & mirabest))
+        outcome = classify_served(Classifier(weights, device="cpu"), data[rows[-1]])
         parts.append((outcome.probabilities, outcome.flags))
-        rows.append(here)
-        result["folds"].append(evaluate(outcome.probabilities, data.label[here], data.certain[here]))
-    rows = np.concatenate(rows)
+        other.append(np.flatnonzero(here & ~mirabest))
+        logits.append(run.logits(8, other[-1]))
+    folds = [
+        evaluate(probabilities, data.label[here], data.certain[here])
+        for (probabilities, _), here in zip(parts, rows, strict=True)
+    ]
+    rows, other = np.concatenate(rows), np.concatenate(other)
     probabilities, flags = (np.concatenate(part) for part in zip(*parts, strict=True))
-    result["pooled"] = evaluate(probabilities, data.label[rows], data.certain[rows], flags=flags)
-    other = np.concatenate([np.flatnonzero((fold == run.left_out) & ~mirabest) for run in runs])
-    logits = np.concatenate([r.logits(8, np.flatnonzero((fold == r.left_out) & ~mirabest)) for r in runs])
-    result["other literature"] = evaluate(softmax(logits, 1), data.label[other])["all"]
-    return result
+    clean = data.certain[rows] & (flags == 0)
+    threshold = round(confidence_threshold(probabilities[clean], data.label[rows][clean]), 4)
+    flags |= np.where(probabilities.max(1) < threshold, Flag.UNCERTAIN, 0).astype(flags.dtype)
+    return {
+        "folds": folds,
+        "pooled": evaluate(probabilities, data.label[rows], data.certain[rows], flags=flags),
+        "other literature": evaluate(softmax(np.concatenate(logits), 1), data.label[other])["all"],
+        "uncertain_below": threshold,
+    }
 
 
 def main() -> None:
@@ -194,9 +207,8 @@ def main() -> None:
     mirabest = data.origin == "mirabest_train"
     reserved = np.flatnonzero((fold == -1) & mirabest)
     runs = [Run(options.training / f"first-{k}", data, fold) for k in range(FOLDS)]
-    uncertain_below = _threshold(runs, data, fold, reserved)
-    singles = [make_weights(f"fold-{run.left_out}", "", [run], data, reserved, uncertain_below) for run in runs]
-    cross_validation = cross_validate(runs, singles, data, fold)
+    cross_validation = cross_validate(runs, data, fold, reserved)
+    uncertain_below = cross_validation["uncertain_below"]
     print(json.dumps(cross_validation["pooled"], indent=1), flush=True)
 
     sets = {
@@ -211,16 +223,13 @@ def main() -> None:
         if not (options.training / folder / "weights.pt").exists():
             print(f"{name} is left out: there is no {folder}", flush=True)
             continue
-        run = Run(options.training / folder, data, fold)
-        made[name] = make_weights(name, description, [run], data, reserved, uncertain_below), run
-        add_novelty(*made[name], data, reserved)
-    ensemble = make_weights(
-        "agcnn-first-ensemble", "The networks of five folds, averaged", runs, data, reserved, uncertain_below
-    )
-    made["agcnn-first-ensemble"] = ensemble, None
+        made[name] = description, [Run(options.training / folder, data, fold)]
+    made["agcnn-first-ensemble"] = "The networks of five folds, averaged", runs
     command = "python examples/bundle_weights.py training/ weights/" + " --robustness" * options.robustness
-    for name, (weights, run) in made.items():
-        rows = reserved if run is None else run.unseen[mirabest[run.unseen]]
+    for name, (description, members) in made.items():
+        weights = make_weights(name, description, members, data, reserved, uncertain_below)
+        add_novelty(weights, members, data, reserved)
+        rows = np.flatnonzero(np.all([np.isin(np.arange(len(data)), run.unseen) for run in members], 0) & mirabest)
         robustness = options.robustness and name == "agcnn-first"
         weights.card["metrics"] = figures_of(weights, data[rows], robustness)
         weights.card["metrics_sources"] = (
@@ -232,17 +241,6 @@ def main() -> None:
             weights.card["cross_validation"] = cross_validation
         save(weights, options.output)
         print(name, json.dumps({k: weights.card["metrics"]["orbit_8"][k]["accuracy"] for k in ("all", "certain")}))
-
-
-def _threshold(runs: list[Run], data: Labelled, fold: np.ndarray, reserved: np.ndarray) -> float:
-    """Smallest probability above which 99 % of the certain sources of the cross-validation are right."""
-    probabilities, labels = [], []
-    for run in runs:
-        rows = np.flatnonzero((fold == run.left_out) & (data.origin == "mirabest_train") & data.certain)
-        temperature = fit_temperature(run.logits(8, reserved), data.label[reserved])
-        probabilities.append(softmax(run.logits(8, rows) / temperature, 1))
-        labels.append(data.label[rows])
-    return round(confidence_threshold(np.concatenate(probabilities), np.concatenate(labels)), 4)
 
 
 if __name__ == "__main__":
