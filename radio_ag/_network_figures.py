@@ -11,6 +11,7 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 from matplotlib.lines import Line2D
 from matplotlib.patches import ConnectionPatch, FancyArrowPatch
 from numpy.typing import ArrayLike, NDArray
@@ -65,7 +66,7 @@ def network_figure(
     draw_input(top[0], image)
     top[0].set_title(f"input 1 {_TIMES} {image.shape[0]}²")
     for number, (panel, block) in enumerate(zip(top[1:], features, strict=True), start=1):
-        show(panel, _tiles(np.asarray(block), _varied(block)), IMAGE_COLOURS, Normalize(0, 1))
+        draw_features(panel, block)
         panel.set_title(f"block {number}: {len(block)} {_TIMES} {block.shape[-1]}²")
     below = {}
     for number, attention in enumerate(gates, start=1):
@@ -121,14 +122,14 @@ def gate_steps_figure(steps: Sequence[GateSteps], *, title: str = "", width: flo
     for row, one in enumerate(steps):
         panels = [figure.add_subplot(grid[row, column], xticks=[], yticks=[]) for column in range(len(names))]
         own, shared = _varied(one.features), _varied(one.agreement)
-        show(panels[0], _tiles(one.features, own), IMAGE_COLOURS, Normalize(0, 1))
+        draw_features(panels[0], one.features, own)
         for panel, stack in zip(panels[1:3], (one.projected, one.gating), strict=True):
-            show(panel, _tiles(stack, shared), DIFFERENCE_COLOURS, Normalize(-1, 1))
-        show(panels[3], _tiles(one.agreement, shared), IMAGE_COLOURS, Normalize(0, 1))
+            draw_features(panel, stack, shared, signed=True)
+        draw_features(panels[3], one.agreement, shared)
         for panel, values in zip(panels[4:6], (one.score, one.attention), strict=True):
             draw_attention(panel, values)
             _write(panel, f"{_number(values.min())} to {_number(values.max())}")
-        show(panels[6], _tiles(one.attended, own), DIFFERENCE_COLOURS, Normalize(-1, 1))
+        draw_features(panels[6], one.attended, own, signed=True)
         panels[0].set_ylabel(f"gate {row + 1}\n{len(one.features)} {_TIMES} {one.score.shape[-1]}²")
         for panel, sign in zip(panels[1:], _BETWEEN, strict=True):
             panel.text(-0.12, 0.5, sign, transform=panel.transAxes, ha="center", va="center")
@@ -149,15 +150,32 @@ def _number(value: float) -> str:
     return (f"{value:.0f}" if abs(value) >= 10 else f"{value:.2g}").replace("-", _MINUS)
 
 
+def draw_features(
+    axes: Axes, block: ArrayLike, channels: ArrayLike | None = None, *, signed: bool = False
+) -> AxesImage:
+    """Draw four channels of a stack as a square of two by two, each over its peak.
+
+    Parameters
+    ----------
+    axes : Axes
+    block : array_like, shape (channels, h, w)
+    channels : array_like of int, shape (4,), optional
+        Which ones; those that vary most by default.
+    signed : bool
+        Orange above zero and purple below, instead of dark above zero.
+    """
+    block = np.asarray(block, float)
+    channels = _varied(block) if channels is None else channels
+    scaled = [c / max(np.abs(c).max(), 1e-30) for c in block[channels]]
+    tiles = np.block([[scaled[2], scaled[3]], [scaled[0], scaled[1]]])
+    if signed:
+        return show(axes, tiles, DIFFERENCE_COLOURS, Normalize(-1, 1))
+    return show(axes, tiles, IMAGE_COLOURS, Normalize(0, 1))
+
+
 def _varied(block: ArrayLike) -> NDArray[np.intp]:
     """The four channels of (C, h, w) that vary most."""
     return np.sort(np.argsort(np.asarray(block).std((1, 2)))[::-1][:4])
-
-
-def _tiles(block: NDArray, channels: NDArray[np.intp]) -> NDArray:
-    """Four channels of (C, h, w), each over its peak, as a square of two by two; negative ones stay negative."""
-    scaled = [c / max(np.abs(c).max(), 1e-30) for c in block[channels]]
-    return np.block([[scaled[2], scaled[3]], [scaled[0], scaled[1]]])
 
 
 def _arrow(figure: Figure, start: Axes, a: tuple, end: Axes, b: tuple, colour: str = "black", style: str = "-") -> None:

@@ -22,7 +22,7 @@ from matplotlib.patches import Rectangle
 from numpy.typing import ArrayLike
 
 from radio_ag._mean_figures import aggregate_figure, certainty_figure, confusion_figure, difference_figure
-from radio_ag._network_figures import gate_steps_figure, network_figure
+from radio_ag._network_figures import draw_features, gate_steps_figure, network_figure
 from radio_ag._panels import (
     COLUMN_WIDTH,
     LINE_COLOUR,
@@ -55,6 +55,7 @@ __all__ = [
     "draw_attention_levels",
     "draw_clip",
     "draw_difference",
+    "draw_features",
     "draw_image",
     "draw_input",
     "draw_levels",

@@ -153,6 +153,16 @@ def test_steps_of_a_gate_are_drawn_in_their_order(made):
     assert "\N{MINUS SIGN}2 to 5" in {text.get_text() for text in panels[0, 4].texts}
 
 
+def test_features_are_drawn_over_their_peaks_four_of_them():
+    block = np.stack([level * EMISSION for level in (0, 1, -2, 3, 0.1, 4)])
+    drawn = figures.draw_features(Figure().add_subplot(), block, signed=True)
+    tiles = np.asarray(drawn.get_array())
+    assert tiles.shape == (300, 300)
+    signs = [tiles[150:, :150], tiles[150:, 150:], tiles[:150, :150], tiles[:150, 150:]]  # row 0 is below
+    for tile, sign in zip(signs, (1, -1, 1, 1), strict=True):  # channels 1, 2, 3 and 5 vary most
+        np.testing.assert_allclose(tile, sign * EMISSION / EMISSION.max())
+
+
 def test_a_network_without_gates_has_its_place_in_a_grid():
     figure = figures.grid_figure([[None, GATES[0]], [GATES[1]]], [["none", "one"], ["two"]])
     empty, full, second, hidden = figure.axes
