@@ -67,9 +67,12 @@ def draw_course(found: list[AggregateMaps], labels: list[str], by: str) -> dict[
     if len(found) <= _MOST_IN_A_ROW:
         titles = [labels, [""] * len(found)]
         return {"": figures.grid_figure(maps, titles, rows=[word + name for name in CLASSES], images=images)}
+    titles = _in_lines(labels)
     return {
-        f"-{name}": figures.grid_figure(_in_lines(line), _in_lines(labels), title=f"⟨{word}{name}⟩")
-        for name, line in zip(CLASSES, maps, strict=True)
+        f"-{name}": figures.grid_figure(
+            _in_lines(line), titles, images=[image, *[None] * (len(titles) - 1)], title=f"⟨{word}{name}⟩"
+        )
+        for name, line, image in zip(CLASSES, maps, images, strict=True)
     }
 
 

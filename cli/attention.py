@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from radio_ag.cli.console import print_attention, print_json, reporting
+from radio_ag.cli.console import ProgressCallback, print_attention, print_json, reporting
 from radio_ag.cli.options import Debug
 
 app = typer.Typer(no_args_is_help=True, help="Show and measure where networks look, for a result or labelled images.")
@@ -157,13 +157,13 @@ def aggregate(
         for path in outputs.values():
             figure_files(path, overwrite=overwrite)
         found = []
-        for classifier in _networks(names, device):
+        for number, classifier in enumerate(_networks(names, device)):
             if not classifier.gates:
                 raise InputError(f"{classifier.card['name']} has no attention gates")
             chunks = sources.chunks(classifier.preprocessing.clip)
-            found.append(
-                aggregate_sources(classifier, chunks, times=times, seed=seed, total=len(sources), progress=progress)
-            )
+            part = progress and _part(progress, number, len(names))
+            options = {"times": times, "seed": seed, "total": len(sources), "progress": part}
+            found.append(aggregate_sources(classifier, chunks, **options))
         if len(found) > 1:
             drawn = draw_course(found, _labels(names), by)
         else:
@@ -320,6 +320,11 @@ def _labels(names: list[str]) -> list[str]:
         stem = path.stem if path.suffix == ".safetensors" else name
         labels.append(snapshot_label(path) if path.suffix == SUFFIX else stem)
     return labels
+
+
+def _part(progress: ProgressCallback, number: int, parts: int) -> ProgressCallback:
+    """Progress of the part with that number, from 0, of several as long as each other."""
+    return lambda done, total, counts: progress(number * total + done, parts * total, counts)
 
 
 def _one(images: list[str] | None):
