@@ -3,6 +3,7 @@
 import base64
 import os
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -80,17 +81,19 @@ def write_page(
     paths = [check_output(file, overwrite) for file in page_paths(path, len(result), per_page)]
     cutouts = open_cutouts(result, images)
     title = title or str(result.provenance.get("catalogue") or "Classified radio sources")
-    for number, file in enumerate(paths):
-        rows = np.arange(number * per_page, min((number + 1) * per_page, len(result)))
-        payload = _payload(result, rows, title, number, paths)
-        with written_beside(file) as stream:
-            stream.write(page_head(title, json_for_html(payload)).encode("utf-8"))
-            for chunk, start in enumerate(range(0, len(rows), _CHUNK)):
-                part = rows[start : start + _CHUNK]
-                stream.write(image_chunk(chunk, _image_lines(result, part, cutouts(part))).encode("ascii"))
-                if progress:
-                    progress(int(part[-1]) + 1, len(result), {})
-            stream.write(page_tail().encode("utf-8"))
+    with ThreadPoolExecutor() as threads:
+        for number, file in enumerate(paths):
+            rows = np.arange(number * per_page, min((number + 1) * per_page, len(result)))
+            payload = _payload(result, rows, title, number, paths)
+            with written_beside(file) as stream:
+                stream.write(page_head(title, json_for_html(payload)).encode("utf-8"))
+                for chunk, start in enumerate(range(0, len(rows), _CHUNK)):
+                    part = rows[start : start + _CHUNK]
+                    lines = _image_lines(result, part, cutouts(part), threads)
+                    stream.write(image_chunk(chunk, lines).encode("ascii"))
+                    if progress:
+                        progress(int(part[-1]) + 1, len(result), {})
+                stream.write(page_tail().encode("utf-8"))
     return paths
 
 
@@ -134,16 +137,22 @@ def _words(flag: Flag) -> str:
     return flag.name.lower().replace("_", " ").replace("snr", "S/N")
 
 
-def _image_lines(result: Result, rows: NDArray[np.intp], cutouts: Cutouts) -> Iterator[str]:
+def _image_lines(
+    result: Result, rows: NDArray[np.intp], cutouts: Cutouts, threads: ThreadPoolExecutor
+) -> Iterator[str]:
     """For each source a line of JSON: its images, the values of their codes, and why there is no cutout."""
     noise = np.ma.filled(np.ma.asarray(result.table["rms"][rows], dtype=float), np.nan).tolist()
     has_maps = np.asarray(result.table["attention_plane"][rows]) >= 0
     gates = _gates(result)
     places = panel_places(gates)
     maps = {gate: result.attention_maps(rows, gate) for gate in gates}
-    for place, (image, reason, rms) in enumerate(zip(cutouts.images, cutouts.reasons, noise, strict=True)):
+
+    def encode(place: int) -> tuple[bytes, dict[str, Any]]:
         shown = {gate: stack[place] for gate, stack in maps.items()} if has_maps[place] else {}
-        webp, ranges = encode_sprite(None if reason else image, rms, shown, places)
+        image = None if cutouts.reasons[place] else cutouts.images[place]
+        return encode_sprite(image, noise[place], shown, places)
+
+    for reason, (webp, ranges) in zip(cutouts.reasons, threads.map(encode, range(len(rows))), strict=True):
         line = {name: [float(f"{value:.6g}") for value in values] for name, values in ranges.items()}
         yield json_for_html(line | {"reason": reason, "webp": base64.b64encode(webp).decode("ascii")})
 
