@@ -131,6 +131,8 @@ def _process_folder() -> Path:
 
 def _message(mtype: str, path: str | os.PathLike, name: str | None) -> dict:
     path = Path(path).resolve()
+    if path.is_dir():
+        raise InputError(f"{path} is a folder: other programs take a file, which Result.send makes of any result")
     if not path.is_file():
         raise InputError(f"{path} cannot be sent: there is no such file")
     url = path.as_uri()

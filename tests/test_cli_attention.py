@@ -9,6 +9,7 @@ from attention_examples import write_labelled, write_product, write_weights
 from matplotlib.figure import Figure
 from typer.testing import CliRunner
 
+from radio_ag.attention import AggregateMaps
 from radio_ag.augmented import (
     classification_rates,
     false_classification_rate,
@@ -17,6 +18,7 @@ from radio_ag.augmented import (
 )
 from radio_ag.classifier import Classifier
 from radio_ag.cli import app
+from radio_ag.cli._attention_figures import draw_course, output_names
 from radio_ag.inspection import measure_attention
 from radio_ag.labelled import load_labelled
 
@@ -118,6 +120,21 @@ def test_labelled_sources_may_be_averaged_by_predicted_class(labelled_file, weig
     assert done.exit_code == 0, done.output
     assert drawn == ["predicted"]
     assert (tmp_path / "m-confusion.png").exists()
+
+
+def test_many_networks_have_a_figure_a_class_with_the_mean_image_first():
+    labels = [f"{number} images" for number in range(1, 8)]
+    images = np.stack([np.full((150, 150), value) for value in (0.2, 0.4)])
+    found = [AggregateMaps(1) for _ in labels]
+    for number, maps in enumerate(found):
+        gates = np.random.default_rng(number).random((2, 1, 150, 150))
+        maps.add(images, gates, label=[0, 1], certain=True, predicted=[0, 1])
+    drawn = draw_course(found, labels, "label")
+    assert list(drawn) == output_names(len(found), confusion=True) == ["-FRI", "-FRII"]
+    panels = [panel for panel in drawn["-FRII"].axes if panel.get_visible()]
+    assert [panel.get_title() for panel in panels] == ["image", *labels]
+    for panel, maps in zip(panels[1:], found, strict=True):
+        np.testing.assert_array_equal(panel.images[0].get_array(), maps.attention(label=1))
 
 
 @pytest.mark.parametrize("figure", ["gates", "preprocessing", "network", "gate-steps"])

@@ -186,6 +186,11 @@ def test_a_file_that_is_not_there_is_not_sent(start, product, tmp_path, which):
     assert program.messages == []
 
 
+def test_a_folder_is_not_sent(tmp_path):
+    with pytest.raises(InputError, match="is a folder: other programs take a file"):
+        send_file(tmp_path)
+
+
 # What can go wrong
 
 
