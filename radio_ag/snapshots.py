@@ -145,6 +145,8 @@ def _images_seen(saved: dict) -> int:
 def _read(path: Path) -> dict:
     try:
         saved = torch.load(path, weights_only=True, map_location="cpu")
+    except FileNotFoundError as exc:
+        raise WeightsError(f"no file {path}") from exc
     except Exception as exc:  # torch.load raises many kinds for a file that is not a checkpoint
         raise WeightsError(f"{path} cannot be read as a checkpoint of a training ({type(exc).__name__})") from exc
     if not isinstance(saved, dict) or not {"recipe", "step", "averaged"} <= set(saved):

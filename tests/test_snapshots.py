@@ -119,6 +119,8 @@ def test_what_is_no_checkpoint_is_named(course, tmp_path):
     (tmp_path / "text.pt").write_text("hello")
     with pytest.raises(WeightsError, match=r"text\.pt cannot be read as a checkpoint"):
         load_classifier(tmp_path / "text.pt")
+    with pytest.raises(WeightsError, match=r"no file .*gone\.pt"):
+        load_classifier(tmp_path / "gone.pt")
     with pytest.raises(WeightsError, match="has no checkpoint of a training"):
         expand_snapshots([str(tmp_path)])
     saved = torch.load(folder / "after-4.pt", weights_only=True)
