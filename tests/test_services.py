@@ -299,7 +299,7 @@ def test_a_service_by_url():
 
 
 def test_all_places_of_a_url():
-    from radio_ag.catalog_io.services.source import Request
+    from radio_ag.catalog_io.services.sharing import Request
     from radio_ag.catalog_io.services.template import PLACES, fill
 
     position = SkyCoord("10:50:07.2 -00:00:37.2", unit=(u.hourangle, u.deg))

@@ -17,7 +17,8 @@ from astroquery.cadc import CadcClass, conf
 
 from radio_ag.catalog_io.download import Failure, translate
 from radio_ag.catalog_io.services.answer import fullest
-from radio_ag.catalog_io.services.source import Request, ServiceImages
+from radio_ag.catalog_io.services.sharing import Request
+from radio_ag.catalog_io.services.source import ServiceImages
 from radio_ag.catalog_io.services.surveys import SURVEYS, Survey
 
 _MOST_IMAGES = 6  # of one position that are asked for, until one has a whole field

@@ -17,7 +17,8 @@ from astroquery.casda import Casda, CasdaClass
 
 from radio_ag.catalog_io.download import Failure
 from radio_ag.catalog_io.services.answer import fullest
-from radio_ag.catalog_io.services.source import Request, ServiceImages
+from radio_ag.catalog_io.services.sharing import Request
+from radio_ag.catalog_io.services.source import ServiceImages
 from radio_ag.catalog_io.services.surveys import SURVEYS, Survey
 from radio_ag.errors import InputError, ServiceError
 

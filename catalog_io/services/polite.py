@@ -12,6 +12,7 @@ import requests
 from requests.adapters import HTTPAdapter
 
 from radio_ag.catalog_io.download import Failure, retry_after
+from radio_ag.errors import InputError
 
 DEFAULT_RATE = 10.0
 """Requests a second, at most, to a service on another machine."""
@@ -30,6 +31,20 @@ def user_agent(others: str) -> str:
 def default_rate(url: str) -> float:
     """Requests a second to a service, where nobody says: no limit for one on this machine."""
     return float("inf") if urllib.parse.urlsplit(url).hostname in _LOOPBACK else DEFAULT_RATE
+
+
+def checked_url(url: str) -> str:
+    """A URL of a service; InputError if it cannot be one."""
+    parts = urllib.parse.urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname or not (url.isascii() and url.isprintable()):
+        raise InputError(f"service_url must be an http or https URL, not {url!r}")
+    return url
+
+
+def public(url: str) -> str:
+    """The URL without a user's name and password."""
+    parts = urllib.parse.urlsplit(url)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
 
 
 class RateLimit:

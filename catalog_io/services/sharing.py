@@ -1,10 +1,13 @@
-"""Cells of the sky, so that one larger image serves positions that are close together.
+"""What a service is asked for; cells of the sky, so that a larger image serves positions that are close together.
 
 The cells are fixed: the same image is asked for again when another catalogue has sources in a cell, and is in the cache
 by then.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -13,6 +16,14 @@ LEAST = 6
 """Positions in a cell that are worth a larger image: one of 1020 px is as long as 11 of 306 px."""
 
 _ROOM_USED = 0.97  # of an image: its axes are not quite north and east
+
+
+class Request(NamedTuple):
+    """One image as the service is asked for it: its centre, degrees ICRS, and pixels along each axis."""
+
+    ra: float
+    dec: float
+    size: int
 
 
 def cell_centres(ra: ArrayLike, dec: ArrayLike, room: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -39,3 +50,28 @@ def cell_centres(ra: ArrayLike, dec: ArrayLike, room: float) -> tuple[NDArray[np
     cells = np.ceil(360 * np.cos(np.radians(widest)) / height)
     cell = np.minimum(np.floor(ra / 360 * cells), cells - 1)
     return (cell + 0.5) * 360 / cells, centre_dec
+
+
+def rows_by_request(
+    rows: Sequence[int],
+    ra: ArrayLike,
+    dec: ArrayLike,
+    asked: Callable[[float, float], tuple[float, float]],
+    size: int,
+) -> dict[Request, list[int]]:
+    """Rows by the requests for images around their positions: one for equal ones.
+
+    Parameters
+    ----------
+    rows : sequence of int
+    ra, dec : array-like, of their length
+        Degrees.
+    asked : callable
+        The position nearest to one that the service can be asked for.
+    size : int
+        Pixels along each axis of an image.
+    """
+    requests: dict[Request, list[int]] = {}
+    for row, *position in zip(rows, ra, dec, strict=True):
+        requests.setdefault(Request(*asked(*map(float, position)), size), []).append(int(row))
+    return requests

@@ -13,7 +13,8 @@ from astroquery.skyview import SkyViewClass
 from radio_ag.catalog_io.download import Failure
 from radio_ag.catalog_io.services.answer import open_answer
 from radio_ag.catalog_io.services.first import off_zero
-from radio_ag.catalog_io.services.source import Request, ServiceImages
+from radio_ag.catalog_io.services.sharing import Request
+from radio_ag.catalog_io.services.source import ServiceImages
 from radio_ag.catalog_io.services.surveys import SURVEYS, Survey
 
 _LEAST_DEGREES = 1.1e-4  # numbers nearer to 0 are written with an exponent

@@ -7,14 +7,12 @@ import math
 import os
 import queue
 import threading
-import urllib.parse
 import warnings
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import requests
-from astropy.coordinates import BaseCoordinateFrame
 from astropy.io import fits
 from numpy.typing import NDArray
 
@@ -22,14 +20,22 @@ from radio_ag.catalog_io import cache as field_cache
 from radio_ag.catalog_io.beam import PIXELS_PER_BEAM, BeamMatch, match_beam
 from radio_ag.catalog_io.cache import FieldCache, FieldKey
 from radio_ag.catalog_io.download import Failure, Guard, Retries, Workers, astroquery_cache_off, translate
-from radio_ag.catalog_io.geometry import SCALE_TOLERANCE, Cutout, extract, place, stencil
+from radio_ag.catalog_io.geometry import SCALE_TOLERANCE, Cutout, extract, place
 from radio_ag.catalog_io.images import Fields
+from radio_ag.catalog_io.services._rows import ServedRows
 from radio_ag.catalog_io.services.answer import Served, read_kept, read_served
-from radio_ag.catalog_io.services.polite import Breaker, PoliteAdapter, RateLimit, default_rate, user_agent
-from radio_ag.catalog_io.services.sharing import LEAST, cell_centres
+from radio_ag.catalog_io.services.polite import (
+    Breaker,
+    PoliteAdapter,
+    RateLimit,
+    checked_url,
+    default_rate,
+    public,
+    user_agent,
+)
+from radio_ag.catalog_io.services.sharing import LEAST, Request, cell_centres, rows_by_request
 from radio_ag.catalog_io.services.surveys import Survey
 from radio_ag.errors import ImageError, InputError, RadioAGWarning, ServiceError
-from radio_ag.flags import Flag
 from radio_ag.preprocess import BEAM_FWHM, FIELD_SIZE, PIXEL_SCALE
 
 _CENTRING = 6  # px, more than the field: a service may centre to a pixel, and be asked 1.5 px beside the position
@@ -40,14 +46,6 @@ _FIRST_PAUSE = 30.0  # of a breaker, in first pauses between retries
 _CONNECT_SECONDS = 10.0
 _THREADS = 2  # for each connection: while one reads what has come, another asks
 _log = logging.getLogger(__name__)
-
-
-class Request(NamedTuple):
-    """One image as the service is asked for it: its centre, degrees ICRS, and pixels along each axis."""
-
-    ra: float
-    dec: float
-    size: int
 
 
 class ServiceImages:
@@ -240,7 +238,7 @@ class ServiceImages:
         ServiceError
             The service had answered and does not any more, or `close` was called meanwhile.
         """
-        chunk = _Chunk(np.asarray(ra, float), np.asarray(dec, float), public(self.service_url), self._cut)
+        chunk = ServedRows(np.asarray(ra, float), np.asarray(dec, float), public(self.service_url), self._cut)
         rows_of: dict[Request, list[int]] = {}
         self._breaker.start()
         self._stop = stop = threading.Event()
@@ -331,7 +329,7 @@ class ServiceImages:
 
     # --- requests -----------------------------------------------------------------------------------------------------
 
-    def _plan(self, chunk: _Chunk) -> dict[Request, list[int]]:
+    def _plan(self, chunk: ServedRows) -> dict[Request, list[int]]:
         """Rows by the request that serves them; those that are clearly outside the survey have none."""
         rows = np.arange(len(chunk.ra))
         if self.check_coverage:
@@ -341,30 +339,24 @@ class ServiceImages:
         own = np.setdiff1d(rows, [row for members in shared.values() for row in members])
         return shared | self._requests(chunk, own.tolist())
 
-    def _shared_requests(self, chunk: _Chunk, rows: Sequence[int]) -> dict[Request, list[int]]:
+    def _shared_requests(self, chunk: ServedRows, rows: NDArray[np.intp]) -> dict[Request, list[int]]:
         """Rows by requests of larger images; none where the service does not give any."""
-        requests_of: dict[Request, list[int]] = {}
-        if self.largest is None or self.largest <= self._size or not len(rows):
-            return requests_of
+        if self.largest is None or self.largest <= self._size:
+            return {}
         room = (self.largest - self._size) * self.survey.pixel_scale / 3600
-        for row, *centre in zip(rows, *cell_centres(chunk.ra[rows], chunk.dec[rows], room), strict=True):
-            requests_of.setdefault(Request(*self._asked(*map(float, centre)), self.largest), []).append(int(row))
-        return requests_of
+        centres = cell_centres(chunk.ra[rows], chunk.dec[rows], room)
+        return rows_by_request(rows, *centres, self._asked, self.largest)
 
-    def _fill_from_shared(self, chunk: _Chunk) -> None:
+    def _fill_from_shared(self, chunk: ServedRows) -> None:
         """Fill rows from larger images that were fetched when more positions were close together."""
-        offline = [row for row, status in enumerate(chunk.fields.status) if status == "offline"]
+        offline = np.flatnonzero([status == "offline" for status in chunk.fields.status])
         for request, rows in self._shared_requests(chunk, offline).items():
             if (served := self._from_cache(request)) is not None:
                 chunk.put(rows, served, whole=True)
 
-    def _requests(self, chunk: _Chunk, rows: list[int]) -> dict[Request, list[int]]:
+    def _requests(self, chunk: ServedRows, rows: Sequence[int]) -> dict[Request, list[int]]:
         """Rows by requests of their own, one for equal positions."""
-        requests_of: dict[Request, list[int]] = {}
-        for row in rows:
-            position = self._asked(float(chunk.ra[row]), float(chunk.dec[row]))
-            requests_of.setdefault(Request(*position, self._size), []).append(row)
-        return requests_of
+        return rows_by_request(rows, chunk.ra[rows], chunk.dec[rows], self._asked, self._size)
 
     def _key(self, request: Request) -> FieldKey:
         return FieldKey(self._cache_name, *request)
@@ -440,57 +432,3 @@ class ServiceImages:
 
 def _not_asked() -> Failure:
     return Failure("connection", "not asked, since the service was silent", passing=False)
-
-
-class _Chunk:
-    """The rows of one call of `ServiceImages.fetch`, and the fields that are cut for them from what is served."""
-
-    def __init__(self, ra: NDArray, dec: NDArray, service: str, cut: Callable[..., Cutout]):
-        self.ra, self.dec = ra, dec
-        self.fields = Fields.blank(len(ra))
-        self._service, self._cut = service, cut
-        self._stencils: dict[str, tuple[NDArray, NDArray]] = {}
-
-    def put(self, rows: list[int], outcome: Served | Failure, *, whole: bool) -> list[int]:
-        """Fill rows, or flag them; those that are given back are served with less than a whole field.
-
-        With ``whole``, such rows stay as they are, for a request of their own.
-        """
-        if isinstance(outcome, Failure):
-            if whole:
-                return rows
-            flag = Flag.NO_COVERAGE if outcome.status == "no_coverage" else Flag.FETCH_FAILED
-            for row in rows:
-                self.fields.fail(row, outcome.status, self._service, flag)
-            return []
-        lacking = []
-        longitude, latitude = self._stencil(outcome.frame.sky)
-        for row in rows:
-            cutout = self._cut(outcome, (self.ra[row], self.dec[row]), longitude[row], latitude[row])
-            if whole and not np.isfinite(cutout.data).all():
-                lacking.append(row)
-            else:
-                self.fields.put(row, cutout, outcome.header.get("SERVICE", ""))
-        return lacking
-
-    def _stencil(self, sky: BaseCoordinateFrame) -> tuple[NDArray, NDArray]:
-        """All positions and their neighbours in a frame; row by row this would take a third of the time."""
-        name = repr(sky)
-        if name not in self._stencils:
-            moved = stencil(self.ra, self.dec).transform_to(sky).spherical
-            self._stencils[name] = moved.lon.deg, moved.lat.deg
-        return self._stencils[name]
-
-
-def checked_url(url: str) -> str:
-    """A URL of a service; InputError if it cannot be one."""
-    parts = urllib.parse.urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname or not (url.isascii() and url.isprintable()):
-        raise InputError(f"service_url must be an http or https URL, not {url!r}")
-    return url
-
-
-def public(url: str) -> str:
-    """The URL without a user's name and password."""
-    parts = urllib.parse.urlsplit(url)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
