@@ -75,5 +75,5 @@ $(STIMELA)/installed: pyproject.toml radio_ag/cabs.yml
 $(LSDB)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(LSDB)
 	$(LSDB)/bin/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt \
-		-e '.[lsdb]' 'lsdb==0.11.1' 'polars==2.1.0' hypothesis pytest
+		-e '.[lsdb]' hypothesis polars pytest
 	touch $@
