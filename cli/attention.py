@@ -241,6 +241,8 @@ def outliers(
             written += save_figure(figure, picture, overwrite=overwrite)
     if not quiet:
         typer.echo(f"{len(rows)} of {len(table)} sources")
+        for title in titles:
+            typer.echo("  " + title.replace("\n", ": "))
     _echo(written, quiet)
 
 

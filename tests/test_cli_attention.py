@@ -54,6 +54,8 @@ def test_outliers_command_lists_what_the_rates_say(labelled_file, weights, tmp_p
     assert len(expected) > 0  # both classes get the same answer from random weights
     np.testing.assert_array_equal(table["ra"], data.ra[expected])
     np.testing.assert_array_equal(table["false_rate"], false[expected])
+    lines = [f"  {row['name']}: {row['label']}, {row['false_rate']:.1%}" for row in table]
+    assert done.stdout.splitlines()[: 1 + len(lines)] == [f"{len(lines)} of 4 sources", *lines]
     assert {"name", "dec", "z", "label", "certain"} <= set(table.colnames)
     assert output.with_suffix(".png").exists()
 
