@@ -23,7 +23,7 @@ def parse_options(description: str | None, **options: dict[str, Any]) -> argpars
     for name, arguments in options.items():
         parser.add_argument(f"--{name.replace('_', '-')}", **arguments)
     parser.add_argument("--small", action="store_true", help="some seconds, to see that it runs; no figures to quote")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there, too")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there, too; - prints them alone")
     return parser.parse_args()
 
 
@@ -110,15 +110,19 @@ def report(
         By which the figures are made; "none" and None where no network runs.
     """
     rows, about = list(rows), environment()
-    settings = {key: value for key, value in vars(options).items() if key != "json"}
+    settings = {key: value for key, value in vars(options).items() if key not in ("json", "run")}
+    whole = {"benchmark": name, "weights": weights, "orbit": orbit, "settings": settings, "rows": rows}
+    text = json.dumps(whole | figures | {"environment": about}, indent=1, default=str)
+    if options.json == Path("-"):
+        print(text)
+        return
     print(f"{name}: weights {weights}, orbit {orbit or 'none'}; {about['processors']} x {about['processor']}, "
           f"{about['torch_threads']} threads, torch {about['torch']}")  # fmt: skip
     _print_table(rows)
     for key, value in figures.items():
         print(f"{key.replace('_', ' '):45} {_text(value)}")
-    whole = {"benchmark": name, "weights": weights, "orbit": orbit, "settings": settings, "rows": rows}
     if options.json:
-        options.json.write_text(json.dumps(whole | figures | {"environment": about}, indent=1, default=str) + "\n")
+        options.json.write_text(text + "\n")
 
 
 def _print_table(rows: list[dict[str, Any]]) -> None:

@@ -19,6 +19,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from _report import parse_options, report
+
 COLUMNS = 45
 MOSAIC_RA, MOSAIC_DEC = 180.0, 30.0  # degrees
 
@@ -103,18 +105,23 @@ def run_once(catalogue: Path, mosaic: Path, output: Path, attention: str, chunk:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", type=int, nargs="+", default=[10_000, 1_000_000])
-    parser.add_argument("--attention", choices=["none", "mean", "gates"], default="none")
-    parser.add_argument("--covered", type=int, default=2000)
-    parser.add_argument("--chunk", type=int, default=128)
-    parser.add_argument("--folder", type=Path, help="for catalogues and products: a few GB for 10^6 rows")
-    parser.add_argument("--json", help="a file, or - for standard output")
-    parser.add_argument("--run", type=Path, nargs=3, help=argparse.SUPPRESS)
-    options = parser.parse_args()
+    options = parse_options(
+        __doc__,
+        rows={"type": int, "nargs": "+", "default": [10_000, 1_000_000]},
+        attention={"choices": ["none", "mean", "gates"], "default": "none"},
+        covered={"type": int, "default": 2000},
+        chunk={"type": int, "default": 128},
+        folder={"type": Path, "help": "for catalogues and products: a few GB for 10^6 rows"},
+        run={"type": Path, "nargs": 3, "help": argparse.SUPPRESS},
+    )
     if options.run:
         print(json.dumps(run_once(*options.run, options.attention, options.chunk)))
         return
+    if not Path("/proc/self/status").exists():
+        print("memory: left out, since peak memory is read from /proc, which is not here")
+        return
+    if options.small:
+        options.rows, options.covered = [1000, 5000], 100
     runs = []
     with tempfile.TemporaryDirectory(dir=options.folder) as name:
         folder = Path(name)
@@ -123,29 +130,22 @@ def main() -> None:
             write_catalogue(folder / "catalogue.fits", rows, options.covered)
             paths = [folder / "catalogue.fits", folder / "mosaic.fits", folder / "product.fits"]
             settings = ["--attention", options.attention, "--chunk", str(options.chunk)]
-            command = [sys.executable, __file__, "--run", *paths, *settings]
+            command = [sys.executable, __file__, "--run", *map(str, paths), *settings]
             environment = os.environ | {"OMP_NUM_THREADS": "1"}
-            done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+            done = subprocess.run(command, capture_output=True, text=True, env=environment)
+            if done.returncode:
+                raise RuntimeError(f"the run failed:\n{done.stderr}")
             runs.append(json.loads(done.stdout.splitlines()[-1]))
             for path in (paths[0], paths[2]):
                 path.unlink()
-            print(_line(runs), file=sys.stderr)
-    report = json.dumps({"attention": options.attention, "covered": options.covered, "runs": runs}, indent=1)
-    if options.json == "-":
-        print(report)
-    elif options.json:
-        Path(options.json).write_text(report + "\n")
-
-
-def _line(runs: list[dict]) -> str:
     first, last = runs[0], runs[-1]
     grown, table = (last[name] - first[name] for name in ("peak_bytes", "table_bytes"))
-    share = f", {grown / table:.2f} of the table's growth" if table else ""
-    added = (last["product_bytes"] - last["input_bytes"]) / last["rows"]
-    return (
-        f"{last['rows']:>9} rows ({last['classified']} classified) in {last['seconds']} s: peak "
-        f"{last['peak_bytes'] / 1e6:.0f} MB, +{grown / 1e6:.0f} MB{share}; {added:.0f} bytes a row added on disk"
-    )
+    figures = {
+        "growth_in_MB": grown / 1e6,
+        "growth_over_that_of_the_table": grown / table if table else None,
+        "bytes_a_row_added_on_disk": (last["product_bytes"] - last["input_bytes"]) / last["rows"],
+    }
+    report("memory", options, runs, figures, weights="agcnn-first, its network replaced by a stand-in", orbit=1)
 
 
 if __name__ == "__main__":

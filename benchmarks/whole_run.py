@@ -3,10 +3,10 @@
     python benchmarks/whole_run.py [--weights agcnn-first-fast] [--orbit 8] [--sources 2000] [--threads 2] [--json FILE]
 
 Both read the same catalogue and mosaic, and write classes and mean attention maps. The whole run is `radio_ag.classify`
-in a process of its own, from its start to its end, imports and all. "plain" is the loop of `reference.py` on ``--plain``
-of the sources, without its imports, scaled to all of them: it does the same for each. The parts of the run are timed
-where they are called: those "ahead" run in a thread of their own while the network computes, so shares add up to
-more than 1.
+in a process of its own, from its start to its end, imports and all. "plain" is the loop of `reference.py` on some of
+the sources (``--plain``), without its imports, scaled to all of them: it does the same for each. The parts of the run
+are timed where they are called: those "ahead" run in a thread of their own while the network computes, so shares add
+up to more than 1.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import defaultdict
 from pathlib import Path
 
 PARTS = {
@@ -33,37 +32,15 @@ PARTS = {
 }
 
 
-def time_calls(path: str, spent: dict[str, float], name: str) -> None:
-    """Have a function, named with its module, add the seconds of each call to ``spent``."""
-    from importlib import import_module
-
-    owner, _, attribute = path.rpartition(".")
-    try:
-        holder = import_module(owner)
-    except ModuleNotFoundError:  # a class
-        module, _, kind = owner.rpartition(".")
-        holder = getattr(import_module(module), kind)
-    function = getattr(holder, attribute)
-
-    def timed(*args, **options):
-        start = time.perf_counter()
-        try:
-            return function(*args, **options)
-        finally:
-            spent[name] += time.perf_counter() - start
-
-    setattr(holder, attribute, timed)
-
-
 def run_once(folder: Path, weights: str, orbit: int, threads: int, device: str) -> dict:
     """One run in this process: the seconds of its parts."""
     import warnings
 
+    from _stages import time_calls
+
     from radio_ag import classify
 
-    spent: dict[str, float] = defaultdict(float)
-    for name, (path, _) in PARTS.items():
-        time_calls(path, spent, name)
+    spent = time_calls({name: path for name, (path, _) in PARTS.items()})
     warnings.simplefilter("ignore")
     imported = time.perf_counter() - _BEGIN
     classify(

@@ -11,6 +11,8 @@ import numpy as np
 from astropy.io import fits
 
 _BLOCK = 2880
+_CARD = 80
+_VALUE = slice(10, 30)  # of a card; its comment follows
 _NO_CHECKSUM = "0" * 16
 
 
@@ -29,13 +31,19 @@ def append_hdu(stream: BinaryIO, header: fits.Header, blocks: Iterable[bytes] = 
     header = header.copy()
     header.set("CHECKSUM", _NO_CHECKSUM, "sum of this HDU")
     header.set("DATASUM", "0", "sum of the data unit")
+    append_encoded(stream, header.tostring().encode("ascii"), blocks)
+
+
+def append_encoded(stream: BinaryIO, header: bytes, blocks: Iterable[bytes] = ()) -> None:
+    """As `append_hdu`, of a header's bytes with its END and padding; it has CHECKSUM and DATASUM, of whatever value."""
     start = stream.tell()
-    stream.write(_header_bytes(header))
-    header["DATASUM"] = str(data_sum := _write_data(stream, blocks))
-    header["CHECKSUM"] = encode_checksum(_add_words(_header_bytes(header), data_sum))
+    stream.write(header)
+    data_sum = _write_data(stream, blocks)
+    header = _with_value(_with_value(header, "DATASUM", str(data_sum)), "CHECKSUM", _NO_CHECKSUM)
+    header = _with_value(header, "CHECKSUM", encode_checksum(_add_words(header, data_sum)))
     end = stream.tell()
     stream.seek(start)
-    stream.write(_header_bytes(header))
+    stream.write(header)
     stream.seek(end)
 
 
@@ -54,8 +62,12 @@ def encode_checksum(total: int) -> str:
     return (code[-1:] + code[:-1]).decode("ascii")
 
 
-def _header_bytes(header: fits.Header) -> bytes:
-    return header.tostring().encode("ascii")
+def _with_value(header: bytes, keyword: str, text: str) -> bytes:
+    """The header with another text, of at most 18 characters, in one of its cards."""
+    start = next(k for k in range(0, len(header), _CARD) if header.startswith(f"{keyword:8}= '".encode(), k))
+    comment = header[start + _VALUE.stop : start + _CARD]
+    value = f"'{text:8}'".ljust(_VALUE.stop - _VALUE.start).encode("ascii")
+    return header[: start + _VALUE.start] + value + comment + header[start + _CARD :]
 
 
 def _write_data(stream: BinaryIO, blocks: Iterable[bytes]) -> int:

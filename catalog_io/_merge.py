@@ -20,6 +20,7 @@ from radio_ag.flags import Flag
 
 _ROWS = 1 << 14  # sources handled at once
 _BLOCK = 4 << 20  # bytes copied at once
+_FLAGS = np.array(list(Flag), dtype=np.int32)
 
 
 class JoinedStack:
@@ -169,7 +170,8 @@ class MergedParts:
 def count_rows(classes: NDArray[np.bytes_], flags: NDArray[np.int32], size: NDArray[np.integer]) -> dict[str, int]:
     """Rows of each class and each flag, where source i has ``size[i]`` rows."""
     counts = {name: int(size[classes == name.encode()].sum()) for name in ("FRI", "FRII")}
-    return counts | {flag.name: int(size[(flags & flag) != 0].sum()) for flag in Flag}
+    of_each_flag = size @ ((flags[:, None] & _FLAGS) != 0)
+    return counts | {flag.name: int(number) for flag, number in zip(Flag, of_each_flag, strict=True)}
 
 
 def _blocks(count: int) -> Iterator[NDArray[np.int64]]:

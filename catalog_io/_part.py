@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from typing import BinaryIO, NamedTuple
 
 import numpy as np
-from astropy.io import fits
 from numpy.typing import NDArray
 
-from radio_ag.catalog_io._fits_stream import append_hdu
+from radio_ag.catalog_io._fits_stream import append_encoded
+from radio_ag.catalog_io._plain_header import BLOCK, Value, encode_header, read_header
 from radio_ag.catalog_io._tiles import TILE_COLUMNS, Tiles, encode_rows, read_rows, rows_header
 
 PLANE_COLUMNS = {"attention_plane": "ATTENTION", "cutout_plane": "CUTOUTS"}
@@ -26,7 +26,7 @@ PLANE_COLUMNS = {"attention_plane": "ATTENTION", "cutout_plane": "CUTOUTS"}
 
 
 _FORMS = {"i4": "J", "i8": "K", "f4": "E", "f8": "D"}
-_BLOCK = 2880
+_SUMS = ("CHECKSUM", ""), ("DATASUM", "")
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,40 +75,34 @@ def gate_of(stack: str) -> str | int:
 def encode_part(part: Part, shape: tuple[int, int], run: str, number: int) -> bytes:
     """The part as a file of planes of one shape (ny, nx)."""
     stream = io.BytesIO()
-    header = fits.PrimaryHDU().header
-    header["EXTEND"] = True
-    header["RUN"], header["PART"], header["BATCH"] = run, number, part.batch
-    append_hdu(stream, header)
+    primary = {"SIMPLE": True, "BITPIX": 8, "NAXIS": 0, "EXTEND": True, "RUN": run, "PART": number, "BATCH": part.batch}
+    append_encoded(stream, encode_header([*primary.items(), *_SUMS]))
     columns = {"source": part.sources} | dict(part.columns)
     table = np.empty(len(part), dtype=[(name, values.dtype.newbyteorder(">")) for name, values in columns.items()])
     for name, values in columns.items():
         table[name] = values
-    append_hdu(stream, _table_header(table), [table.tobytes()])
+    append_encoded(stream, encode_header([*_table_cards(table), *_SUMS]), [table.tobytes()])
     for name, (rows, heap) in part.stacks.items():
-        header = rows_header(rows, shape)
-        header["EXTNAME"] = name
-        append_hdu(stream, header, [encode_rows(rows), heap])
+        cards = ((card.keyword, card.value) for card in rows_header(rows, shape).cards)
+        append_encoded(stream, encode_header([*cards, ("EXTNAME", name), *_SUMS]), [encode_rows(rows), heap])
     return stream.getvalue()
 
 
-def read_columns(stream: BinaryIO) -> tuple[fits.Header, dict[str, NDArray], dict[str, StackPlace]]:
+def read_columns(stream: BinaryIO) -> tuple[dict[str, Value], dict[str, NDArray], dict[str, StackPlace]]:
     """The primary header of a part's file, its columns with ``source`` first, and its stacks; no tile is read."""
-    primary, header = fits.Header.fromfile(stream), fits.Header.fromfile(stream)
+    primary, header = read_header(stream), read_header(stream)
     count = header["NAXIS2"]
     table = np.frombuffer(stream.read(count * header["NAXIS1"]), dtype=_record(header))
     columns = {name: table[name].astype(table.dtype[name].newbyteorder("=")) for name in table.dtype.names}
-    stream.seek(-stream.tell() % _BLOCK, os.SEEK_CUR)
+    stream.seek(-stream.tell() % BLOCK, os.SEEK_CUR)
     stacks = {}
-    while True:
-        try:
-            header = fits.Header.fromfile(stream)
-        except EOFError:
-            return primary, columns, stacks
+    while (header := read_header(stream)) is not None:
         start = stream.tell()
         rows = read_rows(stream, start, header["NAXIS2"], TILE_COLUMNS)
         stacks[header["EXTNAME"]] = StackPlace(stream.tell(), rows)
         end = stream.tell() + header["PCOUNT"]
-        stream.seek(end + -end % _BLOCK)
+        stream.seek(end + -end % BLOCK)
+    return primary, columns, stacks
 
 
 def decode_part(content: bytes) -> Part:
@@ -121,8 +115,8 @@ def decode_part(content: bytes) -> Part:
     return Part(columns.pop("source"), columns, stacks, header["BATCH"])
 
 
-def _table_header(table: NDArray) -> fits.Header:
-    """Header of the table's extension; astropy's own way takes longer than all else about a part."""
+def _table_cards(table: NDArray) -> list[tuple[str, Value]]:
+    """Header of the table's extension."""
     cards = [
         ("XTENSION", "BINTABLE"),
         ("BITPIX", 8),
@@ -138,10 +132,10 @@ def _table_header(table: NDArray) -> fits.Header:
         dtype = table.dtype[name]
         form = f"{dtype.itemsize}A" if dtype.kind == "S" else _FORMS[dtype.str[1:]]
         cards += [(f"TTYPE{number}", name), (f"TFORM{number}", form)]
-    return fits.Header(cards)
+    return cards
 
 
-def _record(header: fits.Header) -> np.dtype:
+def _record(header: Mapping[str, Value]) -> np.dtype:
     """Type of the table's rows."""
     types = {form: f">{dtype}" for dtype, form in _FORMS.items()}
     fields = []

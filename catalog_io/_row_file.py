@@ -33,11 +33,12 @@ class RowFile:
     def write(self, rows: NDArray[np.int64], records: NDArray) -> None:
         """Write records (n,) at the numbers ``rows`` (n,), each of which occurs once."""
         order = np.argsort(rows, kind="stable")
-        rows, records = rows[order], records[order]
+        rows, size = rows[order], self.dtype.itemsize
+        all_content = memoryview(records[order].tobytes())
         try:
             for start, stop in _runs(rows):
-                self._file.seek(int(rows[start]) * self.dtype.itemsize)
-                content = memoryview(records[start:stop].tobytes())
+                self._file.seek(int(rows[start]) * size)
+                content = all_content[start * size : stop * size]
                 while content:  # a disk that fills up takes part of it first
                     content = content[self._file.write(content) :]
         except OSError as exc:

@@ -11,11 +11,11 @@ from radio_ag.errors import OutputError
 
 
 @contextmanager
-def written_beside(path: Path, folder: Path | None = None) -> Iterator[BinaryIO]:
+def written_beside(path: Path, folder: Path | None = None, *, sync_name: bool = True) -> Iterator[BinaryIO]:
     """A file that takes the name ``path`` when the block ends well, and vanishes otherwise.
 
     Until then it lies in ``folder``, of the same file system, by default beside ``path``. Both the file and its name
-    are on the disk when the block has ended.
+    are on the disk when the block has ended; without ``sync_name`` a power cut may still take the name away.
 
     Raises
     ------
@@ -29,7 +29,8 @@ def written_beside(path: Path, folder: Path | None = None) -> Iterator[BinaryIO]
             stream.flush()
             os.fsync(stream.fileno())
         os.replace(part, path)
-        _sync_folder(path.parent)
+        if sync_name:
+            _sync_folder(path.parent)
     except OSError as exc:
         raise OutputError(f"{path} cannot be written: {exc.strerror or exc}") from exc
     finally:

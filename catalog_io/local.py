@@ -88,9 +88,13 @@ class Mosaics:
         is ``FETCH_FAILED``, with the status ``unreadable``.
         """
         ra, dec = np.asarray(ra, dtype=float), np.asarray(dec, dtype=float)
-        fields = Fields.blank(len(ra))
-        covered = np.zeros(len(ra), dtype=int)  # finite pixels of the best field so far
+        shape = len(ra), FIELD_SIZE, FIELD_SIZE
         rows, images, placement = self._candidates(ra, dec)
+        if not len(rows):  # usual in a catalogue that reaches beyond the images, and so worth no memory
+            return Fields.blank(len(ra), np.broadcast_to(np.float32(np.nan), shape))
+        fields = Fields.blank(len(ra), np.empty(shape, np.float32))
+        fields.data[np.setdiff1d(np.arange(len(ra)), rows)] = np.nan
+        covered = np.zeros(len(ra), dtype=int)  # finite pixels of the best field so far
         for choice in _rounds(rows):
             pairs = choice[covered[rows[choice]] < FIELD_SIZE**2]
             for pair in pairs[np.argsort(images[pairs], kind="stable")]:  # an image's rows together
@@ -102,11 +106,10 @@ class Mosaics:
         """Pairs of position and image that contains it, by position, the image where it is most central first."""
         rows, images = self._footprints.candidates(ra, dec)
         x, y = np.empty((2, len(rows), 5))
-        sky = stencil(ra, dec)
         by_image = np.argsort(images, kind="stable")
         starts = np.searchsorted(images[by_image], np.arange(len(self._frames) + 1))
-        for frame_sky, members in self._skies:
-            native = sky.transform_to(frame_sky) if len(ra) else sky
+        for frame_sky, members in self._skies if len(rows) else ():
+            native = stencil(ra, dec).transform_to(frame_sky)
             longitude, latitude = native.spherical.lon.deg, native.spherical.lat.deg
             for image in members[starts[members] < starts[members + 1]]:
                 pairs = by_image[starts[image] : starts[image + 1]]

@@ -76,7 +76,7 @@ def write_part_file(folder: Path, number: int, content: bytes) -> str:
     OutputError
         If it cannot be written.
     """
-    with written_beside(folder / part_name(number)) as stream:
+    with written_beside(folder / part_name(number), sync_name=False) as stream:  # a part that is lost is done again
         stream.write(content)
     return hashlib.sha256(content).hexdigest()
 

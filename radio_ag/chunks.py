@@ -153,7 +153,7 @@ def measure_chunk(chunk: Chunk, source: ImageSource, classifier: Classifier) -> 
     """Fetch the fields of a chunk, and measure them."""
     fields = source.fetch(chunk.ra, chunk.dec)
     usable = np.flatnonzero((fields.flags & (Flag.NO_COVERAGE | Flag.FETCH_FAILED)) == 0)
-    data = fields.data[usable]
+    data = fields.data if len(usable) == len(fields) else fields.data[usable]
     prepared = prepare(data, classifier.preprocessing)
     return Measured(chunk, fields, usable, prepared, measure_islands(data, prepared.rms))
 
