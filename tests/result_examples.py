@@ -10,7 +10,7 @@ from radio_ag.flags import Flag
 PIXEL = 1.8 / 3600
 TURN = np.deg2rad(0.1)
 PROVENANCE = {
-    "survey": "FIRST",
+    "survey": "VLA FIRST 1.4 GHz",
     "weights": "agcnn-first",
     "weights_sha256": "ab" * 32,
     "normalisation": "range",

@@ -406,7 +406,7 @@ def test_the_primary_header_tells_of_the_source(tmp_path, mosaic):
         "FLAGS": 80,
         "FLAGNAME": "LOW_SNR, TRUNCATED",
         "MODEL": "agcnn-first",
-        "SURVEY": "FIRST",
+        "SURVEY": "VLA FIRST 1.4 GHz",
         "CLIP": 3.0,
     }
     assert (header["RA_OBJ"], header["DEC_OBJ"]) == (entry["ra"], entry["dec"])

@@ -253,7 +253,7 @@ class TestRows:
         provenance = example_result(1).provenance
         assert provenance["creator"].startswith("radio-ag ")
         assert "numpy " + np.__version__ in provenance["packages"]
-        assert provenance["survey"] == "FIRST"
+        assert provenance["survey"] == "VLA FIRST 1.4 GHz"
 
 
 def test_a_result_needs_no_torch():
