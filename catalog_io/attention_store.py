@@ -168,12 +168,18 @@ class AttentionStore:
         ------
         IndexError
             If an index is negative or not below the number of planes.
+        InputError
+            If the file is damaged.
         """
         rows = self._select(indices)
         result = np.empty((len(rows), *self.shape), dtype=np.float32)
         for start in range(0, len(rows), _CHUNK):
             part = rows[start : start + _CHUNK]
-            result[start : start + _CHUNK] = inflate(part, b"".join(self._heap(part)), self.shape)
+            heap = b"".join(self._heap(part))
+            try:
+                result[start : start + _CHUNK] = inflate(part, heap, self.shape)
+            except Exception as exc:  # astropy raises nearly anything for bytes that make no sense
+                raise InputError(f"the attention maps are damaged: {type(exc).__name__} {exc}") from exc
         return result
 
     def extension(self, planes: ArrayLike | None = None) -> tuple[fits.Header, Iterator[bytes]]:

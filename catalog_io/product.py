@@ -248,16 +248,22 @@ def read_product(
     """
     path = Path(path)
     try:
-        with _any_names(), fits.open(path, memmap=False, character_as_bytes=True) as hdus:
-            if "CLASSIFICATION" not in hdus:
-                raise InputError(f"{path} has no extension CLASSIFICATION: not a product of radio-ag")
-            meta = provenance(hdus[0].header)
-            mode = hdus[0].header.get("ATTMODE", "none")
-            table = Table.read(hdus["CLASSIFICATION"], unit_parse_strict="silent")
-            images = [hdu for hdu in hdus[2:] if hdu.name != "CUTOUTS"] if mode == "hdus" else []
-            stores = {"mean": _collect_images(images)} if images else {}
-    except (OSError, VerifyError, UnicodeDecodeError) as exc:
-        raise InputError(f"{path} cannot be read as FITS: {exc}") from exc
+        return _read(path)
+    except InputError:
+        raise
+    except Exception as exc:  # astropy raises nearly anything for a file that makes no sense
+        raise InputError(f"{path} cannot be read as FITS: {' '.join(str(exc).split()) or type(exc).__name__}") from exc
+
+
+def _read(path: Path) -> tuple[Table, dict[str | int, AttentionStore], AttentionStore | None]:
+    with _any_names(), fits.open(path, memmap=False, character_as_bytes=True) as hdus:
+        if "CLASSIFICATION" not in hdus:
+            raise InputError(f"{path} has no extension CLASSIFICATION: not a product of radio-ag")
+        meta = provenance(hdus[0].header)
+        mode = hdus[0].header.get("ATTMODE", "none")
+        table = Table.read(hdus["CLASSIFICATION"], unit_parse_strict="silent")
+        images = [hdu for hdu in hdus[2:] if hdu.name != "CUTOUTS"] if mode == "hdus" else []
+        stores = {"mean": _collect_images(images)} if images else {}
     table = restore_table(table)
     lacking = [spec.name for spec in COLUMNS if spec.name not in table.colnames]
     if lacking:
@@ -266,6 +272,9 @@ def read_product(
     table.meta.update(meta)
     stores |= open_stacks(path)
     cutouts = stores.pop("CUTOUTS", None)
+    for column, stack in [("attention_plane", store) for store in stores.values()] + [("cutout_plane", cutouts)]:
+        if stack is not None and np.max(table[column], initial=-1) >= len(stack):
+            raise InputError(f"{path} is damaged: {column} counts further than the {len(stack)} planes that are there")
     return table, stores, cutouts
 
 

@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -108,6 +109,23 @@ def test_a_worker_that_is_killed_changes_nothing(run, client, expected, tmp_path
     assert data_units(tmp_path / "out.fits") == expected
     client.wait_for_workers(2, timeout=60)
     assert killed[0] not in client.run(os.getpid).values()
+
+
+@pytest.mark.parametrize(
+    ("device", "worker", "gpus", "own"),
+    [
+        ("auto", 5, 4, "cuda:1"),
+        ("cuda", 0, 2, "cuda:0"),
+        ("cuda", "tcp://host:1", 2, "cuda:0"),  # a worker without a number: it is to see a GPU of its own
+        ("auto", 1, 0, "auto"),
+        ("cpu", 1, 4, "cpu"),
+    ],
+)
+def test_each_worker_has_a_gpu_of_its_own(monkeypatch, device, worker, gpus, own):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: gpus > 0)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: gpus)
+    monkeypatch.setattr(distributed, "get_worker", lambda: SimpleNamespace(name=worker))
+    assert radio_ag.dask._own_device(device) == own
 
 
 def test_a_service_that_is_down_ends_the_run(run, client, tmp_path):
