@@ -3,11 +3,13 @@
 import numpy as np
 import pytest
 from astropy.wcs import WCS
+from matplotlib import colormaps
+from matplotlib.colors import to_rgba_array
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from PIL import Image
 
-from radio_ag import figures
+from radio_ag import _panels, figures
 from radio_ag.attention import AggregateMaps
 from radio_ag.errors import InputError, OutputError
 from radio_ag.inspection import GateSteps
@@ -195,6 +197,36 @@ def test_saved_as_png_and_pdf_and_not_over_another(made, tmp_path):
 def test_every_figure_can_be_drawn(made):
     for figure in made.values():
         figure.canvas.draw()
+
+
+# Machado et al. 2009, IEEE TVCG 15, 1291: what is seen without the first, second or third kind of cone, in linear RGB.
+WITHOUT = {
+    "red": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
+    "green": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]],
+    "blue": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900]],
+}
+
+
+@pytest.mark.parametrize("missing", WITHOUT)
+def test_colours_can_be_told_apart_without_one_kind_of_cone(missing):
+    def seen(colours) -> np.ndarray:
+        """Lightness (L*, 0 to 100) and place on the sides of the sRGB cube."""
+        rgb = to_rgba_array(colours)[:, :3]
+        linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+        linear = np.clip(linear @ np.array(WITHOUT[missing]).T, 0, 1)
+        lightness = 116 * np.cbrt(linear @ (0.2126, 0.7152, 0.0722)) - 16
+        return np.column_stack([lightness, 100 * np.cbrt(linear)])
+
+    steps = np.linspace(0, 1, 32)
+    for name in (_panels.ATTENTION_COLOURS, _panels.IMAGE_COLOURS):
+        lightness = seen(colormaps[name](steps))[:, 0]
+        change = np.diff(lightness) * np.sign(lightness[-1] - lightness[0])
+        assert (change > 0).all(), name  # brighter or darker all the way
+        assert np.ptp(lightness) > 60
+    below, zero, above = seen(colormaps[_panels.DIFFERENCE_COLOURS]([0.1, 0.5, 0.9]))
+    for one, other in ((below, above), (below, zero), (above, zero)):
+        assert np.linalg.norm(one - other) > 25
+    assert np.ptp(seen([_panels.LINE_COLOUR, "white"])[:, 0]) > 30
 
 
 def test_bad_class_is_named(aggregate):
