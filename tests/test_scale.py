@@ -80,7 +80,7 @@ def test_one_plane_is_read_without_the_rest(tmp_path, monkeypatch):
 
 
 def test_memory_and_disk_grow_by_the_table_alone():
-    """Peak memory of runs with an input of 360 bytes a row; 8 MB are for what the allocator keeps back."""
+    """Peak memory of runs with an input of 360 bytes a row; 16 MB are for what the allocator keeps back."""
     if not Path("/proc/self/status").exists():
         pytest.skip("peak memory is read from /proc")
     script = ROOT / "benchmarks" / "memory.py"
@@ -89,5 +89,5 @@ def test_memory_and_disk_grow_by_the_table_alone():
     small, large = json.loads(done.stdout)["rows"]
     grown, table = large["peak_bytes"] - small["peak_bytes"], large["table_bytes"] - small["table_bytes"]
     assert table == 60_000 * 360
-    assert grown <= 1.1 * table + 8e6
+    assert grown <= 1.1 * table + 16e6
     assert large["product_bytes"] - large["input_bytes"] < 200 * 90_000
