@@ -22,7 +22,7 @@ from pathlib import Path
 PARTS = {
     "network": ("radio_ag.classifier.Classifier.predict", "main"),
     "cutting fields": ("radio_ag.catalog_io.local.LocalImages.fetch", "ahead"),
-    "noise, clip, crop, scale": ("radio_ag.chunks.prepare", "ahead"),
+    "noise, clip, crop, scale": ("radio_ag.classifier.Classifier.prepare", "ahead"),
     "islands": ("radio_ag.chunks.measure_islands", "ahead"),
     "compressing maps": ("radio_ag.chunks.pack", "main"),
     "writing parts": ("radio_ag.catalog_io.parts.PartsFolder.write", "main"),

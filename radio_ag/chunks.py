@@ -24,7 +24,7 @@ from radio_ag.classifier import Classifier, Prediction
 from radio_ag.flags import UNCLASSIFIED, Flag
 from radio_ag.islands import Islands, measure_islands
 from radio_ag.model import CLASSES
-from radio_ag.preprocess import CROP_SIZE, PIXEL_SCALE, Prepared, clip, crop, prepare
+from radio_ag.preprocess import CROP_SIZE, PIXEL_SCALE, Prepared, clip, crop
 
 CHUNK = 128
 """Sources in a chunk by default: 46 MB of fields."""
@@ -154,7 +154,7 @@ def measure_chunk(chunk: Chunk, source: ImageSource, classifier: Classifier) -> 
     fields = source.fetch(chunk.ra, chunk.dec)
     usable = np.flatnonzero((fields.flags & (Flag.NO_COVERAGE | Flag.FETCH_FAILED)) == 0)
     data = fields.data if len(usable) == len(fields) else fields.data[usable]
-    prepared = prepare(data, classifier.preprocessing)
+    prepared = classifier.prepare(data)
     return Measured(chunk, fields, usable, prepared, measure_islands(data, prepared.rms))
 
 

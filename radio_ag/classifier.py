@@ -14,6 +14,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import softmax
 
+from radio_ag._gpu_preprocess import prepare_on
 from radio_ag._serving import (
     Seen,
     Task,
@@ -152,6 +153,12 @@ class Classifier:
         """Number of attention gates of the network."""
         return self.networks[0].architecture.gates
 
+    def prepare(self, fields: ArrayLike) -> Prepared:
+        """The network's input from raw fields: `radio_ag.preprocess.prepare`, on a GPU where that is the device."""
+        if self.device.type == "cuda":
+            return prepare_on(self.device, fields, self.preprocessing)
+        return prepare(fields, self.preprocessing)
+
     def predict(self, fields: ArrayLike, *, attention: str = "mean", prepared: Prepared | None = None) -> Prediction:
         """Classify fields.
 
@@ -162,7 +169,7 @@ class Classifier:
         attention : {"mean", "gates", "none"}
             Which maps to keep.
         prepared : Prepared, optional
-            What :func:`radio_ag.preprocess.prepare` gave for these fields, if it has been called already.
+            What :meth:`prepare` gave for these fields, if it has been called already.
 
         Returns
         -------
@@ -172,7 +179,7 @@ class Classifier:
             raise InputError(f"attention must be one of {', '.join(ATTENTION_KINDS)}, not {attention!r}")
         if not self.gates:
             attention = "none"
-        prepared = prepared or prepare(fields, self.preprocessing)
+        prepared = prepared or self.prepare(fields)
         turned = self._further_angles(fields, prepared)
         parts = []
         start = 0

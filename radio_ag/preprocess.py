@@ -39,6 +39,7 @@ _BLOCK = 16  # fields a task: enough to share the cost of the fit, few enough to
 _MIN_PIXELS = 100  # valid pixels below which nothing is known of the noise: ten FIRST beams
 _MIN_COUNTS = 500  # pixels in the fitted range below which a histogram is too thin
 _SUBSAMPLE = 23  # the first guess takes every 23rd pixel, which is no divisor of a field's side
+_ONE_SIGMA_BELOW = 0.15866  # of a Gaussian's values lie more than a sigma below its middle
 _FILL_SHARE = 0.01  # share of uniform 5x5 patches above which their value is a fill value
 _PATCH = 5
 
@@ -411,16 +412,21 @@ def _measure_noise(fields: NDArray[np.float32]) -> tuple[NDArray[np.float32], ND
             centre, guess[i] = _robust_centre_and_scale(pixels)
             if guess[i] > 0:
                 counts[i] = _histogram(pixels, centre, guess[i])
+    return *_noise_from(counts, guess), blank_fraction
+
+
+def _noise_from(counts: NDArray, guess: NDArray[np.float64]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Noise from histograms in units of its first guess, and where it is that guess for want of a fit."""
     scale = _fit_gaussians(counts)
     fitted = np.isfinite(scale)
     rms = np.where(fitted, scale, 1) * guess
-    return rms.astype(np.float32), ~fitted & np.isfinite(rms), blank_fraction
+    return rms.astype(np.float32), ~fitted & np.isfinite(rms)
 
 
 def _robust_centre_and_scale(pixels: NDArray[np.float32]) -> tuple[float, float]:
     """Median, and its distance from the percentile that lies one sigma below it."""
     sample = pixels[::_SUBSAMPLE] if pixels.size > 1000 * _SUBSAMPLE else pixels
-    low, middle = int(0.15866 * (sample.size - 1)), (sample.size - 1) // 2
+    low, middle = int(_ONE_SIGMA_BELOW * (sample.size - 1)), (sample.size - 1) // 2
     ordered = np.partition(sample, (low, middle))
     return float(ordered[middle]), float(ordered[middle]) - float(ordered[low])
 
