@@ -12,11 +12,12 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from _report import in_turns, parse_options, ratio, report
+from _report import in_turns, parse_options, ratio, report, seconds
 from reference import plain_network
 
 from radio_ag.checkpoints import load_weights
 from radio_ag.classifier import Classifier
+from radio_ag.model import fold_batch_norm
 from radio_ag.preprocess import Prepared
 
 
@@ -35,9 +36,10 @@ def main() -> None:
         batch={"type": int, "default": None, "help": "16 on a CPU, what the classifier chooses on a GPU"},
         batches={"type": int, "default": 8, "help": "of each turn"},
         turns={"type": int, "default": 5},
+        compile={"action": "store_true", "help": "torch.compile of the plain layers too, and how long it takes"},
     )
     if options.small:
-        options.batches, options.turns = 1, 2
+        options.batches, options.turns = 2, 2
     torch.set_num_threads(options.threads)
     weights = load_weights(options.weights)
     one, eight = (Classifier(weights, device=options.device, orbit=n, batch=options.batch) for n in (1, 8))
@@ -65,6 +67,18 @@ def main() -> None:
         "served, no maps": lambda: one.predict(None, prepared=known, attention="none"),
         "served, orbit of 8": lambda: eight.predict(None, prepared=prepared(few)),
     }
+    first = {}
+    if options.compile:
+        folded = torch.compile(fold_batch_norm(plain[0]).to(memory_format=torch.channels_last), dynamic=False)
+        inputs = torch.from_numpy(images).unsqueeze(1).split(options.batch)
+
+        def run_compiled() -> None:
+            with torch.inference_mode():
+                for batch in inputs:
+                    folded(batch.to(one.device, memory_format=torch.channels_last)).mean_attention().cpu()
+
+        runs["torch.compile"] = run_compiled
+        first["seconds_to_compile"] = seconds(run_compiled)
     in_turns(runs, 1)  # what the first call alone prepares
     durations = in_turns(runs, options.turns)
     counts = {name: len(few) if "one by one" in name or "8" in name else len(images) for name in runs}
@@ -82,6 +96,7 @@ def main() -> None:
             "orbit_of_8_costs_single_views": ratio(durations, "served, orbit of 8", "served", (len(few), len(images))),
             "largest_probability_difference": float(np.abs(got.probabilities - expected).max()),
             "largest_attention_difference": float(np.abs(got.attention - maps).max()),
+            **first,
         },
         weights=options.weights,
         orbit=1,

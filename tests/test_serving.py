@@ -20,7 +20,7 @@ from radio_ag._serving import (
 )
 from radio_ag.baselines import ClassicArchitecture, SonoNetArchitecture, build
 from radio_ag.checkpoints import Weights, load_weights
-from radio_ag.classifier import Classifier
+from radio_ag.classifier import Classifier, _choose_batch
 from radio_ag.model import AGGREGATIONS, NORMALISATIONS, Architecture, AttentionGate
 from radio_ag.preprocess import Prepared, prepare
 
@@ -220,6 +220,12 @@ def test_half_precision_on_real_sources(name, data_dir):
         print(f"{name}: {len(x)} sources, largest difference of probabilities {(p - q).abs().max():.1e}, "
               f"of attention {(exact.mean_attention() - near.mean_attention()).abs().max():.1e}")  # fmt: skip
         assert (p - q).abs().max() <= MAX_HALF_ERROR
+
+
+@pytest.mark.parametrize(("free", "batch"), [(70e9, 512), (500e9, 1024), (4e9, 32), (1e6, 1)])
+def test_batch_follows_from_the_memory_of_a_gpu(free, batch, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free, 80e9))
+    assert _choose_batch(torch.device("cuda:0")) == batch
 
 
 @pytest.mark.gpu
