@@ -32,7 +32,7 @@ RECIPES = {
         _DEFAULT, architecture=replace(_DEFAULT.architecture, normalisation="sigmoid"), rate=0.02, **_SHORT
     ),
     "softmax": replace(
-        _DEFAULT, architecture=replace(_DEFAULT.architecture, normalisation="softmax"), rate=0.02, **_SHORT
+        _DEFAULT, architecture=replace(_DEFAULT.architecture, normalisation="softmax"), rate=0.005, **_SHORT
     ),
 }
 """``paper``, ``sigmoid`` and ``softmax`` go on from a network of ``first`` (``--initial``)."""
