@@ -94,8 +94,17 @@ def translate(error: Exception) -> Failure:
         return Failure("timeout", str(error), passing=True)
     for kind, status, passing in _TRANSLATIONS:
         if isinstance(error, kind):
-            return Failure(status, f"{type(error).__name__}: {error}", passing=passing)
+            return Failure(status, f"{type(error).__name__}: {_innermost(error)}", passing=passing)
     raise error
+
+
+def _innermost(error: Exception) -> Exception:
+    """What requests and urllib3 have wrapped: ``[Errno 111] Connection refused`` without three names around it."""
+    while True:
+        inner = getattr(error, "reason", None) or next(iter(error.args), None)
+        if not isinstance(inner, Exception):
+            return error
+        error = inner
 
 
 def _caused_by_timeout(error: Exception) -> bool:

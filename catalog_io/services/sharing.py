@@ -25,6 +25,9 @@ class Request(NamedTuple):
     dec: float
     size: int
 
+    def __str__(self) -> str:
+        return f"{self.ra:.5f} {self.dec:+.5f}, {self.size} pixels"
+
 
 def cell_centres(ra: ArrayLike, dec: ArrayLike, room: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Centres of the cells that hold positions: parts of bands of declination.
