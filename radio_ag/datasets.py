@@ -380,14 +380,13 @@ def _place(size: int, n: int, separation: float, rng: np.random.Generator) -> li
     positions = np.empty((0, 2))
     for _ in range(n):
         tries = rng.uniform(_FIELD_MARGIN, size - 1 - _FIELD_MARGIN, (_TRIES, 2))
-        distance = np.hypot(*(tries[:, None] - positions[None]).transpose(2, 0, 1))
-        free = (distance >= separation).all(axis=1)
-        if not free.any():
+        free = next((place for place in tries if (np.hypot(*(place - positions).T) >= separation).all()), None)
+        if free is None:
             raise InputError(
                 f"n_sources={n} do not fit into {size}x{size} pixels {separation * PIXEL_SCALE:.0f} arcsec apart: "
                 f"only {len(positions)} do; take fewer, a larger size, or a smaller min_separation"
             )
-        positions = np.concatenate([positions, tries[free.argmax()][None]])
+        positions = np.concatenate([positions, free[None]])
     return [(float(x), float(y)) for x, y in positions]
 
 
