@@ -6,7 +6,7 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check 
 WHEEL_CHECK := build/wheel-check
 STIMELA := .venv-stimela
 # Of speed, on data that they make; each runs in full without --small, and the others in that folder take long.
-BENCHMARKS := limits network preprocessing cutouts whole_run rows memory startup
+BENCHMARKS := limits network layers preprocessing cutouts whole_run rows memory startup
 LSDB := .venv-lsdb
 
 .PHONY: help demo test lint wheel-check cab-check lsdb-check bench clean
