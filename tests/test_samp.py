@@ -63,12 +63,13 @@ def home(tmp_path, monkeypatch):
 
 @pytest.fixture
 def hub(home):
+    others = set(threading.enumerate())  # other tests may have left threads that wait for ever
     hub = samp.SAMPHubServer(addr="127.0.0.1", web_profile=False, pool_size=1)
     hub.start()
     yield hub
     hub.stop()
-    for thread in threading.enumerate():
-        if thread is not threading.current_thread() and not thread.daemon:
+    for thread in set(threading.enumerate()) - others:
+        if not thread.daemon:
             thread.join()
 
 
