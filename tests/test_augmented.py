@@ -7,9 +7,7 @@ import pytest
 import torch
 from attention_examples import example_sources, network, write_weights
 
-from radio_ag.attention import (
-    UNLABELLED,
-)
+from radio_ag.attention import UNLABELLED
 from radio_ag.augmented import (
     Sources,
     aggregate,

@@ -10,12 +10,7 @@ from matplotlib.figure import Figure
 from typer.testing import CliRunner
 
 from radio_ag.attention import AggregateMaps
-from radio_ag.augmented import (
-    classification_rates,
-    false_classification_rate,
-    find_outliers,
-    labelled_chunks,
-)
+from radio_ag.augmented import classification_rates, false_classification_rate, find_outliers, labelled_chunks
 from radio_ag.classifier import Classifier
 from radio_ag.cli import app
 from radio_ag.cli._attention_figures import draw_course, output_names

@@ -9,9 +9,7 @@ from astropy.table import Table
 from attention_examples import write_labelled, write_product, write_weights
 
 from radio_ag import classify
-from radio_ag.attention import (
-    UNLABELLED,
-)
+from radio_ag.attention import UNLABELLED
 from radio_ag.catalog_io.inspected import open_sources
 from radio_ag.datasets import make_mosaic
 from radio_ag.errors import CatalogueError, ImageError, InputError, SourceNotFoundError

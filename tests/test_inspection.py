@@ -9,13 +9,8 @@ from astropy.io import fits
 from attention_examples import example_sources, network, write_weights
 
 from radio_ag import weights as registry
-from radio_ag.attention import (
-    UNLABELLED,
-    attention_statistics,
-)
-from radio_ag.augmented import (
-    Sources,
-)
+from radio_ag.attention import UNLABELLED, attention_statistics
+from radio_ag.augmented import Sources
 from radio_ag.catalog_io.inspected import open_sources
 from radio_ag.checkpoints import import_checkpoint
 from radio_ag.classifier import Classifier
