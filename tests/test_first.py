@@ -519,28 +519,23 @@ def test_closing_ends_a_fetch_in_another_thread(server):
 
 
 _CHILD = """
-import sys, numpy as np
+import signal, sys, numpy as np
 from radio_ag.catalog_io.services.first import FirstImages
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in what a shell runs in the background
 FirstImages(service_url=sys.argv[1], cache=False, check_coverage=False).fetch(np.arange(10.0), np.arange(10.0))
 """
 
 
 def test_ctrl_c_does_not_wait_for_answers(server, tmp_path):
     server.decide, server.slow = (lambda request: "slow"), 300.0
-    child = subprocess.Popen(
-        [sys.executable, "-c", _CHILD, server.url],
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd=tmp_path,
-        env=os.environ.copy(),
-    )
-    try:
-        assert server.arrived.wait(120)
-        child.send_signal(signal.SIGINT)
-        _, printed = child.communicate(timeout=30)  # the client would wait for 60 s, five times
-    finally:
-        child.kill()
-        child.wait()
+    command = [sys.executable, "-c", _CHILD, server.url]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=tmp_path, env=os.environ.copy()) as child:
+        try:
+            assert server.arrived.wait(120)
+            child.send_signal(signal.SIGINT)
+            _, printed = child.communicate(timeout=30)  # the client would wait for 60 s, five times
+        finally:
+            child.kill()
     assert child.returncode != 0
     assert "KeyboardInterrupt" in printed
 
