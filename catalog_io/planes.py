@@ -14,6 +14,7 @@ from astropy.io import fits
 from astropy.nddata import NDData
 
 from radio_ag.catalog_io._decoded import BlockCache, DecodedImage
+from radio_ag.catalog_io._hdus import in_order
 from radio_ag.catalog_io._quick_headers import read_primary_header
 from radio_ag.catalog_io.beam import Beam
 from radio_ag.catalog_io.headers import ImageFrame, read_frame
@@ -145,6 +146,7 @@ def find_image(hdus: fits.HDUList, hdu: int | str | None = None) -> tuple[int, I
     """
     if hdu is not None:
         try:
+            list(in_order(hdus))
             index = hdus.index_of(hdu)
             chosen = hdus[index]
         except (KeyError, IndexError) as exc:
@@ -153,7 +155,7 @@ def find_image(hdus: fits.HDUList, hdu: int | str | None = None) -> tuple[int, I
             raise ImageError(f"hdu={hdu!r} is not an image")
         return index, _frame(hdus, chosen)
     reasons = []
-    for index, candidate in enumerate(hdus):
+    for index, candidate in enumerate(in_order(hdus)):
         if _is_image(candidate):
             try:
                 return index, _frame(hdus, candidate)
@@ -175,6 +177,7 @@ def _frame(hdus: fits.HDUList, hdu: Any) -> ImageFrame:
 
 def _table_beam(hdus: fits.HDUList) -> Beam | None:
     """Beam of the first plane, from the BEAMS table that CASA writes."""
+    list(in_order(hdus))
     if "BEAMS" not in hdus or not len(hdus["BEAMS"].data):
         return None
     first = hdus["BEAMS"].data[0]

@@ -11,6 +11,7 @@ from astropy.io import fits
 from astropy.wcs import WCS
 from numpy.typing import ArrayLike, NDArray
 
+from radio_ag.catalog_io._hdus import in_order
 from radio_ag.catalog_io.geometry import sky_to_pixel
 from radio_ag.catalog_io.headers import ImageFrame
 from radio_ag.errors import InputError
@@ -67,8 +68,9 @@ def open_region(region: str | PathLike | Region | None) -> Region | None:
 def _is_moc(path: Path) -> bool:
     try:
         with fits.open(path) as hdus:
-            return any(keyword in hdu.header for hdu in hdus[1:] for keyword in _MOC_KEYWORDS) or any(
-                hdu.header.get("ORDERING") in ("NUNIQ", "RANGE", "RANGE29") for hdu in hdus[1:]
+            headers = [hdu.header for hdu in in_order(hdus)][1:]
+            return any(keyword in header for header in headers for keyword in _MOC_KEYWORDS) or any(
+                header.get("ORDERING") in ("NUNIQ", "RANGE", "RANGE29") for header in headers
             )
     except OSError as exc:
         raise InputError(f"region={str(path)!r} is not a readable FITS file: {exc}") from exc

@@ -150,12 +150,14 @@ def _read_published(path: Path, test: bool) -> dict[str, NDArray]:
 def _read_fits(path: Path) -> dict[str, NDArray]:
     from astropy.io import fits
 
+    from radio_ag.catalog_io._hdus import in_order
+
     try:
         hdus = fits.open(path)
+        names = [hdu.name for hdu in in_order(hdus)]
     except OSError as exc:
         raise CatalogueError(f"{path} is neither FITS nor a published batch: {exc}") from exc
     with hdus:
-        names = [hdu.name for hdu in hdus]
         if "SOURCES" not in names or "IMAGES" not in names:
             raise CatalogueError(f"{path.name}: needs the HDUs SOURCES and IMAGES, has {', '.join(names)}")
         table, images = hdus["SOURCES"].data, hdus["IMAGES"].data

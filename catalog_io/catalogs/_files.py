@@ -13,6 +13,7 @@ from astropy import units as u
 from astropy.io import fits
 from astropy.table import Table
 
+from radio_ag.catalog_io._hdus import in_order
 from radio_ag.errors import CatalogueError
 
 from . import _text, registry
@@ -131,7 +132,7 @@ def _read_fits(path: Path) -> Table:
     with warnings.catch_warnings():
         warnings.filterwarnings("error", message="File may have been truncated")
         with _open(path) as stream, fits.open(stream) as hdus:
-            tables = [i for i, hdu in enumerate(hdus) if isinstance(hdu, fits.BinTableHDU | fits.TableHDU)]
+            tables = [i for i, hdu in enumerate(in_order(hdus)) if isinstance(hdu, fits.BinTableHDU | fits.TableHDU)]
             if not tables:
                 raise CatalogueError(_no_table(path, hdus))
             # NaN and empty strings are values here, not masks: the column comes out as it came.

@@ -14,11 +14,15 @@ from astropy.io import fits
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
+from radio_ag.catalog_io.catalogs import read_catalogue
 from radio_ag.catalog_io.download import Failure
 from radio_ag.catalog_io.images import open_images
+from radio_ag.catalog_io.inspected import open_sources
+from radio_ag.catalog_io.result import Result
 from radio_ag.catalog_io.services.answer import open_answer, read_served
-from radio_ag.errors import ImageError
+from radio_ag.errors import ImageError, InputError
 from radio_ag.flags import Flag
+from radio_ag.labelled import load_labelled
 
 RA, DEC = 180.0, 30.0
 SIDE = 310
@@ -209,6 +213,15 @@ def test_damaged_answers_are_failures(wounds):
     assert status in ("ok", "not_an_image", "truncated", "misplaced")
     assert max(data.shape) <= 306
     assert not np.isinf(data).any()
+
+
+def test_a_damaged_header_in_a_packed_file_is_refused(tmp_path):
+    """What astropy would go round in for ever."""
+    path = tmp_path / "image.fits.gz"
+    path.write_bytes(gzip.compress(patched(whole(""), "SIMPLE", "Inf"), 1))
+    for read in (fetch, read_catalogue, open_sources, load_labelled, Result.read):
+        with warnings.catch_warnings(action="ignore"), pytest.raises(InputError, match="header of HDU 0 is damaged"):
+            read(path)
 
 
 BOMBS = {
