@@ -4,8 +4,8 @@ The steps are those of section 4.2 of Bowles et al. 2021 (MNRAS 501, 4579). The 
 because sources fill the crop: the width of a Gaussian fitted to the histogram of the field's pixels.
 
 Every function takes a stack of shape (n, ny, nx) and never changes it. `prepare` and `estimate_rms` go through it a
-few fields at a time on all processors, so it may be a memory map larger than memory: beyond the result (90 kB a
-field from `prepare`) they need about 10 MB a processor.
+field at a time on all processors, so it may be a memory map larger than memory: beyond the result (90 kB a field from
+`prepare`) they need a few MB a processor.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ STRETCHES = ("linear", "sqrt", "asinh")
 ASINH_SOFTENING = 0.1
 """Where the asinh stretch turns from linear to logarithmic, as a fraction of the peak."""
 
-_BLOCK = 16  # fields a task: enough to share the cost of the fit, few enough to stay in the cache
+_BLOCK = 128  # fields a task at most: they share the cost of the fit, and of passing on Python's lock
 _MIN_PIXELS = 100  # valid pixels below which nothing is known of the noise: ten FIRST beams
 _MIN_COUNTS = 500  # pixels in the fitted range below which a histogram is too thin
 _SUBSAMPLE = 23  # the first guess takes every 23rd pixel, which is no divisor of a field's side
@@ -151,15 +151,16 @@ def prepare(fields: ArrayLike, settings: Preprocessing | None = None, rms: Array
     fallback = np.zeros(n, bool)
 
     def work(block: slice) -> None:
-        data = _to_native(fields[block])
         if given is None:
-            noise[block], fallback[block], blank_fraction[block] = _measure_noise(data)
+            noise[block], fallback[block], blank_fraction[block] = _measure_noise(fields[block])
         else:
             noise[block] = given[block]
-            blank_fraction[block] = [1 - _valid_pixels(field).size / field.size for field in data]
-        central = crop(data)
+            blank_fraction[block] = [1 - _valid_pixels(_to_native(field)).size / field.size for field in fields[block]]
+        central = images[block]  # worked on in place
+        central[:] = crop(fields[block])
         peak[block] = _peak(central)
-        images[block] = normalise(clip(central, noise[block], settings.clip), settings.stretch, settings.value_range)
+        _clip(central, np.float32(settings.clip) * noise[block])
+        _normalise(central, settings.stretch, settings.value_range)
 
     _run_blocks(work, n)
     return Prepared(images, noise, fallback, blank_fraction, peak)
@@ -197,7 +198,7 @@ def estimate_rms(fields: ArrayLike) -> Rms:
     fallback = np.empty(len(fields), bool)
 
     def work(block: slice) -> None:
-        rms[block], fallback[block], _ = _measure_noise(_to_native(fields[block]))
+        rms[block], fallback[block], _ = _measure_noise(fields[block])
 
     _run_blocks(work, len(fields))
     return Rms(rms, fallback)
@@ -219,9 +220,15 @@ def clip(fields: ArrayLike, rms: ArrayLike, threshold: float = 3.0) -> NDArray[n
     -------
     ndarray (n, ny, nx) of float32
     """
-    fields = _to_native(_as_stack(fields, "fields"))
-    limit = np.float32(threshold) * _per_image(rms, len(fields), "rms")[:, None, None]
-    return np.where((fields > limit) & (fields < np.inf), fields, np.float32(0))
+    clipped = np.array(_as_stack(fields, "fields"), np.float32, order="C")
+    _clip(clipped, np.float32(threshold) * _per_image(rms, len(clipped), "rms"))
+    return clipped
+
+
+def _clip(images: NDArray[np.float32], limits: NDArray[np.float32]) -> None:
+    """Set to zero, in place, what does not exceed the limit of its image or is not finite."""
+    for image, limit in zip(images, limits, strict=True):
+        np.copyto(image, 0, where=~((image > limit) & (image < np.inf)))
 
 
 def crop(fields: ArrayLike, size: int = CROP_SIZE, centre: ArrayLike | None = None) -> NDArray[np.float32]:
@@ -279,17 +286,25 @@ def normalise(
     ndarray (n, ny, nx) of float32
         A constant image comes out at the lower end of `value_range`.
     """
-    images = _to_native(_as_stack(images, "images"))
-    bottom, top = _check_value_range(value_range)
-    images = np.where(np.isfinite(images), images, np.float32(0))
-    low = images.min(axis=(1, 2), keepdims=True)
-    span = images.max(axis=(1, 2), keepdims=True) - low
-    images -= low
-    images /= np.where(span > 0, span, np.float32(1))
-    stretched = stretch(images, kind)
-    stretched *= np.float32(top - bottom)
-    stretched += np.float32(bottom)
-    return stretched
+    _check_stretch(kind)
+    _check_value_range(value_range)
+    scaled = np.array(_as_stack(images, "images"), np.float32, order="C")
+    scaled[~np.isfinite(scaled)] = 0
+    _normalise(scaled, kind, value_range)
+    return scaled
+
+
+def _normalise(images: NDArray[np.float32], kind: str, value_range: tuple[float, float]) -> None:
+    """Scale and stretch finite images in place."""
+    bottom, top = value_range
+    for image in images:
+        low = image.min()
+        span = image.max() - low
+        image -= low
+        image /= span if span > 0 else np.float32(1)
+        _stretch(image, kind, out=image)
+        image *= np.float32(top - bottom)
+        image += np.float32(bottom)
 
 
 def stretch(images: ArrayLike, kind: str) -> NDArray:
@@ -309,11 +324,16 @@ def stretch(images: ArrayLike, kind: str) -> NDArray:
         A new array of the same shape.
     """
     _check_stretch(kind)
+    return _stretch(images, kind)
+
+
+def _stretch(images: ArrayLike, kind: str, out: NDArray | None = None) -> NDArray:
     if kind == "sqrt":
-        return np.sqrt(images)
+        return np.sqrt(images, out=out)
     if kind == "asinh":
-        return np.arcsinh(np.divide(images, ASINH_SOFTENING)) / asinh(1 / ASINH_SOFTENING)
-    return np.array(images)
+        softened = np.divide(images, ASINH_SOFTENING, out=out)
+        return np.divide(np.arcsinh(softened, out=out), asinh(1 / ASINH_SOFTENING), out=out)
+    return np.array(images) if out is None else np.positive(images, out=out)
 
 
 def _check_stretch(kind: str) -> None:
@@ -354,8 +374,9 @@ def _per_image(values: ArrayLike, n: int, name: str) -> NDArray[np.float32]:
 
 def _run_blocks(work: Callable[[slice], None], n: int) -> None:
     """Call `work` for slices that cover n fields, on all processors: NumPy's loops run side by side."""
-    blocks = [slice(start, start + _BLOCK) for start in range(0, n, _BLOCK)]
     processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    size = min(_BLOCK, max(-(-n // processors), 1))
+    blocks = [slice(start, start + size) for start in range(0, n, size)]
     if len(blocks) <= 1 or processors == 1:
         for block in blocks:
             work(block)
@@ -365,7 +386,10 @@ def _run_blocks(work: Callable[[slice], None], n: int) -> None:
 
 
 def _peak(images: NDArray[np.float32]) -> NDArray[np.float32]:
-    brightest = np.where(np.isfinite(images), images, np.float32(-np.inf)).max(axis=(1, 2))
+    brightest = images.max(axis=(1, 2))
+    odd = ~np.isfinite(brightest)
+    if odd.any():
+        brightest[odd] = np.where(np.isfinite(images[odd]), images[odd], np.float32(-np.inf)).max(axis=(1, 2))
     return np.where(brightest > -np.inf, brightest, np.float32(np.nan))
 
 
@@ -401,12 +425,12 @@ def _fill_value(field: NDArray[np.float32]) -> np.float32 | None:
     return values[counts.argmax()] if counts.max() >= enough else None
 
 
-def _measure_noise(fields: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.float64]]:
+def _measure_noise(fields: NDArray) -> tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.float64]]:
     """Noise of a few fields, where it is not from the histogram fit, and the blank fraction of each."""
     guess, blank_fraction = np.full(len(fields), np.nan), np.empty(len(fields))
     counts = np.zeros((len(fields), len(_BIN_CENTRES)))
     for i, field in enumerate(fields):
-        pixels = _valid_pixels(field)
+        pixels = _valid_pixels(_to_native(field))
         blank_fraction[i] = 1 - pixels.size / field.size
         if pixels.size >= _MIN_PIXELS:
             centre, guess[i] = _robust_centre_and_scale(pixels)
@@ -435,7 +459,8 @@ def _histogram(pixels: NDArray[np.float32], centre: float, scale: float) -> NDAr
     """Counts in the bins about `_BIN_CENTRES`; what lies beyond falls into a bin at each end and is left out."""
     bins = len(_BIN_CENTRES)
     with np.errstate(over="ignore"):
-        position = (pixels - np.float32(centre)) * np.float32(1 / (_BIN_WIDTH * scale))
+        position = pixels - np.float32(centre)
+        position *= np.float32(1 / (_BIN_WIDTH * scale))
     position += np.float32(bins / 2 + 1)
     np.clip(position, 0, bins + 1, out=position)
     return np.bincount(position.astype(np.int32), minlength=bins + 2)[1:-1]
