@@ -39,7 +39,8 @@ class Run:
     def __init__(self, folder: Path, data: Labelled, fold: np.ndarray):
         kind, name = folder.name.rsplit("-", 1)
         self.recipe = _recipe_in(folder)
-        self.started_from = None if kind == "first" else _recipe_in(folder.parent / f"first-{name}")
+        before = ["teacher"] if kind == "first" else ["teacher", "first"]
+        self.started_from = [_recipe_in(folder.parent / f"{earlier}-{name}") for earlier in before]
         architecture = {k: v for k, v in self.recipe["architecture"].items() if k != "kind"}
         self.network = AGCNN(Architecture(**architecture)).eval()
         self.network.load_state_dict(torch.load(folder / "weights.pt", weights_only=True, map_location="cpu"))
