@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from radio_ag.augmentation import turned
+from radio_ag.errors import InputError
 from radio_ag.labelled import Labelled
 
 _BATCH = 32
@@ -29,13 +30,20 @@ def teach(networks: Sequence[nn.Module], data: Labelled, stretch: str, *, angles
     stretch : {"linear", "sqrt", "asinh"}
         Of the teachers' images.
     angles : int
-        Number of evenly spaced orientations.
+        Number of evenly spaced orientations. Several networks take turns, so that each of them sees as many.
 
     Returns
     -------
     ndarray of float32, shape (n,)
         From the mean of the logits.
+
+    Raises
+    ------
+    InputError
+        The networks cannot share the orientations evenly.
     """
+    if angles % len(networks):
+        raise InputError(f"angles must be a multiple of the number of networks, {len(networks)}, not {angles}")
     fields = torch.from_numpy(data.fields).unsqueeze(1)
     parts = []
     with torch.inference_mode():
@@ -43,8 +51,7 @@ def teach(networks: Sequence[nn.Module], data: Labelled, stretch: str, *, angles
             total = torch.zeros(len(batch), 2)
             for side in range(2 * angles):
                 images = turned(batch, tau * side / angles, side >= angles, stretch)
-                images = images.contiguous(memory_format=torch.channels_last)
-                for network in networks:
-                    total += network(images).logits
-            parts.append(total / (2 * angles * len(networks)))
+                network = networks[side % len(networks)]
+                total += network(images.contiguous(memory_format=torch.channels_last)).logits
+            parts.append(total / (2 * angles))
     return torch.cat(parts).softmax(1)[:, 1].numpy()

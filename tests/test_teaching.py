@@ -9,6 +9,7 @@ from scipy.special import softmax
 from torch.nn import functional as F
 from training_examples import blobs
 
+from radio_ag.augmentation import turned
 from radio_ag.errors import InputError
 from radio_ag.model import AGCNN, Architecture
 from radio_ag.recipes import Recipe
@@ -34,13 +35,28 @@ def networks(data, count: int) -> list[AGCNN]:
     return made
 
 
-def test_teacher_is_the_mean_over_the_orbit_and_the_networks(data):
+def test_teacher_is_the_mean_over_the_orbit(data):
     """Of right angles, which are exact."""
-    members = networks(data, 2)
-    logits = np.mean([predict(network, data, "sqrt", orbit=True)[0] for network in members], (0, 1))
-    taught = teach(members, data, "sqrt", angles=4)
+    (network,) = networks(data, 1)
+    logits = predict(network, data, "sqrt", orbit=True)[0].mean(0)
+    taught = teach([network], data, "sqrt", angles=4)
     assert np.ptp(taught) > 1e-3
     np.testing.assert_allclose(taught, softmax(logits, 1)[:, 1], atol=2e-5)
+
+
+def test_several_teachers_share_the_orientations(data):
+    """Half of the 24 views of the field are each network's: every other angle, mirrored or not."""
+    one, other = networks(data, 2)
+    fields = torch.from_numpy(data.fields)[:, None]
+    logits = torch.zeros(len(data), 2)
+    with torch.no_grad():
+        for degrees in range(0, 360, 30):
+            for mirrored in (False, True):
+                network = other if degrees % 60 else one
+                logits += network(turned(fields, np.radians(degrees), mirrored, "sqrt")).logits
+    np.testing.assert_allclose(teach([one, other], data, "sqrt"), softmax(logits / 24, 1)[:, 1], atol=2e-5)
+    with pytest.raises(InputError, match="multiple of the number of networks, 2, not 5"):
+        teach([one, other], data, "sqrt", angles=5)
 
 
 def test_teacher_does_not_depend_on_how_a_source_lies(data):
