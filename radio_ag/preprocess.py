@@ -157,7 +157,7 @@ def prepare(fields: ArrayLike, settings: Preprocessing | None = None, rms: Array
             noise[block] = given[block]
             blank_fraction[block] = [1 - _valid_pixels(_to_native(field)).size / field.size for field in fields[block]]
         central = images[block]  # worked on in place
-        central[:] = crop(fields[block])
+        _cut(fields[block], central, _centre_of(fields))
         peak[block] = _peak(central)
         _clip(central, np.float32(settings.clip) * noise[block])
         _normalise(central, settings.stretch, settings.value_range)
@@ -250,21 +250,31 @@ def crop(fields: ArrayLike, size: int = CROP_SIZE, centre: ArrayLike | None = No
     ndarray (n, size, size) of float32
     """
     fields = _as_stack(fields, "fields")
-    n, ny, nx = fields.shape
+    n = len(fields)
     if size < 1:
         raise InputError(f"size must be at least 1 pixel, not {size}")
-    centre = np.asarray(((nx - 1) / 2, (ny - 1) / 2) if centre is None else centre, float)
+    centre = _centre_of(fields) if centre is None else np.asarray(centre, float)
     if centre.shape not in ((2,), (n, 2)) or not np.isfinite(centre).all():
         raise InputError(f"centre must be finite and of shape (2,) or ({n}, 2), not {centre!r}")
-    starts = np.clip(np.ceil(centre - size / 2), -size, max(ny, nx)).astype(int)
     squares = np.empty((n, size, size), np.float32)
-    for square, field, (x, y) in zip(squares, fields, np.broadcast_to(starts, (n, 2)), strict=True):
+    _cut(fields, squares, centre)
+    return squares
+
+
+def _centre_of(fields: NDArray) -> NDArray[np.float64]:
+    return (np.array(fields.shape[:0:-1]) - 1) / 2
+
+
+def _cut(fields: NDArray, squares: NDArray[np.float32], centre: NDArray[np.float64]) -> None:
+    """Fill squares (n, size, size) with what lies about the centre, of all or of each."""
+    size = squares.shape[-1]
+    starts = np.clip(np.ceil(centre - size / 2), -size, max(fields.shape[1:])).astype(int)
+    for square, field, (x, y) in zip(squares, fields, np.broadcast_to(starts, (len(fields), 2)), strict=True):
         inside = field[max(y, 0) : y + size, max(x, 0) : x + size]
         if inside.shape != square.shape:
             square[:] = np.nan
         below, left = max(-y, 0), max(-x, 0)
         square[below : below + inside.shape[0], left : left + inside.shape[1]] = inside
-    return squares
 
 
 def normalise(
