@@ -43,7 +43,7 @@ RECIPES = {
         _DEFAULT, architecture=replace(_DEFAULT.architecture, normalisation="softmax"), rate=0.005, **_SHORT
     ),
 }
-"""``paper``, ``sigmoid`` and ``softmax`` go on from a network of ``first`` (``--initial``)."""
+"""``paper``, ``sigmoid`` and ``softmax`` go on from a network of ``teacher`` (``--initial``)."""
 
 
 def load() -> Labelled:
@@ -90,7 +90,7 @@ def main() -> None:
     parser.add_argument("--set", choices=RECIPES, default="first")
     parser.add_argument("--fold", choices=[*map(str, range(FOLDS)), "all"], required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--initial", type=Path, help="weights.pt to start from, of the sets after first")
+    parser.add_argument("--initial", type=Path, help="weights.pt to start from, for the sets to compare")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", default="cpu")
     options = parser.parse_args()
