@@ -51,10 +51,7 @@ class Run:
     def __init__(self, folder: Path, data: Labelled, fold: np.ndarray):
         kind, name = folder.name.rsplit("-", 1)
         self.recipe = _recipe_in(folder)
-        self.taught_by = None
-        if kind == "first":
-            self.taught_by = "the network that it started from" + " and those of all folds" * (name == "all")
-        self.started_from = _recipe_in(folder.parent / f"teacher-{name}")
+        self.started_from = None if kind == "first" else _recipe_in(folder.parent / f"first-{name}")
         architecture = {k: v for k, v in self.recipe["architecture"].items() if k != "kind"}
         self.network = AGCNN(Architecture(**architecture)).eval()
         self.network.load_state_dict(torch.load(folder / "weights.pt", weights_only=True, map_location="cpu"))
@@ -129,14 +126,13 @@ def make_weights(name: str, description: str, runs: list[Run], data: Labelled, r
             "folds_left_out": [run.left_out for run in runs if run.left_out >= 0],
             "recipe": runs[0].recipe,
             "started_from": runs[0].started_from,
-            "taught_by": runs[0].taught_by,
             "seeds": [run.recipe["seed"] for run in runs],
             "software": {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__},
         },
+        "known_failures": list(KNOWN_FAILURES),
     }
     extra = {"training.positions": torch.from_numpy(np.stack([data.ra[learnt], data.dec[learnt]], 1))}
     architecture = {k: v for k, v in runs[0].recipe["architecture"].items() if k != "kind"}
-    card["known_failures"] = KNOWN_FAILURES
     weights = Weights(tuple(r.network for r in runs), card | {"architecture": architecture, "sha256": ""}, extra)
     return weights
 

@@ -1,14 +1,10 @@
 """Train the bundled networks: five folds over sources, one network from all of them, and the sets for comparison.
 
-    RADIO_AG_DATA=/path/to/data python examples/train_bundled.py --set teacher --fold 0 --out training/
     RADIO_AG_DATA=/path/to/data python examples/train_bundled.py --set first --fold 0 --out training/
 
 ``RADIO_AG_DATA`` holds ``mirabest_train.fits`` and ``rgd_train.fits``. An eighth of the sources is reserved for the
 calibration; of the others fold k is watched and four are learnt from, or, with ``--fold all``, everything is. A run
 that was interrupted goes on. Runs of one network keep one core busy, so run several at once.
-
-``first-K`` goes on from ``teacher-K`` and learns what that says of its training sources from all sides. ``first-all``
-learns from the teachers of all folds and ``teacher-all`` together: none of them knows the reserved sources.
 """
 
 import argparse
@@ -21,20 +17,16 @@ import torch
 
 from radio_ag.augmentation import scale_to_unit
 from radio_ag.labelled import Labelled, assign_folds, load_labelled
-from radio_ag.model import AGCNN, Architecture, fold_batch_norm
+from radio_ag.model import AGCNN, Architecture
 from radio_ag.preprocess import crop
-from radio_ag.recipes import Recipe, recipe_of
-from radio_ag.teaching import teach
+from radio_ag.recipes import Recipe
 from radio_ag.training import train
 
 FOLDS = 5
 _DEFAULT = Recipe()
 _SHORT = {"samples": 8_000, "windowed": 0, "epochs": 2, "batch": 16}
 RECIPES = {
-    "teacher": _DEFAULT,
-    "first": replace(
-        _DEFAULT, samples=48_000, windowed=24_000, epochs=6, rate=0.03, other_rate=0.005, teacher_share=0.7
-    ),
+    "first": _DEFAULT,
     "paper": replace(_DEFAULT, architecture=Architecture(), stretch="linear", rate=0.01, other_rate=2e-6, **_SHORT),
     "sigmoid": replace(
         _DEFAULT, architecture=replace(_DEFAULT.architecture, normalisation="sigmoid"), rate=0.02, **_SHORT
@@ -43,7 +35,7 @@ RECIPES = {
         _DEFAULT, architecture=replace(_DEFAULT.architecture, normalisation="softmax"), rate=0.005, **_SHORT
     ),
 }
-"""``paper``, ``sigmoid`` and ``softmax`` go on from a network of ``teacher`` (``--initial``)."""
+"""``paper``, ``sigmoid`` and ``softmax`` go on from a network of ``first`` (``--initial``)."""
 
 
 def load() -> Labelled:
@@ -77,20 +69,12 @@ def for_sums(initial: dict, data: Labelled) -> dict:
     }
 
 
-def network_in(folder: Path) -> AGCNN:
-    """A network that `train` has finished with."""
-    recipe = recipe_of(torch.load(folder / "checkpoint.pt", weights_only=True, map_location="cpu")["recipe"])
-    network = AGCNN(recipe.architecture).eval()
-    network.load_state_dict(torch.load(folder / "weights.pt", weights_only=True, map_location="cpu"))
-    return network
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--set", choices=RECIPES, default="first")
     parser.add_argument("--fold", choices=[*map(str, range(FOLDS)), "all"], required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--initial", type=Path, help="weights.pt to start from, for the sets to compare")
+    parser.add_argument("--initial", type=Path, help="weights.pt of another run to start from")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", default="cpu")
     options = parser.parse_args()
@@ -101,13 +85,6 @@ def main() -> None:
     training = np.flatnonzero((fold >= 0) & (fold != left_out))
     watched = np.flatnonzero((fold == max(left_out, 0)) & (data.origin == "mirabest_train"))
     initial = torch.load(options.initial, weights_only=True) if options.initial else None
-    taught = None
-    if options.set == "first":
-        own = options.out / f"teacher-{options.fold}"
-        others = [options.out / f"teacher-{k}" for k in range(FOLDS)] if options.fold == "all" else []
-        teachers = [network_in(folder) for folder in (own, *others)]
-        initial = teachers[0].state_dict()
-        taught = teach([fold_batch_norm(t) for t in teachers], data[training], _DEFAULT.stretch)
     if options.set == "paper" and initial:
         initial = for_sums(initial, data[training])
     print(f"{len(training)} sources to learn from, {len(watched)} to watch", flush=True)
@@ -118,7 +95,6 @@ def main() -> None:
         replace(RECIPES[options.set], seed=left_out + 1),
         options.out / f"{options.set}-{options.fold}",
         initial=initial,
-        taught=taught,
         device=options.device,
         log=lambda line: print(line, flush=True),
     )

@@ -41,14 +41,6 @@ def augment(fields: Tensor, recipe: Recipe, generator: torch.Generator, size: in
     return stretch(scale_to_unit(crops), recipe.stretch)
 
 
-def turned(fields: Tensor, angle: float, mirrored: bool, kind: str) -> Tensor:
-    """Clipped fields turned about their centre by an angle in radians, cropped, normalised and stretched."""
-    count = len(fields)
-    mirror = torch.full((count,), -1.0 if mirrored else 1.0)
-    matrix = _affine(torch.full((count,), angle), torch.ones(count), torch.zeros(count, 2), mirror)
-    return stretch(scale_to_unit(_resample(fields, matrix, INPUT_SIZE)), kind)
-
-
 def centre_crop(fields: Tensor, size: int) -> Tensor:
     """The central pixels of fields (B, 1, ny, nx), shape (B, 1, size, size)."""
     top, left = ((side - size) // 2 for side in fields.shape[2:])

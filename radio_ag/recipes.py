@@ -53,9 +53,6 @@ class Recipe:
     weight_decay, label_smoothing : float
     uncertain_weight : float
         Weight in the loss of a source whose label is uncertain.
-    teacher_share : float
-        Share of the loss that compares with the probabilities of a teacher (`radio_ag.teaching`) instead of the labels;
-        there every source weighs the same.
     balanced : bool
         Whether both classes weigh the same in the loss, whatever their numbers.
     averaging : float
@@ -96,7 +93,6 @@ class Recipe:
     weight_decay: float = 0.02
     label_smoothing: float = 0.05
     uncertain_weight: float = 0.5
-    teacher_share: float = 0.0
     balanced: bool = True
     averaging: float = 0.995
     early_stopping: bool = False
@@ -122,7 +118,7 @@ class Recipe:
             _check_range(self, name, low)
         for name in ("weight_decay", "offset"):
             _check_range(self, name, 0)
-        for name in ("label_smoothing", "uncertain_weight", "teacher_share", "averaging", "exact_share"):
+        for name in ("label_smoothing", "uncertain_weight", "averaging", "exact_share"):
             _check_range(self, name, 0, 1)
         for name in ("rate", "other_rate"):
             if not getattr(self, name) > 0:

@@ -42,7 +42,6 @@ def train(
     folder: Path,
     *,
     initial: Mapping[str, Tensor] | None = None,
-    taught: np.ndarray | None = None,
     device: str | torch.device = "cpu",
     every: int | None = None,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
@@ -62,8 +61,6 @@ def train(
         Where ``checkpoint.pt``, ``log.jsonl``, ``curve.png`` and, at the end, ``weights.pt`` are kept.
     initial : mapping of str to Tensor, optional
         Parameters to start from, such as the ``weights.pt`` of another run; random by default.
-    taught : ndarray of float, shape (len(training),), optional
-        Probability of FRII of each training source after a teacher, for a recipe with a `teacher_share`.
     device : str or torch.device
     every : int, optional
         Images between two looks at the validation sources; an epoch of the recipe by default.
@@ -81,20 +78,12 @@ def train(
     Raises
     ------
     InputError
-        The checkpoint belongs to another recipe or to other sources, the recipe needs a teacher and there is none, or
-        the loss is not a number any more.
+        The checkpoint belongs to another recipe or to other sources, or the loss is not a number any more.
     OutputError
         The checkpoint is not one.
     """
     if recipe.samples is None:
         recipe = recipe.shortened(recipe.prescribed(len(training)))
-    wanted = training.shape if recipe.teacher_share else None
-    if (None if taught is None else taught.shape) != wanted:
-        given = "none" if taught is None else f"shape {taught.shape}"
-        raise InputError(
-            f"taught must have a value for each of the {len(training)} training sources where teacher_share is not 0, "
-            f"and be None where it is: got {given} for a teacher_share of {recipe.teacher_share}"
-        )
     checkpoint, journal = folder / "checkpoint.pt", folder / "log.jsonl"
     make_folder(folder)
     drawing = importlib.util.find_spec("matplotlib") is not None
@@ -102,7 +91,7 @@ def train(
         log("no curve.png: matplotlib is not installed (pip install 'radio-ag[plot]')")
     with torch.random.fork_rng(devices=_cuda_index(device)):
         trainer = Trainer(recipe, device, initial)
-        source = fingerprint(data, training, validation, taught)
+        source = fingerprint(data, training, validation)
         if checkpoint.exists():
             trainer.restore(_read_checkpoint(checkpoint), source, checkpoint)
             log(f"going on after {trainer.samples} of {recipe.samples} images")
@@ -110,15 +99,13 @@ def train(
         fields = torch.from_numpy(data.fields).unsqueeze(1)
         learnt = torch.from_numpy(training)
         labels, weights = torch.from_numpy(data.label), torch.from_numpy(source_weights(data, training, recipe))
-        classes = None if taught is None else torch.from_numpy(np.stack([1 - taught, taught], 1).astype(np.float32))
         interval = max(1, (every or recipe.samples // recipe.epochs) // recipe.batch)
         saved = time.monotonic()
         while trainer.step < trainer.steps:
             batch = batch_rows(len(training), trainer.step, recipe)
             rows = learnt[batch]
             images = augment(fields[rows].to(device), recipe, trainer.generator, trainer.size_at(trainer.step))
-            teacher = None if classes is None else classes[batch].to(device)
-            trainer.update(images, labels[rows].to(device), weights[batch].to(device), teacher)
+            trainer.update(images, labels[rows].to(device), weights[batch].to(device))
             looking = trainer.step % interval == 0 or trainer.step == trainer.steps
             if not looking and time.monotonic() - saved < checkpoint_seconds:
                 continue
@@ -186,7 +173,7 @@ class Trainer:
         """Pixels along each side of the images of a batch."""
         return self.recipe.window if step * self.recipe.batch < self.recipe.windowed else INPUT_SIZE
 
-    def update(self, images: Tensor, labels: Tensor, weights: Tensor, taught: Tensor | None = None) -> Tensor:
+    def update(self, images: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
         """One step of the optimiser.
 
         Parameters
@@ -195,8 +182,6 @@ class Trainer:
         labels : Tensor of int, shape (B,)
         weights : Tensor, shape (B,)
             Of the sources in the loss.
-        taught : Tensor, shape (B, 2), optional
-            Probabilities of the classes after a teacher.
 
         Returns
         -------
@@ -208,8 +193,6 @@ class Trainer:
             logits = self.network(images.contiguous(memory_format=torch.channels_last)).logits
         losses = F.cross_entropy(logits.float(), labels, reduction="none", label_smoothing=self.recipe.label_smoothing)
         loss = (losses * weights).sum() / weights.sum()
-        if taught is not None:
-            loss = torch.lerp(loss, F.cross_entropy(logits.float(), taught), self.recipe.teacher_share)
         loss.backward()
         for optimizer, schedule in zip(self.optimizers, self.schedules, strict=True):
             optimizer.step()
@@ -323,15 +306,13 @@ class Trainer:
         self._clock = (time.perf_counter(), self.step)
 
 
-def fingerprint(data: Labelled, training: np.ndarray, validation: np.ndarray, taught: np.ndarray | None = None) -> str:
+def fingerprint(data: Labelled, training: np.ndarray, validation: np.ndarray) -> str:
     """A hash that tells other sources, labels or splits apart; of the images, every seventh pixel counts."""
     digest = hashlib.sha256()
     for rows in (training, validation):
         digest.update(np.ascontiguousarray(data.fields[:, ::7, ::7][rows], "<f4").tobytes())
         digest.update(np.ascontiguousarray(data.label[rows], "<i8").tobytes())
         digest.update(np.ascontiguousarray(data.certain[rows], "u1").tobytes())
-    if taught is not None:
-        digest.update(np.ascontiguousarray(taught, "<f4").tobytes())
     return digest.hexdigest()
 
 

@@ -25,6 +25,7 @@ def test_card_says_what_a_user_must_know(name):
     assert content["classes"] == ["FRI", "FRII"]
     assert content["input"]["size"] == 150
     assert content["training"]["recipe"]["samples"] > 0
+    assert content["known_failures"]
     for figures in content["metrics"]["orbit_8"].values():
         low, high = figures["accuracy_interval"]
         assert low < figures["accuracy"] < high
@@ -67,6 +68,15 @@ def test_artefacts_do_not_pass_for_sources(make):
     flags = prediction.flags | measure_islands(fields, prediction.prepared.rms).flags
     assert (flags != 0).all()
     assert np.mean(prediction.flags & Flag.OUT_OF_DISTRIBUTION != 0) > 0.5
+
+
+def test_cross_validation_counts_each_certain_source_once():
+    figures = card(DEFAULT)["cross_validation"]
+    certain = figures["pooled"]["certain"]
+    shares = figures["certain by class and size"].values()
+    assert sum(part["fields"] for part in shares) == certain["sources"]
+    right = sum(round(part["share"] * part["fields"]) for part in shares)
+    assert right / certain["sources"] == pytest.approx(certain["accuracy"], abs=1e-4)
 
 
 def test_readme_repeats_the_card():
