@@ -45,13 +45,15 @@ class Seen(NamedTuple):
     maps: Tensor | NDArray[np.float32] | None  # (b, planes, 150, 150), summed over orientations and networks
 
 
-def plan(stacks: Sequence[NDArray[np.float32]], orbit: int, batch: int, together: bool) -> list[list[Task]]:
+def plan(
+    turned: Sequence[tuple[float, NDArray[np.float32]]], orbit: int, batch: int, together: bool
+) -> list[list[Task]]:
     """The tasks of each part of a run.
 
     Parameters
     ----------
-    stacks : sequence of ndarray, shape (n, 150, 150)
-        The images, and the same turned by angles that divide a right angle evenly.
+    turned : sequence of (float, ndarray of shape (n, 150, 150))
+        Angles in radians, with the images turned by them.
     orbit : int
         Exact orientations of each, 1 to 8.
     batch : int
@@ -67,10 +69,9 @@ def plan(stacks: Sequence[NDArray[np.float32]], orbit: int, batch: int, together
     at_once = min(orbit, batch) if together else 1
     step = batch // at_once
     views = [tuple(range(first, min(first + at_once, orbit))) for first in range(0, orbit, at_once)]
-    angles = [number * np.pi / 2 / len(stacks) for number in range(len(stacks))]
     return [
-        [Task(stack[start : start + step], some, a) for stack, a in zip(stacks, angles, strict=True) for some in views]
-        for start in range(0, len(stacks[0]), step)
+        [Task(images[start : start + step], some, angle) for angle, images in turned for some in views]
+        for start in range(0, len(turned[0][1]), step)
     ]
 
 

@@ -38,6 +38,11 @@ from radio_ag.preprocess import CROP_SIZE, Prepared, Preprocessing, clip, crop, 
 from radio_ag.weights import DEFAULT
 
 ATTENTION_KINDS = ("mean", "gates", "none")
+FURTHER_ORBIT = 24
+"""Orientations in which a source is seen whose classes are nearly as likely as each other: steps of 30 degrees."""
+FURTHER_WITHIN = 1.0
+"""Difference of the class scores below which it is, for new weights; ``further_within`` on their card."""
+_EXACT = 8  # rotations and flips of the square
 _CPU_BATCH = 16  # larger batches leave the cache and are slower
 _GPU_BYTES = 60e6  # memory an image takes on a GPU, all gates at once
 
@@ -48,6 +53,8 @@ class Prediction:
 
     Attributes
     ----------
+    logits : ndarray, shape (n, 2)
+        Class scores before the temperature and the softmax, averaged over the orbit and the members of an ensemble.
     probabilities : ndarray, shape (n, 2)
         Calibrated, columns FRI and FRII. NaN where the field holds nothing.
     std : ndarray, shape (n,)
@@ -62,6 +69,7 @@ class Prediction:
         The network's input with noise, peak and blank fraction of each field.
     """
 
+    logits: NDArray[np.float32]
     probabilities: NDArray[np.float32]
     std: NDArray[np.float32]
     attention: NDArray[np.float32] | None
@@ -83,7 +91,7 @@ class Prediction:
 
 
 class _Part(NamedTuple):
-    """A batch of b sources: every view's logits; features and maps averaged over the views, maps turned back."""
+    """Some b sources: every view's logits; features and maps averaged over the views, maps turned back."""
 
     logits: NDArray[np.float32]  # (views * members, b, 2)
     features: NDArray[np.float32]  # (b, features of all members)
@@ -100,7 +108,9 @@ class Classifier:
         ``auto`` (CUDA, then MPS, then CPU), ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
     orbit : int
         Orientations averaged over: 1, 2, 4, 8 (the exact rotations and flips of the square, so that a class does not
-        depend on how the source lies), or a multiple of 8, with further angles in between.
+        depend on how the source lies), or a multiple of 8, with further angles in between. With 8, a source whose
+        classes are nearly as likely as each other is seen in 24, if the weights' card says how near: its class would
+        otherwise depend on how it lies between the right angles.
     batch : int, optional
         Images that the network sees at once; chosen from the device's memory by default.
 
@@ -129,6 +139,7 @@ class Classifier:
         temperatures = calibration.get("temperature", {})
         self.temperature = temperatures.get(str(orbit), temperatures.get("8" if orbit > 8 else "1", 1.0))
         self.uncertain_below = calibration.get("uncertain_below", 0.0)
+        self.further_within = calibration.get("further_within", 0.0)
         self._served = [self._serve(network) for network in self.networks]
         self.feature_model = None
         if "novelty" in self.card:
@@ -159,7 +170,9 @@ class Classifier:
             return prepare_on(self.device, fields, self.preprocessing)
         return prepare(fields, self.preprocessing)
 
-    def predict(self, fields: ArrayLike, *, attention: str = "mean", prepared: Prepared | None = None) -> Prediction:
+    def predict(
+        self, fields: ArrayLike | None, *, attention: str = "mean", prepared: Prepared | None = None
+    ) -> Prediction:
         """Classify fields.
 
         Parameters
@@ -169,7 +182,8 @@ class Classifier:
         attention : {"mean", "gates", "none"}
             Which maps to keep.
         prepared : Prepared, optional
-            What :meth:`prepare` gave for these fields, if it has been called already.
+            What :meth:`prepare` gave for these fields, if it has been called already. Without fields (None) there are
+            no further angles.
 
         Returns
         -------
@@ -180,36 +194,79 @@ class Classifier:
         if not self.gates:
             attention = "none"
         prepared = prepared or self.prepare(fields)
-        turned = self._further_angles(fields, prepared)
-        parts = []
-        start = 0
-        while start < len(prepared.images):
+        seen = self._run([(0.0, prepared.images), *self._turned(fields, prepared, self.orbit)], attention)
+        mean, std = self._average(seen.logits)
+        something = prepared.images.max((1, 2), initial=-np.inf) > self.preprocessing.value_range[0]
+        doubtful = something & (np.abs(mean[:, 1] - mean[:, 0]) < self.further_within)
+        if self.orbit == _EXACT and fields is not None and doubtful.any():
+            rows = np.flatnonzero(doubtful)
+            some = Prepared(*(column[rows] for column in prepared))
+            more = self._run(self._turned(np.asarray(fields)[rows], some, FURTHER_ORBIT), attention)
+            mean[rows], std[rows] = self._average(np.concatenate([seen.logits[:, rows], more.logits]))
+            share = len(more.logits) / (len(seen.logits) + len(more.logits))
+            for whole, part in ((seen.features, more.features), (seen.maps, more.maps)):
+                if whole is not None:
+                    whole[rows] += share * (part - whole[rows])
+        probabilities = softmax(mean / self.temperature, 1)
+        probabilities[~something], std[~something] = np.nan, np.nan
+        return Prediction(
+            logits=mean,
+            probabilities=probabilities,
+            std=std,
+            attention=None if seen.maps is None else seen.maps.mean(1),
+            gates=seen.maps if attention == "gates" else None,
+            flags=self._flags(probabilities, seen.features, prepared),
+            prepared=prepared,
+        )
+
+    def _turned(self, fields, prepared: Prepared, orbit: int) -> list[tuple[float, NDArray[np.float32]]]:
+        """Angles between 0 and 90 degrees that an orbit beyond 8 has, each with the images of the fields turned by it.
+
+        Angles are in radians.
+        """
+        steps = orbit // _EXACT
+        if steps < 2:
+            return []
+        if fields is None:
+            raise InputError(f"an orbit of {orbit} needs the fields, not only the images prepared from them")
+        clipped = torch.from_numpy(clip(fields, prepared.rms, self.preprocessing.clip)).unsqueeze(1)
+        settings = self.preprocessing
+        angles = [step * np.pi / 2 / steps for step in range(1, steps)]
+        turned = (crop(rotate(clipped, angle).squeeze(1).numpy()) for angle in angles)
+        return [
+            (angle, normalise(images, settings.stretch, settings.value_range))
+            for angle, images in zip(angles, turned, strict=True)
+        ]
+
+    def _run(self, turned: list[tuple[float, NDArray[np.float32]]], attention: str) -> _Part:
+        """Show the networks images (n, 150, 150) that were turned by some angles, in the exact orientations each."""
+        parts: list[_Part] = []
+        start, count = 0, len(turned[0][1])
+        while start < count:
             try:
-                for part in self._parts(prepared.images[start:], [t[start:] for t in turned], attention):
+                for part in self._parts([(angle, images[start:]) for angle, images in turned], attention):
                     parts.append(part)
                     start += len(part.features)
             except RuntimeError as exc:  # torch.OutOfMemoryError on a GPU; a plain RuntimeError on a CPU
                 if "memory" not in str(exc) or self.batch == 1:
                     raise
                 self.batch //= 2
-        return self._assemble(parts, prepared, attention)
+        planes = self.gates if attention == "gates" else 1
+        if not parts:
+            shapes = (1, 0, len(CLASSES)), (0, 0), (0, planes, CROP_SIZE, CROP_SIZE)
+            parts = [_Part(*(np.zeros(shape, np.float32) for shape in shapes))]
+        logits, features, maps = zip(*parts, strict=True)
+        maps = None if attention == "none" else np.concatenate(maps)
+        return _Part(np.concatenate(logits, 1), np.concatenate(features), maps)
 
-    def _further_angles(self, fields, prepared: Prepared) -> list[NDArray[np.float32]]:
-        """Images of the fields turned by angles between 0 and 90 degrees, for orbits beyond 8."""
-        angles = np.arange(1, self.orbit // 8) * (np.pi / 2 / (self.orbit // 8)) if self.orbit > 8 else ()
-        if not len(angles):
-            return []
-        clipped = torch.from_numpy(clip(fields, prepared.rms, self.preprocessing.clip)).unsqueeze(1)
-        settings = self.preprocessing
-        return [
-            normalise(crop(rotate(clipped, angle).squeeze(1).numpy()), settings.stretch, settings.value_range)
-            for angle in angles
-        ]
+    def _average(self, logits: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Of logits (views * members, n, 2) the mean (n, 2), and the spread (n,) of the calibrated probability."""
+        return logits.mean(0), softmax(logits / self.temperature, 2)[:, :, 1].std(0)
 
-    def _parts(self, images: NDArray, turned: list[NDArray], attention: str) -> Iterator[_Part]:
+    def _parts(self, turned: list[tuple[float, NDArray[np.float32]]], attention: str) -> Iterator[_Part]:
         """A part for each batch of images, in order."""
         on_gpu = self.device.type == "cuda"
-        parts = plan([images, *turned], min(self.orbit, 8), self.batch, together=on_gpu)
+        parts = plan(turned, min(self.orbit, _EXACT), self.batch, together=on_gpu)
         tasks = [task for part in parts for task in part]
 
         def work(task: Task) -> Seen:
@@ -241,31 +298,14 @@ class Classifier:
         half = with_half_gates(network)
         return half if half_suffices(network, half, self.temperature, self.device) else network
 
-    def _assemble(self, parts, prepared: Prepared, attention: str) -> Prediction:
-        logits = np.concatenate([p.logits for p in parts], 1) if parts else np.zeros((1, 0, len(CLASSES)), np.float32)
-        mean = softmax(logits.mean(0) / self.temperature, 1)
-        std = softmax(logits / self.temperature, 2)[:, :, 1].std(0)
-        nothing = prepared.images.max((1, 2), initial=-np.inf) <= self.preprocessing.value_range[0]
-        mean[nothing], std[nothing] = np.nan, np.nan
+    def _flags(self, probabilities, features, prepared: Prepared) -> NDArray[np.int32]:
         flags = np.where(prepared.fallback, Flag.RMS_FALLBACK, 0).astype(np.int32)
         with np.errstate(invalid="ignore"):
-            flags[mean.max(1) < self.uncertain_below] |= Flag.UNCERTAIN
-        if self.feature_model and parts:
-            distance = self.feature_model.distance(np.concatenate([p.features for p in parts]))
+            flags[probabilities.max(1) < self.uncertain_below] |= Flag.UNCERTAIN
+        if self.feature_model and len(features):
+            distance = self.feature_model.distance(features)
             flags[distance > self.card["novelty"]["threshold"]] |= Flag.OUT_OF_DISTRIBUTION
-        maps = None
-        if attention != "none":
-            planes = self.gates if attention == "gates" else 1
-            empty = np.zeros((0, planes, CROP_SIZE, CROP_SIZE), np.float32)
-            maps = np.concatenate([p.maps for p in parts]) if parts else empty
-        return Prediction(
-            probabilities=mean,
-            std=std,
-            attention=None if maps is None else maps.mean(1),
-            gates=maps if attention == "gates" else None,
-            flags=flags,
-            prepared=prepared,
-        )
+        return flags
 
 
 def choose_device(name: str = "auto") -> torch.device:

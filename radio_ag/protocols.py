@@ -98,7 +98,7 @@ def classify_copies(
     Parameters
     ----------
     classifier : Classifier
-        Its orbit applies to each copy; the paper's is 1.
+        Its orbit, at most 8, applies to each copy; the paper's is 1.
     data : Labelled
     times : int
         Copies of each source.
@@ -153,6 +153,12 @@ def predict_clipped(classifier: Classifier, fields: NDArray[np.float32]):
     return classifier.predict(fields, attention="none", prepared=prepared)
 
 
+def served_logits(weights: Weights, data: Labelled, *, orbit: int = 8) -> NDArray[np.float32]:
+    """Class scores (n, 2) of labelled fields as the classifier averages them, before the temperature."""
+    classifier = Classifier(weights, device="cpu", orbit=orbit)
+    return np.concatenate([predict_clipped(classifier, data.fields[rows]).logits for rows in _chunks(len(data))])
+
+
 def single_networks(weights: Weights) -> Iterator[Weights]:
     """Each member of an ensemble as weights of its own, with the ensemble's temperature and without its novelty."""
     card = {key: value for key, value in weights.card.items() if key != "novelty"}
@@ -174,7 +180,7 @@ def _predict_images(classifier: Classifier, images: NDArray[np.float32]) -> NDAr
     n = len(images)
     nothing = np.zeros(n, np.float32)
     prepared = Prepared(images, nothing, np.zeros(n, bool), nothing, nothing)
-    return classifier.predict(images, attention="none", prepared=prepared).probabilities[:, CLASSES.index("FRII")]
+    return classifier.predict(None, attention="none", prepared=prepared).probabilities[:, CLASSES.index("FRII")]
 
 
 def _check_clip(classifier: Classifier) -> None:

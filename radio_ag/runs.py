@@ -13,13 +13,15 @@ import torch
 from scipy.special import softmax
 from torch import nn
 
-from radio_ag.checkpoints import save_weights
+from radio_ag.checkpoints import Weights, save_weights
+from radio_ag.classifier import FURTHER_WITHIN
 from radio_ag.errors import InputError
 from radio_ag.evaluation import confidence_threshold, evaluate, fit_temperature
 from radio_ag.labelled import Labelled, load_labelled
 from radio_ag.model import CLASSES, INPUT_SIZE
 from radio_ag.novelty import FeatureModel
 from radio_ag.preprocess import PIXEL_SCALE, Preprocessing, crop
+from radio_ag.protocols import served_logits
 from radio_ag.recipes import Recipe
 from radio_ag.splits import assign_folds, reserve_calibration, write_split
 from radio_ag.training import make_folder, predict, replace_file, train
@@ -161,9 +163,12 @@ def train_weights(
         )
     training = _training(data, split, recipe, folder, prescribed=prescribed, seeds=members, folds=(fold, folds))
     card = {"name": folder.resolve().name} | _description(recipe) | {"training": training}
-    calibration, extra = _calibrate(networks, data, split, recipe.stretch)
+    calibration, extra = _calibrate(Weights(tuple(networks), card, {}), data, split, recipe.stretch)
     card |= calibration
-    card["metrics"] = {"orbit_8": _metrics(networks, data[split.validation], recipe, card["calibration"])}
+    watched = data[split.validation]
+    logits = served_logits(Weights(tuple(networks), card, extra), watched)
+    probabilities = softmax(logits / card["calibration"]["temperature"]["8"], 1)
+    card["metrics"] = {"orbit_8": evaluate(probabilities, watched.label, watched.certain)}
     card["metrics_sources"] = (
         "the validation sources, on the sky none of them within 270 arcsec of one that was learnt from"
         + (", which chose the weights by their loss" if recipe.early_stopping else "")
@@ -256,28 +261,27 @@ def _description(recipe: Recipe) -> dict:
     }
 
 
-def _served(networks: Sequence[nn.Module], data: Labelled, stretch: str) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """Logits (n, 2) as the classifier averages them, by orbit, and features of all members (n, F) over the orbit."""
-    logits, features = zip(*(predict(network, data, stretch, orbit=True) for network in networks), strict=True)
-    every = np.stack(logits)  # (members, views, n, 2)
-    return {"1": every[:, 0].mean(0), "8": every.mean((0, 1))}, np.concatenate([f.mean(0) for f in features], 1)
+def _features(networks: Sequence[nn.Module], data: Labelled, stretch: str) -> np.ndarray:
+    """Features of all members (n, F), averaged over the exact orientations."""
+    return np.concatenate([predict(network, data, stretch, orbit=True)[1].mean(0) for network in networks], 1)
 
 
-def _calibrate(
-    networks: Sequence[nn.Module], data: Labelled, split: Split, stretch: str
-) -> tuple[dict, dict[str, torch.Tensor]]:
+def _calibrate(weights: Weights, data: Labelled, split: Split, stretch: str) -> tuple[dict, dict[str, torch.Tensor]]:
     """What the card says of calibration and novelty; the tensors of the latter, and where the training sources are."""
     reserved, learnt = data[split.calibration], data[split.training]
-    logits, features = _served(networks, reserved, stretch)
-    temperature = {orbit: round(fit_temperature(values, reserved.label), 4) for orbit, values in logits.items()}
+    weights.card["calibration"] = {"further_within": FURTHER_WITHIN}
+    logits = {orbit: served_logits(weights, reserved, orbit=orbit) for orbit in (1, 8)}
+    temperature = {str(orbit): round(fit_temperature(values, reserved.label), 4) for orbit, values in logits.items()}
     certain = reserved.certain if reserved.certain.any() else np.ones(len(reserved), bool)
-    probabilities = softmax(logits["8"] / temperature["8"], 1)[certain]
+    probabilities = softmax(logits[8] / temperature["8"], 1)[certain]
     threshold = confidence_threshold(probabilities, reserved.label[certain])
-    model = FeatureModel.fit(_served(networks, learnt, stretch)[1], learnt.label)
-    familiar = float(np.quantile(model.distance(features)[certain], _FAMILIAR_SHARE))
+    model = FeatureModel.fit(_features(weights.networks, learnt, stretch), learnt.label)
+    distance = model.distance(_features(weights.networks, reserved, stretch))
+    familiar = float(np.quantile(distance[certain], _FAMILIAR_SHARE))
     card = {
         "calibration": {
             "temperature": temperature,
+            "further_within": FURTHER_WITHIN,
             "uncertain_below": round(threshold, 4),
             "sources": f"{len(reserved)} reserved sources; the threshold from those with a certain label",
         },
@@ -290,8 +294,3 @@ def _calibrate(
     positions = np.stack([learnt.ra, learnt.dec], 1)
     extra["training.positions"] = torch.from_numpy(positions[np.isfinite(positions).all(1)])
     return card, extra
-
-
-def _metrics(networks: Sequence[nn.Module], data: Labelled, recipe: Recipe, calibration: dict) -> dict:
-    logits = _served(networks, data, recipe.stretch)[0]["8"]
-    return evaluate(softmax(logits / calibration["temperature"]["8"], 1), data.label, data.certain)

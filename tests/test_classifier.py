@@ -120,6 +120,66 @@ def test_further_angles_agree_with_the_exact_ones(fields):
             assert (a * axis).sum() / a.sum() == pytest.approx((b * axis).sum() / b.sum(), abs=0.3)
 
 
+class Compass(Probe):
+    """Like the probe, with scores that tell sources along the axes from those between them."""
+
+    def __init__(self, gain):
+        super().__init__()
+        y, x = np.mgrid[:150, :150] - 74.5
+        self.template = torch.tensor(gain * np.cos(4 * np.arctan2(y, x)), dtype=torch.float32)
+
+    def forward(self, images):
+        score = (images[:, 0] * self.template).sum((1, 2))
+        output = super().forward(images)
+        return output._replace(logits=torch.stack([-score, score], 1), features=score[:, None] + output.features)
+
+
+class Observed:
+    """Stands in for the model of the features: remembers what it is asked about."""
+
+    def distance(self, features):
+        self.features = features
+        return np.zeros(len(features))
+
+
+@pytest.mark.parametrize("members", [1, 2])
+def test_doubtful_sources_are_seen_from_further_angles(fields, members):
+    """Rows within the card's bound are as an orbit of 24 has them, the others as one of 8; blank ones are not seen."""
+    fields[2] = 0
+    networks = [Compass(0.01), Compass(0.03)][:members]
+    seen = []
+
+    def look(orbit, within=0.0):
+        card = CARD | {"calibration": {"further_within": within}, "novelty": {"threshold": 1.0}}
+        extra = {f"novelty.{name}": torch.zeros(1) for name in ("means", "precision", "centre", "scale")}
+        classifier = Classifier(Weights(tuple(networks), card, extra), device="cpu", orbit=orbit)
+        classifier.feature_model = Observed()
+        for network in classifier._served:
+            network.register_forward_pre_hook(lambda _, images: seen.append(len(images[0])))
+        prediction = classifier.predict(fields, attention="gates")
+        names = "logits", "probabilities", "std", "attention", "gates"
+        return {name: getattr(prediction, name) for name in names} | {"features": classifier.feature_model.features}
+
+    exact, further = look(8), look(24)
+    difference = np.abs(exact["logits"][:, 1] - exact["logits"][:, 0])
+    bound = float(np.median(np.delete(difference, 2)))
+    doubtful = (difference < bound) & (np.arange(5) != 2)
+    assert doubtful.sum() == 2
+    seen.clear()
+    got = look(8, within=bound)
+    assert sum(seen) == members * (5 * 8 + 2 * 16)
+    for name, values in got.items():
+        np.testing.assert_allclose(values[doubtful], further[name][doubtful], rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(values[~doubtful], exact[name][~doubtful], rtol=1e-4, atol=1e-4)
+        assert not np.allclose(exact[name][doubtful], further[name][doubtful], rtol=1e-3, atol=1e-3), name
+
+
+def test_further_angles_need_the_fields(fields):
+    classifier = _classifier(orbit=16)
+    with pytest.raises(InputError, match="an orbit of 16 needs the fields, not only the images prepared from them"):
+        classifier.predict(None, prepared=classifier.prepare(fields))
+
+
 def test_ensemble_averages_its_members(fields):
     networks = [_network(features="average"), _network(features="average", normalisation="sigmoid")]
     single = [_classifier(networks=[n], orbit=1).predict(fields).probabilities for n in networks]

@@ -128,8 +128,8 @@ def test_views_at_once_are_the_views_one_by_one(images):
 @pytest.mark.parametrize("orbit", [1, 4, 8])
 def test_a_plan_has_each_image_in_each_orientation_once(orbit, batch, together):
     numbers = np.arange(23)
-    stacks = [numbers[:, None, None], 100 + numbers[:, None, None]]
-    parts = plan(stacks, orbit, batch, together)
+    turned = [(0.0, numbers[:, None, None]), (np.pi / 4, 100 + numbers[:, None, None])]
+    parts = plan(turned, orbit, batch, together)
     seen = [
         (task.angle, image, view)
         for part in parts
@@ -137,8 +137,7 @@ def test_a_plan_has_each_image_in_each_orientation_once(orbit, batch, together):
         for image in task.images.ravel().tolist()
         for view in task.views
     ]
-    turned = 0.0, np.pi / 4
-    expected = [(turned[k], 100 * k + i, view) for k in (0, 1) for i in range(23) for view in range(orbit)]
+    expected = [(turned[k][0], 100 * k + i, view) for k in (0, 1) for i in range(23) for view in range(orbit)]
     assert sorted(seen) == sorted(expected)
     assert all(len(task.images) * len(task.views) <= batch for part in parts for task in part)
     for part in parts:  # its tasks are of the same sources
@@ -148,7 +147,7 @@ def test_a_plan_has_each_image_in_each_orientation_once(orbit, batch, together):
 def test_threads_change_nothing(images):
     """Six tasks on one, two and three threads: the same bits, in order; and torch's own threads are as before."""
     network = network_of(Architecture(features="average"), images)
-    tasks = plan([np.concatenate([images, images[:, ::-1]])], 2, 2, together=False)
+    tasks = plan([(0.0, np.concatenate([images, images[:, ::-1]]))], 2, 2, together=False)
     tasks = [task for part in tasks for task in part]
 
     def work(task):
