@@ -20,14 +20,14 @@ from scipy.special import softmax
 from train_bundled import FOLDS, folds_of, load
 
 from radio_ag.checkpoints import Weights, load_weights, save_weights
-from radio_ag.classifier import Classifier
+from radio_ag.classifier import FURTHER_WITHIN, Classifier
 from radio_ag.evaluation import confidence_threshold, evaluate, fit_temperature
 from radio_ag.flags import Flag
 from radio_ag.islands import measure_islands
 from radio_ag.labelled import Labelled
 from radio_ag.model import AGCNN, CLASSES, Architecture, fold_batch_norm
 from radio_ag.novelty import FeatureModel
-from radio_ag.protocols import classify_served
+from radio_ag.protocols import classify_served, served_logits
 from radio_ag.report import assess
 from radio_ag.robustness import classes_when_turned, rotation_consistency
 from radio_ag.training import predict
@@ -58,22 +58,11 @@ class Run:
         self.left_out = -1 if name == "all" else int(name)
         self.learnt = np.flatnonzero((fold >= 0) & (fold != self.left_out))
         self.unseen = np.flatnonzero((fold == -1) | (fold == self.left_out))
-        self.folder, self.data = folder, data
-        self.views = self._remember("views.npy", lambda: self.look(self.unseen)[0])  # (8, n, 2)
+        self.data = data
 
-    def look(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Logits (8, n, 2) and features (8, n, F) of all orientations."""
-        return predict(fold_batch_norm(self.network), self.data[rows], self.recipe["stretch"], orbit=True)
-
-    def _remember(self, name: str, make) -> np.ndarray:
-        path = self.folder / name
-        if not path.exists() or path.stat().st_mtime < (self.folder / "weights.pt").stat().st_mtime:
-            np.save(path, make())
-        return np.load(path)
-
-    def logits(self, orbit: int, rows: np.ndarray) -> np.ndarray:
-        """Averaged over the orbit as served, for rows among the unseen ones."""
-        return self.views[:orbit, np.searchsorted(self.unseen, rows)].mean(0)
+    def features(self, rows: np.ndarray) -> np.ndarray:
+        """Features (n, F), averaged over the exact orientations."""
+        return predict(fold_batch_norm(self.network), self.data[rows], self.recipe["stretch"], orbit=True)[1].mean(0)
 
 
 def _recipe_in(folder: Path) -> dict:
@@ -82,12 +71,6 @@ def _recipe_in(folder: Path) -> dict:
 
 def make_weights(name: str, description: str, runs: list[Run], data: Labelled, reserved, uncertain_below) -> Weights:
     """Weights of one or several runs with everything on the card but the figures."""
-    temperature = {
-        str(orbit): round(
-            fit_temperature(np.mean([r.logits(orbit, reserved) for r in runs], 0), data.label[reserved]), 4
-        )
-        for orbit in (1, 8)
-    }
     learnt = np.unique(np.concatenate([run.learnt for run in runs]))
     card = {
         "name": name,
@@ -103,7 +86,7 @@ def make_weights(name: str, description: str, runs: list[Run], data: Labelled, r
             "value_range": [0.0, 1.0],
         },
         "calibration": {
-            "temperature": temperature,
+            "further_within": FURTHER_WITHIN,
             "uncertain_below": uncertain_below,
             "sources": f"the temperature: {len(reserved)} reserved sources of mirabest_train, used for nothing else "
             "but the distance and the figures; the threshold: of the certain sources that keep no flag in the "
@@ -134,6 +117,10 @@ def make_weights(name: str, description: str, runs: list[Run], data: Labelled, r
     extra = {"training.positions": torch.from_numpy(np.stack([data.ra[learnt], data.dec[learnt]], 1))}
     architecture = {k: v for k, v in runs[0].recipe["architecture"].items() if k != "kind"}
     weights = Weights(tuple(r.network for r in runs), card | {"architecture": architecture, "sha256": ""}, extra)
+    weights.card["calibration"]["temperature"] = {
+        str(orbit): round(fit_temperature(served_logits(weights, data[reserved], orbit=orbit), data.label[reserved]), 4)
+        for orbit in (1, 8)
+    }
     return weights
 
 
@@ -141,7 +128,7 @@ def add_novelty(weights: Weights, runs: list[Run], data: Labelled, reserved: np.
     """Let the weights know how far from the training features a source may be."""
 
     def features(rows: np.ndarray) -> np.ndarray:
-        return np.concatenate([run.look(rows)[1].mean(0) for run in runs], 1)  # over the orbit
+        return np.concatenate([run.features(rows) for run in runs], 1)
 
     learnt = np.unique(np.concatenate([run.learnt for run in runs]))
     rows = np.random.default_rng(0).permutation(learnt)[:FEATURE_SOURCES]
@@ -190,7 +177,7 @@ def cross_validate(runs: list[Run], data: Labelled, fold: np.ndarray, reserved: 
             turned.append(classes_when_turned(classifier, data[rows[-1]]))
         parts.append((outcome.probabilities, outcome.flags))
         other.append(np.flatnonzero(here & ~mirabest))
-        logits.append(run.logits(8, other[-1]))
+        logits.append(served_logits(weights, data[other[-1]]))
     folds = [
         evaluate(probabilities, data.label[here], data.certain[here])
         for (probabilities, _), here in zip(parts, rows, strict=True)
