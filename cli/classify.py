@@ -205,7 +205,8 @@ def classify(
         int,
         typer.Option(
             min=1,
-            help="Orientations to average over: 1, 2, 4, 8 (the exact rotations and flips) or a multiple of 8.",
+            help="Orientations to average over: 1, 2, 4, 8 (the exact rotations and flips; "
+            "24 for sources in doubt) or a multiple of 8.",
             rich_help_panel=_NETWORK,
         ),
     ] = 8,

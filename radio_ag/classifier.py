@@ -40,8 +40,8 @@ from radio_ag.weights import DEFAULT
 ATTENTION_KINDS = ("mean", "gates", "none")
 FURTHER_ORBIT = 24
 """Orientations in which a source is seen whose classes are nearly as likely as each other: steps of 30 degrees."""
-FURTHER_WITHIN = 1.0
-"""Difference of the class scores below which it is, for new weights; ``further_within`` on their card."""
+FURTHER_WITHIN = 0.7
+"""Difference of the class scores below which it is, odds of two to one; ``further_within`` on the card of weights."""
 _EXACT = 8  # rotations and flips of the square
 _CPU_BATCH = 16  # larger batches leave the cache and are slower
 _GPU_BYTES = 60e6  # memory an image takes on a GPU, all gates at once

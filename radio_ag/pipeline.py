@@ -84,7 +84,7 @@ def classify(
     device : str
         ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
     orbit : int
-        Orientations averaged over: 1, 2, 4, 8, or a multiple of 8.
+        Orientations averaged over: 1, 2, 4, 8 (24 for sources in doubt), or a multiple of 8.
     attention : {"mean", "gates", "hdus", "none"}
         Which attention maps to keep.
     keep_cutouts : bool
