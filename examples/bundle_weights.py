@@ -70,7 +70,10 @@ def _recipe_in(folder: Path) -> dict:
 
 
 def make_weights(name: str, description: str, runs: list[Run], data: Labelled, reserved, uncertain_below) -> Weights:
-    """Weights of one or several runs with everything on the card but the figures."""
+    """Weights of one or several runs with everything on the card but the figures.
+
+    The set for hurry sees no source from further angles.
+    """
     learnt = np.unique(np.concatenate([run.learnt for run in runs]))
     card = {
         "name": name,
@@ -86,7 +89,7 @@ def make_weights(name: str, description: str, runs: list[Run], data: Labelled, r
             "value_range": [0.0, 1.0],
         },
         "calibration": {
-            "further_within": FURTHER_WITHIN,
+            **({} if name.endswith("-fast") else {"further_within": FURTHER_WITHIN}),
             "uncertain_below": uncertain_below,
             "sources": f"the temperature: {len(reserved)} reserved sources of mirabest_train, used for nothing else "
             "but the distance and the figures; the threshold: of the certain sources that keep no flag in the "
@@ -229,7 +232,10 @@ def main() -> None:
 
     sets = {
         "agcnn-first": ("FRI/FRII from VLA FIRST images, 1.4 GHz: one network, the default", "first-all"),
-        "agcnn-first-fast": ("FRI/FRII from VLA FIRST images: one network that left a fifth unseen", "first-0"),
+        "agcnn-first-fast": (
+            "FRI/FRII from VLA FIRST images: one network that left a fifth unseen, no further angles",
+            "first-0",
+        ),
         "agcnn-paper": ("The equations of Bowles et al. 2021 to the letter, linear stretch", "paper-0"),
         "agcnn-first-sigmoid": ("Attention normalised by a sigmoid, to compare maps", "sigmoid-0"),
         "agcnn-first-softmax": ("Attention normalised by a softmax, to compare maps", "softmax-0"),
