@@ -169,10 +169,13 @@ def classify_measured(measured: Measured, classifier: Classifier, settings: Clas
     shown = np.flatnonzero((flags[usable] & UNCLASSIFIED) == 0)  # positions among the usable ones
     kind = "mean" if settings.attention == "hdus" else settings.attention
     kind = "gates" if settings.attention_stats else kind
-    prediction = classifier.predict(
-        fields.data[usable[shown]], attention=kind, prepared=Prepared(*(column[shown] for column in prepared))
-    )
     classified = usable[shown]
+    prediction = classifier.predict(
+        fields.data[classified],
+        attention=kind,
+        prepared=Prepared(*(column[shown] for column in prepared)),
+        further=(flags[classified] & Flag.UNRESOLVED) == 0,
+    )
     flags[classified] |= prediction.flags
     columns = blank_columns(measured.chunk.ra, measured.chunk.dec, flags, settings)
     columns["p_fri"][classified], columns["p_frii"][classified] = prediction.probabilities.T

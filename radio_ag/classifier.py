@@ -171,7 +171,12 @@ class Classifier:
         return prepare(fields, self.preprocessing)
 
     def predict(
-        self, fields: ArrayLike | None, *, attention: str = "mean", prepared: Prepared | None = None
+        self,
+        fields: ArrayLike | None,
+        *,
+        attention: str = "mean",
+        prepared: Prepared | None = None,
+        further: ArrayLike = True,
     ) -> Prediction:
         """Classify fields.
 
@@ -184,6 +189,8 @@ class Classifier:
         prepared : Prepared, optional
             What :meth:`prepare` gave for these fields, if it has been called already. Without fields (None) there are
             no further angles.
+        further : array_like of bool, shape (n,)
+            Sources that are worth further angles; the pipeline leaves out those without a morphology (``UNRESOLVED``).
 
         Returns
         -------
@@ -197,7 +204,7 @@ class Classifier:
         seen = self._run([(0.0, prepared.images), *self._turned(fields, prepared, self.orbit)], attention)
         mean, std = self._average(seen.logits)
         something = prepared.images.max((1, 2), initial=-np.inf) > self.preprocessing.value_range[0]
-        doubtful = something & (np.abs(mean[:, 1] - mean[:, 0]) < self.further_within)
+        doubtful = something & further & (np.abs(mean[:, 1] - mean[:, 0]) < self.further_within)
         if self.orbit == _EXACT and fields is not None and doubtful.any():
             rows = np.flatnonzero(doubtful)
             some = Prepared(*(column[rows] for column in prepared))

@@ -16,7 +16,7 @@ from radio_ag.augmented import Sources, augmented_views
 from radio_ag.classifier import Classifier
 from radio_ag.errors import InputError
 from radio_ag.model import AGCNN
-from radio_ag.preprocess import Prepared, crop, normalise, stretch
+from radio_ag.preprocess import Prepared, crop, prepare, stretch
 
 
 def measure_attention(
@@ -161,18 +161,9 @@ def prepare_clipped(images: ArrayLike, classifier: Classifier) -> Prepared:
     Returns
     -------
     Prepared
-        For `Classifier.predict`; its noise is not known.
+        For `Classifier.predict`; its noise is 0, which all that is left exceeds.
     """
-    central = crop(images)
-    settings = classifier.preprocessing
-    n = len(central)
-    return Prepared(
-        images=normalise(central, settings.stretch, settings.value_range),
-        rms=np.full(n, np.nan, np.float32),
-        fallback=np.zeros(n, bool),
-        blank_fraction=np.zeros(n, np.float32),
-        peak=central.max((1, 2), initial=0),
-    )
+    return prepare(images, classifier.preprocessing, rms=0.0)
 
 
 def feature_maps(network: AGCNN, image: ArrayLike) -> list[NDArray[np.float32]]:

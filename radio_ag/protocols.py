@@ -12,13 +12,13 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from radio_ag.augmentation import augment
 from radio_ag.checkpoints import Weights
-from radio_ag.classifier import Classifier
+from radio_ag.classifier import Classifier, Prediction
 from radio_ag.errors import InputError
-from radio_ag.flags import UNCLASSIFIED
+from radio_ag.flags import UNCLASSIFIED, Flag
 from radio_ag.islands import measure_islands
 from radio_ag.labelled import CLIP, Labelled
 from radio_ag.model import CLASSES
@@ -73,10 +73,9 @@ def classify_served(classifier: Classifier, data: Labelled, progress: Progress |
     """
     parts = []
     for rows in _chunks(len(data)):
-        prediction = predict_clipped(classifier, data.fields[rows])
-        flags = data.flags[rows] | prediction.flags
-        noisy = np.isfinite(data.rms[rows])
-        flags[noisy] |= measure_islands(data.fields[rows][noisy], data.rms[rows][noisy]).flags
+        own = known_flags(data[rows])
+        prediction = predict_clipped(classifier, data.fields[rows], own)
+        flags = own | prediction.flags
         unclassified = (flags & UNCLASSIFIED) != 0
         prediction.probabilities[unclassified], prediction.std[unclassified] = np.nan, np.nan
         parts.append(Outcome(prediction.probabilities, prediction.std, flags))
@@ -135,7 +134,14 @@ def classify_copies(
     return _joined(parts)
 
 
-def predict_clipped(classifier: Classifier, fields: NDArray[np.float32]):
+def known_flags(data: Labelled) -> NDArray[np.int32]:
+    """Flags of labelled fields before the network sees them: with those of the islands, where the noise is known."""
+    flags, noisy = data.flags.copy(), np.isfinite(data.rms)
+    flags[noisy] |= measure_islands(data.fields[noisy], data.rms[noisy]).flags
+    return flags
+
+
+def predict_clipped(classifier: Classifier, fields: NDArray[np.float32], flags: ArrayLike = 0) -> Prediction:
     """The classifier's prediction for fields that are clipped already, without attention maps.
 
     Parameters
@@ -143,6 +149,8 @@ def predict_clipped(classifier: Classifier, fields: NDArray[np.float32]):
     classifier : Classifier
     fields : ndarray, shape (n, 300, 300)
         Clipped at 3 times the noise, on any scale.
+    flags : array_like of int, shape (n,)
+        As `known_flags` gives them: sources without a morphology are not seen from further angles.
 
     Returns
     -------
@@ -150,13 +158,15 @@ def predict_clipped(classifier: Classifier, fields: NDArray[np.float32]):
     """
     _check_clip(classifier)
     prepared = prepare(fields, classifier.preprocessing, rms=0.0)  # what is left above nothing
-    return classifier.predict(fields, attention="none", prepared=prepared)
+    further = (np.asarray(flags) & Flag.UNRESOLVED) == 0
+    return classifier.predict(fields, attention="none", prepared=prepared, further=further)
 
 
 def served_logits(weights: Weights, data: Labelled, *, orbit: int = 8) -> NDArray[np.float32]:
     """Class scores (n, 2) of labelled fields as the classifier averages them, before the temperature."""
     classifier = Classifier(weights, device="cpu", orbit=orbit)
-    return np.concatenate([predict_clipped(classifier, data.fields[rows]).logits for rows in _chunks(len(data))])
+    parts = (data[rows] for rows in _chunks(len(data)))
+    return np.concatenate([predict_clipped(classifier, part.fields, known_flags(part)).logits for part in parts])
 
 
 def single_networks(weights: Weights) -> Iterator[Weights]:

@@ -12,8 +12,8 @@ from radio_ag.classifier import Classifier
 from radio_ag.evaluation import subset_rows
 from radio_ag.labelled import Labelled
 from radio_ag.metrics import wilson_interval
-from radio_ag.preprocess import CROP_SIZE, FIELD_SIZE, PIXEL_SCALE, crop
-from radio_ag.protocols import predict_clipped
+from radio_ag.preprocess import FIELD_SIZE, PIXEL_SCALE, crop
+from radio_ag.protocols import known_flags, predict_clipped
 
 ANGLES = 36
 """Orientations of the rotation test, 10 degrees apart."""
@@ -54,10 +54,10 @@ def classes_when_turned(
     distinct, which = np.unique(degrees.round(9), return_inverse=True)
     classes = np.empty((len(distinct), len(data)), int)
     for rows in _chunks(len(data)):
-        fields = crop(data.fields[rows], _TURNED_SIZE)
+        fields, flags = crop(data.fields[rows], _TURNED_SIZE), known_flags(data[rows])
         for row, angle in enumerate(distinct):
             turned = ndimage.rotate(fields, angle, axes=(2, 1), reshape=False, order=1) if angle else fields
-            classes[row, rows] = _classes(classifier, turned)
+            classes[row, rows] = _classes(classifier, turned, flags)
         if progress:
             progress(min(rows.stop, len(data)), len(data), {})
     return classes[which]
@@ -114,7 +114,8 @@ def accuracy_by_offset(
     for number, offset in enumerate(offsets):
         centres = middle + np.round(direction * offset / PIXEL_SCALE)
         for rows in _chunks(len(data)):
-            classes[number, rows] = _classes(classifier, crop(data.fields[rows], CROP_SIZE, centres[rows]))
+            moved = crop(data.fields[rows], _TURNED_SIZE, centres[rows])
+            classes[number, rows] = _classes(classifier, moved, known_flags(data[rows]))
         if progress:
             progress(number + 1, len(offsets), {})
     return {
@@ -173,8 +174,8 @@ def classes_when_resampled(
     return before, after
 
 
-def _classes(classifier: Classifier, clipped: NDArray[np.float32]) -> NDArray[np.intp]:
-    return _classes_of(predict_clipped(classifier, clipped))
+def _classes(classifier: Classifier, clipped: NDArray[np.float32], flags: NDArray[np.int32]) -> NDArray[np.intp]:
+    return _classes_of(predict_clipped(classifier, clipped, flags))
 
 
 def _classes_of(prediction) -> NDArray[np.intp]:

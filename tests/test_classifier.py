@@ -149,14 +149,14 @@ def test_doubtful_sources_are_seen_from_further_angles(fields, members):
     networks = [Compass(0.01), Compass(0.03)][:members]
     seen = []
 
-    def look(orbit, within=0.0):
+    def look(orbit, within=0.0, further=True):
         card = CARD | {"calibration": {"further_within": within}, "novelty": {"threshold": 1.0}}
         extra = {f"novelty.{name}": torch.zeros(1) for name in ("means", "precision", "centre", "scale")}
         classifier = Classifier(Weights(tuple(networks), card, extra), device="cpu", orbit=orbit)
         classifier.feature_model = Observed()
         for network in classifier._served:
             network.register_forward_pre_hook(lambda _, images: seen.append(len(images[0])))
-        prediction = classifier.predict(fields, attention="gates")
+        prediction = classifier.predict(fields, attention="gates", further=further)
         names = "logits", "probabilities", "std", "attention", "gates"
         return {name: getattr(prediction, name) for name in names} | {"features": classifier.feature_model.features}
 
@@ -172,6 +172,9 @@ def test_doubtful_sources_are_seen_from_further_angles(fields, members):
         np.testing.assert_allclose(values[doubtful], further[name][doubtful], rtol=1e-4, atol=1e-4)
         np.testing.assert_allclose(values[~doubtful], exact[name][~doubtful], rtol=1e-4, atol=1e-4)
         assert not np.allclose(exact[name][doubtful], further[name][doubtful], rtol=1e-3, atol=1e-3), name
+    seen.clear()
+    look(8, within=bound, further=np.arange(5) == np.flatnonzero(doubtful)[0])
+    assert sum(seen) == members * (5 * 8 + 16)
 
 
 def test_further_angles_need_the_fields(fields):

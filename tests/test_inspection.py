@@ -14,9 +14,10 @@ from radio_ag.augmented import Sources
 from radio_ag.catalog_io.inspected import open_sources
 from radio_ag.checkpoints import import_checkpoint
 from radio_ag.classifier import Classifier
+from radio_ag.datasets import make_field
 from radio_ag.errors import InputError
 from radio_ag.inspection import feature_maps, gate_steps, inspect_source, measure_attention, prepare_clipped
-from radio_ag.preprocess import crop
+from radio_ag.preprocess import clip, crop
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +46,15 @@ def test_measured_attention_is_that_of_the_prediction(classifier, sources):
     empty, none = measure_attention(classifier, [])
     assert len(none) == 0
     assert set(empty) == set(values)
+
+
+def test_clipped_image_is_seen_from_further_angles_as_its_field_is(weights):
+    field = make_field("FRII", seed=2)[0][None]
+    classifier = Classifier.load(weights["a"], device="cpu", orbit=16)
+    expected = classifier.predict(field, attention="gates")
+    inspected = inspect_source(classifier, clip(field, expected.prepared.rms)[0])
+    np.testing.assert_allclose(inspected.gates, expected.gates[0], atol=1e-4)
+    np.testing.assert_allclose(inspected.probabilities, expected.probabilities[0], atol=1e-5)
 
 
 def test_feature_maps_are_the_blocks_outputs(classifier, sources):

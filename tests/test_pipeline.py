@@ -12,13 +12,16 @@ from astropy.wcs import WCS
 from radio_ag import Result, classify
 from radio_ag.attention import attention_statistics
 from radio_ag.catalog_io.images import Fields, open_images
-from radio_ag.checkpoints import import_checkpoint, save_weights
+from radio_ag.checkpoints import import_checkpoint, load_weights, save_weights
 from radio_ag.classifier import Classifier
-from radio_ag.datasets import make_mosaic
+from radio_ag.datasets import make_field, make_mosaic
 from radio_ag.errors import InputError, OutputError, ServiceError
 from radio_ag.flags import Flag
+from radio_ag.labelled import Labelled
 from radio_ag.model import AGCNN, Architecture
-from radio_ag.preprocess import clip, crop, normalise
+from radio_ag.preprocess import clip, crop, estimate_rms, normalise
+from radio_ag.protocols import classify_served
+from radio_ag.weights import DEFAULT
 
 
 @pytest.fixture(scope="module")
@@ -272,6 +275,26 @@ def test_threads_are_put_back(run, fields):
     before = torch.get_num_threads()
     run(_positions(5), images=Stack(fields), threads=1)
     assert torch.get_num_threads() == before
+
+
+def test_what_has_no_morphology_is_not_seen_from_further_angles(tmp_path):
+    """With everything in doubt: a double as an orbit of 24 has it, a point source as one of 8; so when evaluated."""
+    raw = np.stack([make_field(kind, seed=3)[0] for kind in ("FRII", "compact")])
+    bundled = load_weights(DEFAULT)
+    calibration = {"calibration": {"further_within": 1e9}}
+    path = save_weights(tmp_path / "doubtful.safetensors", bundled.networks, bundled.card | calibration, bundled.extra)
+    exact, further = (
+        Classifier.load(path, device="cpu", orbit=orbit).predict(raw, further=False).probabilities[:, 0]
+        for orbit in (8, 24)
+    )
+    assert np.abs(further - exact).min() > 1e-5
+    table = classify(_positions(2), images=Stack(raw), weights=path, device="cpu", attention="none").table
+    assert list((table["flags"] & Flag.UNRESOLVED) != 0) == [False, True]
+    np.testing.assert_allclose(table["p_fri"], [further[0], exact[1]], atol=1e-6)
+    rms, zero = estimate_rms(raw).rms, np.zeros(2, int)
+    data = Labelled(clip(raw, rms), label=zero, certain=zero == 0, ra=zero, dec=zero, origin=zero, group=zero, rms=rms)
+    served = classify_served(Classifier.load(path, device="cpu"), data)
+    np.testing.assert_allclose(served.probabilities[:, 0], table["p_fri"], atol=1e-6)
 
 
 def test_raw_fields_get_the_classes_of_the_published_images(data_dir, tmp_path):
