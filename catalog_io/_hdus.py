@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
+import io
+import math
+import re
 from collections.abc import Iterator
-from typing import Any
+from pathlib import Path
+from typing import Any, BinaryIO
 
 from astropy.io import fits
+from astropy.utils.data import get_readable_fileobj
+
+MAX_COUNT = 999
+"""Axes of an image, or columns of a table, that a FITS file has at most (FITS standard 4.0, 4.4.1.1 and 7.2.1)."""
+
+_BLOCK = 2880  # bytes
+_CARD = 80
+_MAX_BLOCKS = 1000  # a header that does not end is none
+_MAX_SIZE = 1 << 60  # bytes: no file holds as much
+_INTEGER = re.compile(rb"(NAXIS\d*|TFIELDS|BITPIX|PCOUNT|GCOUNT) *= *([+-]?\d+)")
 
 
 def in_order(hdus: fits.HDUList) -> Iterator[Any]:
@@ -23,3 +37,68 @@ def in_order(hdus: fits.HDUList) -> Iterator[Any]:
         if not hasattr(hdu, "fileinfo") and hdu.size < 0:  # only damaged ones have no place in the file
             raise OSError(f"the header of HDU {number} is damaged")
         yield hdu
+
+
+def open_checked(source: Path | BinaryIO, **options) -> fits.HDUList:
+    """`astropy.io.fits.open` for a file that may be damaged: after `check_counts`.
+
+    Raises
+    ------
+    OSError
+        As either raises it.
+    """
+    if isinstance(source, Path):
+        with get_readable_fileobj(source, encoding="binary") as file, open(source, "rb") as stored:
+            check_counts(file, packed=stored.read(6) != b"SIMPLE")
+    else:
+        check_counts(source, packed=not isinstance(source, io.BytesIO | io.BufferedReader))
+    return fits.open(source, **options)
+
+
+def check_counts(file: BinaryIO, *, packed: bool = False) -> None:
+    """Refuse a number of axes or columns that no FITS file has: astropy would count so far, and run out of memory.
+
+    Headers are read one after another, up to one that makes no sense: astropy says what is wrong with it.
+
+    Parameters
+    ----------
+    file : binary file
+        Afterwards it is at its beginning.
+    packed : bool
+        Whether reading on takes unpacking: then nothing behind the first data is looked at.
+
+    Raises
+    ------
+    OSError
+        There is such a number.
+    """
+    place = 0
+    while (header := _integers_at(file, place)) is not None:
+        integers, place = header
+        for name in ("NAXIS", "TFIELDS"):
+            if integers.get(name, 0) > MAX_COUNT:
+                raise OSError(f"{name} is {integers[name]}; a FITS file has at most {MAX_COUNT}")
+        axes = [integers.get(f"NAXIS{axis + 1}", 0) for axis in range(integers.get("NAXIS", 0))]
+        elements = integers.get("PCOUNT", 0) + (math.prod(axes) if axes else 0)
+        size = abs(integers.get("BITPIX", 0)) // 8 * integers.get("GCOUNT", 1) * elements
+        if not 0 <= size < _MAX_SIZE or (size and packed):
+            break
+        place += -(-size // _BLOCK) * _BLOCK
+    file.seek(0)
+
+
+def _integers_at(file: BinaryIO, place: int) -> tuple[dict[str, int], int] | None:
+    """What a header says of its data's size, and where these begin; None where there is no header."""
+    file.seek(place)
+    integers: dict[str, int] = {}
+    for number in range(_MAX_BLOCKS):
+        block = file.read(_BLOCK)
+        if len(block) < _BLOCK or (not number and not block.startswith((b"SIMPLE  =", b"XTENSION="))):
+            return None
+        for start in range(0, _BLOCK, _CARD):
+            card = block[start : start + _CARD]
+            if card.rstrip() == b"END":
+                return integers, place + (number + 1) * _BLOCK
+            if found := _INTEGER.match(card):
+                integers.setdefault(found[1].decode(), int(found[2]))
+    return None

@@ -27,6 +27,8 @@ import tenacity
 import urllib3
 from astroquery import cache_conf
 
+from radio_ag.catalog_io._hdus import check_counts
+
 _PASSING_STATUS = frozenset({408, 425, 429})  # besides 5xx
 _FITS_BLOCK = 2880
 _STRUCTURE = re.compile(rb"(BITPIX|NAXIS\d*) *= *([-+]?\d+) *(?:/|$)")
@@ -252,6 +254,10 @@ def check_fits(content: bytes) -> None:
     header = list(itertools.takewhile(lambda card: card.rstrip() != b"END", cards))
     if not b"".join(header).isascii():
         raise Failure("not_an_image", "the FITS header is not ASCII", passing=True)
+    try:
+        check_counts(io.BytesIO(content))
+    except OSError as error:
+        raise Failure("not_an_image", str(error), passing=True) from error
     numbers = {found[1]: int(found[2]) for found in map(_STRUCTURE.match, header) if found}
     axes = [numbers.get(b"NAXIS%d" % (axis + 1), 0) for axis in range(numbers.get(b"NAXIS", 0))]
     length = _FITS_BLOCK * math.ceil(80 * (len(header) + 1) / _FITS_BLOCK)

@@ -8,14 +8,13 @@ from typing import Any
 
 import numpy as np
 from astropy.coordinates import SkyCoord
-from astropy.io import fits
 from astropy.table import Table
 from astropy.wcs import WCS
 from numpy.typing import NDArray
 
 from radio_ag.attention import UNLABELLED
 from radio_ag.augmented import Sources
-from radio_ag.catalog_io._hdus import in_order
+from radio_ag.catalog_io._hdus import in_order, open_checked
 from radio_ag.catalog_io._result_columns import iau_names
 from radio_ag.catalog_io.cutouts import open_cutouts
 from radio_ag.catalog_io.labelled_file import LabelledFile
@@ -118,7 +117,7 @@ def open_sources(
     """
     path = Path(path)
     try:
-        with fits.open(path) as hdus:
+        with open_checked(path) as hdus:
             names = {hdu.name for hdu in in_order(hdus)}
     except OSError as exc:
         raise InputError(f"{path} cannot be read as FITS: {exc}") from exc

@@ -14,7 +14,7 @@ from astropy.io import fits
 from astropy.nddata import NDData
 
 from radio_ag.catalog_io._decoded import BlockCache, DecodedImage
-from radio_ag.catalog_io._hdus import in_order
+from radio_ag.catalog_io._hdus import MAX_COUNT, in_order, open_checked
 from radio_ag.catalog_io._quick_headers import read_primary_header
 from radio_ag.catalog_io.beam import Beam
 from radio_ag.catalog_io.headers import ImageFrame, read_frame
@@ -119,7 +119,7 @@ def read_stored_image(path: Path, hdu: int | str | None = None) -> StoredImage:
             primary = _read_primary(path) if hdu in (None, 0) else None
             if primary is not None:
                 return primary
-            with fits.open(path, **_OPTIONS) as hdus:
+            with open_checked(path, **_OPTIONS) as hdus:
                 index, frame = find_image(hdus, hdu)
                 return _read_hdu(path, hdus, index, frame)
     except FileNotFoundError as exc:
@@ -191,6 +191,8 @@ def _read_primary(path: Path) -> StoredImage | None:
     if found is None:
         return None
     header, offset = found
+    if header.get("NAXIS", 0) > MAX_COUNT:
+        return None
     shape = tuple(header.get(f"NAXIS{axis}", 0) for axis in range(header.get("NAXIS", 0), 0, -1))
     if len(shape) < 2 or min(shape) < 1 or header.get("GROUPS") or header.get("CASAMBM"):
         return None

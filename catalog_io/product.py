@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from radio_ag.catalog_io._fits_stream import append_hdu
 from radio_ag.catalog_io._fits_table import check_field_count, restore_table, rows_extension, table_extension
-from radio_ag.catalog_io._hdus import in_order
+from radio_ag.catalog_io._hdus import in_order, open_checked
 from radio_ag.catalog_io._merge import MergedParts
 from radio_ag.catalog_io._part import gate_of
 from radio_ag.catalog_io._product_headers import (
@@ -257,7 +257,7 @@ def read_product(
 
 
 def _read(path: Path) -> tuple[Table, dict[str | int, AttentionStore], AttentionStore | None]:
-    with _any_names(), fits.open(path, memmap=False, character_as_bytes=True) as hdus:
+    with _any_names(), open_checked(path, memmap=False, character_as_bytes=True) as hdus:
         if "CLASSIFICATION" not in [hdu.name for hdu in in_order(hdus)]:
             raise InputError(f"{path} has no extension CLASSIFICATION: not a product of radio-ag")
         meta = provenance(hdus[0].header)

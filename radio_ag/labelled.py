@@ -148,12 +148,10 @@ def _read_published(path: Path, test: bool) -> dict[str, NDArray]:
 
 
 def _read_fits(path: Path) -> dict[str, NDArray]:
-    from astropy.io import fits
-
-    from radio_ag.catalog_io._hdus import in_order
+    from radio_ag.catalog_io._hdus import in_order, open_checked
 
     try:
-        hdus = fits.open(path)
+        hdus = open_checked(path)
         names = [hdu.name for hdu in in_order(hdus)]
     except OSError as exc:
         raise CatalogueError(f"{path} is neither FITS nor a published batch: {exc}") from exc

@@ -13,7 +13,7 @@ from astropy import units as u
 from astropy.io import fits
 from astropy.table import Table
 
-from radio_ag.catalog_io._hdus import in_order
+from radio_ag.catalog_io._hdus import in_order, open_checked
 from radio_ag.errors import CatalogueError
 
 from . import _text, registry
@@ -131,7 +131,7 @@ def _read_text(path: Path) -> Table:
 def _read_fits(path: Path) -> Table:
     with warnings.catch_warnings():
         warnings.filterwarnings("error", message="File may have been truncated")
-        with _open(path) as stream, fits.open(stream) as hdus:
+        with _open(path) as stream, open_checked(stream) as hdus:
             tables = [i for i, hdu in enumerate(in_order(hdus)) if isinstance(hdu, fits.BinTableHDU | fits.TableHDU)]
             if not tables:
                 raise CatalogueError(_no_table(path, hdus))

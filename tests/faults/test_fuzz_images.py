@@ -224,6 +224,21 @@ def test_a_damaged_header_in_a_packed_file_is_refused(tmp_path):
             read(path)
 
 
+@pytest.mark.parametrize("packing", ["", ".gz", "RICE_1"])
+def test_more_axes_or_columns_than_a_file_has_are_refused(packing, tmp_path):
+    """What astropy would count for minutes, until memory runs out."""
+    content = whole(packing.replace(".gz", ""))
+    keyword = "TFIELDS" if packing == "RICE_1" else "NAXIS"
+    content = patched(content, keyword, "2147483648")
+    path = tmp_path / f"image.fits{packing if packing == '.gz' else ''}"
+    path.write_bytes(gzip.compress(content, 1) if packing == ".gz" else content)
+    for read in (fetch, read_catalogue, open_sources, load_labelled, Result.read):
+        with pytest.raises(InputError, match=f"{keyword} is 2147483648; a FITS file has at most 999"):
+            read(path)
+    with pytest.raises(Failure):
+        open_answer(content)
+
+
 BOMBS = {
     "a plain file": ({"NAXIS1": 10**9, "NAXIS2": 10**9}, ""),
     "more bytes than 64 bits count": ({"NAXIS1": 2**62, "NAXIS2": 2**62}, ""),
