@@ -264,7 +264,8 @@ def is_image(source: Any) -> bool:
         return bool(source) and is_image(source[0])
     if isinstance(source, str | os.PathLike):
         try:
-            with warnings.catch_warnings(action="ignore"), fits.open(source, **_OPTIONS) as hdus:
+            path = Path(source).expanduser()
+            with warnings.catch_warnings(action="ignore"), open_checked(path, **_OPTIONS) as hdus:
                 return is_image(hdus)
         except _DAMAGE:  # no FITS at all, as far as this question goes
             return False

@@ -7,11 +7,10 @@ from typing import Any, Protocol
 import numpy as np
 from astropy import units as u
 from astropy.coordinates import ICRS, SkyCoord, UnitSphericalRepresentation
-from astropy.io import fits
 from astropy.wcs import WCS
 from numpy.typing import ArrayLike, NDArray
 
-from radio_ag.catalog_io._hdus import in_order
+from radio_ag.catalog_io._hdus import in_order, open_checked
 from radio_ag.catalog_io.geometry import sky_to_pixel
 from radio_ag.catalog_io.headers import ImageFrame
 from radio_ag.errors import InputError
@@ -67,7 +66,7 @@ def open_region(region: str | PathLike | Region | None) -> Region | None:
 
 def _is_moc(path: Path) -> bool:
     try:
-        with fits.open(path) as hdus:
+        with open_checked(path) as hdus:
             headers = [hdu.header for hdu in in_order(hdus)][1:]
             return any(keyword in header for header in headers for keyword in _MOC_KEYWORDS) or any(
                 header.get("ORDERING") in ("NUNIQ", "RANGE", "RANGE29") for header in headers

@@ -18,6 +18,8 @@ from radio_ag.catalog_io.catalogs import read_catalogue
 from radio_ag.catalog_io.download import Failure
 from radio_ag.catalog_io.images import open_images
 from radio_ag.catalog_io.inspected import open_sources
+from radio_ag.catalog_io.planes import is_image
+from radio_ag.catalog_io.regions import open_region
 from radio_ag.catalog_io.result import Result
 from radio_ag.catalog_io.services.answer import open_answer, read_served
 from radio_ag.errors import ImageError, InputError
@@ -235,6 +237,9 @@ def test_more_axes_or_columns_than_a_file_has_are_refused(packing, tmp_path):
     for read in (fetch, read_catalogue, open_sources, load_labelled, Result.read):
         with pytest.raises(InputError, match=f"{keyword} is 2147483648; a FITS file has at most 999"):
             read(path)
+    assert not is_image(path)
+    with pytest.raises(InputError, match=f"{keyword} is 2147483648"):
+        open_region(path)
     with pytest.raises(Failure):
         open_answer(content)
 
