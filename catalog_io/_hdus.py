@@ -25,16 +25,16 @@ _INTEGER = re.compile(rb"(NAXIS\d*|TFIELDS|BITPIX|PCOUNT|GCOUNT) *= *([+-]?\d+)"
 def in_order(hdus: fits.HDUList) -> Iterator[Any]:
     """The HDUs one after another, read as they are asked for.
 
-    What follows a damaged header begins where the file ends. Of a packed file astropy does not know where that is: it
+    The next one begins where the data of the last one end. Where a damaged header makes their size negative, astropy
     would go back, and round for ever.
 
     Raises
     ------
     OSError
-        There is such a header in a packed file.
+        There is such a header.
     """
     for number, hdu in enumerate(hdus):
-        if not hasattr(hdu, "fileinfo") and hdu.size < 0:  # only damaged ones have no place in the file
+        if hdu.size < 0:
             raise OSError(f"the header of HDU {number} is damaged")
         yield hdu
 

@@ -217,11 +217,17 @@ def test_damaged_answers_are_failures(wounds):
     assert not np.isinf(data).any()
 
 
-def test_a_damaged_header_in_a_packed_file_is_refused(tmp_path):
-    """What astropy would go round in for ever."""
+@pytest.mark.parametrize("negative", [False, True])
+def test_a_damaged_header_in_a_packed_file_is_refused(negative, tmp_path):
+    """What astropy would go round in for ever: of no known end, or one that ends before it begins."""
+    content = patched(whole(""), "SIMPLE", "Inf")
+    readers = [fetch, open_sources, load_labelled, Result.read, read_catalogue]
+    if negative:
+        content = b"0" + patched(whole(""), "NAXIS2", "-64")[1:]
+        readers.remove(read_catalogue)  # which takes it for no FITS file at all
     path = tmp_path / "image.fits.gz"
-    path.write_bytes(gzip.compress(patched(whole(""), "SIMPLE", "Inf"), 1))
-    for read in (fetch, read_catalogue, open_sources, load_labelled, Result.read):
+    path.write_bytes(gzip.compress(content, 1))
+    for read in readers:
         with warnings.catch_warnings(action="ignore"), pytest.raises(InputError, match="header of HDU 0 is damaged"):
             read(path)
 
