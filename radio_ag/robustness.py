@@ -111,11 +111,12 @@ def accuracy_by_offset(
     direction = np.stack([np.cos(angle), np.sin(angle)], 1)
     middle = (FIELD_SIZE - 1) / 2
     classes = np.empty((len(offsets), len(data)), int)
+    flags = [known_flags(data[rows]) for rows in _chunks(len(data))]
     for number, offset in enumerate(offsets):
         centres = middle + np.round(direction * offset / PIXEL_SCALE)
-        for rows in _chunks(len(data)):
+        for rows, own in zip(_chunks(len(data)), flags, strict=True):
             moved = crop(data.fields[rows], _TURNED_SIZE, centres[rows])
-            classes[number, rows] = _classes(classifier, moved, known_flags(data[rows]))
+            classes[number, rows] = _classes(classifier, moved, own)
         if progress:
             progress(number + 1, len(offsets), {})
     return {
