@@ -19,14 +19,14 @@ import numpy as np
 from _report import parse_options, report
 
 from radio_ag import weights as registry
-from radio_ag.augmented import labelled_chunks
-from radio_ag.checkpoints import import_checkpoint, load_weights
-from radio_ag.classifier import Classifier
-from radio_ag.inspection import measure_attention
-from radio_ag.labelled import Labelled, load_labelled
-from radio_ag.model import CLASSES
-from radio_ag.protocols import learnt_positions
-from radio_ag.splits import near
+from radio_ag.attention.augmented import labelled_chunks
+from radio_ag.attention.inside import measure_attention
+from radio_ag.evaluation.served import learnt_positions
+from radio_ag.labelled.data import Labelled, load_labelled
+from radio_ag.labelled.splits import near
+from radio_ag.network.checkpoints import import_checkpoint, load_weights
+from radio_ag.network.classifier import Classifier
+from radio_ag.network.model import CLASSES
 
 PUBLISHED = {
     "range_norm_ft_3gates_exp1": "range",

@@ -31,7 +31,7 @@ class Simulated:
         return {"survey": "simulated"}
 
     def fetch(self, ra, dec):
-        from radio_ag.catalog_io.images import Fields
+        from radio_ag.catalog_io.images.fields import Fields
 
         fields = Fields.blank(len(ra))
         y, x = np.mgrid[:300, :300] - 149.5
@@ -67,7 +67,7 @@ def data_units(path: Path) -> list[str]:
 
 
 def main() -> None:
-    from radio_ag.dask import open_client
+    from radio_ag.cluster import open_client
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=384)

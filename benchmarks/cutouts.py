@@ -20,8 +20,8 @@ from astropy.io import fits
 from astropy.wcs import WCS
 from reference import cut_field
 
-from radio_ag.catalog_io.geometry import tangent_wcs
-from radio_ag.catalog_io.local import LocalImages
+from radio_ag.catalog_io.images.geometry import tangent_wcs
+from radio_ag.catalog_io.images.local import LocalImages
 from radio_ag.chunks import CHUNK, sky_order
 
 CENTRE = 180.0, 30.0  # degrees

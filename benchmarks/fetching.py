@@ -120,8 +120,8 @@ def measure_timeline(url: str, connections: int, count: int, network: float) -> 
     """As `radio_ag.chunks.classify_chunks` does it: the next chunk is fetched and measured while the network works."""
     from radio_ag.catalog_io.services.first import FirstImages
     from radio_ag.chunks import CHUNK
-    from radio_ag.islands import measure_islands
-    from radio_ag.preprocess import prepare
+    from radio_ag.preprocess.images import prepare
+    from radio_ag.preprocess.islands import measure_islands
 
     ra, dec = scattered(count)
     source = FirstImages(service_url=url, connections=connections, cache=False, share=False)

@@ -24,9 +24,9 @@ from astropy.coordinates import SkyCoord
 from astropy.io import fits
 from astropy.table import Table
 
-from radio_ag.catalog_io.find import find_sources
-from radio_ag.datasets import TYPICAL_RMS, make_mosaic
-from radio_ag.preprocess import BEAM_FWHM
+from radio_ag.catalog_io.finding.find import find_sources
+from radio_ag.preprocess.images import BEAM_FWHM
+from radio_ag.simulated import TYPICAL_RMS, make_mosaic
 
 BINS = (3, 4, 5, 6, 7, 8, 10, 15, 30, 60)
 MATCH = BEAM_FWHM / 2  # arcsec

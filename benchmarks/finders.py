@@ -37,11 +37,11 @@ from astropy.wcs import WCS
 from numpy.typing import NDArray
 
 from radio_ag.catalog_io.catalogs import Catalogue, read_catalogue
-from radio_ag.catalog_io.grouping import group_sources
-from radio_ag.catalog_io.local import LocalImages
-from radio_ag.classifier import Classifier
-from radio_ag.evaluation import wilson_interval
-from radio_ag.preprocess import BEAM_FWHM, estimate_rms
+from radio_ag.catalog_io.catalogs.grouping import group_sources
+from radio_ag.catalog_io.images.local import LocalImages
+from radio_ag.evaluation.numbers import wilson_interval
+from radio_ag.network.classifier import Classifier
+from radio_ag.preprocess.images import BEAM_FWHM, estimate_rms
 from radio_ag.weights import DEFAULT
 
 CENTRED = 15.0  # arcsec

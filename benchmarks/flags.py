@@ -20,10 +20,10 @@ from astropy.table import Table
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from radio_ag.datasets import TYPICAL_RMS, correlated_noise, make_field
 from radio_ag.flags import Flag
-from radio_ag.islands import Islands, measure_islands
-from radio_ag.preprocess import PIXEL_SCALE, estimate_rms
+from radio_ag.preprocess.images import PIXEL_SCALE, estimate_rms
+from radio_ag.preprocess.islands import Islands, measure_islands
+from radio_ag.simulated import TYPICAL_RMS, correlated_noise, make_field
 
 FLAGS = (Flag.EMPTY, Flag.LOW_SNR, Flag.UNRESOLVED, Flag.TRUNCATED, Flag.OFF_CENTRE, Flag.CONFUSED)
 NONE = Flag(0)

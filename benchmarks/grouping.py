@@ -17,7 +17,7 @@ import numpy as np
 from astropy.table import Table
 
 from radio_ag.catalog_io.catalogs import Catalogue
-from radio_ag.catalog_io.grouping import group_sources
+from radio_ag.catalog_io.catalogs.grouping import group_sources
 
 DENSITY = 90.0  # rows of FIRST in a square degree
 WAYS = (("none", False), ("island", False), (30.0, False), (270.0, False), ("none", True), ("island", True))

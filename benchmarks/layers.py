@@ -16,8 +16,8 @@ import torch
 from _report import parse_options, report
 from network import make_images
 
-from radio_ag.checkpoints import load_weights
-from radio_ag.model import fold_batch_norm
+from radio_ag.network.checkpoints import load_weights
+from radio_ag.network.model import fold_batch_norm
 
 BATCH = 16
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from _report import parse_options, report, seconds
 
-from radio_ag.model import AGCNN, INPUT_SIZE
+from radio_ag.network.model import AGCNN, INPUT_SIZE
 
 
 def operations() -> float:

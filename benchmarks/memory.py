@@ -66,7 +66,7 @@ def stand_in(classifier, task, images, attention):
     """What the network gives for a batch, but for the computing: logits by brightness, a map that is the image."""
     import torch
 
-    from radio_ag._serving import Seen
+    from radio_ag.network.orbit import Seen
 
     n, views = len(images), len(task.views)
     logits = torch.stack([torch.zeros(n), images.mean((1, 2))], 1).expand(views, n, 2)
@@ -86,7 +86,7 @@ def run_once(catalogue: Path, mosaic: Path, output: Path, attention: str, chunk:
     import warnings
 
     from radio_ag import classify
-    from radio_ag.classifier import Classifier
+    from radio_ag.network.classifier import Classifier
 
     Classifier._see = stand_in
     warnings.simplefilter("ignore")

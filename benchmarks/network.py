@@ -15,10 +15,10 @@ import torch
 from _report import in_turns, parse_options, ratio, report, seconds
 from reference import plain_network
 
-from radio_ag.checkpoints import load_weights
-from radio_ag.classifier import Classifier
-from radio_ag.model import fold_batch_norm
-from radio_ag.preprocess import Prepared
+from radio_ag.network.checkpoints import load_weights
+from radio_ag.network.classifier import Classifier
+from radio_ag.network.model import fold_batch_norm
+from radio_ag.preprocess.images import Prepared
 
 
 def make_images(count: int) -> np.ndarray:

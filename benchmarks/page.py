@@ -19,12 +19,12 @@ from _report import parse_options, report, seconds
 from astropy.table import Table
 from scipy.ndimage import gaussian_filter
 
-from radio_ag.catalog_io.attention_store import AttentionStore
-from radio_ag.catalog_io.images import Fields
-from radio_ag.catalog_io.page import write_page
+from radio_ag.catalog_io.export.page import write_page
+from radio_ag.catalog_io.images.fields import Fields
+from radio_ag.catalog_io.product.stacks import AttentionStore
 from radio_ag.catalog_io.result import Result
-from radio_ag.datasets import make_field
-from radio_ag.preprocess import crop
+from radio_ag.preprocess.images import crop
+from radio_ag.simulated import make_field
 
 FIELDS = 64
 GATES = {"mean": 6, 1: 3, 2: 6, 3: 12}  # px: how smooth each map is

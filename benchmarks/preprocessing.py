@@ -1,4 +1,4 @@
-"""Fields a second through `radio_ag.preprocess.prepare`, against the plain loop of `reference.py`, in one run.
+"""Fields a second through `radio_ag.preprocess.images.prepare`, against the plain loop of `reference.py`, in one run.
 
     python benchmarks/preprocessing.py [--fields 512] [--turns 5] [--json FILE]
 
@@ -12,8 +12,8 @@ import numpy as np
 from _report import in_turns, parse_options, ratio, report
 from reference import prepare_field
 
-from radio_ag.datasets import correlated_noise
-from radio_ag.preprocess import BEAM_FWHM, FIELD_SIZE, PIXEL_SCALE, estimate_rms, prepare
+from radio_ag.preprocess.images import BEAM_FWHM, FIELD_SIZE, PIXEL_SCALE, estimate_rms, prepare
+from radio_ag.simulated import correlated_noise
 
 NOISE = 1.5e-4  # Jy/beam
 

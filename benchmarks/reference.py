@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from scipy.optimize import curve_fit
 from scipy.special import softmax
 
-from radio_ag.model import AGCNN, AttentionGate
+from radio_ag.network.model import AGCNN, AttentionGate
 
 FIELD, CROP = 300, 150
 

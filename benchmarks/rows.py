@@ -22,15 +22,15 @@ IMAGE = (1550, 1160)  # px, as FIRST's
 STAGES = {
     "reading the catalogue": "radio_ag.pipeline.read_catalogue",
     "reading image headers": "radio_ag.pipeline.open_images",
-    "look-up": "radio_ag.catalog_io.local.LocalImages._candidates",
-    "writing parts": "radio_ag.catalog_io.parts.PartsFolder.write",
-    "joining to the product": "radio_ag._run._join",
+    "look-up": "radio_ag.catalog_io.images.local.LocalImages._candidates",
+    "writing parts": "radio_ag.catalog_io.product.parts.PartsFolder.write",
+    "joining to the product": "radio_ag.run._join",
 }
 
 
 def write_images(folder: Path, count: int) -> tuple[float, float]:
     """Empty images side by side from the point (0, 0) of the sky on; their extent (degrees) in RA and Dec."""
-    from radio_ag.catalog_io.geometry import tangent_wcs
+    from radio_ag.catalog_io.images.geometry import tangent_wcs
 
     folder.mkdir()
     width, height = (side * 1.8 / 3600 for side in IMAGE)
@@ -70,7 +70,7 @@ def run_once(catalogue: Path, images: Path, output: Path) -> dict:
     from _stages import time_calls
 
     from radio_ag import classify
-    from radio_ag.catalog_io.local import LocalImages
+    from radio_ag.catalog_io.images.local import LocalImages
 
     pairs = 0
 

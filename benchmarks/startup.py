@@ -34,7 +34,7 @@ PLAIN = (
 import sys
 sys.path.insert(0, {folder!r})
 from reference import classify_image, plain_network, prepare_field
-from radio_ag.checkpoints import load_weights
+from radio_ag.network.checkpoints import load_weights
 from radio_ag.weights import locate
 weights = load_weights(locate({weights!r}))
 network, stretch = plain_network(weights.networks[0]), weights.card["input"]["stretch"]

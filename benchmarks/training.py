@@ -5,7 +5,7 @@
 Both train the same architecture (range normalisation, fine-tuned aggregation, three gates) on the same clipped fields
 of 300x300 pixels, augmented to images of 150x150, in turns. "plain" is what is usually written by hand: each image is
 turned, scaled and shifted by itself with `scipy.ndimage.affine_transform`, the network runs layer by layer in float32,
-contiguous (NCHW), in eager PyTorch, with AdamW. "ours" is a step of `radio_ag.training` with the optimiser of the
+contiguous (NCHW), in eager PyTorch, with AdamW. "ours" is a step of `radio_ag.training.loop` with the optimiser of the
 recipe `default`: one `grid_sample` for the batch, bfloat16 convolutions in channels-last order, gates computed in
 tiles; "ours, float32" is the same without mixed precision, as the recipe `paper` has it, and "ours, window" that of the
 first part of the recipe `default`. Medians over the turns.
@@ -24,9 +24,9 @@ import torch
 from scipy.ndimage import affine_transform
 from torch.nn import functional as F
 
-from radio_ag.model import AGCNN, INPUT_SIZE, Architecture, AttentionGate
-from radio_ag.recipes import Recipe
-from radio_ag.training import Trainer, augment
+from radio_ag.network.model import AGCNN, INPUT_SIZE, Architecture, AttentionGate
+from radio_ag.training.loop import Trainer, augment
+from radio_ag.training.recipes import Recipe
 
 ARCHITECTURE = Architecture(features="average")
 
@@ -67,7 +67,7 @@ class PlainLoop:
 
 
 class OurLoop:
-    """A step of `radio_ag.training.train`."""
+    """A step of `radio_ag.training.loop.train`."""
 
     def __init__(self, recipe: Recipe):
         self.recipe, self.trainer = recipe, Trainer(recipe)

@@ -20,13 +20,13 @@ import time
 from pathlib import Path
 
 PARTS = {
-    "network": ("radio_ag.classifier.Classifier.predict", "main"),
-    "cutting fields": ("radio_ag.catalog_io.local.LocalImages.fetch", "ahead"),
-    "noise, clip, crop, scale": ("radio_ag.classifier.Classifier.prepare", "ahead"),
+    "network": ("radio_ag.network.classifier.Classifier.predict", "main"),
+    "cutting fields": ("radio_ag.catalog_io.images.local.LocalImages.fetch", "ahead"),
+    "noise, clip, crop, scale": ("radio_ag.network.classifier.Classifier.prepare", "ahead"),
     "islands": ("radio_ag.chunks.measure_islands", "ahead"),
     "compressing maps": ("radio_ag.chunks.pack", "main"),
-    "writing parts": ("radio_ag.catalog_io.parts.PartsFolder.write", "main"),
-    "joining to the product": ("radio_ag._run._join", "main"),
+    "writing parts": ("radio_ag.catalog_io.product.parts.PartsFolder.write", "main"),
+    "joining to the product": ("radio_ag.run._join", "main"),
     "reading the catalogue": ("radio_ag.pipeline.read_catalogue", "main"),
     "loading the weights": ("radio_ag.pipeline.load_weights", "main"),
 }
@@ -74,7 +74,7 @@ def run_plainly(folder: Path, options) -> tuple[float, list[float]]:
     from astropy.table import Table
     from reference import classify_mosaic, plain_network
 
-    from radio_ag.checkpoints import load_weights
+    from radio_ag.network.checkpoints import load_weights
 
     weights = load_weights(options.weights)
     if len(weights.networks) > 1:
@@ -95,7 +95,7 @@ def run_plainly(folder: Path, options) -> tuple[float, list[float]]:
 
 def write_example(folder: Path, sources: int) -> int:
     """A mosaic with simulated sources, and their catalogue; its side in pixels."""
-    from radio_ag.datasets import make_mosaic
+    from radio_ag.simulated import make_mosaic
 
     size = 600 + int(160 * sources**0.5)
     mosaic, truth = make_mosaic(size=size, n_sources=sources, seed=1, min_separation=135.0)

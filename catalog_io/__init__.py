@@ -3,6 +3,6 @@
 Importing it registers the readers ``Table.read(path, format="radio_ag.<dialect>")`` with astropy.
 """
 
-from radio_ag.catalog_io.catalogs.formats import register
+from radio_ag.catalog_io.astropy_formats import register
 
 register()

@@ -13,11 +13,11 @@ from astropy.nddata import CCDData
 from astropy.table import Row, Table
 from numpy.typing import ArrayLike, NDArray
 
-from radio_ag.catalog_io._product_headers import software_versions
-from radio_ag.catalog_io._result_columns import result_table
-from radio_ag.catalog_io.attention_store import AttentionStore
-from radio_ag.catalog_io.formats import product_format
-from radio_ag.catalog_io.product import cutout_wcs, write_product
+from radio_ag.catalog_io.product.columns import result_table
+from radio_ag.catalog_io.product.fits import cutout_wcs, write_product
+from radio_ag.catalog_io.product.formats import product_format
+from radio_ag.catalog_io.product.headers import software_versions
+from radio_ag.catalog_io.product.stacks import AttentionStore
 from radio_ag.errors import InputError, SourceNotFoundError
 from radio_ag.flags import Flag
 
@@ -124,7 +124,7 @@ class Result:
         return cls(*product_format("parquet" if Path(path).is_dir() else "fits").read_product(Path(path)))
 
     def write(self, path: str | os.PathLike, *, overwrite: bool = False, attention: str | None = None) -> None:
-        """Write a FITS product; see `radio_ag.catalog_io.product`.
+        """Write a FITS product; see `radio_ag.catalog_io.product.fits`.
 
         Parameters
         ----------
@@ -154,8 +154,8 @@ class Result:
         return export(self, path, format, images=images, overwrite=overwrite)
 
     def send(self, to: str | None = None, *, image: str | os.PathLike | None = None, timeout: int = 60) -> list[str]:
-        """Send the table to TOPCAT, Aladin, DS9, ... by SAMP; see `radio_ag.catalog_io.samp.send_result`."""
-        from radio_ag.catalog_io.samp import send_result
+        """Send the table to TOPCAT, Aladin, DS9, ... by SAMP; see `radio_ag.catalog_io.export.samp.send_result`."""
+        from radio_ag.catalog_io.export.samp import send_result
 
         return send_result(self, to, image=image, timeout=timeout)
 
@@ -188,7 +188,7 @@ class Result:
         return f"<Result: {len(self)} rows, {classes}>"
 
     def _repr_html_(self) -> str:
-        from radio_ag.catalog_io._notebook import result_html
+        from radio_ag.catalog_io.export.notebook import result_html
 
         return result_html(self)
 

@@ -4,12 +4,12 @@ from astropy.wcs import WCS
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from radio_ag import figures
-from radio_ag.attention import AggregateMaps
+from radio_ag.attention import figures
+from radio_ag.attention.inside import InspectedSource
+from radio_ag.attention.statistics import AggregateMaps
 from radio_ag.errors import InputError
-from radio_ag.inspection import InspectedSource
-from radio_ag.model import CLASSES
-from radio_ag.preprocess import crop
+from radio_ag.network.model import CLASSES
+from radio_ag.preprocess.images import crop
 
 _MOST_IN_A_ROW = 6  # maps
 

@@ -97,10 +97,10 @@ def source(
     """Draw one source with its attention on the sky; with several weights, the mean attention of each."""
     with reporting(quiet=True):
         _require_matplotlib()
-        from radio_ag.catalog_io.inspected import open_sources
+        from radio_ag.attention.figures import figure_files, save_figure
+        from radio_ag.attention.inside import inspect_source
+        from radio_ag.attention.sources import open_sources
         from radio_ag.cli._attention_figures import draw_source
-        from radio_ag.figures import figure_files, save_figure
-        from radio_ag.inspection import inspect_source
 
         figure_files(output, overwrite=overwrite)
         names = _chosen(weights)
@@ -140,11 +140,11 @@ def aggregate(
     """
     with reporting(quiet, doing="augmenting") as progress:
         _require_matplotlib()
-        from radio_ag.augmented import aggregate as aggregate_sources
-        from radio_ag.catalog_io.inspected import open_sources
+        from radio_ag.attention.augmented import aggregate as aggregate_sources
+        from radio_ag.attention.figures import figure_files, save_figure
+        from radio_ag.attention.sources import open_sources
         from radio_ag.cli._attention_figures import draw_course, draw_means, output_names
         from radio_ag.errors import InputError
-        from radio_ag.figures import figure_files, save_figure
 
         names = _chosen(weights)
         columns = {"label_column": label_column, "confidence_column": confidence_column}
@@ -200,13 +200,18 @@ def outliers(
         _require_matplotlib()
         import numpy as np
 
-        from radio_ag.augmented import classification_rates, false_classification_rate, find_outliers, least_stable
-        from radio_ag.catalog_io.inspected import open_sources
-        from radio_ag.catalog_io.product import check_output
+        from radio_ag.attention.augmented import (
+            classification_rates,
+            false_classification_rate,
+            find_outliers,
+            least_stable,
+        )
+        from radio_ag.attention.figures import figure_files, outliers_figure, save_figure
+        from radio_ag.attention.inside import inspect_source
+        from radio_ag.attention.sources import open_sources
+        from radio_ag.catalog_io.product.fits import check_output
         from radio_ag.errors import InputError
-        from radio_ag.figures import figure_files, outliers_figure, save_figure
-        from radio_ag.inspection import inspect_source
-        from radio_ag.model import CLASSES
+        from radio_ag.network.model import CLASSES
 
         check_output(output.with_suffix(".ecsv"), overwrite)
         picture = output.with_suffix("")
@@ -264,10 +269,10 @@ def compare(
     with reporting(quiet=True):
         from astropy.table import vstack
 
-        from radio_ag.attention import summarise_by_class
-        from radio_ag.catalog_io.inspected import open_sources
-        from radio_ag.catalog_io.product import check_output
-        from radio_ag.inspection import measure_attention
+        from radio_ag.attention.inside import measure_attention
+        from radio_ag.attention.sources import open_sources
+        from radio_ag.attention.statistics import summarise_by_class
+        from radio_ag.catalog_io.product.fits import check_output
 
         if output is not None:
             check_output(output.with_suffix(".ecsv"), overwrite)
@@ -293,13 +298,13 @@ def compare(
 
 
 def _class_names(label) -> list[str]:
-    from radio_ag.model import CLASSES
+    from radio_ag.network.model import CLASSES
 
     return [CLASSES[k] if k >= 0 else "" for k in label.tolist()]
 
 
 def _chosen(weights: list[str] | None) -> list[str]:
-    from radio_ag.snapshots import expand_snapshots
+    from radio_ag.training.snapshots import expand_snapshots
     from radio_ag.weights import DEFAULT
 
     return expand_snapshots(weights or [DEFAULT])
@@ -307,14 +312,14 @@ def _chosen(weights: list[str] | None) -> list[str]:
 
 def _networks(names: list[str], device: str):
     """A classifier for each name of weights, one at a time."""
-    from radio_ag.snapshots import load_classifier
+    from radio_ag.training.snapshots import load_classifier
 
     return (load_classifier(name, device=device) for name in names)
 
 
 def _labels(names: list[str]) -> list[str]:
     """What the figures call weights: the name, or how far the training had come."""
-    from radio_ag.snapshots import SUFFIX, snapshot_label
+    from radio_ag.training.snapshots import SUFFIX, snapshot_label
 
     labels = []
     for name in names:
@@ -347,7 +352,7 @@ def _require_matplotlib() -> None:
 
 
 def _write_table(table, output: Path, overwrite: bool) -> Path:
-    from radio_ag.catalog_io.product import check_output
+    from radio_ag.catalog_io.product.fits import check_output
 
     path = check_output(output.with_suffix(".ecsv"), overwrite)
     table.write(path, format="ascii.ecsv", overwrite=overwrite)

@@ -10,7 +10,7 @@ def catalogs(debug: Debug = False) -> None:
     """List the catalogues that are recognised, and the image sources that have a name."""
     with reporting():
         from radio_ag.catalog_io.catalogs.registry import dialects
-        from radio_ag.catalog_io.images import named_sources
+        from radio_ag.catalog_io.open_images import named_sources
 
         catalogues = [(d.name, ", ".join(kind.name for kind in d.kinds), d.title) for d in dialects().values()]
         images = list(named_sources().items())

@@ -320,7 +320,7 @@ def classify(
         summary = result.summary()
         _warn_of_wrong_sky(summary)
         if attention_stats:
-            from radio_ag.attention import summarise_result
+            from radio_ag.attention.statistics import summarise_result
 
             summary["attention"] = summarise_result(result.table)
     if summary_json:
@@ -337,7 +337,7 @@ def _cluster(scheduler: str | None, workers: int | None) -> Iterator[Any]:
     if scheduler is None and workers is None:
         yield None
         return
-    from radio_ag.dask import open_client
+    from radio_ag.cluster import open_client
 
     with open_client(scheduler, workers) as client:
         yield client
@@ -345,8 +345,8 @@ def _cluster(scheduler: str | None, workers: int | None) -> Iterator[Any]:
 
 def _survey(catalogue: Path, images: str | list[str] | None) -> str | None:
     """Name of the survey that images come from; None for images of the user's own."""
-    from radio_ag.catalog_io.images import named_survey
-    from radio_ag.catalog_io.planes import is_image
+    from radio_ag.catalog_io.images.planes import is_image
+    from radio_ag.catalog_io.open_images import named_survey
 
     survey = None if images is None and is_image(catalogue) else named_survey(images)
     return survey and survey.name

@@ -190,7 +190,7 @@ def print_summary(summary: Mapping[str, Any], output: str, elapsed: float) -> No
 
 
 def print_attention(lines: list[dict[str, Any]]) -> None:
-    """Print the medians of what `radio_ag.attention.summarise_by_class` gives as a table on stdout.
+    """Print the medians of what `radio_ag.attention.statistics.summarise_by_class` gives as a table on stdout.
 
     A line's ``weights``, where it has them, say of which network it is.
     """

@@ -103,10 +103,10 @@ def evaluate(
     proportions, else from the bootstrap.
     """
     with reporting(quiet) as progress:
-        from radio_ag.checkpoints import load_weights
-        from radio_ag.labelled import load_labelled
-        from radio_ag.report import as_json as as_json_content
-        from radio_ag.report import assess, output_files, write_report
+        from radio_ag.evaluation.report import as_json as as_json_content
+        from radio_ag.evaluation.report import assess, output_files, write_report
+        from radio_ag.labelled.data import load_labelled
+        from radio_ag.network.checkpoints import load_weights
         from radio_ag.weights import DEFAULT
 
         if output is not None:
@@ -145,8 +145,8 @@ def evaluate(
 
 def _leave_out_learnt(sources, networks: Sequence):
     from radio_ag.errors import InputError
-    from radio_ag.protocols import learnt_positions
-    from radio_ag.splits import near
+    from radio_ag.evaluation.served import learnt_positions
+    from radio_ag.labelled.splits import near
 
     for network in networks:
         positions = learnt_positions(network)
@@ -174,8 +174,8 @@ def _draw_reliability(reports: Sequence, path: Path, overwrite: bool) -> list[Pa
     import numpy as np
     from matplotlib.figure import Figure
 
-    from radio_ag.calibration import draw_reliability
-    from radio_ag.figures import save_figure
+    from radio_ag.attention.figures import save_figure
+    from radio_ag.evaluation.calibration import draw_reliability
 
     figure = Figure(figsize=(3.4 * len(reports), 3.2), layout="constrained")
     for axes, report in zip(np.ravel(figure.subplots(1, len(reports), squeeze=False)), reports, strict=True):
@@ -188,7 +188,7 @@ def _draw_reliability(reports: Sequence, path: Path, overwrite: bool) -> list[Pa
 def _print(reports: Sequence) -> None:
     from rich.console import Console
 
-    from radio_ag.report import mean_over_weights, paper_columns
+    from radio_ag.evaluation.report import mean_over_weights, paper_columns
 
     console = Console(highlight=False)
     for report in reports:

@@ -45,8 +45,8 @@ def find(
     """Find the sources of a mosaic: islands above the local noise, split and measured."""
     output = output or default_output(Path(mosaic[0]))
     with reporting(quiet, verbose):
-        from radio_ag.catalog_io._found_file import check_sources_output, write_sources
-        from radio_ag.catalog_io.find import find_sources
+        from radio_ag.catalog_io.finding.find import find_sources
+        from radio_ag.catalog_io.finding.output import check_sources_output, write_sources
 
         check_sources_output(output, overwrite=overwrite)
         table = find_sources(

@@ -28,8 +28,8 @@ def send(
 ) -> None:
     """Send a result's table to other programs over SAMP."""
     with reporting(quiet=True):
+        from radio_ag.catalog_io.export.samp import send_file
         from radio_ag.catalog_io.result import Result
-        from radio_ag.catalog_io.samp import send_file
 
         Result.read(result)
         names = send_file(result, to, image=image, timeout=timeout)

@@ -9,7 +9,7 @@ from radio_ag.cli.options import Debug
 def surveys(debug: Debug = False) -> None:
     """List the surveys that --images takes, with beam, pixel scale and coverage."""
     with reporting():
-        from radio_ag.catalog_io.images import named_sources
+        from radio_ag.catalog_io.open_images import named_sources
         from radio_ag.catalog_io.services.surveys import SURVEYS
 
         rows = [

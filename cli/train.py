@@ -72,9 +72,9 @@ def train(
     with reporting(quiet):
         import torch
 
-        from radio_ag.classifier import choose_device
-        from radio_ag.recipes import named_recipe
-        from radio_ag.runs import train_weights
+        from radio_ag.network.classifier import choose_device
+        from radio_ag.training.recipes import named_recipe
+        from radio_ag.training.weights import train_weights
 
         if threads:
             torch.set_num_threads(threads)
@@ -96,7 +96,7 @@ def train(
 
 def _keeping(log: Callable[[str], None], out: Path) -> Callable[[str], None]:
     """A log that keeps the checkpoints there are at each line: there is a line after each new one."""
-    from radio_ag.snapshots import keep_snapshot
+    from radio_ag.training.snapshots import keep_snapshot
 
     def keep_and_log(line: str) -> None:
         for checkpoint in out.glob("seed-*/checkpoint.pt"):

@@ -37,7 +37,7 @@ def view(
     """
     output = output or result.with_suffix(".html")
     with reporting(quiet, verbose, "writing the page") as progress:
-        from radio_ag.catalog_io.page import write_page
+        from radio_ag.catalog_io.export.page import write_page
         from radio_ag.catalog_io.result import Result
 
         pages = write_page(

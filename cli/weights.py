@@ -34,7 +34,7 @@ def info(
     debug: Debug = False,
 ) -> None:
     """Print the card of a trained network: architecture, input, training set, metrics, licence."""
-    from radio_ag.checkpoints import card_of
+    from radio_ag.network.checkpoints import card_of
 
     print_json(card_of(weights))
 
@@ -57,6 +57,6 @@ def import_command(
     debug: Debug = False,
 ) -> None:
     """Turn a published PyTorch checkpoint into safetensors with a card."""
-    from radio_ag.checkpoints import import_checkpoint
+    from radio_ag.network.checkpoints import import_checkpoint
 
     typer.echo(import_checkpoint(checkpoint, output, normalisation=normalisation, overwrite=overwrite))

@@ -15,17 +15,17 @@ from pathlib import Path
 
 import numpy as np
 
-from radio_ag import figures
-from radio_ag.attention import AggregateMaps
-from radio_ag.augmented import aggregate, labelled_chunks
-from radio_ag.checkpoints import load_weights, save_weights
-from radio_ag.classifier import Classifier
-from radio_ag.datasets import make_field
-from radio_ag.inspection import inspect_source
-from radio_ag.labelled import Labelled, load_labelled
-from radio_ag.model import AGGREGATIONS, CLASSES, NORMALISATIONS, Architecture
-from radio_ag.preprocess import clip, crop
-from radio_ag.training import Recipe, train
+from radio_ag.attention import figures
+from radio_ag.attention.augmented import aggregate, labelled_chunks
+from radio_ag.attention.inside import inspect_source
+from radio_ag.attention.statistics import AggregateMaps
+from radio_ag.labelled.data import Labelled, load_labelled
+from radio_ag.network.checkpoints import load_weights, save_weights
+from radio_ag.network.classifier import Classifier
+from radio_ag.network.model import AGGREGATIONS, CLASSES, NORMALISATIONS, Architecture
+from radio_ag.preprocess.images import clip, crop
+from radio_ag.simulated import make_field
+from radio_ag.training.loop import Recipe, train
 
 COMBINATIONS = {
     f"{normalisation}-{aggregation.replace('_', '-')}": Architecture(normalisation, aggregation)

@@ -19,22 +19,22 @@ from card_figures import neither_class, resampled, share
 from scipy.special import softmax
 from train_bundled import FOLDS, folds_of, load
 
-from radio_ag.checkpoints import Weights, load_weights, save_weights
-from radio_ag.classifier import FURTHER_WITHIN, Classifier
-from radio_ag.evaluation import confidence_threshold, evaluate, fit_temperature
+from radio_ag.evaluation.numbers import confidence_threshold, evaluate, fit_temperature
+from radio_ag.evaluation.report import assess
+from radio_ag.evaluation.robustness import classes_when_turned, rotation_consistency
+from radio_ag.evaluation.served import classify_served, served_logits
 from radio_ag.flags import Flag
-from radio_ag.islands import measure_islands
-from radio_ag.labelled import Labelled
-from radio_ag.model import AGCNN, CLASSES, Architecture, fold_batch_norm
-from radio_ag.novelty import FeatureModel
-from radio_ag.protocols import classify_served, served_logits
-from radio_ag.report import assess
-from radio_ag.robustness import classes_when_turned, rotation_consistency
-from radio_ag.training import predict
+from radio_ag.labelled.data import Labelled
+from radio_ag.network.checkpoints import Weights, load_weights, save_weights
+from radio_ag.network.classifier import FURTHER_WITHIN, Classifier
+from radio_ag.network.model import AGCNN, CLASSES, Architecture, fold_batch_norm
+from radio_ag.network.novelty import FeatureModel
+from radio_ag.preprocess.islands import measure_islands
+from radio_ag.training.loop import predict
 
 FAMILIAR = 0.97  # share of the reserved sources with certain labels that are not to be OUT_OF_DISTRIBUTION
 FEATURE_SOURCES = 400  # enough for the covariance of 54 features
-SIZES = (0.0, 45.0, 90.0, np.inf)  # arcsec: edges of the classes of size, as `radio_ag.islands` measures it
+SIZES = (0.0, 45.0, 90.0, np.inf)  # arcsec: edges of the classes of size, as `radio_ag.preprocess.islands` measures it
 KNOWN_FAILURES = (
     "FRI smaller than 45 arcsec and FRII larger than 90 are taken for the other class more often than others "
     "(cross_validation of agcnn-first, certain by class and size)",

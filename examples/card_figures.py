@@ -14,16 +14,16 @@ import numpy as np
 from astropy.io import fits
 
 from radio_ag.artefacts import sidelobes, stripes
-from radio_ag.classifier import Classifier, Prediction
-from radio_ag.datasets import TYPICAL_RMS, correlated_noise
+from radio_ag.evaluation.metrics import wilson_interval
+from radio_ag.evaluation.robustness import classes_when_resampled
+from radio_ag.evaluation.served import predict_clipped
 from radio_ag.flags import Flag
-from radio_ag.islands import measure_islands
-from radio_ag.labelled import Labelled
-from radio_ag.metrics import wilson_interval
-from radio_ag.model import CLASSES
-from radio_ag.preprocess import FIELD_SIZE
-from radio_ag.protocols import predict_clipped
-from radio_ag.robustness import classes_when_resampled
+from radio_ag.labelled.data import Labelled
+from radio_ag.network.classifier import Classifier, Prediction
+from radio_ag.network.model import CLASSES
+from radio_ag.preprocess.images import FIELD_SIZE
+from radio_ag.preprocess.islands import measure_islands
+from radio_ag.simulated import TYPICAL_RMS, correlated_noise
 
 SIMULATED = 200  # fields of each kind
 

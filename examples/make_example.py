@@ -3,13 +3,13 @@
     python examples/make_example.py FOLDER
     radio-ag classify FOLDER/catalogue.csv --images FOLDER/mosaic.fits
 
-The sources are caricatures (see `radio_ag.datasets`): good for trying the program out, never for scoring it.
+The sources are caricatures (see `radio_ag.simulated`): good for trying the program out, never for scoring it.
 """
 
 import argparse
 from pathlib import Path
 
-from radio_ag.datasets import make_mosaic
+from radio_ag.simulated import make_mosaic
 
 
 def main() -> None:

@@ -15,12 +15,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from radio_ag.augmentation import scale_to_unit
-from radio_ag.labelled import Labelled, assign_folds, load_labelled
-from radio_ag.model import AGCNN, Architecture
-from radio_ag.preprocess import crop
-from radio_ag.recipes import Recipe
-from radio_ag.training import train
+from radio_ag.labelled.augmentation import scale_to_unit
+from radio_ag.labelled.data import Labelled, assign_folds, load_labelled
+from radio_ag.network.model import AGCNN, Architecture
+from radio_ag.preprocess.images import crop
+from radio_ag.training.loop import train
+from radio_ag.training.recipes import Recipe
 
 FOLDS = 5
 _DEFAULT = Recipe()

@@ -10,7 +10,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "classify": "radio_ag.pipeline",
-    "Classifier": "radio_ag.classifier",
+    "Classifier": "radio_ag.network.classifier",
     "Result": "radio_ag.catalog_io.result",
     "Flag": "radio_ag.flags",
 }

@@ -9,8 +9,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from radio_ag.datasets import TYPICAL_RMS, correlated_noise
-from radio_ag.preprocess import BEAM_FWHM, FIELD_SIZE, PIXEL_SCALE
+from radio_ag.preprocess.images import BEAM_FWHM, FIELD_SIZE, PIXEL_SCALE
+from radio_ag.simulated import TYPICAL_RMS, correlated_noise
 
 _BEAM_SIGMA = BEAM_FWHM / PIXEL_SCALE / np.sqrt(8 * np.log(2))  # pixels
 _ARMS = 3  # arms of the Y of the VLA: each gives a spoke to either side of a bright source

@@ -15,16 +15,16 @@ import numpy as np
 from astropy_healpix.core import lonlat_to_healpix
 from numpy.typing import ArrayLike, NDArray
 
-from radio_ag.attention import AttentionStatistics, attention_statistics
-from radio_ag.catalog_io._part import Part
-from radio_ag.catalog_io._product_headers import CUTOUT_STEP
-from radio_ag.catalog_io._tiles import pack
-from radio_ag.catalog_io.images import Fields, ImageSource, check_service
-from radio_ag.classifier import Classifier, Prediction
+from radio_ag.attention.statistics import AttentionStatistics, attention_statistics
+from radio_ag.catalog_io.images.fields import Fields, ImageSource, check_service
+from radio_ag.catalog_io.product.headers import CUTOUT_STEP
+from radio_ag.catalog_io.product.part import Part
+from radio_ag.catalog_io.product.tiles import pack
 from radio_ag.flags import UNCLASSIFIED, Flag
-from radio_ag.islands import Islands, measure_islands
-from radio_ag.model import CLASSES
-from radio_ag.preprocess import CROP_SIZE, PIXEL_SCALE, Prepared, clip, crop
+from radio_ag.network.classifier import Classifier, Prediction
+from radio_ag.network.model import CLASSES
+from radio_ag.preprocess.images import CROP_SIZE, PIXEL_SCALE, Prepared, clip, crop
+from radio_ag.preprocess.islands import Islands, measure_islands
 
 CHUNK = 128
 """Sources in a chunk by default: 46 MB of fields."""

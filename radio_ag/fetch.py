@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from radio_ag.catalog_io.cache import FIELD_BYTES
 from radio_ag.catalog_io.catalogs import read_catalogue
-from radio_ag.catalog_io.grouping import group_sources
-from radio_ag.catalog_io.images import check_service, named_survey, open_images
-from radio_ag.catalog_io.regions import open_region
+from radio_ag.catalog_io.catalogs.grouping import group_sources
+from radio_ag.catalog_io.images.fields import check_service
+from radio_ag.catalog_io.images.regions import open_region
+from radio_ag.catalog_io.open_images import named_survey, open_images
+from radio_ag.catalog_io.services.cache import FIELD_BYTES
 from radio_ag.chunks import CHUNK, sky_order
 from radio_ag.errors import ImageError, RadioAGWarning
 

@@ -12,21 +12,22 @@ from typing import Any
 
 import torch
 
-from radio_ag._run import Cluster, Progress, Run, classify_in_memory, classify_to_file
-from radio_ag.catalog_io import product
-from radio_ag.catalog_io._mapped import release_pages
 from radio_ag.catalog_io.catalogs import Catalogue, read_catalogue
-from radio_ag.catalog_io.formats import product_format
-from radio_ag.catalog_io.grouping import Groups, group_sources
-from radio_ag.catalog_io.images import ImageSource, array_image, open_images
-from radio_ag.catalog_io.parts import parts_folder, read_manifest
-from radio_ag.catalog_io.planes import is_image
-from radio_ag.catalog_io.regions import Region, open_region
+from radio_ag.catalog_io.catalogs.grouping import Groups, group_sources
+from radio_ag.catalog_io.files.memory import release_pages
+from radio_ag.catalog_io.images.fields import ImageSource
+from radio_ag.catalog_io.images.planes import is_image
+from radio_ag.catalog_io.images.regions import Region, open_region
+from radio_ag.catalog_io.open_images import array_image, open_images
+from radio_ag.catalog_io.product import fits as product
+from radio_ag.catalog_io.product.formats import product_format
+from radio_ag.catalog_io.product.parts import parts_folder, read_manifest
 from radio_ag.catalog_io.result import Result
-from radio_ag.checkpoints import load_weights
 from radio_ag.chunks import CHUNK, ClassifySettings
-from radio_ag.classifier import Classifier
 from radio_ag.errors import InputError
+from radio_ag.network.checkpoints import load_weights
+from radio_ag.network.classifier import Classifier
+from radio_ag.run import Cluster, Progress, Run, classify_in_memory, classify_to_file
 from radio_ag.weights import DEFAULT
 
 
@@ -70,7 +71,7 @@ def classify(
     catalogue : path-like, Table, QTable, SkyCoord, pandas.DataFrame, SourceCatalog, SegmentationImage, or an image
         Sources with positions. Every row comes out again, in the same order, with all its columns. In an image (a FITS
         file, an image HDU, an ``NDData`` with a WCS, or a list of them) the sources are found first, by
-        :func:`radio_ag.catalog_io.find.find_sources`.
+        :func:`radio_ag.catalog_io.finding.find.find_sources`.
     images : None, path-like, list of path-like, or ImageSource
         Where the images come from: VLA FIRST through astroquery, local FITS files (a file, a folder, a glob, or a list
         of them), or any object with ``fetch(ra, dec)``. None: FIRST for a catalogue, the image itself for an image.
@@ -90,7 +91,7 @@ def classify(
     keep_cutouts : bool
         Keep the cutouts too, in Jy/beam and to an eighth of the noise: about 10 kB a source.
     attention_stats : bool
-        Add columns on where the attention lies: `radio_ag.attention.AttentionStatistics`, each name after
+        Add columns on where the attention lies: `radio_ag.attention.statistics.AttentionStatistics`, each name after
         ``attention_``. They are of all gates, whichever maps are kept.
     chunk : int
         Sources that are fetched and classified together; memory grows with it, not with the catalogue.
@@ -103,12 +104,12 @@ def classify(
     group : "auto", "none", "island", float, str or Quantity
         Which rows are components of one source: each source is classified once, at its centre, and all of its rows get
         the answer. By the finder's own islands, by a linking radius (a plain number is in arcsec), or by what the
-        catalogue knows best; see :func:`radio_ag.catalog_io.grouping.group_sources`.
+        catalogue knows best; see :func:`radio_ag.catalog_io.catalogs.grouping.group_sources`.
     join_doubles : bool
         Join groups that look like the two lobes of a double by separation and flux.
     region : path-like or Region, optional
         A region file or a MOC. Sources whose centre is outside are not classified and carry ``NO_COVERAGE``; in an
-        image they are not looked for. See :func:`radio_ag.catalog_io.regions.open_region`.
+        image they are not looked for. See :func:`radio_ag.catalog_io.images.regions.open_region`.
     threshold : float
         Least peak of a source that is found in an image, in units of the local noise.
     image_options : mapping, optional
@@ -117,8 +118,8 @@ def classify(
         Write the product there as well. Until it is whole, what is done lies beside it in ``NAME.parts``; a run that
         finds such a folder of its own goes on where the last one stopped, and one that differs is refused.
     format : {"fits", "parquet"}, optional
-        Of ``output``: one FITS file, or a folder of Parquet files (`radio_ag.catalog_io.parquet`). By default Parquet
-        where the name ends in ``.parquet``.
+        Of ``output``: one FITS file, or a folder of Parquet files (`radio_ag.catalog_io.product.parquet`). By default
+        Parquet where the name ends in ``.parquet``.
     overwrite : bool
         Replace ``output`` if it exists.
     resume : bool
@@ -129,7 +130,7 @@ def classify(
     keep_parts : bool
         Leave the folder of parts when the product is whole.
     client : distributed.Client, optional
-        Classify on a Dask cluster: each chunk is a task (`radio_ag.dask`). Images that are given by name have to be
+        Classify on a Dask cluster: each chunk is a task (`radio_ag.cluster`). Images that are given by name have to be
         visible to each worker by that name.
     progress : callable, optional
         Called as ``progress(rows done, rows in all, counts by class and flag)`` after each chunk.
@@ -185,7 +186,7 @@ def classify(
         classifier = Classifier(loaded, device=device, orbit=orbit, batch=batch)
         device, batch = str(classifier.device), classifier.batch
     else:
-        from radio_ag.dask import worker_resources
+        from radio_ag.cluster import worker_resources
 
         open_settings = ClassifySettings(orbit, device=device, batch=batch or 0, threads=threads or 0)
         device, batch, threads = worker_resources(client, loaded, open_settings)
@@ -222,7 +223,7 @@ def _find_rows(
     mosaic, images, image_options: Mapping, threshold: float, region: Region | None
 ) -> tuple[Catalogue, ImageSource, dict]:
     """Sources found in a mosaic, where their images come from, and how they were found."""
-    from radio_ag.catalog_io.find import find_sources  # photutils is slow to import
+    from radio_ag.catalog_io.finding.find import find_sources  # photutils is slow to import
 
     source = open_images(mosaic if images is None else images, **image_options)
     searched = source if images is None else open_images(mosaic, beam_scaled=True)

@@ -6,10 +6,10 @@ from astropy.io import fits
 from astropy.table import Table
 
 from radio_ag import classify
-from radio_ag.augmented import Sources
-from radio_ag.checkpoints import save_weights
-from radio_ag.datasets import make_mosaic
-from radio_ag.model import AGCNN, Architecture
+from radio_ag.attention.augmented import Sources
+from radio_ag.network.checkpoints import save_weights
+from radio_ag.network.model import AGCNN, Architecture
+from radio_ag.simulated import make_mosaic
 
 CARD = {
     "name": "made",

@@ -4,10 +4,10 @@ import numpy as np
 from astropy.table import Table
 from result_examples import example_columns, example_stores
 
-from radio_ag.catalog_io.images import Fields
+from radio_ag.catalog_io.images.fields import Fields
 from radio_ag.catalog_io.result import Result
-from radio_ag.datasets import make_field
 from radio_ag.flags import Flag
+from radio_ag.simulated import make_field
 
 HOSTILE = "<script>document.title='stolen'</script>"
 RMS = 1.5e-4

@@ -3,7 +3,7 @@
 import numpy as np
 from astropy.table import Table
 
-from radio_ag.catalog_io.attention_store import AttentionStore
+from radio_ag.catalog_io.product.stacks import AttentionStore
 from radio_ag.catalog_io.result import Result
 from radio_ag.flags import Flag
 

@@ -7,10 +7,10 @@ import torch
 from astropy.io import fits
 from astropy.table import Table
 
-from radio_ag.catalog_io.images import Fields
-from radio_ag.checkpoints import save_weights
+from radio_ag.catalog_io.images.fields import Fields
 from radio_ag.flags import Flag
-from radio_ag.model import AGCNN, Architecture
+from radio_ag.network.checkpoints import save_weights
+from radio_ag.network.model import AGCNN, Architecture
 
 CARD = {"name": "untrained", "input": {"clip": 3.0, "stretch": "sqrt", "value_range": [0.0, 1.0]}}
 _Y, _X = np.mgrid[:300, :300]

@@ -6,7 +6,7 @@ from astropy.table import Table
 from run_examples import Doubles, positions, untrained
 
 from radio_ag import classify
-from radio_ag.dask import classify_hats, classify_partition
+from radio_ag.cluster import classify_hats, classify_partition
 from radio_ag.errors import InputError, ServiceError
 
 dask = pytest.importorskip("dask")
@@ -73,7 +73,7 @@ def test_an_empty_frame_has_the_same_types_without_images(frame, weights):
 
 def test_images_are_opened_once_for_all_parts(frame, weights, tmp_path, monkeypatch):
     opened = []
-    monkeypatch.setattr("radio_ag._partitions.open_images", lambda images, **_: opened.append(images) or Doubles())
+    monkeypatch.setattr("radio_ag.partitions.open_images", lambda images, **_: opened.append(images) or Doubles())
     for images in ("one", "one", "two"):
         classify_partition(frame[:2], images=images, weights=weights, ra_col="RA", dec_col="DEC", **OPTIONS)
     assert opened == ["one", "two"]

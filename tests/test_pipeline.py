@@ -10,17 +10,18 @@ from astropy.table import QTable, Table
 from astropy.wcs import WCS
 
 from radio_ag import Result, classify
-from radio_ag.attention import attention_statistics
-from radio_ag.catalog_io.images import Fields, open_images
-from radio_ag.checkpoints import import_checkpoint, load_weights, save_weights
-from radio_ag.classifier import Classifier
-from radio_ag.datasets import make_field, make_mosaic
+from radio_ag.attention.statistics import attention_statistics
+from radio_ag.catalog_io.images.fields import Fields
+from radio_ag.catalog_io.open_images import open_images
 from radio_ag.errors import InputError, OutputError, ServiceError
+from radio_ag.evaluation.served import classify_served
 from radio_ag.flags import Flag
-from radio_ag.labelled import Labelled
-from radio_ag.model import AGCNN, Architecture
-from radio_ag.preprocess import clip, crop, estimate_rms, normalise
-from radio_ag.protocols import classify_served
+from radio_ag.labelled.data import Labelled
+from radio_ag.network.checkpoints import import_checkpoint, load_weights, save_weights
+from radio_ag.network.classifier import Classifier
+from radio_ag.network.model import AGCNN, Architecture
+from radio_ag.preprocess.images import clip, crop, estimate_rms, normalise
+from radio_ag.simulated import make_field, make_mosaic
 from radio_ag.weights import DEFAULT
 
 

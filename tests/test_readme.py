@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from radio_ag.datasets import make_mosaic
+from radio_ag.simulated import make_mosaic
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 SNIPPETS = dict(re.findall(r"<!-- test: (\w+) -->\n```python\n(.*?)```", README, re.DOTALL))

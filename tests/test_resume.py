@@ -18,11 +18,11 @@ from run_examples import Doubles, data_units, failed_rows, positions, untrained
 from typer.testing import CliRunner
 
 from radio_ag import Result, classify
-from radio_ag.classifier import Classifier
 from radio_ag.cli import app
-from radio_ag.datasets import make_mosaic
 from radio_ag.errors import InputError, OutputError
 from radio_ag.flags import Flag
+from radio_ag.network.classifier import Classifier
+from radio_ag.simulated import make_mosaic
 
 ROWS = 18
 PARTS = 8
@@ -47,7 +47,9 @@ def undisturbed(weights, tmp_path_factory):
 def processes():
     """Processes that begin with everything imported, and that can be killed without harm to this one."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["radio_ag.pipeline", "radio_ag.catalog_io.find", "run_examples", "scipy.optimize"])
+    context.set_forkserver_preload(
+        ["radio_ag.pipeline", "radio_ag.catalog_io.finding.find", "run_examples", "scipy.optimize"]
+    )
     return context
 
 
@@ -379,7 +381,7 @@ class TestCommandLine:
             raise KeyboardInterrupt
 
         with monkeypatch.context() as patch:
-            patch.setattr("radio_ag._run._join", interrupt)  # all parts are done by then
+            patch.setattr("radio_ag.run._join", interrupt)  # all parts are done by then
             assert invoke("--orbit", "1").exit_code == 130
         folder, product = tmp_path / "catalogue.radio-ag.parts", tmp_path / "catalogue.radio-ag.fits"
         assert folder.exists()

@@ -14,12 +14,12 @@ from astropy.table import Table
 from run_examples import Doubles, positions, untrained
 
 from radio_ag import Result, classify
-from radio_ag.catalog_io._merge import MergedParts
-from radio_ag.catalog_io._part import Part, encode_part
-from radio_ag.catalog_io._product_rows import ProductRows
-from radio_ag.catalog_io._tiles import Tiles, inflate, pack
-from radio_ag.catalog_io.attention_store import AttentionStore
-from radio_ag.catalog_io.product import write_merged
+from radio_ag.catalog_io.product.fits import write_merged
+from radio_ag.catalog_io.product.merge import MergedParts
+from radio_ag.catalog_io.product.part import Part, encode_part
+from radio_ag.catalog_io.product.rows import ProductRows
+from radio_ag.catalog_io.product.stacks import AttentionStore
+from radio_ag.catalog_io.product.tiles import Tiles, inflate, pack
 from radio_ag.chunks import ClassifySettings, blank_columns
 
 ROOT = Path(__file__).parents[1]

@@ -27,13 +27,13 @@ from typer.testing import CliRunner
 import radio_ag.catalog_io  # noqa: F401 : registers the formats
 from radio_ag import Result, classify
 from radio_ag.catalog_io.catalogs import read_catalogue, registry
-from radio_ag.catalog_io.images import named_sources, open_images
-from radio_ag.checkpoints import save_weights
+from radio_ag.catalog_io.open_images import named_sources, open_images
 from radio_ag.cli import app
-from radio_ag.datasets import make_mosaic
 from radio_ag.errors import CatalogueError, ImageError, InputError, OutputError, RadioAGWarning
 from radio_ag.flags import Flag
-from radio_ag.model import AGCNN, Architecture
+from radio_ag.network.checkpoints import save_weights
+from radio_ag.network.model import AGCNN, Architecture
+from radio_ag.simulated import make_mosaic
 
 HERE = Path(__file__).parent
 pytestmark = pytest.mark.filterwarnings("ignore:.* has no beam:radio_ag.errors.RadioAGWarning")
@@ -178,7 +178,7 @@ class TestPyBDSF:
     PROGRAM = """
 import sys
 import bdsf
-from radio_ag.catalog_io.bdsf import classify_bdsf
+from radio_ag.bdsf import classify_bdsf
 
 mosaic, weights, catalog_type, *trim = sys.argv[1:]
 options = {"trim_box": tuple(map(int, trim))} if trim else {}
@@ -225,7 +225,7 @@ classify_bdsf(img, catalog_type=catalog_type, weights=weights, device="cpu", orb
 
 
 def test_what_is_no_pybdsf_image():
-    from radio_ag.catalog_io.bdsf import classify_bdsf
+    from radio_ag.bdsf import classify_bdsf
 
     with pytest.raises(CatalogueError, match=r"img must be what bdsf\.process_image returns, not str"):
         classify_bdsf("mosaic.fits")

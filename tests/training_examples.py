@@ -4,8 +4,8 @@ import numpy as np
 from astropy.io import fits
 from astropy.table import Table
 
-from radio_ag.datasets import make_field
-from radio_ag.labelled import Labelled
+from radio_ag.labelled.data import Labelled
+from radio_ag.simulated import make_field
 
 
 def blobs(sources: int = 8, separation: float = 12.0, size: int = 300) -> Labelled:

@@ -11,9 +11,8 @@ from pathlib import Path
 import numpy as np
 from astropy.table import Table
 
+from radio_ag.catalog_io.catalogs.dialect import Dialect, Kind
 from radio_ag.errors import CatalogueError
-
-from .dialect import Dialect, Kind
 
 FITERR, NOTFIT, WCSERR = 2, 16, 32
 """Bits of ``flags`` for a fit that failed, was not tried, or cannot be put on the sky."""

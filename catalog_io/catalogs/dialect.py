@@ -14,9 +14,8 @@ import astropy.units as u
 import numpy as np
 from astropy.table import Column, MaskedColumn, Table
 
+from radio_ag.catalog_io.catalogs.angles import numbers
 from radio_ag.errors import CatalogueError
-
-from ._angles import numbers
 
 
 class Columns:

@@ -5,7 +5,7 @@ Fluxes are in mJy. Sources whose probability of being a sidelobe is 0.15 or more
 
 import numpy as np
 
-from .dialect import Dialect, Kind
+from radio_ag.catalog_io.catalogs.dialect import Dialect, Kind
 
 SIDELOBE_LIMIT = 0.15
 

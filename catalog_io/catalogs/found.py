@@ -1,6 +1,6 @@
-"""radio-ag's own source finder: the tables of `~radio_ag.catalog_io.find.find_sources`."""
+"""radio-ag's own source finder: the tables of `~radio_ag.catalog_io.finding.find.find_sources`."""
 
-from .dialect import Dialect, Kind
+from radio_ag.catalog_io.catalogs.dialect import Dialect, Kind
 
 DIALECT = Dialect(
     name="radio-ag",

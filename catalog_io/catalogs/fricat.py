@@ -7,7 +7,7 @@ import re
 
 from astropy.table import Table
 
-from .dialect import Dialect, Kind
+from radio_ag.catalog_io.catalogs.dialect import Dialect, Kind
 
 _TABLES = re.compile(r"J[/_]A[+_]A[/_](598[/_]A49|601[/_]A81)")
 

@@ -1,6 +1,6 @@
 """LoTSS DR2: made with PyBDSF, but in mJy and arcsec, and with a name for each source."""
 
-from .dialect import Dialect, Kind
+from radio_ag.catalog_io.catalogs.dialect import Dialect, Kind
 
 _ARCSEC = ("Maj", "Min", "DC_Maj", "DC_Min", "E_RA", "E_DEC")
 

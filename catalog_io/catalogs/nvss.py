@@ -1,6 +1,6 @@
 """NVSS, as VizieR serves it (VIII/65): positions in hours and degrees as strings, fluxes in mJy."""
 
-from .dialect import Dialect, Kind
+from radio_ag.catalog_io.catalogs.dialect import Dialect, Kind
 
 DIALECT = Dialect(
     name="nvss",

@@ -10,9 +10,8 @@ from astropy.coordinates import SkyCoord
 from astropy.table import Table
 from astropy.wcs import WCS
 
+from radio_ag.catalog_io.catalogs.dialect import Dialect, Kind
 from radio_ag.errors import CatalogueError
-
-from .dialect import Dialect, Kind
 
 DIALECT = Dialect(
     name="photutils",

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from astropy.table import Table
 
-from .dialect import Dialect, Kind
+from radio_ag.catalog_io.catalogs.dialect import Dialect, Kind
 
 _DEGREES = ("RA", "DEC", "RA_max", "DEC_max", "Maj", "Min", "PA", "DC_Maj", "DC_Min", "DC_PA")
 _PLANE = tuple(f"{name}_img_plane" for name in ("Maj", "Min", "PA", "DC_Maj", "DC_Min", "DC_PA"))

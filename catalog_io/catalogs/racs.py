@@ -1,6 +1,6 @@
 """RACS: the names of the papers (and of VizieR), and those of CASDA's TAP service. In mJy and arcsec."""
 
-from .dialect import Dialect, Kind
+from radio_ag.catalog_io.catalogs.dialect import Dialect, Kind
 
 _UNITS = {
     **dict.fromkeys(("RA", "Dec", "PA", "DC_PA", "pos_ang"), "deg"),

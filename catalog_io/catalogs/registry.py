@@ -9,11 +9,24 @@ import warnings
 
 from astropy.table import Table
 
+from radio_ag.catalog_io.catalogs import (
+    aegean,
+    first,
+    found,
+    fricat,
+    lotss,
+    nvss,
+    photutils,
+    pybdsf,
+    racs,
+    rgz,
+    selavy,
+    sofia,
+    vlass,
+)
+from radio_ag.catalog_io.catalogs.dialect import Dialect, Kind
 from radio_ag.catalog_io.plugins import load_plugins
 from radio_ag.errors import CatalogueError, RadioAGWarning
-
-from . import aegean, first, found, fricat, lotss, nvss, photutils, pybdsf, racs, rgz, selavy, sofia, vlass
-from .dialect import Dialect, Kind
 
 GROUP = "radio_ag.catalogues"
 """Entry-point group of dialects."""

@@ -8,7 +8,7 @@ import re
 import numpy as np
 from astropy.table import Table
 
-from .dialect import Columns, Dialect, Kind
+from radio_ag.catalog_io.catalogs.dialect import Columns, Dialect, Kind
 
 _NAME = re.compile(r"RGZ\s?J\d{6}(\.\d+)?[+-]\d{6}")
 

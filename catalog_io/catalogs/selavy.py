@@ -11,7 +11,7 @@ import numpy as np
 from astropy.io import ascii as text_formats
 from astropy.table import Table
 
-from .dialect import Dialect, Kind
+from radio_ag.catalog_io.catalogs.dialect import Dialect, Kind
 
 _ARCSEC = (
     "ra_err",

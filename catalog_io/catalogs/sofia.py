@@ -1,6 +1,6 @@
 """SoFiA-2: a finder of spectral lines in cubes; its sources have a position on the sky all the same."""
 
-from .dialect import Dialect, Kind
+from radio_ag.catalog_io.catalogs.dialect import Dialect, Kind
 
 DIALECT = Dialect(
     name="sofia",

@@ -6,7 +6,7 @@ catalogue's users' guide recommends. Quick Look fluxes are some 15 % low.
 
 import numpy as np
 
-from .dialect import Dialect, Kind
+from radio_ag.catalog_io.catalogs.dialect import Dialect, Kind
 
 _UNITS = {
     **dict.fromkeys(("RA", "DEC", "RAJ2000", "DEJ2000", "RA_max", "DEC_max", "PA", "DC_PA", "BPA"), "deg"),

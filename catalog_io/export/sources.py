@@ -19,10 +19,10 @@ from astropy.io import fits
 from astropy.table import Row, Table
 from numpy.typing import NDArray
 
-from radio_ag.catalog_io._product_headers import header_text, image_header, primary_header
-from radio_ag.catalog_io.cutouts import open_cutouts
+from radio_ag.catalog_io.export.cutouts import open_cutouts
 from radio_ag.catalog_io.export.tables import plain_table
-from radio_ag.catalog_io.product import cutout_wcs
+from radio_ag.catalog_io.product.fits import cutout_wcs
+from radio_ag.catalog_io.product.headers import header_text, image_header, primary_header
 from radio_ag.errors import OutputError
 from radio_ag.flags import decode
 
@@ -56,7 +56,7 @@ def write_sources(
     path : path
         The folder. It appears when it is complete.
     images : optional
-        Where the cutouts come from, as for `radio_ag.catalog_io.cutouts.open_cutouts`.
+        Where the cutouts come from, as for `radio_ag.catalog_io.export.cutouts.open_cutouts`.
     overwrite : bool
         Replace a folder of that name, if it holds nothing but what an export wrote.
     progress : callable, optional

@@ -23,9 +23,9 @@ from astropy.io.votable.tree import CooSys, Info, VOTableFile
 from astropy.table import Column, MaskedColumn, Table
 from astropy.table.serialize import represent_mixins_as_columns
 
-from radio_ag.catalog_io._fits_columns import decode_column, encode_column
-from radio_ag.catalog_io._product_headers import header_text
-from radio_ag.catalog_io.product import check_output, written_beside
+from radio_ag.catalog_io.files.fits_columns import decode_column, encode_column
+from radio_ag.catalog_io.product.fits import check_output, written_beside
+from radio_ag.catalog_io.product.headers import header_text
 from radio_ag.flags import Flag
 
 if TYPE_CHECKING:

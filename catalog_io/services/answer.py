@@ -12,10 +12,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from astropy.io import fits
 
-from radio_ag.catalog_io.beam import Beam
-from radio_ag.catalog_io.download import Failure, check_fits
-from radio_ag.catalog_io.geometry import locate
-from radio_ag.catalog_io.headers import ImageFrame, read_beam, read_frame
+from radio_ag.catalog_io.images.beam import Beam
+from radio_ag.catalog_io.images.geometry import locate
+from radio_ag.catalog_io.images.headers import ImageFrame, read_beam, read_frame
+from radio_ag.catalog_io.services.http import Failure, check_fits
 from radio_ag.errors import ImageError
 
 _WORLD_CARD = re.compile(

@@ -15,9 +15,9 @@ from astropy.coordinates import FK5, SkyCoord
 from astropy.io import fits
 from astroquery.cadc import CadcClass, conf
 
-from radio_ag.catalog_io.download import Failure, translate
 from radio_ag.catalog_io.services.answer import fullest
-from radio_ag.catalog_io.services.sharing import Request
+from radio_ag.catalog_io.services.http import Failure, translate
+from radio_ag.catalog_io.services.requests import Request
 from radio_ag.catalog_io.services.source import ServiceImages
 from radio_ag.catalog_io.services.surveys import SURVEYS, Survey
 

@@ -15,9 +15,9 @@ from astropy.io import fits
 from astropy.table import Table
 from astroquery.casda import Casda, CasdaClass
 
-from radio_ag.catalog_io.download import Failure
 from radio_ag.catalog_io.services.answer import fullest
-from radio_ag.catalog_io.services.sharing import Request
+from radio_ag.catalog_io.services.http import Failure
+from radio_ag.catalog_io.services.requests import Request
 from radio_ag.catalog_io.services.source import ServiceImages
 from radio_ag.catalog_io.services.surveys import SURVEYS, Survey
 from radio_ag.errors import InputError, ServiceError

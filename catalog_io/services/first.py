@@ -12,10 +12,10 @@ from astropy.io import fits
 from astroquery.image_cutouts.first import FirstClass
 
 from radio_ag.catalog_io.services.answer import check_body
-from radio_ag.catalog_io.services.sharing import Request
+from radio_ag.catalog_io.services.requests import Request
 from radio_ag.catalog_io.services.source import ServiceImages
 from radio_ag.catalog_io.services.surveys import SURVEYS, Survey
-from radio_ag.preprocess import PIXEL_SCALE
+from radio_ag.preprocess.images import PIXEL_SCALE
 
 SERVICE_VARIABLE = "RADIO_AG_FIRST_URL"
 """Environment variable that names the cutout service, where ``service_url`` does not."""

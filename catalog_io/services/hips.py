@@ -10,7 +10,7 @@ from astropy.io import fits
 from astroquery.hips2fits import conf, hips2fitsClass
 
 from radio_ag.catalog_io.services.answer import check_body
-from radio_ag.catalog_io.services.sharing import Request
+from radio_ag.catalog_io.services.requests import Request
 from radio_ag.catalog_io.services.source import ServiceImages
 from radio_ag.catalog_io.services.surveys import SURVEYS, Survey
 

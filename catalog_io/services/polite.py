@@ -11,7 +11,7 @@ from importlib.metadata import version
 import requests
 from requests.adapters import HTTPAdapter
 
-from radio_ag.catalog_io.download import Failure, retry_after
+from radio_ag.catalog_io.services.http import Failure, retry_after
 from radio_ag.errors import InputError
 
 DEFAULT_RATE = 10.0

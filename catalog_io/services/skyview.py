@@ -10,10 +10,10 @@ from astropy.coordinates import FK5, SkyCoord
 from astropy.io import fits
 from astroquery.skyview import SkyViewClass
 
-from radio_ag.catalog_io.download import Failure
 from radio_ag.catalog_io.services.answer import open_answer
 from radio_ag.catalog_io.services.first import off_zero
-from radio_ag.catalog_io.services.sharing import Request
+from radio_ag.catalog_io.services.http import Failure
+from radio_ag.catalog_io.services.requests import Request
 from radio_ag.catalog_io.services.source import ServiceImages
 from radio_ag.catalog_io.services.surveys import SURVEYS, Survey
 

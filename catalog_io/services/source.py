@@ -16,14 +16,13 @@ import requests
 from astropy.io import fits
 from numpy.typing import NDArray
 
-from radio_ag.catalog_io import cache as field_cache
-from radio_ag.catalog_io.beam import PIXELS_PER_BEAM, BeamMatch, match_beam
-from radio_ag.catalog_io.cache import FieldCache, FieldKey
-from radio_ag.catalog_io.download import Failure, Guard, Retries, Workers, astroquery_cache_off, translate
-from radio_ag.catalog_io.geometry import SCALE_TOLERANCE, Cutout, extract, place
-from radio_ag.catalog_io.images import Fields
-from radio_ag.catalog_io.services._rows import ServedRows
+from radio_ag.catalog_io.images.beam import PIXELS_PER_BEAM, BeamMatch, match_beam
+from radio_ag.catalog_io.images.fields import Fields
+from radio_ag.catalog_io.images.geometry import SCALE_TOLERANCE, Cutout, extract, place
+from radio_ag.catalog_io.services import cache as field_cache
 from radio_ag.catalog_io.services.answer import Served, read_kept, read_served
+from radio_ag.catalog_io.services.cache import FieldCache, FieldKey
+from radio_ag.catalog_io.services.http import Failure, Guard, Retries, Workers, astroquery_cache_off, translate
 from radio_ag.catalog_io.services.polite import (
     Breaker,
     PoliteAdapter,
@@ -33,10 +32,11 @@ from radio_ag.catalog_io.services.polite import (
     public,
     user_agent,
 )
-from radio_ag.catalog_io.services.sharing import LEAST, Request, cell_centres, rows_by_request
+from radio_ag.catalog_io.services.requests import LEAST, Request, cell_centres, rows_by_request
+from radio_ag.catalog_io.services.rows import ServedRows
 from radio_ag.catalog_io.services.surveys import Survey
 from radio_ag.errors import ImageError, InputError, RadioAGWarning, ServiceError
-from radio_ag.preprocess import BEAM_FWHM, FIELD_SIZE, PIXEL_SCALE
+from radio_ag.preprocess.images import BEAM_FWHM, FIELD_SIZE, PIXEL_SCALE
 
 _CENTRING = 6  # px, more than the field: a service may centre to a pixel, and be asked 1.5 px beside the position
 _KERNEL_REACH = 12.0  # arcsec: half width of the widest kernel that brings a beam to FIRST's
@@ -59,7 +59,7 @@ class ServiceImages:
     cache : bool
         Keep the fields on disk.
     cache_dir : path, optional
-        Where; None: `radio_ag.catalog_io.cache.default_directory`.
+        Where; None: `radio_ag.catalog_io.services.cache.default_directory`.
     cache_size : int
         Bytes; beyond them the fields unused for longest go first.
     offline : bool

@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
 
-from radio_ag.catalog_io.beam import Beam
-from radio_ag.catalog_io.cache import QUANTUM
+from radio_ag.catalog_io.images.beam import Beam
 from radio_ag.catalog_io.services import coverage
+from radio_ag.catalog_io.services.cache import QUANTUM
 from radio_ag.catalog_io.services.coverage import Coverage
 from radio_ag.errors import InputError
-from radio_ag.preprocess import BEAM_FWHM, PIXEL_SCALE
+from radio_ag.preprocess.images import BEAM_FWHM, PIXEL_SCALE
 
 if TYPE_CHECKING:
     from radio_ag.catalog_io.services.source import ServiceImages

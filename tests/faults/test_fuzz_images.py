@@ -14,17 +14,17 @@ from astropy.io import fits
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
+from radio_ag.attention.sources import open_sources
 from radio_ag.catalog_io.catalogs import read_catalogue
-from radio_ag.catalog_io.download import Failure
-from radio_ag.catalog_io.images import open_images
-from radio_ag.catalog_io.inspected import open_sources
-from radio_ag.catalog_io.planes import is_image
-from radio_ag.catalog_io.regions import open_region
+from radio_ag.catalog_io.images.planes import is_image
+from radio_ag.catalog_io.images.regions import open_region
+from radio_ag.catalog_io.open_images import open_images
 from radio_ag.catalog_io.result import Result
 from radio_ag.catalog_io.services.answer import open_answer, read_served
+from radio_ag.catalog_io.services.http import Failure
 from radio_ag.errors import ImageError, InputError
 from radio_ag.flags import Flag
-from radio_ag.labelled import load_labelled
+from radio_ag.labelled.data import load_labelled
 
 RA, DEC = 180.0, 30.0
 SIDE = 310

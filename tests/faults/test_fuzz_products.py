@@ -12,8 +12,8 @@ from run_examples import Doubles, positions, untrained
 
 import radio_ag
 from radio_ag import Result, classify
-from radio_ag.catalog_io.cache import FieldCache, FieldKey
-from radio_ag.catalog_io.geometry import tangent_wcs
+from radio_ag.catalog_io.images.geometry import tangent_wcs
+from radio_ag.catalog_io.services.cache import FieldCache, FieldKey
 from radio_ag.errors import InputError
 
 SOME = settings(

@@ -3,10 +3,10 @@
 import numpy as np
 
 from radio_ag.catalog_io.catalogs.dialect import Dialect, Kind
-from radio_ag.catalog_io.geometry import Cutout, tangent_wcs
-from radio_ag.catalog_io.images import Fields
-from radio_ag.datasets import make_field
-from radio_ag.preprocess import CROP_SIZE
+from radio_ag.catalog_io.images.fields import Fields
+from radio_ag.catalog_io.images.geometry import Cutout, tangent_wcs
+from radio_ag.preprocess.images import CROP_SIZE
+from radio_ag.simulated import make_field
 
 EXAMPLE = Dialect(
     name="example",

@@ -1,0 +1,229 @@
+"""From components to sources: which rows of a catalogue are one radio galaxy, and where its centre is.
+
+A source finder splits a radio galaxy into components, often a lobe each, and a lobe alone has no morphology. Rows of
+one source are found by the finder's own islands or sources, by friends of friends on the sky, and, on request, by the
+flux of what may be the two lobes of a double. Positions are unit vectors throughout: nothing happens at the poles or at
+right ascension 0.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import astropy.units as u
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+from scipy.spatial import cKDTree
+
+from radio_ag.catalog_io.catalogs import Catalogue
+from radio_ag.errors import InputError
+from radio_ag.preprocess.images import CROP_SIZE, PIXEL_SCALE
+
+AUTO_RADIUS = 30.0
+"""Radius of the friends of friends that ``auto`` finds in a catalogue of components without islands, arcsec."""
+
+MAX_RADIUS = CROP_SIZE * PIXEL_SCALE
+"""Width of the image that is classified, arcsec: what lies further apart does not fit into it, whoever linked it."""
+
+DOUBLE_SEPARATION = 100.0
+"""Separation up to which two lobes of 100 mJy in all are one source, arcsec; it grows as the root of their flux."""
+
+DOUBLE_FLUX_RATIO = 4.0
+"""Flux ratio up to which two lobes are one source."""
+
+COMPONENT_KINDS = frozenset(
+    {
+        ("aegean", "simp"),
+        ("first", "release"),
+        ("first", "vizier"),
+        ("photutils", "segments"),
+        ("photutils", "segments-2"),
+        ("photutils", "peaks"),
+        ("radio-ag", "sources"),
+        ("vlass", "vizier"),
+    }
+)
+"""Dialects and kinds of tables whose rows are components and do not say of what."""
+
+
+@dataclass(frozen=True, eq=False)
+class Groups:
+    """Rows of a catalogue of n rows as m sources.
+
+    Attributes
+    ----------
+    how : str
+        What made them, for the provenance: ``"none"``, ``"island"``, ``"30 arcsec"``, ``"island, doubles"``, …
+    group_id : numpy.ndarray of int64, shape (n,)
+        Group of each row, from 0 in the order in which they first appear.
+    size : numpy.ndarray of int32, shape (m,)
+        Rows in each group.
+    ra, dec : numpy.ndarray of float64, shape (m,)
+        Centre of each group, degrees, ICRS: the mean of its rows on the sphere, weighted by flux. Rows without a
+        positive flux do not count, unless no row of the group has one; then all count equally. A group of one row is
+        where the row is. NaN for a row without a position, which is a group of its own.
+    valid : numpy.ndarray of bool, shape (m,)
+        Whether the group has a position.
+    """
+
+    how: str
+    group_id: NDArray[np.int64]
+    size: NDArray[np.int32]
+    ra: NDArray[np.float64]
+    dec: NDArray[np.float64]
+    valid: NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return len(self.ra)
+
+    @property
+    def n_components(self) -> NDArray[np.int32]:
+        """Rows in the group of each row, shape (n,)."""
+        return self.size[self.group_id]
+
+
+def group_sources(
+    catalogue: Catalogue, how: str | float | u.Quantity = "auto", *, join_doubles: bool = False
+) -> Groups:
+    """Group the rows of a catalogue into sources.
+
+    Parameters
+    ----------
+    catalogue : `~radio_ag.catalog_io.catalogs.Catalogue`, n rows
+    how : "auto", "none", "island", float, str or `~astropy.units.Quantity`
+        ``"island"``: by the finder's own islands or sources. An angle (a plain number is in arcsec, text may have a
+        unit): friends of friends on the sky, rows linked by steps of no more than that, up to `MAX_RADIUS`.
+        ``"none"``: each row by itself. ``"auto"``: islands where the catalogue has them; friends of friends within
+        `AUTO_RADIUS` where its rows are known to be components; else none, as for a plain table of positions or a
+        catalogue of sources. Rows of one island further apart than `MAX_RADIUS` are parted: tables of several runs
+        number their islands each from 0.
+    join_doubles : bool
+        Join afterwards any two groups closer than ``100 arcsec * sqrt(F / 100 mJy)``, where F is the sum of their
+        fluxes, and than `MAX_RADIUS`, whose fluxes differ by no more than a factor of 4.
+
+    Returns
+    -------
+    Groups
+
+    Raises
+    ------
+    InputError
+        An unknown ``how``, islands or fluxes that the catalogue does not have, or a radius out of range.
+
+    References
+    ----------
+    The criterion for doubles: Magliocchetti et al. 1998, MNRAS 300, 257.
+    """
+    link = _resolve(how, catalogue)
+    if join_doubles and catalogue.flux is None:
+        raise InputError("join_doubles: doubles are told by their fluxes, and this catalogue has none that are known")
+    vectors = _unit_vectors(catalogue.ra, catalogue.dec)
+    label = np.arange(len(catalogue))
+    usable = np.flatnonzero(catalogue.valid)
+    if link == "island":
+        label[usable] = _friends(vectors[usable], MAX_RADIUS, catalogue.group[usable])
+    elif link != "none":
+        label[usable] = _friends(vectors[usable], link)
+    # Rows without a position keep numbers that no group of the others has.
+    label[~catalogue.valid] = len(catalogue) + np.flatnonzero(~catalogue.valid)
+    if join_doubles:
+        label = _join_doubles(vectors, catalogue.flux, label)
+    name = link if isinstance(link, str) else f"{link:g} arcsec"
+    return _groups(f"{name}, doubles" if join_doubles else name, catalogue, vectors, label)
+
+
+def _resolve(how: str | float | u.Quantity, catalogue: Catalogue) -> str | float:
+    """The way of grouping: ``"none"``, ``"island"``, or a radius in arcsec."""
+    if isinstance(how, str) and how == "auto":
+        if catalogue.group is not None:
+            return "island"
+        return AUTO_RADIUS if (catalogue.dialect, catalogue.kind) in COMPONENT_KINDS else "none"
+    if isinstance(how, str) and how in ("none", "island"):
+        if how == "island" and catalogue.group is None:
+            kind = f"{catalogue.dialect} {catalogue.kind}" if catalogue.dialect else "plain"
+            raise InputError(f"group='island': this {kind} table has no islands; accepted are auto, none and a radius")
+        return how
+    accepted = f"accepted are auto, none, island, and an angle above 0 and up to {MAX_RADIUS:g} arcsec"
+    try:
+        angle = u.Quantity(how)
+        radius = float(angle.value if angle.unit == u.dimensionless_unscaled else angle.to_value(u.arcsec))
+    except (TypeError, ValueError, u.UnitsError) as exc:
+        raise InputError(f"group={how!r}: {accepted}") from exc
+    if not 0 < radius <= MAX_RADIUS:
+        raise InputError(f"group={how!r}: {accepted}, the width of the image that is classified")
+    return radius
+
+
+def _unit_vectors(ra: ArrayLike, dec: ArrayLike) -> NDArray[np.float64]:
+    """Positions in degrees as unit vectors (n, 3)."""
+    ra, dec = np.radians(ra), np.radians(dec)
+    return np.stack([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)], axis=1)
+
+
+def _chord(arcsec: float) -> float:
+    return 2 * np.sin(np.radians(arcsec / 3600) / 2)
+
+
+def _friends(vectors: NDArray, radius: float, kind: NDArray | None = None) -> NDArray[np.intp]:
+    """Labels of friends of friends within ``radius`` arcsec, of rows of one ``kind`` where that is given."""
+    if kind is not None:
+        # A fourth coordinate keeps rows of different kinds further apart than any two points of the sphere.
+        vectors = np.column_stack([vectors, 4.0 * kind])
+    # Rows at one and the same place, however many, would make pairs by their square.
+    places, place_of = np.unique(vectors, axis=0, return_inverse=True)
+    pairs = cKDTree(places).query_pairs(_chord(radius), output_type="ndarray")
+    return _components(len(places), pairs)[place_of]
+
+
+def _components(n: int, pairs: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Labels of the connected components of a graph of n nodes; pairs (p, 2)."""
+    graph = coo_array((np.ones(len(pairs), bool), (pairs[:, 0], pairs[:, 1])), shape=(n, n))
+    return connected_components(graph, directed=False)[1]
+
+
+def _join_doubles(vectors: NDArray, flux: NDArray, label: NDArray) -> NDArray[np.intp]:
+    """Labels after groups that look like two lobes were joined; each group counts with its centre and summed flux."""
+    names, label = np.unique(label, return_inverse=True)
+    total = np.bincount(label, _positive(flux), len(names))
+    centre = _mean_vectors(vectors, flux, label, len(names))
+    bright = np.flatnonzero((total > 0) & np.isfinite(centre).all(axis=1))
+    pairs = bright[cKDTree(centre[bright]).query_pairs(_chord(MAX_RADIUS), output_type="ndarray")]
+    chord = np.linalg.norm(centre[pairs[:, 0]] - centre[pairs[:, 1]], axis=1)
+    separation = 3600 * np.degrees(2 * np.arcsin(chord / 2))
+    fluxes = total[pairs]
+    near = separation <= DOUBLE_SEPARATION * np.sqrt(fluxes.sum(axis=1) / 0.1)
+    alike = fluxes.max(axis=1) <= DOUBLE_FLUX_RATIO * fluxes.min(axis=1)
+    return _components(len(names), pairs[near & alike])[label]
+
+
+def _groups(how: str, catalogue: Catalogue, vectors: NDArray, label: NDArray) -> Groups:
+    _, first, label = np.unique(label, return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    first = first[order]
+    group_id = np.argsort(order)[label]
+    size = np.bincount(group_id)
+    x, y, z = _mean_vectors(vectors, catalogue.flux, group_id, len(first)).T
+    alone = size == 1
+    return Groups(
+        how=how,
+        group_id=group_id.astype(np.int64),
+        size=size.astype(np.int32),
+        ra=np.where(alone, catalogue.ra[first], np.degrees(np.arctan2(y, x)) % 360),
+        dec=np.where(alone, catalogue.dec[first], np.degrees(np.arctan2(z, np.hypot(x, y)))),
+        valid=catalogue.valid[first],
+    )
+
+
+def _mean_vectors(vectors: NDArray, flux: NDArray | None, label: NDArray, n: int) -> NDArray[np.float64]:
+    """Flux-weighted mean of the unit vectors of each of n groups, on the sphere; (n, 3)."""
+    weight = np.ones(len(label)) if flux is None else _positive(flux)
+    weight = np.where(np.bincount(label, weight, n)[label] > 0, weight, 1.0)
+    mean = np.stack([np.bincount(label, weight * axis, n) for axis in vectors.T], axis=1)
+    return mean / np.linalg.norm(mean, axis=1, keepdims=True)
+
+
+def _positive(flux: NDArray) -> NDArray[np.float64]:
+    """Fluxes that can be weights: 0 where they are missing, negative or infinite."""
+    return np.where(np.isfinite(flux) & (flux > 0), flux, 0.0)

@@ -1,0 +1,275 @@
+"""Any astropy table as a FITS binary table, and back: what a column becomes where FITS has no such type.
+
+=============================================  =====================================================================
+in the table                                   in the file
+=============================================  =====================================================================
+numbers, booleans, fixed-size arrays           as they are; float16, int8 and long double take the next type of FITS
+masked float, complex or text                  NaN or empty text: a NaN or an empty text comes back masked
+masked integer                                 TNULL, a value that the column does not hold
+masked boolean, unsigned or array of integers  as they are, with a second column ``<name>.mask``
+text that is not printable ASCII               Python's ``unicode_escape``
+Time, datetime64                               ISO 8601 text to the nanosecond; an observer's location is lost
+timedelta64                                    seconds
+SkyCoord and other mixins that astropy stores  one column a component, which astropy joins again on reading
+any other mixin                                its text
+one-dimensional arrays of varying length       variable-length arrays, empty where None
+objects: text, numbers, None                   text or numbers, masked where None
+any other object, arrays without elements      JSON text
+=============================================  =====================================================================
+
+Names, descriptions and units that are not printable ASCII are escaped in the same way. Names beyond 60 characters are
+cut, and a name such as ``sky.ra`` beside a mixin ``sky`` becomes ``sky_ra``. Of a column's ``meta``, text, numbers and
+booleans are kept. How a column was written is noted there as ``written_as``, and `restore_table` undoes it for escaped
+text and for times.
+"""
+
+import io
+import re
+import warnings
+from collections.abc import Callable, Collection, Iterator
+from typing import Any
+
+import numpy as np
+from astropy.io import fits
+from astropy.io.fits.verify import VerifyError, VerifyWarning
+from astropy.table import Column, MaskedColumn, Table
+from numpy.typing import NDArray
+
+from radio_ag.catalog_io.files.fits_columns import decode_column, encode_column
+from radio_ag.errors import OutputError
+
+MAX_FIELDS = 999
+"""Columns that a FITS table can have."""
+
+Rows = slice | NDArray[np.int64]
+Cards = dict[str, list[tuple[str, str]]]
+
+_MAX_NAME = 60
+_BLOCK = 4 << 20
+_DISPLAY_FORMAT = re.compile(r"\{?:?%?\d*\.\d+[fFeEgG]\}?")  # what TDISP can say
+
+
+def table_extension(table: Table) -> tuple[fits.Header, Iterator[bytes]]:
+    """A table as header and data of a binary-table extension.
+
+    Parameters
+    ----------
+    table : `~astropy.table.Table`
+        Any columns; it is not changed. Its ``meta`` is left out.
+
+    Returns
+    -------
+    header : `~astropy.io.fits.Header`
+        With TTYPE, TFORM, TUNIT, TNULL, TUCD, TUTYP and TCOMM as each column has them, without EXTNAME.
+    blocks : iterator of bytes
+        The data unit, without padding.
+
+    Raises
+    ------
+    OutputError
+        If there are more columns than FITS can number.
+    """
+    check_field_count(len(table.columns))
+    encoded, cards = encode_table(table)
+    return rows_extension(lambda rows: encoded[rows], len(table), cards, masked_rows(encoded))
+
+
+def rows_extension(
+    rows_of: Callable[[Rows], Table], count: int, cards: Cards, masked: NDArray[np.int64]
+) -> tuple[fits.Header, Iterator[bytes]]:
+    """As `table_extension`, of rows that are made when they are written, a few MB at a time.
+
+    Parameters
+    ----------
+    rows_of : callable
+        Some rows of the table, encoded as `encode_table` does it. Each column has the same type in all of them.
+    count : int
+        Rows in all.
+    cards : dict
+        What `encode_table` gave beside the table.
+    masked : ndarray of int
+        The `masked_rows` of the whole table.
+    """
+    block = _rows_in_a_block(rows_of(slice(0, 1)), count)
+    whole = block >= count
+
+    def chosen(start: int) -> Table:
+        rows = slice(start, min(start + block, count))
+        # astropy gives a column of masks to blocks that have a masked value: every block begins with the same ones.
+        return rows_of(rows if whole else np.r_[masked, np.arange(rows.start, rows.stop)])
+
+    first = chosen(0)
+    header, data = _written_by_astropy(first)
+    quick = not whole and _packed(first, header) == data
+    skip = 0 if whole else len(masked) * header["NAXIS1"]
+    header["NAXIS2"] = count
+
+    def blocks() -> Iterator[bytes]:
+        yield data[skip:]
+        for start in range(block, count, block):
+            table = chosen(start)
+            packed = _packed(table, header) if quick else None
+            yield (_written_by_astropy(table)[1] if packed is None else packed)[skip:]
+
+    return _with_cards(header, cards), blocks()
+
+
+def _rows_in_a_block(row: Table, count: int) -> int:
+    plain = [column for column in row.itercols() if isinstance(column, Column)]
+    if any(column.dtype.kind == "O" for column in plain):
+        return max(count, 1)  # arrays of varying length lie in one heap behind all rows
+    return max(_BLOCK // max(sum(column.nbytes for column in plain), 100), 1)
+
+
+def masked_rows(encoded: Table) -> NDArray[np.int64]:
+    """A row of each column that astropy writes with a column of its mask; without a masked value it does not."""
+    columns = [column for column in encoded.itercols() if isinstance(column, MaskedColumn)]
+    masks = (np.ma.getmaskarray(column).reshape(len(column), -1).any(1) for column in columns if len(column))
+    return np.array(sorted({int(mask.argmax()) for mask in masks if mask.any()}), dtype=np.int64)
+
+
+def _written_by_astropy(table: Table) -> tuple[fits.Header, bytes]:
+    """Header and data unit of a table of columns that FITS has."""
+    scratch = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", VerifyWarning)  # the names are the catalogue's, whatever FITS recommends
+        try:
+            table.write(scratch, format="fits")
+        except VerifyError as exc:  # mixins take several columns each
+            raise OutputError(f"the table has more columns in FITS than the {MAX_FIELDS} allowed") from exc
+    scratch.seek(0)
+    fits.Header.fromfile(scratch)  # the primary header: no data follow it
+    header = fits.Header.fromfile(scratch)
+    return header, scratch.read(header["NAXIS1"] * header["NAXIS2"] + header["PCOUNT"])
+
+
+def _packed(table: Table, header: fits.Header) -> bytes | None:
+    """The data unit of a table of plain numbers and text; None where a column is of another kind.
+
+    astropy takes several times as long. Whoever uses this makes sure with one block that it gives the same.
+    """
+    columns = table.columns.values()
+    if any(type(c) is not Column or c.ndim != 1 or c.dtype.kind not in "ifSU" or c.dtype == "i1" for c in columns):
+        return None
+    if len(columns) != header["TFIELDS"]:
+        return None
+    fields = []
+    for number, column in enumerate(columns, start=1):
+        form = header[f"TFORM{number}"]
+        is_text = column.dtype.kind in "SU"
+        fields.append((f"f{number}", f"S{form[:-1] or 1}" if is_text else column.dtype.newbyteorder(">")))
+    records = np.empty(len(table), dtype=fields)
+    if records.dtype.itemsize != header["NAXIS1"]:
+        return None
+    for (name, _), column in zip(fields, columns, strict=True):
+        records[name] = column.data
+    return records.tobytes()
+
+
+def check_field_count(count: int) -> None:
+    """Raise `OutputError` if a FITS table cannot have so many columns."""
+    if count > MAX_FIELDS:
+        raise OutputError(f"the table would have {count} columns: FITS allows {MAX_FIELDS}")
+
+
+def restore_table(table: Table) -> Table:
+    """Undo the forms of `table_extension` in a table that ``Table.read`` has read: names, text, times, descriptions."""
+    restored = Table()
+    for name, column in table.columns.items():
+        meta = {
+            key: _unescape(value) if isinstance(value, str) else value
+            for key, value in (column.info.meta or {}).items()
+        }
+        form = meta.pop("written_as", None)
+        column = decode_column(column, form, meta.pop("scale", "utc") if form == "isot" else "utc")
+        restored.add_column(column, name=_unescape(name), copy=False)
+        info = restored.columns[-1].info
+        info.meta = meta or None
+        info.description = _unescape(info.description) if info.description else None
+    return restored
+
+
+def encode_table(table: Table, taken: Collection[str] = ()) -> tuple[Table, Cards]:
+    """The table in types that astropy writes, and for each column the cards that astropy does not write.
+
+    No column gets a name that is ``taken``. Numbers without a mask are shared with the table, not copied.
+    """
+    encoded, cards = Table(), {}
+    columns = Table(table, copy=False).columns
+    several = tuple(f"{_escape(name)}." for name, column in columns.items() if not isinstance(column, Column))
+    masks = {f"{_escape(name)}.mask" for name, column in columns.items() if isinstance(column, MaskedColumn)}
+    for name, column in columns.items():
+        field = _escape(name).strip()[:_MAX_NAME] or "column"
+        if field in masks or field.startswith(several):  # the name of a component that astropy writes
+            field = field.replace(".", "_")
+        field = _unique(field, {*taken, *encoded.colnames})
+        meta = _plain_meta(column.info.meta)
+        description = _escape(column.info.description) if column.info.description else None
+        display = column.info.format
+        new, form = encode_column(column)
+        unit = new.unit if isinstance(new, Column) else None
+        if isinstance(new, Column):
+            new.unit = None  # astropy refuses or warns about units that FITS does not define
+        encoded.add_column(new, name=field, copy=False)
+        info = encoded[field].info
+        info.meta, info.description = meta | form, description
+        if isinstance(display, str) and _DISPLAY_FORMAT.fullmatch(display) and new.dtype.kind in "iuf":
+            info.format = display
+        texts = {
+            "TUNIT": _unit_text(unit),
+            "TUCD": meta.get("ucd"),
+            "TUTYP": meta.get("utype"),
+            "TCOMM": description,
+        }
+        cards[field] = [(keyword, str(text)) for keyword, text in texts.items() if text]
+    return encoded, cards
+
+
+def _unique(name: str, taken: set[str]) -> str:
+    free, number = name, 1
+    while free in taken:
+        number += 1
+        free = f"{name}_{number}"
+    return free
+
+
+def _plain_meta(meta: dict | None) -> dict[str, str | int | float | bool]:
+    plain = {}
+    for key, value in (meta or {}).items():
+        if isinstance(value, str):
+            plain[_escape(str(key))] = _escape(value)
+        elif isinstance(value, bool | int | float):
+            plain[_escape(str(key))] = value
+    return plain
+
+
+def _unit_text(unit: Any) -> str:
+    if unit is None:
+        return ""
+    try:
+        return unit.to_string("fits")
+    except ValueError:  # a unit that FITS does not define is written as it came
+        return _escape(unit.to_string())
+
+
+def _escape(text: str) -> str:
+    return text.encode("unicode_escape").decode("ascii")
+
+
+def _unescape(text: str) -> str:
+    try:
+        return text.encode("ascii").decode("unicode_escape")
+    except UnicodeError:
+        return text
+
+
+def _with_cards(header: fits.Header, cards: Cards) -> fits.Header:
+    """The header with further cards of each column after its TFORM, in one pass."""
+    names = {f"TFORM{k}": header[f"TTYPE{k}"] for k in range(1, header["TFIELDS"] + 1)}
+    result = []
+    for card in header.cards:
+        result.append(card)
+        if card.keyword in names:
+            number = card.keyword.removeprefix("TFORM")
+            result += [fits.Card(keyword + number, text) for keyword, text in cards.get(names[card.keyword], ())]
+    return fits.Header(result)

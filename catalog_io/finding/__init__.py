@@ -1,0 +1,1 @@
+"""Source finding in mosaics."""

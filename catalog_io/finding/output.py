@@ -1,0 +1,54 @@
+"""Files of found sources: FITS, VOTable, ECSV or CSV, by the name's suffix."""
+
+import io
+from os import PathLike
+from pathlib import Path
+
+from astropy.table import Table
+
+from radio_ag import __version__
+from radio_ag.catalog_io.product.fits import check_output, written_beside
+from radio_ag.errors import OutputError
+
+_FORMATS = {
+    ".fits": "fits",
+    ".fit": "fits",
+    ".xml": "votable",
+    ".vot": "votable",
+    ".votable": "votable",
+    ".ecsv": "ascii.ecsv",
+    ".csv": "ascii.csv",
+}
+
+
+def check_sources_output(path: str | PathLike, *, overwrite: bool = False) -> Path:
+    """Whether a table of sources can be written, before a long run: its path with links resolved.
+
+    Raises
+    ------
+    OutputError
+        If the suffix is unknown, the file exists and ``overwrite`` is not set, or its folder cannot be written to.
+    """
+    if Path(path).suffix.lower() not in _FORMATS:
+        raise OutputError(f"{path}: the suffix names the format, one of {', '.join(_FORMATS)}")
+    return check_output(path, overwrite)
+
+
+def write_sources(table: Table, path: str | PathLike, *, overwrite: bool = False) -> Path:
+    """Write a table of `~radio_ag.catalog_io.finding.find.find_sources`; the file appears when it is complete.
+
+    Raises
+    ------
+    OutputError
+        As `check_sources_output`, or if the file cannot be written.
+    """
+    path = check_sources_output(path, overwrite=overwrite)
+    format = _FORMATS[path.suffix.lower()]
+    table = table.copy(copy_data=False)
+    table.meta = {"EXTNAME": "SOURCES", "CREATOR": f"radio-ag {__version__}"} | dict(table.meta)
+    stream = io.StringIO() if format.startswith("ascii") else io.BytesIO()
+    table.write(stream, format=format)
+    content = stream.getvalue()
+    with written_beside(path) as file:
+        file.write(content.encode() if isinstance(content, str) else content)
+    return path

@@ -1,0 +1,1 @@
+"""Images of the sky: headers, beams, geometry, and fields cut out of files and arrays."""

@@ -1,0 +1,338 @@
+"""Planes of sky stored in FITS files: found once by their headers, mapped when their pixels are wanted."""
+
+import math
+import os
+import warnings
+from collections import OrderedDict
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from astropy.io import fits
+from astropy.nddata import NDData
+
+from radio_ag.catalog_io.files.fits_open import MAX_COUNT, in_order, open_checked
+from radio_ag.catalog_io.files.quick_headers import read_primary_header
+from radio_ag.catalog_io.images.beam import Beam
+from radio_ag.catalog_io.images.compressed import BlockCache, DecodedImage
+from radio_ag.catalog_io.images.headers import ImageFrame, read_frame
+from radio_ag.errors import ImageError
+
+_DAMAGE = Exception  # astropy and the decompressors raise nearly anything for a file that makes no sense
+
+IN_MEMORY = NDData | fits.PrimaryHDU | fits.ImageHDU | fits.CompImageHDU
+"""What an image in memory may be, besides an HDUList."""
+
+_OPTIONS = {"mode": "readonly", "memmap": True, "do_not_scale_image_data": True, "lazy_load_hdus": True}
+_Key = tuple[Path, int]
+
+_MAX_OPEN = 64  # files
+_MAX_BYTES = 1 << 30  # of pixels that cannot be mapped, and are held in memory
+_MAX_UNPACKED = 1 << 32  # bytes of an image, or of a tile of one, that is unpacked in memory
+_MAX_DECODED = 1 << 29  # bytes of decoded tiles: mosaics of 11,000 px a side whole, of larger ones a strip
+
+
+class Plane:
+    """A celestial plane of stored pixels; 2-D slices come out scaled, NaN where blank, in order (latitude, longitude).
+
+    Parameters
+    ----------
+    stored : array-like
+        Pixels as stored, any number of axes; axes other than the sky's are taken at their first index.
+    axes : tuple of int
+        Axes of longitude and latitude, counted from 0 in FITS order.
+    scaling : tuple of (float, float, int or None)
+        BSCALE, BZERO and BLANK.
+    """
+
+    def __init__(self, stored: Any, axes: tuple[int, int], scaling: tuple[float, float, int | None] = (1.0, 0.0, None)):
+        self._stored = stored
+        self._scaling = scaling
+        ndim = len(stored.shape)
+        self._x_axis, self._y_axis = ndim - 1 - axes[0], ndim - 1 - axes[1]
+        self.shape = stored.shape[self._y_axis], stored.shape[self._x_axis]
+
+    def __getitem__(self, window: tuple[slice, slice]) -> np.ndarray:
+        index: list[Any] = [0] * len(self._stored.shape)
+        index[self._y_axis], index[self._x_axis] = window
+        try:
+            pixels = self._stored[tuple(index)]
+        except _DAMAGE as exc:
+            raise ImageError(f"pixels cannot be read: {_reason(exc)}") from exc
+        if self._x_axis < self._y_axis:
+            pixels = pixels.T
+        scale, zero, blank = self._scaling
+        if (scale, zero, blank) == (1.0, 0.0, None):
+            return pixels
+        values = pixels * scale + zero
+        return values if blank is None else np.where(pixels == blank, np.nan, values)
+
+
+@dataclass(frozen=True, eq=False)
+class StoredImage:
+    """One image in a FITS file: what its header says, and where its pixels are.
+
+    Attributes
+    ----------
+    path : Path
+    hdu : int
+        Index of the HDU.
+    frame : ImageFrame
+    shape : tuple of int
+        (ny, nx) of the plane.
+    n_planes : int
+        Planes in the image; the first is used.
+    scaling : tuple of (float, float, int or None)
+        BSCALE, BZERO and BLANK.
+    mapping : tuple of (str, int, tuple of int), optional
+        Data type, offset and shape to map the pixels; None where the file is compressed.
+    """
+
+    path: Path
+    hdu: int
+    frame: ImageFrame
+    shape: tuple[int, int]
+    n_planes: int
+    scaling: tuple[float, float, int | None]
+    mapping: tuple[str, int, tuple[int, ...]] | None
+
+
+def read_stored_image(path: Path, hdu: int | str | None = None) -> StoredImage:
+    """Read the headers of a FITS file and find the image in it.
+
+    Parameters
+    ----------
+    path : Path
+    hdu : int or str, optional
+        Index or EXTNAME of the HDU. None: the first image with a celestial WCS.
+
+    Raises
+    ------
+    ImageError
+        If the file is missing, unreadable or truncated, or has no such image.
+    """
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            # Astropy would warn of truncation and old cards: what matters raises here.
+            primary = _read_primary(path) if hdu in (None, 0) else None
+            if primary is not None:
+                return primary
+            with open_checked(path, **_OPTIONS) as hdus:
+                index, frame = find_image(hdus, hdu)
+                return _read_hdu(path, hdus, index, frame)
+    except FileNotFoundError as exc:
+        raise ImageError(f"image {path}: no such file") from exc
+    except ImageError as exc:
+        raise ImageError(f"image {path}: {exc}") from exc
+    except _DAMAGE as exc:
+        raise ImageError(f"image {path} is not a readable FITS file: {_reason(exc)}") from exc
+
+
+def _reason(error: Exception) -> str:
+    """An error's message in one line."""
+    words = " ".join(str(error).split())
+    return f"{type(error).__name__} {words}".strip() if isinstance(error, LookupError) or not words else words
+
+
+def find_image(hdus: fits.HDUList, hdu: int | str | None = None) -> tuple[int, ImageFrame]:
+    """Index and frame of the image that ``hdu`` names, or of the first one with a celestial WCS.
+
+    Raises
+    ------
+    ImageError
+        If there is none.
+    """
+    if hdu is not None:
+        try:
+            list(in_order(hdus))
+            index = hdus.index_of(hdu)
+            chosen = hdus[index]
+        except (KeyError, IndexError) as exc:
+            raise ImageError(f"hdu={hdu!r} is not in the file") from exc
+        if not _is_image(chosen):
+            raise ImageError(f"hdu={hdu!r} is not an image")
+        return index, _frame(hdus, chosen)
+    reasons = []
+    for index, candidate in enumerate(in_order(hdus)):
+        if _is_image(candidate):
+            try:
+                return index, _frame(hdus, candidate)
+            except ImageError as exc:
+                reasons.append(f"HDU {index}: {exc}")
+    raise ImageError("; ".join(reasons) or "no image in the file")
+
+
+def _is_image(hdu: Any) -> bool:
+    return bool(getattr(hdu, "is_image", False)) and len(hdu.shape) >= 2 and min(hdu.shape) > 0
+
+
+def _frame(hdus: fits.HDUList, hdu: Any) -> ImageFrame:
+    frame = read_frame(hdu.header, beam=_table_beam(hdus) if hdu.header.get("CASAMBM") else None)
+    if max(frame.axes) >= len(hdu.shape):
+        raise ImageError(f"the sky is on axes {[axis + 1 for axis in frame.axes]} of an image of {len(hdu.shape)} axes")
+    return frame
+
+
+def _table_beam(hdus: fits.HDUList) -> Beam | None:
+    """Beam of the first plane, from the BEAMS table that CASA writes."""
+    list(in_order(hdus))
+    if "BEAMS" not in hdus or not len(hdus["BEAMS"].data):
+        return None
+    first = hdus["BEAMS"].data[0]
+    angle = float(first["BPA"]) if "BPA" in hdus["BEAMS"].columns.names else 0.0
+    return Beam(float(first["BMAJ"]), float(first["BMIN"]), angle)
+
+
+def _read_primary(path: Path) -> StoredImage | None:
+    """The image in the primary HDU of a plain file; None where there is none, or it takes more than its header."""
+    found = read_primary_header(path)
+    if found is None:
+        return None
+    header, offset = found
+    if header.get("NAXIS", 0) > MAX_COUNT:
+        return None
+    shape = tuple(header.get(f"NAXIS{axis}", 0) for axis in range(header.get("NAXIS", 0), 0, -1))
+    if len(shape) < 2 or min(shape) < 1 or header.get("GROUPS") or header.get("CASAMBM"):
+        return None
+    try:
+        frame = read_frame(header)
+    except ImageError:  # another HDU may hold an image; if none does, astropy's reader says what is wrong with this one
+        return None
+    dtype = np.dtype(fits.BITPIX2DTYPE[header["BITPIX"]]).newbyteorder(">")
+    if max(frame.axes) >= len(shape) or offset + math.prod(shape) * dtype.itemsize > os.path.getsize(path):
+        return None
+    return _stored(path, 0, header, shape, frame, (dtype.str, offset, shape))
+
+
+def _read_hdu(path: Path, hdus: fits.HDUList, index: int, frame: ImageFrame) -> StoredImage:
+    hdu = hdus[index]
+    header, shape = hdu.header, hdu.shape
+    place = hdu.fileinfo()
+    plain = _is_plain(path)
+    if plain and place["datLoc"] + min(place["datSpan"], hdu.size) > os.path.getsize(path):
+        raise ImageError("the file is truncated")
+    _check_unpacked(hdu, plain)
+    mapping = None
+    if plain and not isinstance(hdu, fits.CompImageHDU):
+        mapping = np.dtype(fits.BITPIX2DTYPE[header["BITPIX"]]).newbyteorder(">").str, place["datLoc"], shape
+    return _stored(path, index, header, shape, frame, mapping)
+
+
+def _check_unpacked(hdu: Any, plain: bool) -> None:
+    """Refuse an image of which too much would be unpacked at once: a small file may declare any size."""
+    packed = isinstance(hdu, fits.CompImageHDU)
+    if plain and not packed:
+        return
+    tile = tuple(map(int, hdu.tile_shape)) if packed else hdu.shape
+    if min(tile) < 1:
+        raise ImageError(f"tiles of {tile} pixels")
+    shape = map(min, tile, hdu.shape) if plain else hdu.shape
+    size = math.prod(shape) * abs(hdu.header["BITPIX"]) // 8
+    if size > _MAX_UNPACKED:
+        raise ImageError(
+            f"{'a tile of it' if plain else 'it'} takes {size / 2**30:.3g} GiB unpacked, and at most "
+            f"{_MAX_UNPACKED / 2**30:g} GiB are unpacked in memory: unpack the file on the disk"
+        )
+
+
+def _stored(
+    path: Path,
+    index: int,
+    header: fits.Header,
+    shape: tuple[int, ...],
+    frame: ImageFrame,
+    mapping: tuple[str, int, tuple[int, ...]] | None,
+) -> StoredImage:
+    blank = header.get("BLANK") if header["BITPIX"] > 0 else None
+    lon, lat = (len(shape) - 1 - axis for axis in frame.axes)
+    plane_shape = shape[lat], shape[lon]
+    scaling = float(header.get("BSCALE", 1.0)), float(header.get("BZERO", 0.0)), blank
+    return StoredImage(path, index, frame, plane_shape, math.prod(shape) // math.prod(plane_shape), scaling, mapping)
+
+
+def is_image(source: Any) -> bool:
+    """Whether something is an image, or a file of one, rather than a table: the first HDU with data decides.
+
+    Parameters
+    ----------
+    source : path-like, HDU, HDUList, NDData, or a list of them
+        Of a list, the first counts.
+    """
+    if isinstance(source, list | tuple) and not isinstance(source, fits.HDUList):
+        return bool(source) and is_image(source[0])
+    if isinstance(source, str | os.PathLike):
+        try:
+            path = Path(source).expanduser()
+            with warnings.catch_warnings(action="ignore"), open_checked(path, **_OPTIONS) as hdus:
+                return is_image(hdus)
+        except _DAMAGE:  # no FITS at all, as far as this question goes
+            return False
+    if isinstance(source, fits.HDUList):
+        first = next((hdu for hdu in source if hdu.size), None)
+        return first is not None and _is_image(first)
+    return isinstance(source, IN_MEMORY)
+
+
+def _is_plain(path: Path) -> bool:
+    """Whether a FITS file lies on disk as it is, not gzipped or otherwise packed."""
+    with open(path, "rb") as file:
+        return file.read(6) == b"SIMPLE"
+
+
+class OpenPlanes:
+    """Planes that are open, the last used ones: bounded in files and in memory.
+
+    Plain files are mapped, tile-compressed ones are decoded a block of tiles at a time, gzipped ones are unpacked into
+    memory.
+    """
+
+    def __init__(self, max_open: int = _MAX_OPEN, max_bytes: int = _MAX_BYTES, max_decoded: int = _MAX_DECODED):
+        self._max_open, self._max_bytes = max_open, max_bytes
+        self._decoded = BlockCache(max_decoded)
+        self._open: OrderedDict[_Key, tuple[Plane, int, ExitStack]] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def get(self, image: StoredImage) -> Plane:
+        """The plane of an image; ImageError if the file is gone or damaged."""
+        key = image.path, image.hdu
+        if key not in self._open:
+            try:
+                self._open[key] = self._load(image)
+            except _DAMAGE as exc:
+                raise ImageError(f"pixels cannot be read: {_reason(exc)}") from exc
+            while len(self._open) > self._max_open or (
+                len(self._open) > 1 and sum(size for _, size, _ in self._open.values()) > self._max_bytes
+            ):
+                self._close(next(iter(self._open)))
+        self._open.move_to_end(key)
+        return self._open[key][0]
+
+    def close(self, image: StoredImage | None = None) -> None:
+        """Close an image, or all."""
+        for key in list(self._open) if image is None else [(image.path, image.hdu)]:
+            self._close(key)
+
+    def _close(self, key: _Key) -> None:
+        if key in self._open:
+            self._decoded.drop(key)
+            self._open.pop(key)[2].close()
+
+    def _load(self, image: StoredImage) -> tuple[Plane, int, ExitStack]:
+        """Plane, bytes that it alone holds in memory, and what to close with it."""
+        if image.mapping is not None:
+            dtype, offset, shape = image.mapping
+            stored = np.memmap(image.path, dtype=dtype, mode="r", offset=offset, shape=shape)
+            return Plane(stored, image.frame.axes, image.scaling), 0, ExitStack()
+        with ExitStack() as stack:
+            hdu = stack.enter_context(fits.open(image.path, **_OPTIONS))[image.hdu]
+            if isinstance(hdu, fits.CompImageHDU) and _is_plain(image.path):
+                longitude, latitude = (len(hdu.shape) - 1 - axis for axis in image.frame.axes)
+                key = image.path, image.hdu
+                stored = DecodedImage(hdu.section, hdu.tile_shape, (latitude, longitude), self._decoded, key)
+                return Plane(stored, image.frame.axes, image.scaling), 0, stack.pop_all()
+            stored = np.asarray(hdu.data)
+        return Plane(stored, image.frame.axes, image.scaling), stored.nbytes, ExitStack()

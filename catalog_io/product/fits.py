@@ -1,0 +1,362 @@
+"""The FITS product: provenance, table and attention maps in one file, written beside and renamed.
+
+=============================  ========================================================================================
+primary                        provenance
+``CLASSIFICATION``             binary table, a row for each input row
+``ATTENTION``                  compressed image (n, 150, 150): a row's mean map is plane ``attention_plane``
+``ATTENTION_1``, ``_2``, ...   the same for each gate (``attention="gates"``)
+``CUTOUTS``                    compressed image (n, 150, 150), Jy/beam, where they were kept: plane ``cutout_plane``
+one image a source             instead of stacks, EXTNAME = ``name``, with a celestial WCS (``attention="hdus"``)
+=============================  ========================================================================================
+"""
+
+import os
+import warnings
+import weakref
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from astropy.io import fits
+from astropy.io.fits.verify import VerifyError, VerifyWarning
+from astropy.table import Table
+from astropy.wcs import WCS
+from numpy.typing import NDArray
+
+from radio_ag.catalog_io.files.fits_append import append_hdu
+from radio_ag.catalog_io.files.fits_open import in_order, open_checked
+from radio_ag.catalog_io.files.fits_table import check_field_count, restore_table, rows_extension, table_extension
+from radio_ag.catalog_io.product.columns import COLUMNS, dress_columns
+from radio_ag.catalog_io.product.headers import (
+    attention_header,
+    classification_header,
+    cutouts_header,
+    image_header,
+    primary_header,
+    provenance,
+)
+from radio_ag.catalog_io.product.merge import MergedParts
+from radio_ag.catalog_io.product.part import gate_of
+from radio_ag.catalog_io.product.rows import ProductRows
+from radio_ag.catalog_io.product.stacks import AttentionStore
+from radio_ag.errors import InputError, OutputError
+from radio_ag.writing import written_beside
+
+ATTENTION_MODES = ("mean", "gates", "hdus", "none")
+"""What a product can keep of the attention maps."""
+
+_CHUNK = 256  # maps inflated at once
+
+
+def check_output(
+    path: str | os.PathLike, overwrite: bool = False, catalogue: Table | None = None, *, folder: bool = False
+) -> Path:
+    """Whether a product can be written, before a long run.
+
+    Parameters
+    ----------
+    path : path
+        The product.
+    overwrite : bool
+        Whether a file of that name may be replaced.
+    catalogue : `~astropy.table.Table`, optional
+        The input table, whose columns must fit in the product beside ours.
+    folder : bool
+        The product is a folder.
+
+    Returns
+    -------
+    path
+        The path with links resolved.
+
+    Raises
+    ------
+    OutputError
+        If the file exists and ``overwrite`` is not set, its folder is not there or not writable, or there are too many
+        columns for FITS.
+    """
+    if catalogue is not None:
+        check_field_count(len(COLUMNS) + len(catalogue.columns))
+    path = Path(os.path.realpath(path))
+    if os.path.isdir(path) and not folder:  # unlike Path's, this takes a name that is too long
+        raise OutputError(f"{path} is a folder: name a file")
+    if os.path.isfile(path) and folder:
+        raise OutputError(f"{path} is a file, and a data set is a folder: choose another name")
+    if os.path.exists(path) and not overwrite:
+        raise OutputError(f"{path} exists: choose another name, or allow overwriting (--overwrite, overwrite=True)")
+    if not path.parent.is_dir():
+        raise OutputError(f"{path} cannot be written: there is no folder {path.parent}")
+    if not os.access(path.parent, os.W_OK):
+        raise OutputError(f"{path} cannot be written: the folder {path.parent} is not writable")
+    return path
+
+
+def write_product(
+    path: str | os.PathLike,
+    table: Table,
+    stores: Mapping[str | int, AttentionStore],
+    cutouts: AttentionStore | None = None,
+    *,
+    attention: str | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Write a result as one FITS file; nothing is left behind if that fails.
+
+    Parameters
+    ----------
+    path : path
+        The product. It is written beside, and takes its name when it is complete.
+    table : `~astropy.table.Table`
+        With the columns of a result; its ``meta`` is the provenance: flat, of text, numbers, booleans, None, sequences.
+    stores : dict of AttentionStore
+        The attention maps that were kept, by "mean", 1, 2, 3; all with the same planes.
+    cutouts : AttentionStore, optional
+        The cutouts that the table's ``cutout_plane`` names, Jy/beam.
+    attention : {"mean", "gates", "hdus", "none"}, optional
+        What to write of them. None means all that was kept, as stacks. Planes that no row names are left out.
+    overwrite : bool
+        Replace a file of that name.
+
+    Raises
+    ------
+    InputError
+        If ``attention`` asks for what was not kept.
+    OutputError
+        If the file exists, or cannot be written.
+    """
+    attention = _attention_mode(attention, stores)
+    path = check_output(path, overwrite)
+    store = None if attention == "none" else stores["mean"]
+    table, planes = _number_planes(table, store, shared=attention != "hdus")
+    if cutouts is not None:
+        table, cutout_planes = _number_planes(table, cutouts, "cutout_plane", shared=True)
+    normalisation = table.meta.get("normalisation")
+    with written_beside(path) as stream:
+        append_hdu(stream, primary_header(table, attention))
+        header, blocks = table_extension(table)
+        append_hdu(stream, classification_header(header, table), blocks)
+        if attention == "hdus":
+            _append_images(stream, table, stores["mean"], planes)
+        elif len(planes):
+            gates = ["mean"] if attention == "mean" else ["mean", *sorted(set(stores) - {"mean"})]
+            for gate in gates:
+                header, blocks = stores[gate].extension(planes)
+                append_hdu(stream, attention_header(header, gate, normalisation), blocks)
+        if cutouts is not None and len(cutout_planes):
+            header, blocks = cutouts.extension(cutout_planes)
+            append_hdu(stream, cutouts_header(header), blocks)
+
+
+def write_merged(
+    path: Path, rows: ProductRows, merged: MergedParts, meta: Mapping[str, Any], *, attention: str, folder: Path
+) -> None:
+    """Write the product of a run from its parts, in pieces; nothing is left behind if that fails.
+
+    Parameters
+    ----------
+    path : path
+        The product; one that is there is replaced.
+    rows : ProductRows
+        Its table.
+    merged : MergedParts
+        The parts, with the stacks to write.
+    meta : dict
+        Provenance, as a result's.
+    attention : {"mean", "gates", "none"}
+        What the stacks are.
+    folder : path
+        Where the product lies until it is complete; of the same file system.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be written.
+    """
+    template = rows.template
+    template.meta.update(meta)
+    with written_beside(path, folder) as stream:
+        header = primary_header(template, attention)
+        classified = sum(merged.counts["classes"][name] for name in ("FRI", "FRII"))
+        header["NSRC"], header["NCLASS"], header["NPLANE"] = len(rows), classified, merged.mapped
+        append_hdu(stream, header)
+        header, blocks = rows_extension(rows.encoded, len(rows), rows.cards, rows.masked)
+        append_hdu(stream, classification_header(header, template), blocks)
+        append_stacks(stream, merged, meta.get("normalisation"))
+
+
+def append_stacks(stream: BinaryIO, merged: MergedParts, normalisation: str | None) -> None:
+    """Write the stacks of a run that have planes: attention maps, then cutouts."""
+    for name, stack in merged.stacks.items():
+        if len(stack):
+            header, blocks = stack.extension()
+            is_cutouts = name == "CUTOUTS"
+            header = cutouts_header(header) if is_cutouts else attention_header(header, gate_of(name), normalisation)
+            append_hdu(stream, header, blocks)
+
+
+def columns_reader(path: Path, names: Sequence[str]) -> Callable[[], dict[str, NDArray]]:
+    """What reads columns of a product, as `radio_ag.catalog_io.product.columns.result_table` takes them.
+
+    The product is open until then: it may get another name meanwhile, or none.
+    """
+    stream = path.open("rb")
+
+    def read() -> dict[str, NDArray]:
+        with _any_names(), fits.open(stream, memmap=False, character_as_bytes=True) as hdus:
+            data = hdus["CLASSIFICATION"].data
+            columns = {name: np.asarray(data[name]) for name in names}
+        return {name: values.astype(values.dtype.newbyteorder("=")) for name, values in columns.items()}
+
+    weakref.finalize(read, stream.close)
+    return read
+
+
+def open_stacks(path: Path) -> dict[str | int, AttentionStore]:
+    """Stacks of a product by "mean", 1, 2, 3 and "CUTOUTS"; none where none were kept, or each map is an HDU."""
+    with fits.open(path, disable_image_compression=True) as hdus:
+        names = [hdu.name for hdu in hdus if hdu.header.get("ZIMAGE")]
+    return {name if name == "CUTOUTS" else gate_of(name): AttentionStore.open(path, name) for name in names}
+
+
+def read_provenance(path: Path) -> dict[str, Any]:
+    """Provenance of a product.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read as FITS.
+    """
+    try:
+        return provenance(fits.getheader(path))
+    except (OSError, VerifyError, UnicodeDecodeError) as exc:
+        raise InputError(f"{path} cannot be read as FITS: {exc}") from exc
+
+
+def read_product(
+    path: str | os.PathLike,
+) -> tuple[Table, dict[str | int, AttentionStore], AttentionStore | None]:
+    """The table of a product, with the provenance as its ``meta``, its attention maps, and its cutouts if it has any.
+
+    Stacks stay in the file, of which one plane at a time is read; maps in HDUs of their own are read and kept in a
+    temporary file.
+
+    Raises
+    ------
+    InputError
+        If the file is not there, or no product of radio-ag.
+    """
+    path = Path(path)
+    try:
+        return _read(path)
+    except InputError:
+        raise
+    except Exception as exc:  # astropy raises nearly anything for a file that makes no sense
+        raise InputError(f"{path} cannot be read as FITS: {' '.join(str(exc).split()) or type(exc).__name__}") from exc
+
+
+def _read(path: Path) -> tuple[Table, dict[str | int, AttentionStore], AttentionStore | None]:
+    with _any_names(), open_checked(path, memmap=False, character_as_bytes=True) as hdus:
+        if "CLASSIFICATION" not in [hdu.name for hdu in in_order(hdus)]:
+            raise InputError(f"{path} has no extension CLASSIFICATION: not a product of radio-ag")
+        meta = provenance(hdus[0].header)
+        mode = hdus[0].header.get("ATTMODE", "none")
+        table = Table.read(hdus["CLASSIFICATION"], unit_parse_strict="silent")
+        images = [hdu for hdu in hdus[2:] if hdu.name != "CUTOUTS"] if mode == "hdus" else []
+        stores = {"mean": _collect_images(images)} if images else {}
+    table = restore_table(table)
+    lacking = [spec.name for spec in COLUMNS if spec.name not in table.colnames]
+    if lacking:
+        raise InputError(f"{path} lacks the columns {lacking}: not a product of radio-ag")
+    dress_columns(table)
+    table.meta.update(meta)
+    stores |= open_stacks(path)
+    cutouts = stores.pop("CUTOUTS", None)
+    for column, stack in [("attention_plane", store) for store in stores.values()] + [("cutout_plane", cutouts)]:
+        if stack is not None and np.max(table[column], initial=-1) >= len(stack):
+            raise InputError(f"{path} is damaged: {column} counts further than the {len(stack)} planes that are there")
+    return table, stores, cutouts
+
+
+def cutout_wcs(row: Table.Row) -> WCS:
+    """Celestial WCS (TAN, ICRS) of a row's cutout.
+
+    Raises
+    ------
+    InputError
+        If the row has no cutout.
+    """
+    names = ("crpix1", "crpix2", "cutout_ra", "cutout_dec", "cd1_1", "cd1_2", "cd2_1", "cd2_2")
+    values = np.array([np.nan if row[name] is np.ma.masked else row[name] for name in names], dtype=float)
+    if not np.isfinite(values).all():
+        raise InputError(f"row {row.index} has no cutout, so no WCS")
+    wcs = WCS(naxis=2)
+    wcs.wcs.ctype = "RA---TAN", "DEC--TAN"
+    wcs.wcs.cunit = "deg", "deg"
+    wcs.wcs.radesys = "ICRS"
+    wcs.wcs.crpix, wcs.wcs.crval = values[:2], values[2:4]
+    wcs.wcs.cd = values[4:].reshape(2, 2)
+    wcs.wcs.set()
+    return wcs
+
+
+def _any_names() -> warnings.catch_warnings:
+    """A context in which astropy does not say which names FITS recommends for columns: they are the catalogue's."""
+    return warnings.catch_warnings(action="ignore", category=VerifyWarning)
+
+
+def _attention_mode(attention: str | None, stores: Mapping[str | int, AttentionStore]) -> str:
+    kept = "none" if not stores else "mean" if set(stores) == {"mean"} else "gates"
+    if attention is None:
+        return kept
+    if attention not in ATTENTION_MODES:
+        raise InputError(f"attention must be one of {', '.join(ATTENTION_MODES)}, not {attention!r}")
+    if (attention == "gates" and kept != "gates") or (attention != "none" and kept == "none"):
+        raise InputError(f"attention={attention!r} cannot be written: this result keeps {kept!r}")
+    return attention
+
+
+def _number_planes(
+    table: Table, store: AttentionStore | None, name: str = "attention_plane", *, shared: bool = False
+) -> tuple[Table, NDArray[np.int64]]:
+    """A table whose column ``name`` counts the planes that it names, and those planes of the store.
+
+    ``shared``: rows that name the same plane may keep doing so.
+    """
+    plane = np.asarray(table[name])
+    kept = plane >= 0 if store is not None else np.zeros(len(plane), dtype=bool)
+    planes = plane[kept].astype(np.int64)
+    named = np.unique(planes) if shared else np.sort(planes)
+    if store is not None and np.array_equal(named, np.arange(len(store))):
+        return table, np.arange(len(store))
+    numbers = np.full(len(plane), -1, dtype=plane.dtype)
+    numbers[kept] = np.arange(len(planes))
+    numbered = table.copy(copy_data=False)
+    column = table[name].copy()
+    column[:] = numbers
+    numbered.replace_column(name, column)
+    return numbered, planes
+
+
+def _append_images(stream: BinaryIO, table: Table, store: AttentionStore, planes: NDArray[np.int64]) -> None:
+    plane = np.asarray(table["attention_plane"])
+    rows = np.flatnonzero(plane >= 0)
+    rows = rows[np.argsort(plane[rows])]
+    count = Counter()
+    for start in range(0, len(planes), _CHUNK):
+        images = store.planes(planes[start : start + _CHUNK])
+        for row, image in zip(rows[start : start + _CHUNK].tolist(), images, strict=True):
+            name = str(table["name"][row])
+            count[name] += 1
+            celestial = cutout_wcs(table[row]).to_header()
+            header = image_header(image, name, count[name], celestial, table.meta.get("normalisation"))
+            append_hdu(stream, header, [image.astype(">f4").tobytes()])
+
+
+def _collect_images(hdus: list[fits.ImageHDU]) -> AttentionStore:
+    """The images as a stack; quantising them again gives the same integers."""
+    store = AttentionStore(hdus[0].shape)
+    for hdu in hdus:
+        store.append(hdu.data[None])
+    return store

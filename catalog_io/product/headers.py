@@ -1,0 +1,178 @@
+"""Headers of the FITS product, and the provenance read back from them."""
+
+import os
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import PurePath
+from typing import Any
+
+import numpy as np
+from astropy.io import fits
+from astropy.table import Table
+
+from radio_ag.catalog_io.product.tiles import LEVELS
+from radio_ag.flags import Flag
+
+_PACKAGES = ("astropy", "numpy", "scipy", "torch", "astroquery", "photutils", "regions", "reproject", "safetensors")
+_KEYWORDS = {
+    "creator": ("CREATOR", "software that made this result"),
+    "packages": ("PACKAGES", "versions of what it stands on"),
+    "survey": ("SURVEY", "survey of the images"),
+    "service": ("SERVICE", "where the images came from"),
+    "weights": ("MODEL", "weights of the network"),
+    "weights_sha256": ("MODELSHA", "sha256 of the weights"),
+    "normalisation": ("NORMALIS", "normalisation of the attention maps"),
+    "catalogue": ("INPUTCAT", "input catalogue"),
+    "catalogue_sha256": ("INPUTSHA", "sha256 of the input catalogue"),
+    "reference": ("REFERENC", "paper"),
+}
+_NAMES = {keyword: name for name, (keyword, _) in _KEYWORDS.items()}
+# Of the primary header, what is not provenance: the format's own keywords, and facts about this file.
+_FORMAT = ("SIMPLE", "BITPIX", "NAXIS", "EXTEND", "COMMENT", "HISTORY", "DATE", "CHECKSUM", "DATASUM", "")
+_FACTS = ("ORIGIN", "NSRC", "NCLASS", "NPLANE", "ATTMODE")
+_OTHER = ("END", "CONTINUE", "HIERARCH", "EXTNAME", "XTENSION", "BSCALE", "BZERO", "BLANK")
+_RESERVED = {*_FORMAT, *_FACTS, *_NAMES, *_OTHER}
+CUTOUT_STEP = 0.25
+"""Quantisation step of cutouts over their rms: no pixel moves by more than rms / 8, at the noise and at the peak."""
+
+_PREFIX = "PROVENANCE "  # before a name that a keyword of the file has already
+_RANGES = {
+    "range": "0 to 1 in each map",
+    "sigmoid": "0 to 1",
+    "softmax": "each map sums to 1",
+    "standardisation": "signed",
+}
+
+
+def software_versions() -> dict[str, str]:
+    """Provenance of the software: ``creator`` and ``packages``."""
+    packages = ", ".join(f"{name} {version(name)}" for name in _PACKAGES)
+    return {"creator": f"radio-ag {version('radio-ag')}", "packages": packages}
+
+
+def primary_header(table: Table, attention: str) -> fits.Header:
+    """Provenance (the table's ``meta``), counts, and the time of writing, which no other header has."""
+    header = fits.PrimaryHDU().header
+    header["EXTEND"] = True
+    header["DATE"] = (datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S"), "when this file was written, UTC")
+    header["ORIGIN"] = ("radio-ag", "FRI/FRII classification of radio sources")
+    header["NSRC"] = (len(table), "rows")
+    header["NCLASS"] = (int(np.sum(np.ma.filled(table["class"], "") != "")), "rows with a class")
+    header["NPLANE"] = (int(np.sum(table["attention_plane"] >= 0)), "rows with attention maps")
+    header["ATTMODE"] = (attention, "attention maps kept: mean, gates, hdus or none")
+    for name, value in table.meta.items():
+        keyword, comment = _keyword(str(name))
+        text = _header_value(value)
+        fits_one_card = len(keyword) + len(str(text)) + len(comment) < 62  # else astropy cuts the comment, and warns
+        header.append(fits.Card(keyword, text, comment if fits_one_card else ""), end=True)
+    return header
+
+
+def provenance(header: fits.Header) -> dict[str, Any]:
+    """What `primary_header` wrote of a table's meta; sequences come back as text."""
+    result = {}
+    for card in header.cards:
+        keyword = card.keyword
+        if keyword in _FORMAT or keyword in _FACTS:
+            continue
+        name = _NAMES.get(keyword, keyword.removeprefix(_PREFIX).lower())
+        result[name] = None if isinstance(card.value, fits.card.Undefined) else card.value
+    return result
+
+
+def classification_header(header: fits.Header, table: Table) -> fits.Header:
+    """The table's own header with its name, the bits of ``flags``, and the columns that were renamed."""
+    header = header.copy()
+    header.set("EXTNAME", "CLASSIFICATION", after="TFIELDS")
+    for bit, flag in enumerate(Flag):
+        header[f"FLAG{bit}"] = f"{flag.name}: {flag.description}"
+    renamed = [
+        (column.info.meta["input_name"], name)
+        for name, column in table.columns.items()
+        if "input_name" in (column.info.meta or {})
+    ]
+    for number, (old, new) in enumerate(renamed, start=1):
+        header[f"INCOL{number}"] = header_text(f"{old} -> {new}")
+    return header
+
+
+def attention_header(header: fits.Header, gate: str | int, normalisation: str | None) -> fits.Header:
+    """The stack's own header with its name and what its values and axes are."""
+    header = header.copy()
+    header["EXTNAME"] = "ATTENTION" if gate == "mean" else f"ATTENTION_{gate}"
+    header["CTYPE3"] = ("PLANE", "attention_plane of CLASSIFICATION, 0-based")
+    header["CRPIX3"], header["CRVAL3"], header["CDELT3"] = 1.0, 0.0, 1.0
+    _describe_maps(header, gate, normalisation)
+    header["COMMENT"] = "Each plane lies on the pixels of its own cutout; the celestial"
+    header["COMMENT"] = "coordinates are in the row of CLASSIFICATION with that attention_plane."
+    return header
+
+
+def cutouts_header(header: fits.Header) -> fits.Header:
+    """The cutouts' own header with their name, and what their values and axes are."""
+    header = header.copy()
+    header["EXTNAME"] = "CUTOUTS"
+    header["BUNIT"] = ("Jy/beam", "blank pixels are NaN")
+    header["CTYPE3"] = ("PLANE", "cutout_plane of CLASSIFICATION, 0-based")
+    header["CRPIX3"], header["CRVAL3"], header["CDELT3"] = 1.0, 0.0, 1.0
+    header["QUANTRMS"] = (CUTOUT_STEP, "quantisation step over rms of CLASSIFICATION")
+    header["COMMENT"] = "Where the rms is unknown the step is the range of the plane / 1024."
+    header["COMMENT"] = "Each plane lies on the pixels of its own cutout: the row of CLASSIFICATION with that"
+    header["COMMENT"] = "cutout_plane has the celestial coordinates."
+    return header
+
+
+def image_header(
+    image: np.ndarray, name: str, number: int, celestial: fits.Header, normalisation: str | None
+) -> fits.Header:
+    """Header of one source's map with its celestial coordinates."""
+    header = fits.ImageHDU(image).header
+    header["EXTNAME"], header["EXTVER"] = name, number
+    header.update(celestial)
+    _describe_maps(header, "mean", normalisation)
+    return header
+
+
+def header_text(value: str) -> str:
+    """Text as a card takes it: printable ASCII, and of a path on this computer only its last part."""
+    text = " ".join(value.split())
+    if text.startswith(("/", "~", "\\", "file:")) or re.match(r"[A-Za-z]:[\\/]", text):
+        text = PurePath(text.replace("\\", "/")).name
+    return text.encode("unicode_escape" if not text.isascii() or not text.isprintable() else "ascii").decode("ascii")
+
+
+def _describe_maps(header: fits.Header, gate: str | int, normalisation: str | None) -> None:
+    header["GATE"] = (gate, "attention gate, or the mean of all")
+    if normalisation is not None:
+        header["NORMALIS"] = (header_text(normalisation), "normalisation of each gate's map")
+    if normalisation in _RANGES:
+        header["MAPRANGE"] = (_RANGES[normalisation], "values of one gate's map")
+    header["QUANTERR"] = (0.5 / LEVELS, "largest error over the range of the plane")
+
+
+def _keyword(name: str) -> tuple[str, str]:
+    """Keyword and comment for a name of the provenance."""
+    if name in _KEYWORDS:
+        return _KEYWORDS[name]
+    keyword = name.upper()
+    if keyword in _RESERVED or keyword.startswith("NAXIS"):
+        return f"HIERARCH {_PREFIX}{keyword}", ""
+    if re.fullmatch(r"[A-Z0-9_-]{1,8}", keyword):
+        return keyword, ""
+    return "HIERARCH " + re.sub(r"[^A-Z0-9_.-]", "_", keyword)[:40], ""
+
+
+def _header_value(value: Any) -> str | int | float | bool | None:
+    if isinstance(value, np.generic):
+        value = value.item()
+    if value is None or isinstance(value, bool | int) or (isinstance(value, float) and np.isfinite(value)):
+        return value
+    if isinstance(value, os.PathLike):
+        return header_text(PurePath(value).name)
+    if isinstance(value, Mapping):
+        return header_text(", ".join(f"{key}={_header_value(item)}" for key, item in value.items()))
+    if isinstance(value, list | tuple | set | frozenset | np.ndarray):
+        return header_text(", ".join(str(_header_value(item)) for item in value))
+    return header_text(str(value))

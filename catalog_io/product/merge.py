@@ -1,0 +1,179 @@
+"""Parts joined: the answers by source in a file on disk, and stacks of planes whose tiles are copied as they are.
+
+Nothing here grows with the run in memory but a few numbers a part. Planes are numbered in the order of the sources; a
+stack's heap has the tiles in the order of the parts, and its descriptors say which is whose.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from astropy.io import fits
+from numpy.typing import NDArray
+
+from radio_ag.catalog_io.files.row_file import RowFile
+from radio_ag.catalog_io.product.part import PLANE_COLUMNS, StackPlace, plane_column, read_columns
+from radio_ag.catalog_io.product.tiles import ROW, encode_rows, tile_header
+from radio_ag.errors import InputError
+from radio_ag.flags import Flag
+
+_ROWS = 1 << 14  # sources handled at once
+_BLOCK = 4 << 20  # bytes copied at once
+_FLAGS = np.array(list(Flag), dtype=np.int32)
+
+
+class JoinedStack:
+    """One stack of planes of all parts."""
+
+    def __init__(self, shape: tuple[int, int], folder: Path) -> None:
+        self._shape = shape
+        self._rows = RowFile(ROW, folder)
+        self._tiles: list[tuple[Path, int, int]] = []  # file, first byte and size of each part's tiles
+        self._longest = self._heap_size = self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def add_tiles(self, path: Path, place: StackPlace) -> NDArray:
+        """Take a part's tiles after those that are there; their descriptors in the joined stack."""
+        rows = place.rows.copy()
+        size = int(rows["length"].sum())
+        rows["offset"] += self._heap_size
+        self._tiles.append((path, place.start, size))
+        self._heap_size += size
+        self._longest = max(self._longest, int(rows["length"].max(initial=0)))
+        return rows
+
+    def add_planes(self, rows: NDArray) -> None:
+        """Number further planes, by their descriptors."""
+        self._rows.write(np.arange(self._count, self._count + len(rows)), rows)
+        self._count += len(rows)
+
+    def extension(self) -> tuple[fits.Header, Iterator[bytes]]:
+        """Header without EXTNAME and data of the compressed image, in blocks of a few MB."""
+        return tile_header(self._count, self._heap_size, self._longest, self._shape), self._blocks()
+
+    def _blocks(self) -> Iterator[bytes]:
+        for start in range(0, self._count, _ROWS):
+            yield encode_rows(self._rows.read(np.arange(start, min(start + _ROWS, self._count))))
+        for path, start, size in self._tiles:
+            with path.open("rb") as stream:
+                stream.seek(start)
+                for position in range(0, size, _BLOCK):
+                    block = stream.read(min(_BLOCK, size - position))
+                    if not block:
+                        raise InputError(f"{path} has become shorter while it was read")
+                    yield block
+
+
+class MergedParts:
+    """All parts of a run of n sources.
+
+    Parameters
+    ----------
+    parts : sequence of path
+        The parts that are done, in their order.
+    size : ndarray of int, shape (n,)
+        Rows of the catalogue that each source has.
+    unreached : callable
+        Columns of some sources (an array of their numbers) as they are where no part has them.
+    stacks : sequence of str
+        Names of the stacks that the parts have.
+    shape : (int, int)
+        Shape (ny, nx) of the planes.
+    folder : path
+        For temporary files: some 200 bytes a source.
+
+    Attributes
+    ----------
+    stacks : dict of JoinedStack
+    counts : dict
+        Rows in all, clean, by class, and by flag: as `radio_ag.Result.summary`.
+    mapped : int
+        Rows with attention maps.
+    batch : int or None
+        The least number of images that the network took at once.
+    """
+
+    def __init__(
+        self,
+        parts: Sequence[Path],
+        size: NDArray[np.integer],
+        unreached: Callable[[NDArray[np.int64]], dict[str, NDArray]],
+        *,
+        stacks: Sequence[str],
+        shape: tuple[int, int],
+        folder: Path,
+    ) -> None:
+        self.stacks = {name: JoinedStack(shape, folder) for name in stacks}
+        columns = [(name, values.dtype) for name, values in unreached(np.arange(0)).items()]
+        self._names = [name for name, _ in columns]
+        self._records = RowFile(np.dtype(columns + [(name, ROW) for name in stacks]), folder)
+        self.batch = None
+        for sources in _blocks(len(size)):
+            self._put(sources, unreached(sources), {})
+        for path in parts:
+            self._add(path)
+        self.counts, self.mapped = self._number_planes(size)
+
+    def columns(self, sources: NDArray[np.int64]) -> dict[str, NDArray]:
+        """What the product says of some sources, by column."""
+        records = self._records.read(sources)
+        return {name: records[name] for name in self._names}
+
+    def _add(self, path: Path) -> None:
+        with path.open("rb") as stream:
+            header, columns, places = read_columns(stream)
+        self.batch = min(header["BATCH"], self.batch or header["BATCH"])
+        rows = {name: stack.add_tiles(path, places[name]) for name, stack in self.stacks.items()}
+        self._put(columns.pop("source"), columns, rows)
+
+    def _put(self, sources: NDArray[np.int64], columns: dict[str, NDArray], stacks: dict[str, NDArray]) -> None:
+        records = np.zeros(len(sources), dtype=self._records.dtype)
+        for name, values in columns.items():
+            records[name] = values
+        for name, rows in stacks.items():
+            planes = columns[plane_column(name)]
+            records[name][planes >= 0] = rows[planes[planes >= 0]]
+        self._records.write(sources, records)
+
+    def _number_planes(self, size: NDArray[np.integer]) -> tuple[dict, int]:
+        """Number the planes by source instead of by part; counts of rows, and those with attention maps."""
+        first, counts = Counter(), Counter()
+        clean = mapped = 0
+        for sources in _blocks(len(size)):
+            records = self._records.read(sources)
+            for column in set(PLANE_COLUMNS) & set(self._names):
+                has_plane = records[column] >= 0
+                for name, stack in self.stacks.items():
+                    if plane_column(name) == column:
+                        stack.add_planes(records[name][has_plane])
+                numbers = first[column] + np.cumsum(has_plane) - 1
+                records[column] = np.where(has_plane, numbers, -1)
+                first[column] += int(has_plane.sum())
+            self._records.write(sources, records)
+            counts.update(count_rows(records["class"], records["flags"], size[sources]))
+            clean += int(size[sources][records["flags"] == 0].sum())
+            mapped += int(size[sources][records["attention_plane"] >= 0].sum())
+        rows = int(size.sum())
+        classes = {name: counts[name] for name in ("FRI", "FRII")}
+        summary = {
+            "rows": rows,
+            "clean": clean,
+            "classes": classes | {"none": rows - sum(classes.values())},
+            "flags": {flag.name: counts[flag.name] for flag in Flag},
+        }
+        return summary, mapped
+
+
+def count_rows(classes: NDArray[np.bytes_], flags: NDArray[np.int32], size: NDArray[np.integer]) -> dict[str, int]:
+    """Rows of each class and each flag, where source i has ``size[i]`` rows."""
+    counts = {name: int(size[classes == name.encode()].sum()) for name in ("FRI", "FRII")}
+    of_each_flag = size @ ((flags[:, None] & _FLAGS) != 0)
+    return counts | {flag.name: int(number) for flag, number in zip(Flag, of_each_flag, strict=True)}
+
+
+def _blocks(count: int) -> Iterator[NDArray[np.int64]]:
+    for start in range(0, count, _ROWS):
+        yield np.arange(start, min(start + _ROWS, count))

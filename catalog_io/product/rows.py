@@ -1,0 +1,100 @@
+"""The rows of a product in pieces: what the parts say of a row's source, then the row of the input."""
+
+from collections.abc import Callable
+from functools import cached_property
+
+import numpy as np
+from astropy.table import Table
+from numpy.typing import ArrayLike
+
+from radio_ag.catalog_io.files.fits_table import Cards, Rows, encode_table, masked_rows
+from radio_ag.catalog_io.files.memory import release_pages
+from radio_ag.catalog_io.product.columns import result_table
+
+
+class ProductRows:
+    """The table of a product of n rows, any rows of which are made when they are asked for.
+
+    Parameters
+    ----------
+    catalogue : `~astropy.table.Table`, n rows
+        The input.
+    columns_of : callable
+        Our columns of some rows (an array of their numbers), as `radio_ag.catalog_io.product.columns.result_table`
+        takes them, without ``source_id``.
+    source_id : str or None
+        The column of the input that names the sources.
+    mapped : bool
+        The input's values are in a mapped file, as they were read: memory that holds them may be let go.
+    """
+
+    def __init__(
+        self,
+        catalogue: Table,
+        columns_of: Callable[[np.ndarray], dict[str, ArrayLike]],
+        source_id: str | None,
+        *,
+        mapped: bool = False,
+    ) -> None:
+        self._catalogue = catalogue
+        self._mapped = mapped
+        self._columns_of = columns_of
+        self._source_id = source_id
+        none = np.arange(0)
+        identifiers = {} if source_id is None else {"source_id": catalogue[source_id][none]}
+        self.template = result_table(catalogue[none], columns_of(none) | identifiers)
+        """The table without rows: names, units, descriptions."""
+        self.ours = tuple(self.template.colnames[: len(self.template.columns) - len(catalogue.columns)])
+        """Names of the columns that are not the input's."""
+
+    def __len__(self) -> int:
+        return len(self._catalogue)
+
+    @property
+    def cards(self) -> Cards:
+        """Header cards of each column that astropy does not write."""
+        return self._encoded_ours(np.arange(0))[1] | self._identifiers[1] | self._inputs[1]
+
+    @property
+    def masked(self) -> np.ndarray:
+        """Rows that have to be with every piece; see `radio_ag.catalog_io.files.fits_table.masked_rows`."""
+        return np.union1d(masked_rows(self._identifiers[0]), masked_rows(self._inputs[0]))
+
+    def encoded(self, rows: Rows) -> Table:
+        """Some rows in types that FITS has: each column has the same type in whichever rows."""
+        if self._mapped:
+            release_pages(self._catalogue)
+        if isinstance(rows, slice):
+            rows = np.arange(*rows.indices(len(self)))
+        table, _ = self._encoded_ours(rows)
+        if self._source_id is not None:
+            table.replace_column("source_id", self._identifiers[0].columns[0][rows])
+        inputs = self._inputs[0][rows]
+        for name in inputs.colnames:
+            table.add_column(inputs.columns[name], name=name, copy=False)
+        return table
+
+    def _encoded_ours(self, rows: np.ndarray) -> tuple[Table, Cards]:
+        table = result_table(Table({"row": rows}), self._columns_of(rows) | {"source_id": rows + 1})
+        table.remove_column("row")
+        return encode_table(table)
+
+    @cached_property
+    def _identifiers(self) -> tuple[Table, Cards]:
+        if self._source_id is None:
+            return Table(), {}
+        return encode_table(self._like_template([self._source_id], ["source_id"]))
+
+    @cached_property
+    def _inputs(self) -> tuple[Table, Cards]:
+        names = self.template.colnames[len(self.ours) :]
+        return encode_table(self._like_template(self._catalogue.colnames, names), taken=self.ours)
+
+    def _like_template(self, names: list[str], new_names: list[str]) -> Table:
+        """Columns of the input, shared, with the names and attributes that the product gives them."""
+        table = Table()
+        for name, new_name in zip(names, new_names, strict=True):
+            table.add_column(self._catalogue[name], name=new_name, copy=False)
+            old, new = self.template[new_name].info, table[new_name].info
+            new.description, new.format, new.meta = old.description, old.format, old.meta
+        return table

@@ -1,0 +1,1 @@
+"""Where the attention lies: numbers, means over sources, and figures."""

@@ -1,0 +1,232 @@
+"""What a network does with random augmentations of sources: mean maps and false classification rates.
+
+Sources come in chunks, so that memory does not grow with their number, and each has random numbers of its own, so that
+an answer depends neither on the chunks nor on the other sources.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from radio_ag.attention.statistics import UNLABELLED, AggregateMaps
+from radio_ag.errors import InputError
+from radio_ag.labelled.augmentation import augment
+from radio_ag.labelled.data import Labelled
+from radio_ag.network.classifier import Classifier
+from radio_ag.network.model import CLASSES
+from radio_ag.preprocess.images import stretch
+from radio_ag.training.recipes import Recipe
+
+AUGMENTATION = Recipe(offset=2.0, exact_share=0.0, stretch="linear")
+"""The paper's ranges (eq. 15): any angle, 0.9 to 1.1 in scale, 2 px along each axis; and mirror images."""
+OUTLIER_RATE = 0.95
+"""False classification rate above which a source is an outlier (section 7 of the paper)."""
+
+_CHUNK = 64  # sources: 23 MB of fields
+_BLOCK = 20  # augmentations drawn at once
+
+Progress = Callable[[int, int, Mapping[str, int]], None]
+
+
+class Sources(NamedTuple):
+    """A chunk of sources.
+
+    Attributes
+    ----------
+    images : ndarray, shape (n, 300, 300) or (n, 150, 150), float32
+        Clipped: zero where there is no emission. Of a field the corners stay filled when it is turned.
+    label : ndarray of int, shape (n,)
+        0 for FRI, 1 for FRII, `radio_ag.attention.statistics.UNLABELLED` where it is not known.
+    certain : ndarray of bool, shape (n,)
+    """
+
+    images: NDArray[np.float32]
+    label: NDArray[np.intp]
+    certain: NDArray[np.bool_]
+
+
+def labelled_chunks(data: Labelled, chunk: int = _CHUNK) -> Iterator[Sources]:
+    """A labelled data set in chunks."""
+    for start in range(0, len(data), chunk):
+        rows = slice(start, start + chunk)
+        yield Sources(data.fields[rows], data.label[rows], data.certain[rows])
+
+
+class View(NamedTuple):
+    """Augmentations of a source: images (b, 150, 150) in 0-1, unstretched; classes (b,); maps (b, gates, 150, 150)."""
+
+    images: NDArray[np.float32]
+    predicted: NDArray[np.intp]
+    gates: NDArray[np.float32]
+
+
+def augmented_views(
+    classifier: Classifier, image: NDArray[np.float32], times: int, seed: int | tuple[int, ...], *, maps: bool = True
+) -> Iterator[View]:
+    """Classify random augmentations of a source.
+
+    Parameters
+    ----------
+    classifier : Classifier
+    image : ndarray, shape (300, 300) or (150, 150)
+        Clipped.
+    times : int
+        Number of augmentations.
+    seed : int or tuple of int
+    maps : bool
+        Whether the maps are wanted; the views' ``gates`` have no gates otherwise.
+
+    Yields
+    ------
+    View
+    """
+    generator = torch.Generator().manual_seed(int(np.random.SeedSequence(seed).generate_state(1)[0]))
+    source = torch.from_numpy(np.ascontiguousarray(image, np.float32))[None, None]
+    settings = classifier.preprocessing
+    low, high = settings.value_range
+    with torch.inference_mode():
+        for start in range(0, times, _BLOCK):
+            count = min(_BLOCK, times - start)
+            drawn = augment(source.expand(_BLOCK, -1, -1, -1), AUGMENTATION, generator)[:count, 0].numpy()
+            prepared = stretch(drawn, settings.stretch) * np.float32(high - low) + np.float32(low)
+            predicted, gates = [], []
+            for batch in torch.from_numpy(prepared).split(classifier.batch):
+                outputs = _outputs(classifier, batch)
+                predicted.append(torch.stack([o.logits for o in outputs]).mean(0).argmax(1).cpu().numpy())
+                gates.append(_gates(outputs, len(batch)) if maps else np.zeros((len(batch), 0, 150, 150), np.float32))
+            yield View(drawn, np.concatenate(predicted), np.concatenate(gates))
+
+
+def _outputs(classifier: Classifier, images: Tensor) -> list:
+    x = images.unsqueeze(1).to(classifier.device).contiguous(memory_format=torch.channels_last)
+    return [network(x) for network in classifier.networks]
+
+
+def _gates(outputs: list, count: int) -> NDArray[np.float32]:
+    """Each gate's map, mean over the members of an ensemble, shape (b, gates, 150, 150)."""
+    if not outputs[0].gates:
+        return np.zeros((count, 0, 150, 150), np.float32)
+    members = [torch.stack(output.attention(), 1) for output in outputs]
+    return torch.stack(members).mean(0).float().cpu().numpy()
+
+
+def aggregate(
+    classifier: Classifier,
+    chunks: Iterable[Sources],
+    *,
+    times: int = 100,
+    seed: int = 0,
+    total: int = 0,
+    progress: Progress | None = None,
+) -> AggregateMaps:
+    """Mean images and mean attention over augmented sources, in one pass.
+
+    The images are linear between 0 and 1 whatever stretch the network wants, so that means of networks compare.
+
+    Parameters
+    ----------
+    classifier : Classifier
+    chunks : iterable of Sources
+        Sources without emission are passed over.
+    times : int
+        Augmentations of each source.
+    seed : int
+    total : int
+        Number of sources, for ``progress``.
+    progress : callable, optional
+        Called as ``progress(sources done, total, {})``.
+
+    Returns
+    -------
+    AggregateMaps
+
+    References
+    ----------
+    Bowles et al. 2021, MNRAS 501, 4579: section 6.
+    """
+    _check_times(times)
+    maps = AggregateMaps(classifier.gates)
+    for number, image, label, certain in _one_by_one(chunks, total, progress):
+        if image.any():
+            for view in augmented_views(classifier, image, times, (seed, number)):
+                maps.add(view.images, view.gates, label=label, certain=certain, predicted=view.predicted)
+    return maps
+
+
+def classification_rates(
+    classifier: Classifier,
+    chunks: Iterable[Sources],
+    *,
+    times: int = 1000,
+    seed: int = 0,
+    total: int = 0,
+    progress: Progress | None = None,
+) -> NDArray[np.float64]:
+    """How often each source gets each class over random augmentations.
+
+    Parameters
+    ----------
+    classifier, chunks, times, seed, total, progress
+        As for `aggregate`.
+
+    Returns
+    -------
+    ndarray, shape (n, 2)
+        Share of the augmentations classified as FRI and as FRII; NaN where there is no emission.
+
+    References
+    ----------
+    Bowles et al. 2021, MNRAS 501, 4579: section 7.
+    """
+    _check_times(times)
+    rates = []
+    for number, image, _, _ in _one_by_one(chunks, total, progress):
+        counts = np.zeros(len(CLASSES))
+        if image.any():
+            for view in augmented_views(classifier, image, times, (seed, number), maps=False):
+                counts += np.bincount(view.predicted, minlength=len(CLASSES))
+        rates.append(counts / counts.sum() if image.any() else counts * np.nan)
+    return np.array(rates).reshape(-1, len(CLASSES))
+
+
+def false_classification_rate(rates: ArrayLike, label: ArrayLike) -> NDArray[np.float64]:
+    """Share of the augmentations that get another class than the label, shape (n,); NaN without a label."""
+    rates, label = np.asarray(rates, float), np.asarray(label)
+    known = label != UNLABELLED
+    right = rates[np.arange(len(label)), np.where(known, label, 0)]
+    return np.where(known, 1 - right, np.nan)
+
+
+def find_outliers(false_rate: ArrayLike, above: float = OUTLIER_RATE) -> NDArray[np.intp]:
+    """Rows whose false classification rate exceeds ``above``, the highest first."""
+    false_rate = np.asarray(false_rate, float)
+    rows = np.flatnonzero(false_rate > above)
+    return rows[np.argsort(-false_rate[rows], kind="stable")]
+
+
+def _check_times(times: int) -> None:
+    if times < 1:
+        raise InputError(f"times must be 1 or more, not {times!r}")
+
+
+def _one_by_one(chunks, total, progress) -> Iterator[tuple[int, NDArray[np.float32], int, bool]]:
+    number = 0
+    for chunk in chunks:
+        for image, label, certain in zip(*chunk, strict=True):
+            yield number, image, int(label), bool(certain)
+            number += 1
+            if progress:
+                progress(number, max(total, number), {})
+
+
+def least_stable(std: ArrayLike, count: int) -> NDArray[np.intp]:
+    """Rows with the largest spread of the probability, the largest first, at most ``count``; missing ones left out."""
+    std = np.ma.filled(np.ma.asarray(std, dtype=float), np.nan)
+    order = np.argsort(-std, kind="stable")  # NaN comes last
+    return order[np.isfinite(std[order])][:count]

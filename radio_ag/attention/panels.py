@@ -1,0 +1,210 @@
+"""Panels of the figures: the style, what is drawn into one Axes, and a grid of Axes on the sky."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import AsinhNorm, Normalize
+from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
+from matplotlib.patheffects import withStroke
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import ArrayLike, NDArray
+
+from radio_ag.preprocess.images import PIXEL_SCALE
+
+COLUMN_WIDTH, PAGE_WIDTH = 84 / 25.4, 174 / 25.4
+"""Widths of a journal's column and page, inches."""
+DIFFERENCE_LIMIT = 0.05
+"""Where the difference of mean images saturates (Figure 8)."""
+MEAN_IMAGE_LEVELS = (0.001, 0.005, 0.01, 0.05, 0.1)
+"""Contours of mean images (Figure 12)."""
+STYLE = {
+    "font.size": 7.0,
+    "axes.titlesize": 7.0,
+    "axes.labelsize": 7.0,
+    "xtick.labelsize": 7.0,
+    "ytick.labelsize": 7.0,
+    "figure.titlesize": 8.0,
+    "axes.linewidth": 0.5,
+    "axes.titlepad": 3.0,
+    "xtick.direction": "in",
+    "ytick.direction": "in",
+    "xtick.major.width": 0.5,
+    "ytick.major.width": 0.5,
+    "image.interpolation": "nearest",
+    "pdf.fonttype": 42,  # text stays text
+    "savefig.dpi": 300,
+}
+"""Settings of matplotlib that the figures are made and saved with."""
+
+IMAGE_COLOURS, ATTENTION_COLOURS, DIFFERENCE_COLOURS = "Greys", "viridis", "PuOr_r"
+"""Colour maps that colour-blind readers can read; they print well in grey but for that of differences."""
+LINE_COLOUR = "#c43c00"
+"""Of lines on the grey of images."""
+_SOFTENING = 0.03  # asinh of an image over its peak: jets show beside hotspots
+OUTLINE = [withStroke(linewidth=1.3, foreground="black")]
+"""Of white lines and letters, so that they show on yellow as well."""
+
+
+def draw_image(axes: Axes, image: ArrayLike, *, emission: ArrayLike | None = None) -> AxesImage:
+    """Draw an image over its peak in an asinh stretch, dark on white.
+
+    Parameters
+    ----------
+    axes : Axes
+        A WCSAxes, or any other for offsets in arcsec.
+    image : array_like, shape (ny, nx)
+        In any unit; pixels below 0 and NaN are white.
+    emission : array_like, shape (ny, nx), optional
+        Clipped image: its edge is drawn as a contour.
+    """
+    image = np.nan_to_num(np.asarray(image, float), nan=0.0)
+    norm = AsinhNorm(_SOFTENING, vmin=0, vmax=1)
+    drawn = show(axes, np.clip(image / max(image.max(), 1e-30), 0, None), IMAGE_COLOURS, norm)
+    if emission is not None:
+        draw_clip(axes, emission, colour=LINE_COLOUR)
+    return drawn
+
+
+def draw_input(axes: Axes, image: ArrayLike) -> AxesImage:
+    """Draw an image as the network sees it: without a further stretch."""
+    image = np.asarray(image, float)
+    return show(axes, image, IMAGE_COLOURS, Normalize(image.min(), max(image.max(), image.min() + 1e-9)))
+
+
+def draw_mean_image(axes: Axes, image: ArrayLike, *, peak: float | None = None) -> AxesImage:
+    """Draw a mean image with contours at `MEAN_IMAGE_LEVELS`; ``peak`` is the value of the darkest grey."""
+    image = np.asarray(image, float)
+    top = max(float(np.nanmax(image, initial=0)), 1e-9) if peak is None else peak
+    drawn = show(axes, image, IMAGE_COLOURS, Normalize(0, top))
+    contour(axes, image, list(MEAN_IMAGE_LEVELS), LINE_COLOUR)
+    return drawn
+
+
+def draw_attention(
+    axes: Axes, attention: ArrayLike, emission: ArrayLike | None = None, *, limits: tuple[float, float] | None = None
+) -> AxesImage:
+    """Draw an attention map.
+
+    Parameters
+    ----------
+    axes : Axes
+    attention : array_like, shape (ny, nx)
+    emission : array_like, shape (ny, nx), optional
+        Clipped image of the source: its edge is drawn over the map.
+    limits : tuple of float, optional
+        Values of the lowest and the highest colour; the map's own by default.
+    """
+    attention = np.asarray(attention, float)
+    low, high = limits or (np.nanmin(attention, initial=np.inf), np.nanmax(attention, initial=-np.inf))
+    drawn = show(axes, attention, ATTENTION_COLOURS, Normalize(low, high if high > low else low + 1))
+    if emission is not None:
+        draw_clip(axes, emission)
+    return drawn
+
+
+def draw_difference(axes: Axes, difference: ArrayLike, *, limit: float = DIFFERENCE_LIMIT) -> AxesImage:
+    """Draw a difference, saturated at ``limit`` on both sides: orange above zero, purple below (Figure 8)."""
+    return show(axes, np.asarray(difference, float), DIFFERENCE_COLOURS, Normalize(-limit, limit))
+
+
+def draw_clip(axes: Axes, emission: ArrayLike, colour: str = "white") -> None:
+    """Draw the edge of a clipped image: the contour at the clip (Figure 14)."""
+    contour(axes, (np.asarray(emission) > 0).astype(float), [0.5], colour)
+
+
+def draw_levels(axes: Axes, image: ArrayLike, levels: Sequence[float] = MEAN_IMAGE_LEVELS) -> None:
+    """Draw contours of a mean image at fixed levels (Figure 12)."""
+    contour(axes, np.asarray(image, float), list(levels), "white")
+
+
+def draw_attention_levels(axes: Axes, attention: ArrayLike, shares: Sequence[float] = (0.5, 0.75, 0.9)) -> None:
+    """Draw contours of an attention map at shares of the way from its least to its greatest value (Figure 4)."""
+    attention = np.asarray(attention, float)
+    low, high = attention.min(), attention.max()
+    contour(axes, attention, [low + share * (high - low) for share in shares], "#0063b2")
+
+
+def contour(axes: Axes, image: NDArray, levels: list[float], colour: str) -> None:
+    """Draw contours at those of the levels that the image crosses."""
+    image = np.nan_to_num(image, nan=0.0)
+    levels = [level for level in levels if image.min() < level < image.max()]
+    if levels:
+        lines = axes.contour(image, levels, colors=colour, linewidths=0.6, **_extent(axes, image))
+        if colour == "white":
+            lines.set(path_effects=OUTLINE)
+
+
+def show(axes: Axes, image: NDArray, colours: str, norm: Normalize) -> AxesImage:
+    """Draw an array with row 0 below, on the sky or in offsets."""
+    return axes.imshow(image, origin="lower", cmap=colours, norm=norm, **_extent(axes, image))
+
+
+def _extent(axes: Axes, image: NDArray) -> dict:
+    """Offsets in arcsec, east on the left, unless the axes know the sky."""
+    if hasattr(axes, "coords"):
+        return {}
+    half_y, half_x = (PIXEL_SCALE * side / 2 for side in image.shape)
+    return {"extent": (half_x, -half_x, -half_y, half_y)}
+
+
+def sky_panels(
+    rows: int, columns: int, width: float, wcs=None, *, right: float = 0.0, below: float = 0.0
+) -> tuple[Figure, NDArray]:
+    """A figure of square panels on the sky; coordinates are written at its left and lower edge alone.
+
+    Parameters
+    ----------
+    rows, columns : int
+    width : float
+        Of the figure, inches.
+    wcs : WCS, optional
+        Of all panels; offsets in arcsec without.
+    right, below : float
+        Room for colour bars at the right of the figure, and below panels in all, inches.
+    """
+    size = (width - 0.55 - right) / columns
+    figure = Figure((width, rows * (size + 0.16) + 0.45 + below), layout="compressed")
+    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0.01, hspace=0.01)
+    axes = np.empty((rows, columns), object)
+    for row in range(rows):
+        for column in range(columns):
+            options = {} if wcs is None else {"projection": wcs}
+            panel = figure.add_subplot(rows, columns, row * columns + column + 1, **options)
+            axes[row, column] = panel
+            _label_sky(panel, lowest=row == rows - 1, leftmost=column == 0)
+    return figure, axes
+
+
+def _label_sky(panel: Axes, *, lowest: bool, leftmost: bool) -> None:
+    names = ("RA (ICRS)", "Dec (ICRS)") if hasattr(panel, "coords") else ("ΔRA [″]", "ΔDec [″]")
+    if hasattr(panel, "coords"):
+        for coordinate, name, shown in zip(panel.coords, names, (lowest, leftmost), strict=True):
+            coordinate.set_axislabel(name if shown else " ")
+            coordinate.set_ticklabel_visible(shown)
+            coordinate.set_ticks(number=4)
+            coordinate.set_ticklabel(exclude_overlapping=True)
+        return
+    ticks, words = (-100, 0, 100), ("\N{MINUS SIGN}100", "0", "100")
+    panel.set_xticks(ticks, words if lowest else ["", "", ""])
+    panel.set_yticks(ticks, words if leftmost else ["", "", ""])
+    panel.set_xlabel(names[0] if lowest else "")
+    panel.set_ylabel(names[1] if leftmost else "")
+
+
+def name_row(panel: Axes, name: str) -> None:
+    """Write what a row of panels is before the label of its vertical axis."""
+    if hasattr(panel, "coords"):
+        panel.coords[1].set_axislabel(f"{name}\nDec (ICRS)")
+    else:
+        panel.set_ylabel(f"{name}\n{panel.get_ylabel()}")
+
+
+def colour_bar(figure: Figure, drawn: AxesImage, panel: Axes) -> None:
+    """Put a narrow colour bar below a panel."""
+    ticks = (0, 0.1, 1) if isinstance(drawn.norm, AsinhNorm) else MaxNLocator(3)
+    bar = figure.colorbar(drawn, ax=panel, location="bottom", shrink=0.9, aspect=14, pad=0.02, ticks=ticks)
+    bar.outline.set_linewidth(0.5)

@@ -1,0 +1,268 @@
+"""Chunks as tasks on a Dask cluster; needs ``radio-ag[dask]``.
+
+A worker gets the weights once, opens the images itself, and keeps both for all of its chunks. With two threads it
+fetches one chunk while the network works on another. Where it sees the folder of parts, it writes there and sends back
+a hash; elsewhere the part itself goes to the client. Chunks of a worker that dies go to others. The parts alone count:
+what the cluster knows may be lost at any time.
+
+`classify_partition` and `classify_hats` are for catalogues that are Dask's or LSDB's own, and stay there.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import uuid
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+
+from radio_ag.catalog_io.images.fields import ImageSource, check_service
+from radio_ag.catalog_io.open_images import open_images
+from radio_ag.catalog_io.product.headers import software_versions
+from radio_ag.catalog_io.product.part import Part, encode_part
+from radio_ag.catalog_io.product.parts import read_manifest, run_identifier, write_part_file
+from radio_ag.chunks import PLANE_SHAPE, Chunk, ClassifySettings, classify_measured, measure_chunk
+from radio_ag.errors import InputError, ServiceError
+from radio_ag.network.checkpoints import Weights
+from radio_ag.network.classifier import Classifier
+from radio_ag.partitions import classify_hats, classify_partition
+
+if TYPE_CHECKING:
+    from distributed import Client, Future
+
+__all__ = ["Answer", "Job", "classify_hats", "classify_on", "classify_partition", "open_client", "worker_resources"]
+
+_ENVIRONMENT = "distributed.nanny.pre-spawn-environ"
+_AHEAD = 2  # chunks that wait at the cluster for each thread of it
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """What a worker has to know besides the chunk.
+
+    Attributes
+    ----------
+    run : str
+        Identifier of the run.
+    weights : Weights
+    images, image_options
+        As for `radio_ag.catalog_io.open_images.open_images`.
+    settings : ClassifySettings
+    folder : path, optional
+        The folder of parts as the client sees it; None: parts are to be carried back.
+    versions : dict
+        The client's software.
+    token : str
+        Tells this job from all others, of the same run too.
+    """
+
+    run: str
+    weights: Weights
+    images: Any
+    image_options: Mapping[str, Any]
+    settings: ClassifySettings
+    folder: Path | None
+    versions: Mapping[str, str]
+    token: str = field(default_factory=lambda: uuid.uuid4().hex)
+
+
+class Answer(NamedTuple):
+    """A part as it comes back: its hash if the worker has written it, and without its stacks then."""
+
+    part: Part
+    written: str | None
+
+
+class Resources(NamedTuple):
+    """What a worker has."""
+
+    device: str
+    batch: int
+    threads: int
+
+
+@contextmanager
+def open_client(
+    scheduler: str | None = None, workers: int | None = None, *, threads: int = 2, timeout: float = 30.0
+) -> Iterator[Client]:
+    """A client of the cluster at an address, for whose answer it waits so many seconds, or of one of this computer.
+
+    Parameters
+    ----------
+    scheduler : str, optional
+        Address of a scheduler, such as ``tcp://host:8786``.
+    workers : int, optional
+        Processes of a cluster on this computer, which ends with the context.
+    threads : int
+        Threads of each of these processes: with two, one fetches and measures while the network works in the other.
+    timeout : float
+        Seconds to wait for the scheduler.
+
+    Raises
+    ------
+    InputError
+        If Dask is not installed.
+    ServiceError
+        If no scheduler answers.
+    """
+    try:
+        import dask.config
+        from distributed import Client, LocalCluster
+    except ImportError as exc:
+        raise InputError(f"a cluster needs Dask: pip install 'radio-ag[dask]' ({exc})") from exc
+    if scheduler is not None:
+        try:
+            client = Client(scheduler, timeout=timeout)
+        except (OSError, ValueError) as exc:
+            raise ServiceError(f"no Dask scheduler answers at {scheduler}: {exc}") from exc
+        with client:
+            yield client
+        return
+    # Dask has the C library give memory back at once (MALLOC_TRIM_THRESHOLD_), which makes the network twice as slow.
+    environment = {name: value for name, value in dask.config.get(_ENVIRONMENT).items() if "MALLOC" not in name}
+    with dask.config.set({_ENVIRONMENT: environment}):
+        cluster = LocalCluster(
+            n_workers=workers, threads_per_worker=threads, dashboard_address="127.0.0.1:0", silence_logs="ERROR"
+        )
+    with cluster, Client(cluster) as client:
+        yield client
+
+
+def worker_resources(client: Client, weights: Weights, settings: ClassifySettings) -> Resources:
+    """Device, batch and threads of a worker, where ``settings`` leave them open (``auto``, 0).
+
+    Raises
+    ------
+    ServiceError
+        If the cluster has no worker.
+    """
+    try:
+        client.wait_for_workers(1, timeout=60)
+    except TimeoutError as exc:
+        raise ServiceError(f"the Dask cluster at {client.scheduler.address} has no worker") from exc
+    return client.submit(_resources, weights, settings, pure=False).result()
+
+
+def classify_on(client: Client, chunks: Iterable[Chunk], job: Job) -> Iterator[tuple[int, Answer]]:
+    """The parts of some chunks, as they are done.
+
+    Raises
+    ------
+    ServiceError
+        The image service did not answer for a single source of the first chunk, or the scheduler is lost.
+    """
+    from distributed import CancelledError, KilledWorker, as_completed
+    from distributed.comm import CommClosedError
+
+    # A task, not scattered data: if the only worker that has it dies, the scheduler makes it again.
+    shared = client.submit(_keep, job, key=f"radio-ag-{job.token}", pure=False)
+    numbers: dict[Future, int] = {}
+    done = as_completed()
+
+    def submit(chunk: Chunk, first: bool) -> None:
+        future = client.submit(_classify, shared, chunk, first, pure=False)
+        numbers[future] = chunk.number
+        done.add(future)
+
+    try:
+        chunks = iter(chunks)
+        for chunk in itertools.islice(chunks, 1):  # alone: it tells whether the image service answers at all
+            submit(chunk, True)
+            future = next(done)
+            yield numbers.pop(future), future.result()
+        while True:
+            most = (1 + _AHEAD) * max(sum(client.nthreads().values()), 1)
+            for chunk in itertools.islice(chunks, max(most - len(numbers), 0)):
+                submit(chunk, False)
+            if not numbers:
+                return
+            future = next(done)
+            yield numbers.pop(future), future.result()
+    except (CancelledError, CommClosedError) as exc:
+        raise ServiceError(f"the Dask scheduler is lost: {exc}") from exc
+    except KilledWorker as exc:
+        raise ServiceError(f"several workers died one after the other over the same chunk: {exc}") from exc
+    finally:
+        if client.status == "running":
+            client.cancel([shared, *numbers], force=True)
+
+
+def _keep(job: Job) -> Job:
+    return job
+
+
+def _resources(weights: Weights, settings: ClassifySettings) -> Resources:
+    classifier = Classifier(
+        weights, device=_own_device(settings.device), orbit=settings.orbit, batch=settings.batch or None
+    )
+    return Resources(str(classifier.device), classifier.batch, settings.threads or torch.get_num_threads())
+
+
+class _Tools:
+    """What a worker keeps from chunk to chunk."""
+
+    def __init__(self, job: Job) -> None:
+        here = software_versions()
+        if here != job.versions:
+            raise InputError(f"a worker has other software than the client: {here} instead of {dict(job.versions)}")
+        self.token = job.token
+        self.source: ImageSource = open_images(job.images, **job.image_options)
+        settings = job.settings
+        torch.set_num_threads(settings.threads)
+        self.classifier = Classifier(
+            job.weights, device=_own_device(settings.device), orbit=settings.orbit, batch=settings.batch
+        )
+        self.fetching, self.computing = threading.Lock(), threading.Lock()
+        self.folder = job.folder if job.folder is not None and _sees(job.folder, job.run) else None
+
+
+_tools: _Tools | None = None
+_opening = threading.Lock()
+
+
+def _tools_of(job: Job) -> _Tools:
+    """The tools for a job; those for the last one go."""
+    global _tools
+    with _opening:
+        if _tools is None or _tools.token != job.token:
+            _tools = _Tools(job)
+        return _tools
+
+
+def _classify(job: Job, chunk: Chunk, first: bool) -> Answer:
+    """The part of one chunk, on a worker."""
+    tools = _tools_of(job)
+    with tools.fetching:
+        measured = measure_chunk(chunk, tools.source, tools.classifier)
+    if first:
+        check_service(measured.fields, tools.source)
+    with tools.computing:
+        part = classify_measured(measured, tools.classifier, job.settings)
+    if tools.folder is None:
+        return Answer(part, None)
+    content = encode_part(part, PLANE_SHAPE, job.run, chunk.number)
+    return Answer(replace(part, stacks={}), write_part_file(tools.folder, chunk.number, content))
+
+
+def _sees(folder: Path, run: str) -> bool:
+    """Whether a folder here is the client's."""
+    try:
+        recorded = read_manifest(folder)
+    except InputError:
+        return False
+    return recorded is not None and run_identifier(recorded) == run
+
+
+def _own_device(name: str) -> str:
+    """The device of this worker: of several GPUs that it sees, the one that its number falls to."""
+    from distributed import get_worker
+
+    if not name.startswith(("auto", "cuda")) or not torch.cuda.is_available():
+        return name
+    number = get_worker().name
+    return f"cuda:{number % torch.cuda.device_count() if isinstance(number, int) else 0}"

@@ -1,0 +1,187 @@
+"""Figures of merit of a classifier of two classes, and their intervals over sources.
+
+The definitions are those of appendix A of Bowles et al. 2021 (MNRAS 501, 4579). Everything counts sources: an interval
+over augmented copies of the same source would be too narrow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.stats import norm
+
+from radio_ag.network.model import CLASSES
+
+CONFIDENCE = 0.95
+"""Of every interval."""
+RESAMPLES = 1000
+"""Bootstrap samples of an interval."""
+
+_COUNTS_AT_ONCE = 200_000  # numbers in the counts of one call: they stay in the cache
+
+
+def confusion_matrix(labels: ArrayLike, shares: ArrayLike, counts: ArrayLike | None = None) -> NDArray[np.float64]:
+    """Sources by label and by the class that they get.
+
+    Parameters
+    ----------
+    labels : array_like of int, shape (n,)
+    shares : array_like of int, shape (n,), or of float, shape (n, 2)
+        The class of each source; or the share of its augmented copies that get each class, which sum to 1.
+    counts : array_like, shape (k, n), optional
+        How often each source counts, for k samples at once. None: once.
+
+    Returns
+    -------
+    ndarray, shape (2, 2) or (k, 2, 2)
+        Rows are labels, columns are classes given, in the order FRI, FRII.
+    """
+    labels, shares = np.asarray(labels), np.asarray(shares)
+    one_hot = np.eye(len(CLASSES))
+    if shares.ndim == 1:
+        shares = one_hot[shares]
+    of_source = one_hot[labels][:, :, None] * shares[:, None, :]
+    return of_source.sum(0) if counts is None else np.tensordot(np.asarray(counts, float), of_source, 1)
+
+
+def confusion_scores(matrix: ArrayLike) -> dict[str, NDArray[np.float64]]:
+    """Accuracy, and precision, recall and F1 of each class (paper eqs. A1-A4); NaN where a denominator is 0.
+
+    Parameters
+    ----------
+    matrix : array_like, shape (..., 2, 2)
+        As `confusion_matrix` gives it.
+
+    Returns
+    -------
+    dict of ndarray, shape (...)
+        ``accuracy``, and for each class ``precision_fri``, ``recall_fri``, ``f1_fri`` and so on.
+    """
+    matrix = np.asarray(matrix, float)
+    scores = {"accuracy": ratio(np.trace(matrix, axis1=-2, axis2=-1), matrix.sum((-2, -1)))}
+    for k, name in enumerate(CLASSES):
+        right, given, labelled = matrix[..., k, k], matrix[..., :, k].sum(-1), matrix[..., k, :].sum(-1)
+        scores[f"precision_{name.lower()}"] = ratio(right, given)
+        scores[f"recall_{name.lower()}"] = ratio(right, labelled)
+        scores[f"f1_{name.lower()}"] = ratio(2 * right, given + labelled)
+    return scores
+
+
+def ratio(part: ArrayLike, whole: ArrayLike) -> NDArray[np.float64]:
+    """Parts of wholes of the same shape; NaN where a whole is 0."""
+    part, whole = np.asarray(part, float), np.asarray(whole, float)
+    return np.divide(part, whole, out=np.full(whole.shape, np.nan), where=whole > 0)
+
+
+def area_under_curve(
+    scores: ArrayLike, labels: ArrayLike, counts: ArrayLike | None = None
+) -> float | NDArray[np.float64]:
+    """Area under the ROC curve: the chance that an FRII scores higher than an FRI, ties counting half.
+
+    Parameters
+    ----------
+    scores : array_like, shape (n,)
+        Grows with the probability of FRII.
+    labels : array_like of int, shape (n,)
+    counts : array_like, shape (k, n), optional
+        How often each source counts, for k samples at once. None: once.
+
+    Returns
+    -------
+    float, or ndarray of shape (k,)
+        NaN where a class has no source (Mann & Whitney 1947).
+    """
+    scores, second = np.asarray(scores, float), np.asarray(labels) == 1
+    weights = np.ones((1, len(scores))) if counts is None else np.asarray(counts, float)
+    steps, step = np.unique(scores, return_inverse=True)
+    # Counts of each class at each distinct score; FRIs below it count whole, those at it half.
+    table = [np.stack([np.bincount(step[rows], w[rows], len(steps)) for w in weights]) for rows in (~second, second)]
+    below = np.cumsum(table[0], axis=1) - table[0] / 2
+    area = ratio((table[1] * below).sum(1), table[0].sum(1) * table[1].sum(1))
+    return float(area[0]) if counts is None else area
+
+
+def wilson_interval(successes: float, trials: float, confidence: float = CONFIDENCE) -> tuple[float, float]:
+    """Interval of a proportion (Wilson 1927, JASA 22, 209, eq. for the score interval).
+
+    Parameters
+    ----------
+    successes, trials : int
+        Independent sources, never augmented copies.
+    confidence : float
+
+    Returns
+    -------
+    low, high : float
+        (nan, nan) without trials.
+    """
+    if not trials:
+        return float("nan"), float("nan")
+    z = norm.ppf(0.5 + confidence / 2)
+    share = successes / trials
+    centre = (share + z**2 / (2 * trials)) / (1 + z**2 / trials)
+    half = z / (1 + z**2 / trials) * np.sqrt(share * (1 - share) / trials + z**2 / (4 * trials**2))
+    return float(max(0.0, centre - half)), float(min(1.0, centre + half))
+
+
+def wilson_intervals(matrix: ArrayLike) -> dict[str, tuple[float, float]]:
+    """Wilson intervals of the proportions of a confusion matrix: accuracy, precision and recall of each class."""
+    matrix = np.asarray(matrix)
+    intervals = {"accuracy": wilson_interval(np.trace(matrix), matrix.sum())}
+    for k, name in enumerate(CLASSES):
+        intervals[f"precision_{name.lower()}"] = wilson_interval(matrix[k, k], matrix[:, k].sum())
+        intervals[f"recall_{name.lower()}"] = wilson_interval(matrix[k, k], matrix[k].sum())
+    return intervals
+
+
+def bootstrap_intervals(
+    statistics: Callable[[NDArray[np.intp]], dict[str, NDArray[np.float64]]],
+    sources: int,
+    *,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+    confidence: float = CONFIDENCE,
+) -> dict[str, tuple[float, float]]:
+    """Percentile intervals of statistics over sources drawn with replacement (Efron 1979).
+
+    Parameters
+    ----------
+    statistics : callable
+        Takes how often each source was drawn, shape (k, sources), and gives named arrays of shape (k,); NaN where one
+        is not defined.
+    sources : int
+    resamples : int
+    seed : int
+    confidence : float
+
+    Returns
+    -------
+    dict
+        ``(low, high)`` for each name; NaN where the number was defined for no sample. Empty without sources.
+    """
+    if not sources:
+        return {}
+    rng = np.random.default_rng(seed)
+    block = max(1, _COUNTS_AT_ONCE // sources)
+    sizes = [min(block, resamples - start) for start in range(0, resamples, block)]
+    parts = [statistics(rng.multinomial(sources, np.full(sources, 1 / sources), size=size)) for size in sizes]
+    intervals = {}
+    for name in parts[0]:
+        values = np.concatenate([part[name] for part in parts])
+        values = values[np.isfinite(values)]
+        tails = (1 - confidence) / 2
+        low, high = np.quantile(values, (tails, 1 - tails)) if len(values) else (np.nan, np.nan)
+        intervals[name] = float(low), float(high)
+    return intervals
+
+
+def spread(values: ArrayLike) -> dict[str, float]:
+    """Mean and sample standard deviation over networks, such as seeds or the members of an ensemble."""
+    values = np.asarray(values, float)
+    return {
+        "mean": float(values.mean()),
+        "std": float(values.std(ddof=1)) if len(values) > 1 else float("nan"),
+        "networks": len(values),
+    }

@@ -1,0 +1,259 @@
+"""How good is a network, and how sure of it can one be: the figures of a card, for all, certain and uncertain sources.
+
+What a classifier says of labelled sources comes from :mod:`radio_ag.evaluation.served`; the figures are those of
+:mod:`radio_ag.evaluation.metrics` and :mod:`radio_ag.evaluation.calibration`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import softmax
+
+from radio_ag.evaluation.calibration import (
+    brier_losses,
+    calibration_error,
+    confidence_threshold,
+    error_if_calibrated,
+    fit_temperature,
+    log_losses,
+    uncertainty_calibration_error,
+)
+from radio_ag.evaluation.metrics import (
+    area_under_curve,
+    bootstrap_intervals,
+    confusion_matrix,
+    confusion_scores,
+    ratio,
+    spread,
+    wilson_interval,
+    wilson_intervals,
+)
+from radio_ag.flags import Flag
+
+__all__ = [
+    "SUBSETS",
+    "calibration_error",
+    "confidence_threshold",
+    "evaluate",
+    "evaluate_copies",
+    "figures",
+    "fit_temperature",
+    "spread_of",
+    "subset_rows",
+    "wilson_interval",
+]
+
+SUBSETS = ("all", "certain", "uncertain")
+"""What figures are given for: every source, those with a certain label, and the others."""
+
+_DIGITS = 4
+
+
+def evaluate(
+    probabilities: ArrayLike,
+    labels: ArrayLike,
+    certain: ArrayLike | None = None,
+    *,
+    flags: ArrayLike | None = None,
+    seed: int = 0,
+) -> dict[str, dict]:
+    """Figures for all, certain and uncertain sources, ready for JSON.
+
+    Parameters
+    ----------
+    probabilities : array_like, shape (n, 2)
+        Calibrated, as they are served; columns FRI and FRII; NaN where a source got no class.
+    labels : array_like of int, shape (n,)
+        0 for FRI, 1 for FRII.
+    certain : array_like of bool, shape (n,), optional
+        Whether each label is certain. None: the answer has ``all`` alone.
+    flags : array_like of int, shape (n,), optional
+        Bits of :class:`radio_ag.flags.Flag`, for the coverage.
+    seed : int
+        Of the bootstrap.
+
+    Returns
+    -------
+    dict
+        By name of the subset, where it has sources: ``sources``, ``unclassified`` (got no class; in no other figure),
+        ``confusion`` (rows: label), ``accuracy``, ``precision_fri``, ``recall_fri``, ``f1_fri``, the same for
+        ``frii``, ``auc``, ``nll``, ``brier``, ``ece``, ``uce``, each with its 95 % interval (``accuracy_interval`` …:
+        Wilson for proportions, else bootstrap over sources); ``ece_if_calibrated`` and ``uce_if_calibrated``: what a
+        perfectly calibrated model would get; with flags ``clean_share``, the share with ``flags == 0``, and
+        ``clean_accuracy`` on these, and ``sure_share`` and ``sure_accuracy`` for those without ``UNCERTAIN``. Numbers
+        that are not defined are None.
+    """
+    probabilities, labels = np.asarray(probabilities, float), np.asarray(labels)
+    flags = None if flags is None else np.asarray(flags)
+    return {
+        name: _figures(probabilities[rows], labels[rows], None if flags is None else flags[rows], seed)
+        for name, rows in subset_rows(len(labels), certain).items()
+    }
+
+
+def evaluate_copies(copies: ArrayLike, labels: ArrayLike, certain: ArrayLike | None = None, *, seed: int = 0) -> dict:
+    """Figures that count augmented copies, as those of the paper do; their intervals are over sources all the same.
+
+    Parameters
+    ----------
+    copies : array_like, shape (n, copies)
+        Probability of FRII of every copy of every source.
+    labels : array_like of int, shape (n,)
+    certain : array_like of bool, shape (n,), optional
+    seed : int
+
+    Returns
+    -------
+    dict
+        As `evaluate` gives it: ``sources``, ``copies``, ``confusion`` in copies, ``accuracy``, ``precision_fri`` and so
+        on, ``auc``.
+    """
+    copies, labels = np.asarray(copies, float), np.asarray(labels)
+    result = {}
+    for name, rows in subset_rows(len(labels), certain).items():
+        here, label = copies[rows], labels[rows]
+        share = (here > 0.5).mean(1)
+        shares = np.stack([1 - share, share], 1)
+        pairs = _pairwise_auc(here, label)
+
+        def statistics(counts, label=label, shares=shares, pairs=pairs):
+            scores = confusion_scores(confusion_matrix(label, shares, counts))
+            return scores | {"auc": _auc(pairs, counts[:, label == 0], counts[:, label == 1])}
+
+        intervals = bootstrap_intervals(statistics, len(label), seed=seed)
+        result[name] = _rounded(
+            {
+                "sources": len(label),
+                "copies": here.size,
+                "confusion": (confusion_matrix(label, shares) * copies.shape[1]).round().astype(int).tolist(),
+                **_with_intervals(_once(statistics, len(label)), intervals),
+            }
+        )
+    return result
+
+
+def figures(logits: ArrayLike, labels: ArrayLike, temperature: float = 1.0) -> dict:
+    """The figures of `evaluate` for one set of sources, from logits (n, 2) averaged as they are served."""
+    return evaluate(softmax(np.asarray(logits, float) / temperature, 1), labels)["all"]
+
+
+def subset_rows(n: int, certain: ArrayLike | None) -> dict[str, NDArray[np.intp]]:
+    """Row numbers of the subsets of n sources that are not empty, by name."""
+    masks = {"all": np.ones(n, bool)}
+    if certain is not None:
+        masks |= {"certain": np.asarray(certain, bool), "uncertain": ~np.asarray(certain, bool)}
+    return {name: np.flatnonzero(mask) for name, mask in masks.items() if mask.any()}
+
+
+def spread_of(results: Sequence[Mapping[str, Mapping]]) -> dict[str, dict]:
+    """Mean and standard deviation over networks of the figures that `evaluate` gave for each, on the same sources.
+
+    Parameters
+    ----------
+    results : sequence of dict
+        One a network: a seed, or a member of an ensemble.
+
+    Returns
+    -------
+    dict
+        By subset, then by figure: ``{"mean", "std", "networks"}``.
+    """
+    return {
+        subset: {
+            name: {key: _rounded(value) for key, value in spread([one[subset][name] for one in results]).items()}
+            for name, value in results[0][subset].items()
+            if isinstance(value, float) and not name.endswith("_if_calibrated")
+        }
+        for subset in results[0]
+    }
+
+
+def _figures(probabilities: NDArray, labels: NDArray, flags: NDArray | None, seed: int) -> dict:
+    known = np.isfinite(probabilities).all(1)
+    p, label = probabilities[known], labels[known]
+
+    predicted, log_loss, brier_loss = p.argmax(1), log_losses(p, label), brier_losses(p, label)
+
+    def statistics(counts: NDArray[np.intp]) -> dict[str, NDArray[np.float64]]:
+        drawn = counts.sum(1)
+        return confusion_scores(confusion_matrix(label, predicted, counts)) | {
+            "auc": area_under_curve(p[:, 1], label, counts),
+            "nll": ratio(counts @ log_loss, drawn),
+            "brier": ratio(counts @ brier_loss, drawn),
+            "ece": calibration_error(p, label, counts=counts),
+            "uce": uncertainty_calibration_error(p, label, counts=counts),
+        }
+
+    matrix = confusion_matrix(label, predicted)
+    intervals = bootstrap_intervals(statistics, len(label), seed=seed) | wilson_intervals(matrix)
+    result = {
+        "sources": len(labels),
+        "unclassified": int((~known).sum()),
+        "confusion": matrix.astype(int).tolist(),
+        **_with_intervals(_once(statistics, len(label)), intervals),
+    }
+    for name, error in (("ece", calibration_error), ("uce", uncertainty_calibration_error)):
+        mean, interval = error_if_calibrated(error, p, seed=seed)
+        result |= _with_intervals({f"{name}_if_calibrated": mean}, {f"{name}_if_calibrated": interval})
+    if flags is not None:
+        result |= _covered("clean", probabilities, labels, flags == 0)
+        result |= _covered("sure", probabilities, labels, (flags & Flag.UNCERTAIN) == 0)
+    return _rounded(result)
+
+
+def _once(statistics: Callable[[NDArray[np.intp]], dict], sources: int) -> dict[str, float]:
+    """Statistics where each source counts once."""
+    return {name: float(value[0]) for name, value in statistics(np.ones((1, sources), int)).items()}
+
+
+def _covered(name: str, probabilities: NDArray, labels: NDArray, kept: NDArray[np.bool_]) -> dict:
+    """Share of the sources that are kept and have a class, and the accuracy on these."""
+    kept = kept & np.isfinite(probabilities).all(1)
+    right = probabilities[kept].argmax(1) == labels[kept]
+    return _with_intervals(
+        {f"{name}_share": kept.mean(), f"{name}_accuracy": right.mean() if len(right) else np.nan},
+        {
+            f"{name}_share": wilson_interval(int(kept.sum()), len(kept)),
+            f"{name}_accuracy": wilson_interval(int(right.sum()), len(right)),
+        },
+    )
+
+
+def _with_intervals(values: Mapping[str, float], intervals: Mapping[str, tuple[float, float]]) -> dict:
+    """Each number, with its interval behind it as ``NAME_interval``."""
+    return {
+        key: content
+        for name, value in values.items()
+        for key, content in ((name, float(value)), (f"{name}_interval", list(intervals.get(name, (np.nan, np.nan)))))
+    }
+
+
+def _rounded(value):
+    """Numbers to four digits, those that are not finite as None: JSON has no NaN."""
+    if isinstance(value, dict):
+        return {key: _rounded(content) for key, content in value.items()}
+    if isinstance(value, list):
+        return [_rounded(content) for content in value]
+    if isinstance(value, float):
+        return round(value, _DIGITS) if np.isfinite(value) else None
+    return value
+
+
+def _pairwise_auc(copies: NDArray, labels: NDArray) -> NDArray[np.float64]:
+    """For each FRII source (rows) and FRI source (columns), the chance that a copy of the first scores higher."""
+    first = np.sort(copies[labels == 0], axis=1)
+    pairs = np.empty(((labels == 1).sum(), len(first)))
+    for row, scores in enumerate(copies[labels == 1]):
+        for column, others in enumerate(first):
+            below = np.searchsorted(others, scores, "left") + np.searchsorted(others, scores, "right")
+            pairs[row, column] = below.mean() / (2 * len(others))
+    return pairs
+
+
+def _auc(pairs: NDArray[np.float64], first: NDArray[np.intp], second: NDArray[np.intp]) -> NDArray[np.float64]:
+    """AUC over copies where FRI and FRII sources count so often (k, sources): a mean over pairs of sources."""
+    total = np.einsum("ks,sf,kf->k", second, pairs, first, optimize=True)
+    return ratio(total, first.sum(1) * second.sum(1))

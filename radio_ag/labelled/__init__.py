@@ -1,0 +1,1 @@
+"""Labelled radio galaxies: what is read, checked, split and augmented."""

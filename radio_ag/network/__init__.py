@@ -1,0 +1,1 @@
+"""Networks: the AG-CNN, its weights on disk, and the one place that runs them."""

@@ -1,0 +1,127 @@
+"""Data frames as parts of a catalogue too large for one: each is classified by itself, on whatever worker has it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from astropy.table import Table
+
+from radio_ag.catalog_io.images.fields import ImageSource
+from radio_ag.catalog_io.open_images import open_images
+from radio_ag.catalog_io.product.columns import COLUMNS
+from radio_ag.errors import InputError
+from radio_ag.pipeline import classify
+
+if TYPE_CHECKING:
+    import lsdb
+    import pandas
+
+_PLACE = ("source_id", "ra", "dec", "attention_plane", "cutout_ra", "cutout_dec")  # known, or of no use without maps
+_ADDED = [spec for spec in COLUMNS if spec.name not in _PLACE and not spec.name.startswith(("crpix", "cd"))]
+
+
+def classify_hats(catalogue: lsdb.Catalog, **options: Any) -> lsdb.Catalog:
+    """A HATS catalogue with classes, worked out partition by partition when it is computed or written.
+
+    Parameters
+    ----------
+    catalogue : lsdb.Catalog
+        Its positions are where its properties say, in degrees.
+    **options
+        See `classify_partition`.
+
+    Returns
+    -------
+    lsdb.Catalog
+        Lazy: ``write_catalog`` writes it as a HATS catalogue, and with ``resume=True`` goes on after an interruption.
+
+    Notes
+    -----
+    A margin that the catalogue has is classified as well.
+    """
+    info = catalogue.hc_structure.catalog_info
+    return catalogue.map_partitions(classify_partition, ra_col=info.ra_column, dec_col=info.dec_column, **options)
+
+
+def classify_partition(
+    frame: pandas.DataFrame,
+    *,
+    images: Any = None,
+    image_options: Mapping[str, Any] | None = None,
+    ra_col: str = "ra",
+    dec_col: str = "dec",
+    **settings: Any,
+) -> pandas.DataFrame:
+    """A data frame with columns for the classes of its rows: for ``map_partitions`` of LSDB and of Dask.
+
+    Parameters
+    ----------
+    frame : pandas.DataFrame
+        An empty one, by which these libraries learn what comes, needs neither images nor weights.
+    images, image_options
+        As for `radio_ag.classify`. A process opens them once for all partitions.
+    ra_col, dec_col : str
+        Columns of the positions, degrees ICRS.
+    **settings
+        ``weights``, ``device``, ``orbit``, ``batch``, ``chunk``, ``threads``, as for `radio_ag.classify`. Each row is a
+        source of its own, and attention maps are not kept.
+
+    Returns
+    -------
+    pandas.DataFrame
+        All columns and the index of ``frame``, then name, class, probabilities, noise, peak, size and flags; what is
+        missing is null. One whose name the frame has already, ignoring case, begins with ``radio_ag_``.
+
+    Raises
+    ------
+    InputError
+        The frame has no such columns, or an option cannot be used.
+    ServiceError
+        The image service did not answer for a single source of the first chunk.
+
+    Notes
+    -----
+    A process works on one partition at a time, whatever threads it has, and fetches the images of one chunk while the
+    network works on another.
+    """
+    for column in (ra_col, dec_col):
+        if column not in frame.columns:
+            raise InputError(f"the frame has no column {column!r}; it has {', '.join(map(str, frame.columns))}")
+    ra, dec = (frame[column].to_numpy(float, na_value=np.nan) for column in (ra_col, dec_col))
+    if len(frame):
+        with _one_at_a_time:
+            source = _opened(images, image_options or {})
+            positions = Table({"ra": ra, "dec": dec}, units=["deg", "deg"])
+            table = classify(positions, images=source, attention="none", **settings).table
+    else:
+        table = Table({spec.name: np.zeros(0, spec.dtype) for spec in _ADDED})
+    taken = {str(name).lower() for name in frame.columns}
+    names = {spec.name: f"radio_ag_{spec.name}" if spec.name in taken else spec.name for spec in _ADDED}
+    return frame.assign(**{names[spec.name]: _series(table[spec.name], frame.index) for spec in _ADDED})
+
+
+_one_at_a_time = threading.Lock()
+_source: tuple[str, ImageSource] | None = None
+
+
+def _opened(images: Any, options: Mapping[str, Any]) -> ImageSource:
+    """The image source; that of the last partition if it is the same."""
+    global _source
+    from dask.base import tokenize
+
+    token = tokenize(images, options)
+    if _source is None or _source[0] != token:
+        _source = token, open_images(images, **options)
+    return _source[1]
+
+
+def _series(column: Any, index: pandas.Index) -> pandas.Series:
+    """A column with nulls, of a type of Arrow's."""
+    import pandas
+
+    from radio_ag.catalog_io.product.parquet import _to_array
+
+    return pandas.Series(pandas.arrays.ArrowExtensionArray(_to_array(column)), index=index)

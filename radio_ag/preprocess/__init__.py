@@ -1,0 +1,1 @@
+"""Fields to the network's input: noise, clip, crop and scale, and the islands of emission."""

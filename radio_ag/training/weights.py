@@ -1,0 +1,296 @@
+"""From labelled sources to weights with a card: split, train one or several networks, calibrate, save."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from scipy.special import softmax
+from torch import nn
+
+from radio_ag.errors import InputError
+from radio_ag.evaluation.numbers import confidence_threshold, evaluate, fit_temperature
+from radio_ag.evaluation.served import served_logits
+from radio_ag.labelled.data import Labelled, load_labelled
+from radio_ag.labelled.splits import assign_folds, reserve_calibration, write_split
+from radio_ag.network.checkpoints import Weights, save_weights
+from radio_ag.network.classifier import FURTHER_WITHIN
+from radio_ag.network.model import CLASSES, INPUT_SIZE
+from radio_ag.network.novelty import FeatureModel
+from radio_ag.preprocess.images import PIXEL_SCALE, Preprocessing, crop
+from radio_ag.training.log import read_entries
+from radio_ag.training.loop import make_folder, predict, replace_file, train
+from radio_ag.training.recipes import Recipe
+
+_FAMILIAR_SHARE = 0.97  # of the certain calibration sources are not to be flagged OUT_OF_DISTRIBUTION
+
+
+@dataclass(frozen=True)
+class Split:
+    """Rows of a labelled data set; no source is on two sides.
+
+    Attributes
+    ----------
+    training : ndarray of int
+        Learnt from.
+    validation : ndarray of int
+        Watched while the network learns; the figures of the card are theirs.
+    calibration : ndarray of int
+        Used for the temperature and the thresholds of the card, and for nothing else.
+    """
+
+    training: np.ndarray
+    validation: np.ndarray
+    calibration: np.ndarray
+
+    def parts(self) -> dict[str, np.ndarray]:
+        """The rows of each part by its name."""
+        return {name: getattr(self, name) for name in ("training", "validation", "calibration")}
+
+
+def split_sources(data: Labelled, fold: int = 0, folds: int = 5) -> Split:
+    """Reserve a tenth of the sources for calibration, and one of several folds of the others for validation.
+
+    Parameters
+    ----------
+    data : Labelled
+    fold, folds : int
+        Which fold is watched, counted from 0, and how many there are. The calibration sources are the same for each.
+
+    Raises
+    ------
+    InputError
+        No such fold, or too few sources for a part to have both classes.
+    """
+    if folds < 2 or not 0 <= fold < folds:
+        raise InputError(f"fold must be from 0 to folds - 1, and folds at least 2: not {fold} and {folds}")
+    counts = np.bincount(data.label, minlength=len(CLASSES))
+    for name, count in zip(CLASSES, counts, strict=True):
+        if not count:
+            raise InputError(f"no source is labelled {name}: both classes are needed")
+    reserved = reserve_calibration(data)
+    others = np.flatnonzero(~reserved)
+    fold_of = assign_folds(data[others], folds)
+    split = Split(others[fold_of != fold], others[fold_of == fold], np.flatnonzero(reserved))
+    for part, rows in split.parts().items():
+        missing = [name for i, name in enumerate(CLASSES) if i not in data.label[rows]]
+        if missing:
+            total = " and ".join(f"{count} {name}" for count, name in zip(counts, CLASSES, strict=True))
+            raise InputError(f"too few sources: of {total}, no {' and no '.join(missing)} is left for {part}")
+    return split
+
+
+def train_weights(
+    paths: Sequence[Path],
+    recipe: Recipe,
+    folder: Path,
+    *,
+    fold: int = 0,
+    folds: int = 5,
+    seeds: int = 1,
+    samples: int | None = None,
+    device: str | torch.device = "cpu",
+    command: str = "",
+    log: Callable[[str], None] = print,
+) -> Path:
+    """Train one network, or an ensemble that differs in its seeds, and save it as weights with a card.
+
+    A run that was interrupted goes on from its checkpoints when it is called again with the same settings.
+
+    Parameters
+    ----------
+    paths : sequence of path-like
+        Labelled data, for `radio_ag.labelled.data.load_labelled`.
+    recipe : Recipe
+        Its seed is that of the first network.
+    folder : Path
+        Holds a folder ``seed-N`` for each network, and the weights, named after the folder.
+    fold, folds : int
+        For `split_sources`.
+    seeds : int
+        Number of networks.
+    samples : int, optional
+        Images that each network sees, in place of what the recipe says; the card states which share of it this is.
+    device : str or torch.device
+    command : str
+        The command that was typed, for the card.
+    log : callable
+        Receives lines of progress.
+
+    Returns
+    -------
+    Path
+        The safetensors file.
+
+    Raises
+    ------
+    InputError
+        The data or the settings cannot be used; before anything is learnt.
+    """
+    if seeds < 1:
+        raise InputError(f"seeds must be 1 or more, not {seeds}")
+    data = _with_something_to_see(load_labelled(*paths), log)
+    split = split_sources(data, fold, folds)
+    make_folder(folder)
+    _check_run(folder / "run.json", {"data": sorted(set(data.origin.tolist())), "fold": fold, "folds": folds})
+    _record(split, data, folder / "split.ecsv")
+    prescribed = recipe.prescribed(len(split.training))
+    recipe = recipe.shortened(samples or prescribed)
+    log(
+        f"{len(split.training)} sources to learn from, {len(split.validation)} to watch, "
+        f"{len(split.calibration)} to calibrate with"
+    )
+    log(f"{recipe.samples:,} images each network, {recipe.samples / prescribed:.3g} of the recipe's {prescribed:,}")
+    networks = []
+    members = range(recipe.seed, recipe.seed + seeds)
+    for seed in members:
+        member = folder / f"seed-{seed}"
+        networks.append(
+            train(
+                data,
+                split.training,
+                split.validation,
+                replace(recipe, seed=seed),
+                member,
+                device=device,
+                log=lambda line, seed=seed: log(f"seed {seed}: {line}" if seeds > 1 else line),
+            ).cpu()
+        )
+    training = _training(data, split, recipe, folder, prescribed=prescribed, seeds=members, folds=(fold, folds))
+    card = {"name": folder.resolve().name} | _description(recipe) | {"training": training}
+    calibration, extra = _calibrate(Weights(tuple(networks), card, {}), data, split, recipe.stretch)
+    card |= calibration
+    watched = data[split.validation]
+    logits = served_logits(Weights(tuple(networks), card, extra), watched)
+    probabilities = softmax(logits / card["calibration"]["temperature"]["8"], 1)
+    card["metrics"] = {"orbit_8": evaluate(probabilities, watched.label, watched.certain)}
+    card["metrics_sources"] = (
+        "the validation sources, on the sky none of them within 270 arcsec of one that was learnt from"
+        + (", which chose the weights by their loss" if recipe.early_stopping else "")
+    )
+    card["metrics_command"] = command
+    path = folder / f"{card['name']}.safetensors"
+    return save_weights(path, networks, card, extra, overwrite=True)
+
+
+def _check_run(path: Path, settings: dict) -> None:
+    """Write what a run learns from, or compare it with what is there: other settings need another folder."""
+    if not path.exists():
+        replace_file(path, lambda beside: beside.write_text(json.dumps(settings) + "\n", encoding="utf-8"))
+        return
+    try:
+        there = json.loads(path.read_text(encoding="utf-8"))
+        changed = [f"{name} is {there[name]!r} there, {value!r} here" for name, value in settings.items()
+                   if there[name] != value]  # fmt: skip
+    except (ValueError, KeyError, TypeError) as exc:
+        raise InputError(f"{path} is not the record of a run: choose another folder") from exc
+    if changed:
+        raise InputError(f"{path.parent} holds another run: {', '.join(changed)}")
+
+
+def _record(split: Split, data: Labelled, path: Path) -> None:
+    """Write which source is in which part."""
+    part = np.empty(len(data), "U11")
+    for name, rows in split.parts().items():
+        part[rows] = name
+    write_split(path, data, part, seed=0, overwrite=True)
+
+
+def _with_something_to_see(data: Labelled, log: Callable[[str], None]) -> Labelled:
+    """The sources whose crop is not empty."""
+    side = data.fields.shape[-1]
+    if data.fields.ndim != 3 or side != data.fields.shape[1] or side < INPUT_SIZE:
+        raise InputError(f"images must be squares of {INPUT_SIZE} pixels or more, not {data.fields.shape[1:]}")
+    seen = crop(data.fields, INPUT_SIZE).max((1, 2), initial=0) > 0
+    if not seen.all():
+        log(f"left out: {np.count_nonzero(~seen)} of {len(data)} sources, whose images show nothing above 3 rms")
+        data = data[np.flatnonzero(seen)]
+    return data
+
+
+def _training(
+    data: Labelled, split: Split, recipe: Recipe, folder: Path, *, prescribed: int, seeds: range, folds: tuple[int, int]
+) -> dict:
+    """What the card says of the training."""
+    learnt = data[split.training]
+    looks = [
+        [entry for entry in read_entries(folder / f"seed-{seed}" / "log.jsonl") if "nll" in entry] for seed in seeds
+    ]
+    return {
+        "data": sorted({str(name) for name in data.origin}),
+        "sources": {
+            f"{origin} {name} {sure}": count
+            for origin in np.unique(learnt.origin)
+            for i, name in enumerate(CLASSES)
+            for flag, sure in ((True, "certain"), (False, "uncertain"))
+            if (count := int(((learnt.origin == origin) & (learnt.label == i) & (learnt.certain == flag)).sum()))
+        },
+        "validation_sources": len(split.validation),
+        "calibration_sources": len(split.calibration),
+        "fold": folds[0],
+        "folds": folds[1],
+        "seeds": list(seeds),
+        "recipe": asdict(recipe),
+        "images": recipe.samples,
+        "images_of_the_recipe": prescribed,
+        "share_of_the_recipe": float(f"{recipe.samples / prescribed:.3g}"),
+        "kept_after_images": [
+            (min(own, key=lambda entry: entry["nll"]) if recipe.early_stopping else own[-1])["samples"] for own in looks
+        ],
+        "software": {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__},
+    }
+
+
+def _description(recipe: Recipe) -> dict:
+    return {
+        "description": "FRI/FRII, trained with radio-ag train",
+        "reference": "Bowles et al. 2021, MNRAS 501, 4579, arXiv:2012.01248",
+        "licence": "not stated",
+        "input": {
+            "size": INPUT_SIZE,
+            "pixel_scale": PIXEL_SCALE,
+            "clip": Preprocessing().clip,
+            "stretch": recipe.stretch,
+            "value_range": [0.0, 1.0],
+        },
+    }
+
+
+def _features(networks: Sequence[nn.Module], data: Labelled, stretch: str) -> np.ndarray:
+    """Features of all members (n, F), averaged over the exact orientations."""
+    return np.concatenate([predict(network, data, stretch, orbit=True)[1].mean(0) for network in networks], 1)
+
+
+def _calibrate(weights: Weights, data: Labelled, split: Split, stretch: str) -> tuple[dict, dict[str, torch.Tensor]]:
+    """What the card says of calibration and novelty; the tensors of the latter, and where the training sources are."""
+    reserved, learnt = data[split.calibration], data[split.training]
+    weights.card["calibration"] = {"further_within": FURTHER_WITHIN}
+    logits = {orbit: served_logits(weights, reserved, orbit=orbit) for orbit in (1, 8)}
+    temperature = {str(orbit): round(fit_temperature(values, reserved.label), 4) for orbit, values in logits.items()}
+    certain = reserved.certain if reserved.certain.any() else np.ones(len(reserved), bool)
+    probabilities = softmax(logits[8] / temperature["8"], 1)[certain]
+    threshold = confidence_threshold(probabilities, reserved.label[certain])
+    model = FeatureModel.fit(_features(weights.networks, learnt, stretch), learnt.label)
+    distance = model.distance(_features(weights.networks, reserved, stretch))
+    familiar = float(np.quantile(distance[certain], _FAMILIAR_SHARE))
+    card = {
+        "calibration": {
+            "temperature": temperature,
+            "further_within": FURTHER_WITHIN,
+            "uncertain_below": round(threshold, 4),
+            "sources": f"{len(reserved)} reserved sources; the threshold from those with a certain label",
+        },
+        "novelty": {
+            "threshold": round(familiar, 4),
+            "sources": f"{_FAMILIAR_SHARE:.0%} of the reserved sources with a certain label are nearer",
+        },
+    }
+    extra = {f"novelty.{name}": torch.from_numpy(values).float() for name, values in asdict(model).items()}
+    positions = np.stack([learnt.ra, learnt.dec], 1)
+    extra["training.positions"] = torch.from_numpy(positions[np.isfinite(positions).all(1)])
+    return card, extra

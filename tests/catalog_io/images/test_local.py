@@ -1,0 +1,550 @@
+"""Fields from FITS files: all kinds of files, footprints, overlaps and damage."""
+
+import os
+import tracemalloc
+import warnings
+
+import numpy as np
+import pytest
+from astropy.coordinates import SkyCoord
+from astropy.io import fits
+from astropy.nddata import Cutout2D
+from astropy.table import Table
+from astropy.wcs import WCS
+
+from radio_ag.catalog_io.images import planes
+from radio_ag.catalog_io.images.footprints import Footprints
+from radio_ag.catalog_io.images.geometry import tangent_wcs
+from radio_ag.catalog_io.images.headers import read_frame
+from radio_ag.catalog_io.images.local import LocalImages
+from radio_ag.errors import ImageError, RadioAGWarning
+from radio_ag.flags import Flag
+
+SIZE = 500
+
+
+def make_header(ra=180.0, dec=40.0, size=SIZE, **cards):
+    header = tangent_wcs(ra, dec, size).to_header()
+    header.update({"BUNIT": "Jy/beam", "BMAJ": 0.0015, "BMIN": 0.0015} | cards)
+    return header
+
+
+def noise(seed=0, size=SIZE):
+    return np.random.default_rng(seed).normal(scale=1e-3, size=(size, size)).astype(np.float32)
+
+
+def positions(n=12, ra=180.0, dec=40.0, spread=0.09, seed=6):
+    rng = np.random.default_rng(seed)
+    return ra + rng.uniform(-spread, spread, n) / np.cos(np.radians(dec)), dec + rng.uniform(-spread, spread, n)
+
+
+def reference(data, header, ra, dec):
+    position = SkyCoord(ra, dec, unit="deg")
+    return Cutout2D(data, position, 300, wcs=WCS(header).celestial, mode="partial", fill_value=np.nan).data
+
+
+@pytest.fixture
+def mosaic(tmp_path):
+    path = tmp_path / "mosaic.fits"
+    fits.writeto(path, noise(), make_header())
+    return path
+
+
+# --- kinds of files -------------------------------------------------------------------------------------------------
+
+
+def plain(path, data, header):
+    fits.writeto(path, data, header)
+
+
+def double(path, data, header):
+    fits.writeto(path, data.astype(np.float64), header)
+
+
+def four_axes(path, data, header):
+    wcs = {"CTYPE3": "FREQ", "CRVAL3": 1.4e9, "CDELT3": 1e6, "CRPIX3": 1.0, "CTYPE4": "STOKES", "CRVAL4": 1.0}
+    fits.writeto(path, data[None, None], header + fits.Header(wcs | {"CDELT4": 1.0, "CRPIX4": 1.0}))
+
+
+def cards_of_four_axes(path, data, header):
+    """As in FIRST's own images: four axes in the WCS, two in the image."""
+    fits.writeto(path, data, header)
+    fits.setval(path, "CTYPE3", value="FREQ")
+    fits.setval(path, "CTYPE4", value="STOKES")
+    fits.setval(path, "DATE-OBS", value="19930417")
+    fits.setval(path, "EPOCH", value=2000.0)
+
+
+def second_hdu(path, data, header):
+    preview = fits.ImageHDU(np.zeros((10, 10)), name="PREVIEW")
+    fits.HDUList([fits.PrimaryHDU(), preview, fits.ImageHDU(data, header)]).writeto(path)
+
+
+def tile_compressed(path, data, header):
+    hdu = fits.CompImageHDU(data, header, compression_type="GZIP_2", quantize_level=0.0)
+    fits.HDUList([fits.PrimaryHDU(), hdu]).writeto(path)
+
+
+def gzipped(path, data, header):
+    fits.writeto(path.with_suffix(".fits.gz"), data, header)
+    os.rename(path.with_suffix(".fits.gz"), path)
+
+
+def millijansky(path, data, header):
+    header["BUNIT"] = "mJy/beam"
+    fits.writeto(path, data * 1000, header)
+
+
+def latitude_first(path, data, header):
+    swapped = header.copy()
+    for key in ("CTYPE", "CRVAL", "CRPIX", "CDELT", "CUNIT"):
+        swapped[f"{key}1"], swapped[f"{key}2"] = header[f"{key}2"], header[f"{key}1"]
+    fits.writeto(path, data.T.copy(), swapped)
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        plain,
+        double,
+        four_axes,
+        cards_of_four_axes,
+        second_hdu,
+        tile_compressed,
+        gzipped,
+        millijansky,
+        latitude_first,
+    ],
+)
+def test_every_kind_of_file_gives_the_same_fields(write, tmp_path):
+    """Warnings are errors here, those of astropy on old headers included."""
+    path, data = tmp_path / "image.fits", noise()
+    write(path, data, make_header())
+    ra, dec = positions()
+    fields = LocalImages(path).fetch(ra, dec)
+    for row in range(len(ra)):
+        expected = reference(data, make_header(), ra[row], dec[row])
+        np.testing.assert_allclose(fields.data[row], expected, rtol=1e-6)
+        assert fields.status[row] == ("ok" if np.isfinite(expected).all() else "partial")
+    assert {"ok", "partial"} == set(fields.status)
+    assert (fields.flags == 0).all()
+    assert set(fields.origin) == {"image.fits"}
+    assert fields.data.dtype == np.float32
+    assert fields.data.dtype.isnative
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_scaled_integers_with_blanks(compressed, tmp_path):
+    path, stored = tmp_path / "scaled.fits", np.rint(noise() * 1e6).astype(np.int16)
+    stored[250, 260] = -32768
+    kind = fits.CompImageHDU if compressed else fits.ImageHDU
+    hdu = kind(stored, make_header())
+    hdu.header["BLANK"] = -32768
+    fits.HDUList([fits.PrimaryHDU(), hdu]).writeto(path)
+    fits.setval(path, "BSCALE", value=1e-6, ext=1)
+    fits.setval(path, "BZERO", value=0.25, ext=1)
+    field = LocalImages(path).fetch(np.array([180.0]), np.array([40.0])).data[0]
+    assert np.isnan(field[150, 160])
+    assert np.isnan(field).sum() == 1
+    expected = stored[100:400, 100:400] * 1e-6 + 0.25
+    expected[150, 160] = np.nan
+    np.testing.assert_allclose(field, expected, rtol=1e-6)
+
+
+def test_real_finder_image_with_four_axes(data_dir):
+    catalogues = data_dir / "catalogues"
+    ra, dec = positions(8, 162.53, 30.677, 0.06)
+    flat = LocalImages(catalogues / "finder_image.fits").fetch(ra, dec)
+    deep = LocalImages(catalogues / "finder_image_4d.fits").fetch(ra, dec)
+    np.testing.assert_array_equal(deep.data, flat.data)
+    with fits.open(catalogues / "finder_image.fits") as hdus:
+        for row in range(len(ra)):
+            np.testing.assert_array_equal(
+                flat.data[row], reference(hdus[0].data, hdus[0].header, ra[row], dec[row]).astype(np.float32)
+            )
+    middle = LocalImages(catalogues / "finder_image_4d.fits").fetch(np.array([162.53]), np.array([30.677]))
+    assert middle.status == ["ok"]
+
+
+def test_first_plane_of_a_cube_is_used_with_a_warning(tmp_path):
+    header = make_header()
+    header.update({"CTYPE3": "STOKES", "CRVAL3": 1.0, "CRPIX3": 1.0, "CDELT3": 1.0})
+    fits.writeto(tmp_path / "iquv.fits", np.stack([noise(seed) for seed in range(4)]), header)
+    with pytest.warns(RadioAGWarning, match="more than one plane.*iquv.fits.*first is used"):
+        source = LocalImages(tmp_path / "iquv.fits")
+    field = source.fetch(np.array([180.0]), np.array([40.0])).data[0]
+    np.testing.assert_array_equal(field, noise(0)[100:400, 100:400])
+
+
+def test_hdu_by_number_and_name(tmp_path):
+    path = tmp_path / "two.fits"
+    hdus = [fits.PrimaryHDU(noise(1), make_header()), fits.ImageHDU(noise(2), make_header(), name="SCI")]
+    fits.HDUList(hdus).writeto(path)
+    centre = np.array([180.0]), np.array([40.0])
+    first, second = noise(1)[100:400, 100:400], noise(2)[100:400, 100:400]
+    for hdu, expected in ((None, first), (0, first), (1, second), ("SCI", second)):
+        np.testing.assert_array_equal(LocalImages(path, hdu=hdu).fetch(*centre).data[0], expected)
+    for hdu in (2, "RMS"):
+        with pytest.raises(ImageError, match=f"hdu={hdu!r}.*not in the file"):
+            LocalImages(path, hdu=hdu)
+
+
+def test_beam_of_a_casa_table_counts(tmp_path):
+    beams = fits.BinTableHDU(Table({"BMAJ": [12.0, 13.0], "BMIN": [12.0, 13.0]}), name="BEAMS")
+    image = fits.PrimaryHDU(noise(), make_header(CASAMBM=True))
+    del image.header["BMAJ"], image.header["BMIN"]
+    fits.HDUList([image, beams]).writeto(tmp_path / "casa.fits")
+    with pytest.warns(RadioAGWarning, match="casa.fits is 12 arcsec, not FIRST's 5.4"):
+        source = LocalImages(tmp_path / "casa.fits", beam_scaled=True)
+    assert source.fetch(np.array([180.0]), np.array([40.0])).flags[0] == Flag.RESAMPLED
+
+
+def test_missing_unit_is_assumed_with_a_warning(tmp_path):
+    header = make_header()
+    del header["BUNIT"]
+    fits.writeto(tmp_path / "unitless.fits", noise(), header)
+    with pytest.warns(RadioAGWarning, match="no BUNIT in unitless.fits: Jy/beam is assumed"):
+        source = LocalImages(tmp_path / "unitless.fits")
+    np.testing.assert_array_equal(source.fetch(np.array([180.0]), np.array([40.0])).data[0], noise()[100:400, 100:400])
+    assert source.describe()["unit"] == "Jy/beam (assumed)"
+
+
+def test_a_great_mosaic_costs_nothing(tmp_path):
+    """20,000 x 20,000 px are 1.6 GB, here a hole in a file; the fields of three positions are 1.1 MB."""
+    path, size = tmp_path / "great.fits", 20_000
+    header = fits.PrimaryHDU(np.zeros((1, 1), np.float32), make_header(size=size)).header
+    header["NAXIS1"] = header["NAXIS2"] = size
+    path.write_bytes(header.tostring().encode())
+    os.truncate(path, len(header.tostring()) + 2880 * -(-(size * size * 4) // 2880))
+    tracemalloc.start()
+    fields = LocalImages(path).fetch(np.array([180.0, 179.0, 181.0]), np.array([40.0, 41.0, 39.5]))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert fields.status == ["ok"] * 3
+    assert peak < 20e6
+
+
+# --- which image ----------------------------------------------------------------------------------------------------
+
+
+def test_rows_keep_their_order_among_images(tmp_path):
+    for index, ra in enumerate((180.0, 182.0, 184.0)):
+        fits.writeto(tmp_path / f"{index}.fits", np.full((SIZE, SIZE), index, np.float32), make_header(ra))
+    which = np.random.default_rng(0).integers(0, 4, 40)  # 3 is no image
+    ra, dec = 180.0 + 2 * which, np.full(40, 40.0)
+    fields = LocalImages(tmp_path).fetch(ra, dec)
+    for row, index in enumerate(which):
+        assert fields.origin[row] == ("" if index == 3 else f"{index}.fits")
+        if index == 3:
+            assert fields.flags[row] == Flag.NO_COVERAGE
+            assert np.isnan(fields.data[row]).all()
+        else:
+            assert (fields.data[row] == index).all()
+
+
+def test_best_covered_image_wins(tmp_path):
+    """Two mosaics side by side that overlap by 200 px; the third covers all of the sky there, with a hole."""
+    step = 300 * 0.0005 / np.cos(np.radians(40.0))
+    fits.writeto(tmp_path / "east.fits", np.full((SIZE, SIZE), 1, np.float32), make_header(180.0 + step))
+    fits.writeto(tmp_path / "west.fits", np.full((SIZE, SIZE), 2, np.float32), make_header(180.0))
+    ra, dec = 180.0 + step * np.array([0.4, 0.6, 0.5, 1.0, 0.0]), np.full(5, 40.0)
+    fields = LocalImages(tmp_path).fetch(ra, dec)
+    assert fields.origin[0] == "west.fits"
+    assert fields.origin[1] == "east.fits"
+    assert fields.origin[3:] == ["east.fits", "west.fits"]
+
+    holed = np.full((1200, 1200), 3, np.float32)
+    holed[560:640, :] = np.nan
+    fits.writeto(tmp_path / "wide.fits", holed, make_header(180.0 + step / 2, size=1200))
+    source = LocalImages(tmp_path)
+    fields = source.fetch(ra, dec)
+    # East and west cover their own centres wholly; of a field between them the hole takes more than their edges do.
+    assert fields.origin[3:] == ["east.fits", "west.fits"]
+    assert fields.origin[0] == "west.fits"
+    assert fields.status[3:] == ["ok", "ok"]
+    finite = np.isfinite(fields.data).mean(axis=(1, 2))
+    for row in range(5):
+        alone = [LocalImages(tmp_path / name).fetch(ra, dec) for name in ("east.fits", "west.fits", "wide.fits")]
+        assert finite[row] == max(np.isfinite(one.data[row]).mean() for one in alone)
+
+
+def test_position_on_blank_pixels_finds_another_image(tmp_path):
+    fits.writeto(tmp_path / "a_blank.fits", np.full((SIZE, SIZE), np.nan, np.float32), make_header())
+    centre = np.array([180.0]), np.array([40.0])
+    fields = LocalImages(tmp_path).fetch(*centre)
+    assert fields.flags[0] == Flag.NO_COVERAGE
+    assert fields.origin == ["a_blank.fits"]
+    fits.writeto(tmp_path / "b_good.fits", noise(), make_header(180.05))
+    fields = LocalImages(tmp_path).fetch(*centre)
+    assert fields.origin == ["b_good.fits"]
+    assert fields.flags[0] == 0
+
+
+def test_position_must_be_inside_the_image(mosaic):
+    """Half of the field would still be covered 1 px outside, but the source itself is not in the image."""
+    wcs = WCS(make_header())
+    inside, outside = wcs.pixel_to_world([-0.4, -0.6], [250, 250]).icrs
+    fields = LocalImages(mosaic).fetch(
+        np.array([inside.ra.deg, outside.ra.deg]), np.array([inside.dec.deg, outside.dec.deg])
+    )
+    assert fields.status == ["partial", "no_coverage"]
+
+
+def test_no_positions(mosaic):
+    assert len(LocalImages(mosaic).fetch(np.empty(0), np.empty(0))) == 0
+
+
+def test_a_chunk_gives_what_single_positions_give(tmp_path):
+    for index, ra in enumerate((180.0, 180.2)):
+        fits.writeto(tmp_path / f"{index}.fits", noise(index), make_header(ra))
+    source = LocalImages(tmp_path)
+    ra, dec = positions(20, 180.1, 40.0, 0.2)
+    together = source.fetch(ra, dec)
+    for row in range(20):
+        alone = source.fetch(ra[row : row + 1], dec[row : row + 1])
+        np.testing.assert_array_equal(alone.data[0], together.data[row])
+        np.testing.assert_array_equal(alone.crpix[0], together.crpix[row])
+        assert alone.origin[0] == together.origin[row]
+
+
+def test_galactic_and_equatorial_images_together(tmp_path):
+    centre = SkyCoord(190.0, 40.0, unit="deg").galactic
+    wcs = tangent_wcs(centre.l.deg, centre.b.deg, SIZE)
+    wcs.wcs.ctype = "GLON-TAN", "GLAT-TAN"
+    wcs.wcs.radesys = ""
+    header = wcs.to_header()
+    header["BUNIT"] = "Jy/beam"
+    fits.writeto(tmp_path / "galactic.fits", np.full((SIZE, SIZE), 7, np.float32), header)
+    fits.writeto(tmp_path / "icrs.fits", noise(), make_header())
+    fields = LocalImages(tmp_path).fetch(np.array([190.0, 180.0]), np.array([40.0, 40.0]))
+    assert fields.origin == ["galactic.fits", "icrs.fits"]
+    assert fields.flags.tolist() == [Flag.RESAMPLED, 0]
+    np.testing.assert_allclose(fields.data[0, 75:225, 75:225], 7, rtol=1e-6)
+
+
+def test_two_thousand_small_images(tmp_path):
+    """Each position finds its own image among 2000; only a handful of files is open at a time."""
+    rng = np.random.default_rng(8)
+    ra, dec = rng.uniform(0, 360, 2000), np.degrees(np.arcsin(rng.uniform(-1, 1, 2000)))
+    hdu = fits.PrimaryHDU(np.zeros((16, 16), np.float32), make_header(size=16))
+    cards, padding = hdu.header.tostring(), bytes(2880 - 16 * 16 * 4)
+    for index in range(2000):
+        text = cards
+        for key, value in (("CRVAL1", ra[index]), ("CRVAL2", dec[index])):
+            text = text.replace(hdu.header.cards[key].image, fits.Card(key, value).image)
+        (tmp_path / f"{index:04d}.fits").write_bytes(
+            text.encode() + np.full((16, 16), index, ">f4").tobytes() + padding
+        )
+    source = LocalImages(tmp_path)
+    assert source.name == "2000 images"
+    rows = rng.permutation(2000)[:300]
+    fields = source.fetch(ra[rows], dec[rows])
+    assert (np.nanmax(fields.data, axis=(1, 2)) == rows).all()
+    assert (np.isfinite(fields.data).sum(axis=(1, 2)) == 256).all()
+    assert len(source._planes) <= 64
+
+
+def test_footprints_miss_no_image():
+    """Against every image's own projection: big and small ones, at the poles and over the seam."""
+    rng = np.random.default_rng(11)
+    sizes = np.r_[np.full(150, 300), np.full(20, 12000), [1]]
+    ra = np.r_[rng.uniform(0, 360, 160), np.full(11, 0.0)]
+    dec = np.r_[rng.uniform(-90, 90, 160), np.linspace(-90, 90, 11)]
+    frames = [read_frame(make_header(*where)) for where in zip(ra, dec, sizes.tolist(), strict=True)]
+    footprints = Footprints(frames, [(int(size), int(size)) for size in sizes])
+    points = (
+        np.r_[rng.uniform(0, 360, 2000), rng.uniform(-2, 2, 500) % 360],
+        np.degrees(np.arcsin(rng.uniform(-1, 1, 2500))),
+    )
+    rows, images = footprints.candidates(*points)
+    found = set(zip(rows.tolist(), images.tolist(), strict=True))
+    inside = set()
+    for image, frame in enumerate(frames):
+        pixel = frame.wcs.wcs_world2pix(np.stack(points, axis=-1), 0)
+        with np.errstate(invalid="ignore"):
+            held = ((pixel >= -0.5) & (pixel <= sizes[image] - 0.5)).all(axis=1)
+        inside |= {(row, image) for row in np.flatnonzero(held).tolist()}
+    assert len(inside) > 150
+    assert inside <= found
+    assert len(found) < 4 * len(inside)  # and few in vain: a circle around a square has 1.6 times its area
+
+
+# --- damage ---------------------------------------------------------------------------------------------------------
+
+
+def damaged(path, kind):
+    if kind == "missing":
+        return
+    if kind == "table":
+        fits.BinTableHDU(Table({"a": [1]})).writeto(path)
+    elif kind == "no WCS":
+        fits.writeto(path, noise())
+    elif kind == "unit":
+        fits.writeto(path, noise(), make_header(BUNIT="K"))
+    else:
+        fits.writeto(path, noise(), make_header())
+        body = path.read_bytes()
+        path.write_bytes(
+            {"empty": b"", "text": b"<html>no image</html>" * 300, "truncated": body[: len(body) // 2]}[kind]
+        )
+
+
+@pytest.mark.parametrize("kind", ["missing", "empty", "text", "truncated", "table", "no WCS", "unit"])
+def test_a_named_file_that_cannot_be_used_is_an_error(kind, tmp_path):
+    path = tmp_path / "broken.fits"
+    damaged(path, kind)
+    with pytest.raises(ImageError, match=r"broken\.fits"):
+        LocalImages(path)
+
+
+@pytest.mark.parametrize("kind", ["empty", "text", "truncated", "table", "no WCS", "unit"])
+@pytest.mark.parametrize("pattern", ["", "*.fits"])
+def test_a_found_file_that_cannot_be_used_is_left_out(kind, pattern, tmp_path, mosaic):
+    damaged(tmp_path / "broken.fits", kind)
+    with pytest.warns(RadioAGWarning, match=r"left out: .*broken\.fits"):
+        source = LocalImages(tmp_path / pattern)
+    assert source.name == "mosaic.fits"
+
+
+@pytest.mark.parametrize("pattern", ["", "*.fits"])
+def test_nothing_usable_is_an_error(pattern, tmp_path):
+    with pytest.raises(ImageError, match="no usable FITS image"):
+        LocalImages(tmp_path / pattern)
+    damaged(tmp_path / "broken.fits", "text")
+    with pytest.raises(ImageError, match=r"no usable FITS image.*broken\.fits"):
+        LocalImages(tmp_path / pattern)
+
+
+def test_folder_holds_all_endings_and_nothing_else(tmp_path):
+    for index, name in enumerate(("a.fits", "b.FIT", "c.fts", "d.fits.gz")):
+        fits.HDUList([fits.PrimaryHDU(noise(), make_header(180.0 + index))]).writeto(tmp_path / name)
+    fits.HDUList([fits.PrimaryHDU(), fits.CompImageHDU(noise(), make_header(185.0))]).writeto(tmp_path / "e.fits.fz")
+    (tmp_path / "notes.txt").write_text("not an image")
+    (tmp_path / "inside").mkdir()
+    fits.writeto(tmp_path / "inside" / "f.fits", noise(), make_header())
+    assert LocalImages(tmp_path).describe()["n_images"] == "5"
+    assert LocalImages(str(tmp_path / "**" / "*.fits")).describe()["n_images"] == "2"
+
+
+@pytest.mark.parametrize("kind", ["plain", "gzipped", "compressed"])
+def test_a_file_that_breaks_later_fails_its_rows_alone(kind, tmp_path):
+    path = tmp_path / "later.fits"
+    {"plain": plain, "gzipped": gzipped, "compressed": tile_compressed}[kind](path, noise(), make_header())
+    fits.writeto(tmp_path / "other.fits", noise(), make_header(182.0))
+    source = LocalImages(tmp_path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    ra, dec = np.array([180.0, 182.0, 180.01]), np.full(3, 40.1)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        fields = source.fetch(ra, dec)
+    ours = [warning for warning in caught if issubclass(warning.category, RadioAGWarning)]
+    assert len(ours) == 1
+    assert "later.fits" in str(ours[0].message)
+    assert fields.flags.tolist() == [Flag.FETCH_FAILED, 0, Flag.FETCH_FAILED]
+    assert fields.status == ["unreadable", "partial", "unreadable"]
+    assert fields.origin == ["later.fits", "other.fits", "later.fits"]
+    path.write_bytes(whole)  # a passing fault, such as a network disk's, is not remembered
+    assert source.fetch(ra, dec).status == ["partial"] * 3
+
+
+def test_another_image_stands_in_for_a_broken_one(tmp_path, mosaic):
+    fits.writeto(tmp_path / "behind.fits", noise(2), make_header(180.01))
+    source = LocalImages(tmp_path)
+    mosaic.unlink()
+    with pytest.warns(RadioAGWarning, match=r"mosaic\.fits"):
+        fields = source.fetch(np.array([180.0]), np.array([40.0]))
+    assert fields.origin == ["behind.fits"]
+    assert fields.flags[0] == 0
+
+
+# --- open files, provenance -----------------------------------------------------------------------------------------
+
+
+def test_open_planes_are_bounded(tmp_path):
+    images = []
+    for index in range(6):
+        tile_compressed(tmp_path / f"{index}.fits", noise(index, 100), make_header(180.0 + index, size=100))
+        images.append(planes.read_stored_image(tmp_path / f"{index}.fits"))
+    opened = planes.OpenPlanes(max_open=3)
+    for image in images * 2:
+        plane = opened.get(image)
+        np.testing.assert_array_equal(plane[0:100, 0:100], noise(int(image.path.stem), 100))
+        assert len(opened) <= 3
+    opened.close()
+    assert len(opened) == 0
+
+
+def test_unpacked_images_are_bounded_in_memory(tmp_path):
+    images = []
+    for index in range(4):
+        gzipped(tmp_path / f"{index}.fits", noise(index, 100), make_header(180.0 + index, size=100))
+        images.append(planes.read_stored_image(tmp_path / f"{index}.fits"))
+    opened = planes.OpenPlanes(max_bytes=2 * 100 * 100 * 4)
+    for image in images:
+        opened.get(image)
+    assert len(opened) == 2
+    tight = planes.OpenPlanes(max_bytes=1)
+    np.testing.assert_array_equal(tight.get(images[0])[0:100, 0:100], noise(0, 100))
+
+
+def test_description_travels(tmp_path, mosaic):
+    fits.writeto(tmp_path / "other.fits", noise(), make_header(181.0, BMAJ=6.8 / 3600, BMIN=5.4 / 3600))
+    described = LocalImages(tmp_path).describe()
+    assert described == {
+        "images": "mosaic.fits ... other.fits",
+        "n_images": "2",
+        "pixel_scale": "1.8 arcsec",
+        "beam": "5.4 to 6.06 arcsec",
+        "unit": "Jy/beam",
+    }
+    assert not any(str(tmp_path) in value for value in described.values())
+
+
+def test_missing_beam_is_described(tmp_path):
+    header = make_header()
+    del header["BMAJ"], header["BMIN"]
+    fits.writeto(tmp_path / "skyview.fits", noise(), header)
+    source = LocalImages(tmp_path / "skyview.fits")
+    assert source.describe()["beam"] == "FIRST's assumed for 1 without one"
+    assert source.fetch(np.array([180.0]), np.array([40.0])).flags[0] == 0
+
+
+# --- headers --------------------------------------------------------------------------------------------------------
+
+
+def with_history(path, data, header):
+    del header["BMAJ"], header["BMIN"]
+    header.add_comment("END of the remarks, which is not that of the header")
+    for line in range(200):
+        header.add_history(f"AIPS UVSUB line {line}")
+    header.add_history("AIPS   CLEAN BMAJ=  1.6E-03 BMIN=  1.4E-03 BPA=  12.5")
+    fits.writeto(path, data, header)
+
+
+def image_behind_a_picture(path, data, header):
+    fits.HDUList([fits.PrimaryHDU(np.ones((9, 9))), fits.ImageHDU(data, header)]).writeto(path)
+
+
+@pytest.mark.parametrize(
+    "write", [plain, double, four_axes, second_hdu, latitude_first, with_history, image_behind_a_picture]
+)
+def test_headers_are_read_as_by_astropy(write, tmp_path, monkeypatch):
+    """What is read straight from the file equals what goes all the way through `astropy.io.fits`."""
+    path = tmp_path / "image.fits"
+    write(path, noise(), make_header())
+    quick = planes.read_stored_image(path)
+    monkeypatch.setattr(planes, "read_primary_header", lambda path: None)
+    whole = planes.read_stored_image(path)
+    for name in ("hdu", "shape", "n_planes", "scaling", "mapping"):
+        assert getattr(quick, name) == getattr(whole, name)
+    for name in ("axes", "factor", "unit", "beam_axes", "pixel_scale"):
+        assert getattr(quick.frame, name) == getattr(whole.frame, name)
+    assert repr(quick.frame.sky) == repr(whole.frame.sky)
+    assert quick.frame.wcs.to_header() == whole.frame.wcs.to_header()
+
+
+def test_most_headers_need_no_more_than_themselves(tmp_path, monkeypatch):
+    with_history(tmp_path / "image.fits", noise(), make_header())
+    monkeypatch.setattr(planes, "find_image", lambda *_: pytest.fail("the file was opened with astropy"))
+    assert planes.read_stored_image(tmp_path / "image.fits").frame.beam == pytest.approx(3600e-3 * np.sqrt(1.6 * 1.4))

@@ -1,0 +1,328 @@
+"""What can go wrong between an image service and us, and what is made of it."""
+
+import inspect
+import io
+import threading
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+
+import astroquery.exceptions
+import numpy as np
+import pytest
+import requests
+import urllib3
+from astropy.io import fits
+from astroquery import cache_conf
+from first_server import FirstServer
+
+from radio_ag.catalog_io.services.http import (
+    Failure,
+    Guard,
+    Retries,
+    Workers,
+    astroquery_cache_off,
+    check_fits,
+    translate,
+)
+
+STATUSES = {"no_coverage", "http_error", "timeout", "connection", "truncated", "not_an_image"}
+
+
+def _errors_of(*modules):
+    kinds = {kind for module in modules for _, kind in inspect.getmembers(module, inspect.isclass)}
+    own = tuple(module.__name__.partition(".")[0] for module in modules)
+    return sorted(
+        (
+            kind
+            for kind in kinds
+            if issubclass(kind, Exception) and not issubclass(kind, Warning) and kind.__module__.startswith(own)
+        ),
+        key=lambda kind: (kind.__module__, kind.__name__),
+    )
+
+
+def _made(kind):
+    """An instance, whatever arguments it takes."""
+    chunked = (urllib3.HTTPResponse(), b"1")
+    for arguments in ((), ("a",), ("a", "b"), ("a", "b", "c"), ("a", "b", 0), (1, 2), chunked):
+        try:
+            error = kind(*arguments)
+            str(error)
+        except (TypeError, AttributeError):
+            continue
+        return error
+    raise AssertionError(f"no arguments known for {kind}")
+
+
+FOREIGN = [
+    *_errors_of(requests.exceptions, urllib3.exceptions, astroquery.exceptions),
+    *(ConnectionResetError, ConnectionRefusedError, BrokenPipeError, TimeoutError, OSError),
+]
+
+
+@pytest.mark.parametrize("kind", FOREIGN, ids=lambda kind: f"{kind.__module__}.{kind.__name__}")
+def test_no_foreign_error_is_left_unmapped(kind):
+    failure = translate(_made(kind))
+    assert isinstance(failure, Failure)
+    assert failure.status in STATUSES
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError("1/0"), AttributeError("x"), KeyError("y"), MemoryError()])
+def test_a_mistake_of_ours_does_not_pass_for_an_outage(error):
+    with pytest.raises(type(error)):
+        translate(error)
+
+
+def _response(code, **headers):
+    response = requests.Response()
+    response.status_code, response.reason = code, "because"
+    response.headers.update(headers)
+    return response
+
+
+@pytest.mark.parametrize(
+    ("codes", "passing"),
+    [((400, 401, 403, 404, 410, 414), False), ((408, 425, 429, 500, 502, 503, 504), True)],
+)
+def test_which_http_errors_pass(codes, passing):
+    for code in codes:
+        _check_http_error(code, passing)
+
+
+def _check_http_error(code, passing):
+    with pytest.raises(requests.HTTPError) as caught:
+        _response(code).raise_for_status()
+    failure = translate(caught.value)
+    assert (failure.status, failure.passing) == ("http_error", passing)
+    assert str(code) in str(failure)
+
+
+@pytest.mark.parametrize(
+    ("header", "low", "high"),
+    [
+        ("7", 7, 7),
+        ("0", 0, 0),
+        ("soon", 0, 0),
+        ("-3", 0, 0),
+        (None, 0, 0),
+        ("Wed, 21 Oct 2015 07:28:00 GMT", 0, 0),
+        ("date", 3000, 3600),
+    ],
+)
+def test_retry_after_is_a_number_or_a_date(header, low, high):
+    if header == "date":
+        header = format_datetime(datetime.now(UTC) + timedelta(hours=1), usegmt=True)
+    headers = {} if header is None else {"Retry-After": header}
+    failure = translate(requests.HTTPError(response=_response(503, **headers)))
+    assert low <= failure.retry_after <= high
+
+
+class _Pauses(threading.Event):
+    """An event that nobody waits for, and that remembers how long they wanted to."""
+
+    def __init__(self):
+        super().__init__()
+        self.asked = []
+
+    def wait(self, timeout=None):
+        self.asked.append(timeout)
+        return super().wait(0)
+
+
+def _failing(failures):
+    left = list(failures)
+
+    def ask():
+        if left:
+            raise left.pop(0)
+        return "image"
+
+    return ask
+
+
+def test_pauses_grow_and_are_random_and_bounded():
+    stops = [_Pauses() for _ in range(20)]
+    for stop in stops:
+        failures = [Failure("timeout", "", passing=True) for _ in range(8)]
+        assert Retries(count=8, pause=1.0, longest=20.0).run(_failing(failures), stop) == "image"
+    pauses = np.array([stop.asked for stop in stops])
+    assert pauses.shape == (20, 8)
+    growing = 2.0 ** np.arange(8)
+    assert (pauses >= np.minimum(growing, 20)).all()
+    assert (pauses <= np.minimum(growing + 1, 20)).all()
+    assert pauses[:, :4].std(axis=0).min() > 0.1
+
+
+def test_retry_after_is_obeyed():
+    stop = _Pauses()
+    failures = [Failure("http_error", "", passing=True, retry_after=17.0)]
+    assert Retries(count=3, pause=0.1).run(_failing(failures), stop) == "image"
+    assert stop.asked == [17.0]
+
+
+@pytest.mark.parametrize(
+    ("failure", "asked"),
+    [
+        (Failure("timeout", "", passing=True), 4),
+        (Failure("http_error", "", passing=False), 1),
+        (Failure("http_error", "", passing=True, retry_after=3600.0), 1),
+    ],
+)
+def test_how_often_it_is_asked(failure, asked):
+    count = 0
+
+    def ask():
+        nonlocal count
+        count += 1
+        raise failure
+
+    with pytest.raises(Failure):
+        Retries(count=3, pause=0.0).run(ask, threading.Event())
+    assert count == asked
+
+
+def test_asking_ends_when_stopped():
+    stop = threading.Event()
+    count = 0
+
+    def ask():
+        nonlocal count
+        count += 1
+        stop.set()
+        raise Failure("timeout", "", passing=True)
+
+    with pytest.raises(Failure):
+        Retries(count=50, pause=30.0).run(ask, stop)
+    assert count == 1
+
+
+def test_an_answer_without_end_is_not_read_to_its_end():
+    session = requests.Session()
+    session.trust_env = False
+    Guard(check_fits, 1000, 20.0).watch(session)
+    form = {"RA": "10.5 30.0", "ImageSize": "9.18", "MaxImSize": "1024"}
+    with FirstServer() as server, session, pytest.raises(Failure, match="longer than 4000 bytes") as caught:
+        session.post(server.url, data=form, timeout=20)
+    assert (caught.value.status, caught.value.passing) == ("not_an_image", False)
+
+
+def _fits(data):
+    content = io.BytesIO()
+    fits.PrimaryHDU(data).writeto(content)
+    return content.getvalue()
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.int16, np.float32, np.float64])
+@pytest.mark.parametrize("shape", [(3, 5), (60, 61), (1, 1, 7, 8)])
+def test_a_whole_fits_file_passes(kind, shape):
+    content = _fits(np.ones(shape, kind))
+    check_fits(content)
+    needed = 2880 + np.ones(shape, kind).nbytes
+    check_fits(content[:needed])  # padding may be missing
+    with pytest.raises(Failure) as caught:
+        check_fits(content[: needed - 1])
+    assert caught.value.status == "truncated"
+    assert caught.value.passing
+
+
+@pytest.mark.parametrize(
+    ("content", "status"),
+    [
+        (b"<html>down</html>", "not_an_image"),
+        (b"\x89PNG\r\n", "not_an_image"),
+        (b"SIMPLE  =" + b"\xff\x00" * 3000, "not_an_image"),
+        (b"SIMPLE  =                    T", "truncated"),
+        (_fits(np.ones((60, 61)))[:1500], "truncated"),
+    ],
+)
+def test_what_is_no_fits_file(content, status):
+    with pytest.raises(Failure) as caught:
+        check_fits(content)
+    assert caught.value.status == status
+
+
+def test_workers_do_every_task_once_and_no_more_at_a_time():
+    lock, running, most = threading.Lock(), 0, 0
+
+    def work(task):
+        nonlocal running, most
+        with lock:
+            running += 1
+            most = max(most, running)
+        threading.Event().wait(0.002)
+        with lock:
+            running -= 1
+        return task * task
+
+    with Workers(work, 3, threading.Event()) as workers:
+        for task in range(50):
+            workers.submit(task)
+        results = dict(workers.results())
+    assert results == {task: task * task for task in range(50)}
+    assert most == 3
+
+
+def test_what_the_work_raises_comes_out():
+    with Workers(lambda task: 1 / task, 2, threading.Event()) as workers:
+        workers.submit(0)
+        with pytest.raises(ZeroDivisionError):
+            next(workers.results())
+
+
+def _downloading():
+    return [thread for thread in threading.enumerate() if thread.name == "radio-ag-download"]
+
+
+def test_leaving_does_not_wait_for_the_work():
+    release, started = threading.Event(), threading.Event()
+
+    def work(task):
+        started.set()
+        release.wait(60)
+
+    def interrupted():
+        with Workers(work, 2, threading.Event()) as workers:
+            for task in range(1, 10):
+                workers.submit(task)
+            started.wait(60)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    left = _downloading()
+    assert left  # still at work
+    assert all(thread.daemon for thread in left)  # and the interpreter does not wait for them
+    release.set()
+    for thread in left:
+        thread.join(60)
+        assert not thread.is_alive()
+
+
+def test_workers_waiting_to_deliver_are_let_go():
+    with Workers(lambda task: task, 2, threading.Event()) as workers:
+        for task in range(1, 100):
+            workers.submit(task)
+        next(workers.results())
+    for thread in _downloading():
+        thread.join(60)
+        assert not thread.is_alive()
+
+
+def test_astroquery_cache_is_off_until_the_last_one_leaves():
+    assert cache_conf.cache_active
+    inside, leave = threading.Barrier(2), threading.Event()
+
+    def other():
+        with astroquery_cache_off():
+            inside.wait()
+            leave.wait(60)
+
+    thread = threading.Thread(target=other)
+    thread.start()
+    inside.wait()
+    with astroquery_cache_off():
+        assert not cache_conf.cache_active
+    assert not cache_conf.cache_active
+    leave.set()
+    thread.join()
+    assert cache_conf.cache_active

@@ -1,0 +1,342 @@
+"""Manners towards a service: rate, Retry-After, pauses after failures, and one image for many positions."""
+
+import logging
+import threading
+
+import numpy as np
+import pytest
+import requests
+from astropy.wcs import WCS
+from first_server import FirstServer, MosaicSky
+
+from radio_ag.catalog_io.images.fields import check_service
+from radio_ag.catalog_io.images.geometry import tangent_wcs
+from radio_ag.catalog_io.services import polite
+from radio_ag.catalog_io.services.first import FirstImages
+from radio_ag.catalog_io.services.http import Failure
+from radio_ag.catalog_io.services.polite import Breaker, PoliteAdapter, RateLimit, default_rate
+from radio_ag.catalog_io.services.requests import LEAST, cell_centres
+from radio_ag.errors import InputError, ServiceError
+from radio_ag.flags import Flag
+
+FAST = {"pause": 0.001, "timeout": 20.0, "check_coverage": False}
+
+
+@pytest.fixture(autouse=True)
+def at_home(tmp_path, monkeypatch):
+    """No cache and no proxy but those of the test."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+
+
+class Clock:
+    """Time that passes only while one sleeps."""
+
+    def __init__(self):
+        self.now, self.slept = 100.0, []
+
+    def monotonic(self):
+        return self.now
+
+    def sleep(self, seconds):
+        self.slept.append(seconds)
+        self.now += seconds
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr(polite, "time", clock)
+    return clock
+
+
+def scattered(n, seed=0):
+    random = np.random.default_rng(seed)
+    return random.uniform(0, 360, n), random.uniform(-10, 60, n)
+
+
+# --- rate -------------------------------------------------------------------------------------------------------------
+
+
+def test_requests_are_spaced(clock):
+    limit = RateLimit(4.0)
+    for _ in range(9):
+        limit.wait()
+    assert clock.now - 100 == pytest.approx(8 / 4)
+    clock.now += 10  # what was not used does not add up
+    for _ in range(3):
+        limit.wait()
+    assert clock.now - 112 == pytest.approx(2 / 4)
+
+
+def test_no_limit(clock):
+    limit = RateLimit(float("inf"))
+    for _ in range(1000):
+        limit.wait()
+    assert clock.slept == []
+
+
+def test_all_connections_are_held(clock):
+    limit = RateLimit(10.0)
+    limit.wait()
+    limit.hold(30.0)
+    limit.wait()
+    assert clock.now - 100 == pytest.approx(30.0)
+
+
+@pytest.mark.parametrize(("header", "held"), [("7", 7.0), ("100", 0.0), (None, 0.0)])
+def test_retry_after_holds_the_others(clock, header, held):
+    """A wait that is longer than any pause is not slept through, but told to the caller."""
+    limit = RateLimit(float("inf"))
+    with FirstServer(decide=lambda request: "503", retry_after=header or "") as server, requests.Session() as session:
+        session.trust_env = False
+        session.mount("http://", PoliteAdapter(limit, (5, 5), longest=60))
+        form = {"RA": "10.5 30.0", "ImageSize": "9.18", "MaxImSize": "1024"}
+        assert session.post(server.url, data=form).status_code == 503
+    limit.wait()
+    assert clock.now - 100 == pytest.approx(held)
+
+
+def test_a_request_without_a_timeout_gets_one():
+    with FirstServer(decide=lambda request: "slow") as server, requests.Session() as session:
+        session.trust_env = False
+        session.mount("http://", PoliteAdapter(RateLimit(float("inf")), (5, 0.2), longest=60))
+        with pytest.raises(requests.ReadTimeout):
+            session.post(server.url, data={"RA": "10.5 30.0"})
+
+
+def test_which_services_are_limited():
+    assert default_rate("https://sundog.stsci.edu/cgi-bin/firstcutout") == polite.DEFAULT_RATE
+    assert default_rate("http://127.0.0.1:8080/x") == default_rate("http://localhost/x") == float("inf")
+    with pytest.raises(InputError, match="rate must be"):
+        FirstImages(rate=0)
+
+
+# --- pauses after failures --------------------------------------------------------------------------------------------
+
+FAILED = Failure("http_error", "HTTP 503", passing=True)
+
+
+def test_the_breaker_s_pauses_grow_until_its_patience_ends(clock):
+    breaker, stop = Breaker("FIRST", limit=3, pause=30.0, patience=250.0), threading.Event()
+    breaker.succeed()
+    assert [breaker.fail(FAILED) for _ in range(3)] == [False, False, True]
+    pauses = []
+    while breaker._resume is not None and not breaker.lost:
+        pauses.append(breaker._resume - clock.now)
+        clock.now = breaker._resume
+        assert breaker.admit(stop)  # one looks
+        breaker.fail(FAILED)
+    assert pauses == [30.0, 60.0, 120.0]  # 240 more would be too much
+    assert breaker.lost
+    assert not breaker.admit(stop)
+    breaker.start()
+    assert breaker.admit(stop)
+
+
+def test_an_answer_closes_the_breaker(clock, caplog):
+    breaker, stop = Breaker("FIRST", limit=2, pause=30.0, patience=900.0), threading.Event()
+    breaker.succeed()
+    with caplog.at_level(logging.WARNING, "radio_ag"):
+        assert [breaker.fail(FAILED) for _ in range(2)] == [False, True]
+        clock.now += 30
+        assert breaker.admit(stop)
+        breaker.succeed()
+        assert breaker.admit(stop)
+    assert [record.message for record in caplog.records] == [
+        "FIRST failed 2 times in a row (http_error: HTTP 503): next try in 30 s",
+        "FIRST answers again: going on",
+    ]
+    assert not breaker.fail(FAILED)  # it counts anew
+
+
+def test_a_service_that_never_answered_gets_no_pause(clock):
+    breaker = Breaker("FIRST", limit=2, pause=30.0, patience=900.0)
+    assert [breaker.fail(FAILED) for _ in range(2)] == [False, False]
+    assert breaker.lost
+
+
+def test_a_long_retry_after_is_obeyed_or_given_up_at_once(clock):
+    breaker = Breaker("FIRST", limit=8, pause=30.0, patience=900.0)
+    breaker.succeed()
+    assert breaker.fail(Failure("http_error", "HTTP 429", passing=True, retry_after=600.0))
+    assert breaker._resume == clock.now + 600
+    breaker.start()
+    assert not breaker.fail(Failure("http_error", "HTTP 429", passing=True, retry_after=86400.0))
+    assert breaker.lost
+
+
+@pytest.mark.parametrize("mode", ["503", "reset", "html"])
+def test_an_outage_in_the_middle_costs_no_row(mode, caplog):
+    """The outage lasts for 24 requests: without the pause, a dozen rows would use up their tries in it."""
+    count = iter(range(10_000))
+    ra, dec = scattered(80)
+    with (
+        FirstServer(decide=lambda request: mode if 20 <= next(count) < 44 else "ok") as server,
+        caplog.at_level(logging.WARNING, "radio_ag"),
+    ):
+        fields = FirstImages(service_url=server.url, retries=1, connections=2, **FAST | {"pause": 1e-4}).fetch(ra, dec)
+    assert set(fields.status) == {"ok"}
+    messages = [record.message for record in caplog.records]
+    assert any("times in a row" in message for message in messages)
+    assert messages[-1] == "FIRST answers again: going on"
+
+
+def test_a_service_that_goes_for_good_ends_the_run_with_everything_kept(tmp_path):
+    count = iter(range(10_000))
+    ra, dec = scattered(60)
+    with FirstServer(decide=lambda request: "ok" if next(count) < 25 else "503") as server:
+        settings = {"service_url": server.url, "retries": 1, "patience": 0.2, "cache_dir": tmp_path} | FAST
+        source = FirstImages(**settings)
+        with pytest.raises(ServiceError, match=r"FIRST: http://127.* answers no more; what is done is kept"):
+            source.fetch(ra, dec)
+        assert len(list(tmp_path.rglob("*.fits.gz"))) == 25
+        assert len({request.fields["RA"] for request in server.requests}) < 60  # the rest was not asked for
+        server.decide = None
+        server.forget()
+        assert set(source.fetch(ra, dec).status) == {"ok"}
+        assert len(server.requests) == 35
+
+
+def test_a_bad_row_or_two_stop_nothing():
+    ra, dec = scattered(40)
+    with FirstServer(decide=lambda request: "500" if request.position[1] > 50 else "ok") as server:
+        fields = FirstImages(service_url=server.url, retries=1, **FAST).fetch(ra, dec)
+    assert 1 < np.count_nonzero(dec > 50) < 8
+    np.testing.assert_array_equal(np.array(fields.status) == "http_error", dec > 50)
+
+
+def test_rows_outside_the_survey_do_not_hide_that_the_service_is_down():
+    with FirstServer(decide=lambda request: "404") as server:
+        source = FirstImages(service_url=server.url, pause=0.001)
+        fields = source.fetch(np.array([185.0, 90.0]), np.array([32.5, 30.0]))
+        assert fields.flags.tolist() == [Flag.FETCH_FAILED, Flag.NO_COVERAGE]
+        with pytest.raises(ServiceError, match="none of the first 1 images came"):
+            check_service(fields, source)
+        check_service(source.fetch(np.array([90.0]), np.array([30.0])), source)  # nothing was asked
+
+
+# --- one image for many positions -------------------------------------------------------------------------------------
+
+
+def test_positions_of_a_cell_have_room_in_its_image():
+    room = 714 * 1.8 / 3600
+    random = np.random.default_rng(1)
+    ra = random.uniform(0, 360, 100_000)
+    dec = np.concatenate([np.degrees(np.arcsin(random.uniform(-1, 1, 99_000))), random.uniform(-89.9, 89.9, 1000)])
+    centre_ra, centre_dec = cell_centres(ra, dec, room)
+    separation = np.abs((ra - centre_ra + 180) % 360 - 180) * np.cos(np.radians(dec))
+    assert (separation <= room / 2).all()
+    assert (np.abs(dec - centre_dec) <= room / 2).all()
+    again = cell_centres(centre_ra, centre_dec, room)
+    np.testing.assert_array_equal(again[0], centre_ra)
+    np.testing.assert_array_equal(again[1], centre_dec)
+    cells = len(np.unique(np.stack([centre_ra, centre_dec]), axis=1).T)
+    assert cells > 80_000  # of the 320,000 there are: positions of different places are not put together
+
+
+def noisy_sky(side, ra=180.25, dec=40.5, shape=1500):
+    """One image of noise, ``side`` pixels of it, around a place."""
+    data = np.random.default_rng(2).normal(0, 1.5e-4, (side, side)).astype(np.float32)
+    wcs = tangent_wcs(ra, dec, side)
+    wcs.wcs.radesys, wcs.wcs.equinox = "FK5", 2000.0
+    cards = {"CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "BMAJ": 0.0015, "BMIN": 0.0015, "BPA": 0.0}
+    cards |= {f"{key}{axis + 1}": getattr(wcs.wcs, key.lower())[axis] for axis in (0, 1) for key in ("CRVAL", "CRPIX")}
+    cards |= {"CDELT1": -0.0005, "CDELT2": 0.0005}
+    plain = WCS(naxis=2)
+    plain.wcs = wcs.wcs
+    return MosaicSky(
+        data,
+        lambda ra, dec: plain.wcs_world2pix(ra, dec, 0),
+        {k: float(v) if not isinstance(v, str) else v for k, v in cards.items()},
+    )
+
+
+@pytest.fixture(scope="module")
+def crowd():
+    """Positions of one cell, which is 20.8 arcmin across."""
+    random = np.random.default_rng(3)
+    (ra,), (dec,) = cell_centres([180.25], [40.5], 714 * 1.8 / 3600)
+    return ra + random.uniform(-0.2, 0.2, 12), dec + random.uniform(-0.15, 0.15, 12), noisy_sky(1800, ra, dec)
+
+
+def test_many_positions_share_an_image_pixel_for_pixel(crowd, tmp_path):
+    ra, dec, sky = crowd
+    with FirstServer(sky) as server:
+        settings = {"service_url": server.url} | FAST
+        shared = FirstImages(cache_dir=tmp_path, **settings).fetch(ra, dec)
+        (request,) = server.requests
+        assert request.fields["ImageSize"] == "30.6"
+        again = FirstImages(cache_dir=tmp_path, **settings).fetch(ra, dec)
+        assert len(server.requests) == 1
+        own = FirstImages(share=False, cache=False, **settings).fetch(ra, dec)
+        assert len(server.requests) == 13
+    assert shared.status == own.status == ["ok"] * 12
+    for name in ("data", "crpix", "cutout_ra", "cutout_dec"):
+        np.testing.assert_allclose(getattr(shared, name), getattr(own, name), rtol=0, atol=1e-6)
+        np.testing.assert_array_equal(getattr(again, name), getattr(shared, name))
+
+
+def test_few_positions_are_asked_for_one_by_one(crowd):
+    ra, dec, sky = crowd
+    with FirstServer(sky) as server:
+        fields = FirstImages(service_url=server.url, **FAST).fetch(ra[: LEAST - 1], dec[: LEAST - 1])
+    assert fields.status == ["ok"] * (LEAST - 1)
+    assert {request.fields["ImageSize"] for request in server.requests} == {"9.18"}
+
+
+def test_what_a_shared_image_lacks_is_asked_for_by_itself(crowd):
+    """The image ends within the cell: there a field of its own may come from another image."""
+    ra, dec, _ = crowd
+    (centre_ra,), (centre_dec,) = cell_centres(ra[:1], dec[:1], 714 * 1.8 / 3600)
+    with FirstServer(noisy_sky(700, centre_ra, centre_dec)) as server:
+        settings = {"service_url": server.url} | FAST
+        fields = FirstImages(**settings).fetch(ra, dec)
+        sizes = [request.fields["ImageSize"] for request in server.requests]
+        own = FirstImages(share=False, cache=False, **settings).fetch(ra, dec)
+    assert fields.status == own.status
+    lacking = sum(status != "ok" for status in own.status)
+    assert 0 < lacking < 12
+    assert sorted(sizes) == ["30.6"] + ["9.18"] * lacking
+    np.testing.assert_allclose(fields.data, own.data, rtol=0, atol=1e-6)
+
+
+def test_a_shared_image_that_does_not_come_costs_no_row(crowd):
+    ra, dec, sky = crowd
+    with FirstServer(sky, decide=lambda request: "404" if request.fields["ImageSize"] == "30.6" else "ok") as server:
+        fields = FirstImages(service_url=server.url, **FAST).fetch(ra, dec)
+    assert fields.status == ["ok"] * 12
+    assert len(server.requests) == 13
+
+
+# --- offline ----------------------------------------------------------------------------------------------------------
+
+
+def test_offline_uses_the_cache_alone(crowd, tmp_path):
+    ra, dec, sky = crowd
+    with FirstServer(sky) as server:
+        settings = {"service_url": server.url, "cache_dir": tmp_path} | FAST
+        before = FirstImages(**settings).fetch(ra[:9], dec[:9])
+        server.forget()
+        source = FirstImages(offline=True, **settings)
+        after = source.fetch(ra, dec)
+        few = source.fetch(ra[[2, 11]], dec[[2, 11]])  # of which one was in a shared image
+        assert server.requests == []
+    assert after.status == ["ok"] * 12  # the others lie in the same image
+    np.testing.assert_array_equal(after.data[:9], before.data)
+    np.testing.assert_array_equal(few.data[0], before.data[2])
+
+
+def test_offline_flags_what_is_not_there(tmp_path):
+    ra, dec = scattered(4)
+    with FirstServer() as server:
+        settings = {"service_url": server.url, "cache_dir": tmp_path} | FAST
+        FirstImages(**settings).fetch(ra[:2], dec[:2])
+        source = FirstImages(offline=True, **settings)
+        fields = source.fetch(ra, dec)
+        assert len(server.requests) == 2
+    assert fields.status == ["ok", "ok", "offline", "offline"]
+    assert fields.flags.tolist() == [0, 0, Flag.FETCH_FAILED, Flag.FETCH_FAILED]
+    check_service(source.fetch(ra[2:], dec[2:]), source)  # no service that is down
+    with pytest.raises(InputError, match="offline uses the cache alone"):
+        FirstImages(offline=True, cache=False)

@@ -1,0 +1,167 @@
+"""Weights on disk, and the published checkpoints against what the published code gives for them."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from radio_ag.errors import OutputError, WeightsError
+from radio_ag.network.checkpoints import import_checkpoint, load_weights, save_weights, sha256
+from radio_ag.network.model import AGCNN, Architecture, count_parameters
+from radio_ag.weights import list_weights, locate
+
+PUBLISHED = {
+    "range_norm_ft_3gates_exp1": ("range", "fine_tuned", 3),
+    "range_norm_ft_2gates": ("range", "fine_tuned", 2),
+    "range_norm_ft_0gates": ("range", "fine_tuned", 0),
+    "sigmoid_mean_3gates": ("sigmoid", "mean", 3),
+    "softmax_concat_3gates": ("softmax", "concatenation", 3),
+    "softmax_deep_sup_3gates": ("softmax", "deep_supervised", 3),
+    "std_mean_norm_concat_3gates": ("standardisation", "concatenation", 3),
+}
+CARD = {"name": "mine", "input": {"size": 150, "clip": 3.0, "stretch": "linear", "value_range": [0, 1]}}
+
+
+@pytest.fixture(autouse=True)
+def user_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("RADIO_AG_WEIGHTS", str(tmp_path / "user"))
+    return tmp_path / "user"
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_networks_give_the_published_answers(name, data_dir, tmp_path):
+    """reference_outputs.npz: the published code on 16 images, one at a time, softmax applied once."""
+    reference = np.load(data_dir / "published" / "reference_outputs.npz")
+    normalisation, aggregation, gates = PUBLISHED[name]
+    path = import_checkpoint(data_dir / "published" / "weights" / f"{name}.pt", name, normalisation=normalisation)
+    weights = load_weights(name)
+    assert path == locate(name)
+    network = weights.networks[0]
+    assert (network.architecture.aggregation, network.architecture.gates) == (aggregation, gates)
+    low, high = weights.card["input"]["value_range"]
+    images = torch.from_numpy(reference["images"] / np.float32(255) * (high - low) + low)[:, None]
+    with torch.inference_mode():
+        outputs = [network(image[None]) for image in images]
+    probabilities = torch.cat([o.logits.softmax(1) for o in outputs]).numpy()
+    np.testing.assert_allclose(probabilities, reference[f"{name}/probabilities"], atol=1e-4)
+    for gate in range(gates):
+        expected = reference[f"{name}/attention{gate + 1}"]
+        maps = torch.cat([o.gates[gate] for o in outputs[: len(expected)]]).numpy()
+        np.testing.assert_allclose(maps, expected, atol=1e-3)
+
+
+def test_dead_layers_are_left_out(data_dir, user_folder):
+    source = data_dir / "published" / "weights" / "range_norm_ft_3gates_exp1.pt"
+    path = import_checkpoint(source, "published", normalisation="range")
+    assert not [key for key in load_file(path) if "fc" in key]
+    assert count_parameters(load_weights("published").networks[0]) == 101_447
+
+
+def test_pickle_with_code_is_refused(tmp_path):
+    class Harmful:
+        def __reduce__(self):
+            return (open, (str(tmp_path / "touched"), "w"))
+
+    path = tmp_path / "harmful.pt"
+    torch.save({"conv1a.weight": Harmful()}, path)
+    with pytest.raises(WeightsError, match=r"harmful\.pt cannot be read as a PyTorch checkpoint of tensors alone"):
+        import_checkpoint(path, "harmful", normalisation="range")
+    assert not (tmp_path / "touched").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"something": torch.zeros(3)}, "not an AG-CNN checkpoint"),
+        ([torch.zeros(3)], "not a dictionary of tensors"),
+        ({"classifier.weight": torch.zeros(2, 54), "classifier.bias": torch.zeros(2)}, "blocks.0.0.weight is missing"),
+    ],
+)
+def test_other_files_are_refused_with_the_reason(content, message, tmp_path):
+    torch.save(content, tmp_path / "other.pt")
+    with pytest.raises(WeightsError, match=message):
+        import_checkpoint(tmp_path / "other.pt", "other", normalisation="range")
+
+
+def test_missing_checkpoint_and_unknown_normalisation(tmp_path):
+    with pytest.raises(WeightsError, match=r"no file .*nothing\.pt"):
+        import_checkpoint(tmp_path / "nothing.pt", "x", normalisation="range")
+    with pytest.raises(WeightsError, match=r"normalisation must be one of range, softmax.*not 'minmax'"):
+        import_checkpoint(tmp_path / "nothing.pt", "x", normalisation="minmax")
+
+
+@pytest.mark.parametrize("members", [1, 3])
+def test_round_trip(members, tmp_path):
+    torch.manual_seed(0)
+    networks = [AGCNN(Architecture("sigmoid", "mean", 2, features="average")).eval() for _ in range(members)]
+    path = save_weights(tmp_path / "mine.safetensors", networks, CARD, {"mean": torch.arange(3.0)})
+    weights = load_weights(path)
+    assert weights.card["name"] == "mine"
+    assert weights.card["parameters"] == count_parameters(networks[0])
+    assert weights.extra["mean"].tolist() == [0, 1, 2]
+    assert len(weights.networks) == members
+    images = torch.rand(2, 1, 150, 150)
+    for ours, theirs in zip(weights.networks, networks, strict=True):
+        assert ours.architecture == theirs.architecture
+        torch.testing.assert_close(ours(images).logits, theirs(images).logits)
+
+
+def test_nothing_is_overwritten_unless_asked(tmp_path):
+    path = save_weights(tmp_path / "mine.safetensors", [AGCNN()], CARD)
+    before = path.read_bytes()
+    with pytest.raises(OutputError, match=r"mine\.safetensors exists already"):
+        save_weights(path, [AGCNN()], CARD)
+    assert path.read_bytes() == before
+    save_weights(path, [AGCNN()], CARD, overwrite=True)
+    assert path.read_bytes() != before
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["mine.json", "mine.safetensors"]
+
+
+def test_damaged_weights_are_named(tmp_path):
+    path = save_weights(tmp_path / "mine.safetensors", [AGCNN()], CARD)
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(WeightsError, match=r"mine\.safetensors is damaged"):
+        load_weights(path)
+
+
+def test_tensor_that_does_not_fit_is_named_with_both_shapes(tmp_path):
+    path = save_weights(tmp_path / "mine.safetensors", [AGCNN()], CARD)
+    tensors = load_file(path)
+    tensors["0.gates.0.theta.weight"] = torch.zeros(64, 8, 1, 1)
+    save_file(tensors, path)
+    card_path = path.with_suffix(".json")
+    card = json.loads(card_path.read_text())
+    card_path.write_text(json.dumps(card | {"sha256": sha256(path)}))
+    with pytest.raises(
+        WeightsError, match=r"gates\.0\.theta\.weight has shape \(64, 8, 1, 1\), expected \(64, 32, 1, 1\)"
+    ):
+        load_weights(path)
+
+
+def test_unknown_name_lists_those_that_exist(tmp_path, user_folder):
+    save_weights(user_folder / "mine.safetensors", [AGCNN()], CARD)
+    with pytest.raises(WeightsError, match=r"no weights 'yours'.*mine"):
+        load_weights("yours")
+
+
+def test_missing_and_broken_cards(tmp_path):
+    path = save_weights(tmp_path / "mine.safetensors", [AGCNN()], CARD)
+    path.with_suffix(".json").write_text("{")
+    with pytest.raises(WeightsError, match=r"mine\.json is not a card"):
+        load_weights(path)
+    path.with_suffix(".json").unlink()
+    with pytest.raises(WeightsError, match=r"mine\.safetensors has no card mine\.json"):
+        load_weights(path)
+
+
+def test_bundled_weights_load_and_have_the_published_size():
+    bundled = [card for card in list_weights() if card["name"].startswith("agcnn-")]
+    assert "agcnn-first" in [card["name"] for card in bundled]
+    for card in bundled:
+        weights = load_weights(card["name"])
+        assert [count_parameters(net) for net in weights.networks] == [card["parameters"]] * card["members"]
+    assert load_weights("agcnn-first").card["parameters"] == 101_447

@@ -1,0 +1,88 @@
+"""The bundled weights: the figures on their cards hold, and the README repeats them."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from radio_ag.artefacts import sidelobes, stripes
+from radio_ag.evaluation.served import learnt_positions
+from radio_ag.flags import Flag
+from radio_ag.labelled.data import load_labelled
+from radio_ag.labelled.splits import near
+from radio_ag.network.checkpoints import load_weights
+from radio_ag.network.classifier import Classifier
+from radio_ag.preprocess.islands import measure_islands
+from radio_ag.weights import DEFAULT, card, list_weights
+
+README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", [c["name"] for c in list_weights() if c["name"].startswith("agcnn-")])
+def test_card_says_what_a_user_must_know(name):
+    content = card(name)
+    assert content["classes"] == ["FRI", "FRII"]
+    assert content["input"]["size"] == 150
+    assert content["training"]["recipe"]["samples"] > 0
+    assert content["known_failures"]
+    for figures in content["metrics"]["orbit_8"].values():
+        low, high = figures["accuracy_interval"]
+        assert low < figures["accuracy"] < high
+        assert figures["sources"] > 20
+    json.dumps(content, allow_nan=False)
+
+
+@pytest.fixture(scope="module")
+def raw(data_dir):
+    """Labelled FRI and FRII of MiraBest, and their raw fields."""
+    from astropy.io import fits
+
+    data = load_labelled(data_dir / "mirabest_train.fits")
+    with fits.open(data_dir / "mirabest_train.fits") as hdus:
+        table = hdus["SOURCES"].data
+        rows = np.hypot(table["ra"] - data.ra[:, None], table["dec"] - data.dec[:, None]).argmin(1)
+        return data, hdus["IMAGES"].data[rows].astype(np.float32)
+
+
+@pytest.mark.parametrize("name", [DEFAULT, "agcnn-first-fast"])
+def test_weights_are_as_good_as_their_card_says(name, raw):
+    """MiraBest sources far from all that were learnt from, raw fields as served: at least 90 % right where certain."""
+    weights = load_weights(name)
+    data, fields = raw
+    unseen = ~near(data.ra, data.dec, learnt_positions(weights))
+    data, fields = data[unseen], fields[unseen]
+    prediction = Classifier(weights, device="cpu").predict(fields, attention="none")
+    right = prediction.probabilities.argmax(1) == data.label
+    figures = weights.card["metrics"]["orbit_8"]
+    assert len(right) == figures["all"]["sources"]
+    assert right.mean() == pytest.approx(figures["all"]["accuracy"], abs=1.5 / len(right))
+    assert right[data.certain].mean() == pytest.approx(figures["certain"]["accuracy"], abs=1.5 / data.certain.sum())
+    assert right[data.certain].mean() >= 0.90
+
+
+@pytest.mark.parametrize("make", [stripes, sidelobes])
+def test_artefacts_do_not_pass_for_sources(make):
+    fields = make(12, np.random.default_rng(0))
+    prediction = Classifier.load(DEFAULT, device="cpu").predict(fields, attention="none")
+    flags = prediction.flags | measure_islands(fields, prediction.prepared.rms).flags
+    assert (flags != 0).all()
+    assert np.mean(prediction.flags & Flag.OUT_OF_DISTRIBUTION != 0) > 0.5
+
+
+def test_cross_validation_counts_each_certain_source_once():
+    figures = card(DEFAULT)["cross_validation"]
+    certain = figures["pooled"]["certain"]
+    shares = figures["certain by class and size"].values()
+    assert sum(part["fields"] for part in shares) == certain["sources"]
+    right = sum(round(part["share"] * part["fields"]) for part in shares)
+    assert right / certain["sources"] == pytest.approx(certain["accuracy"], abs=1e-4)
+
+
+def test_readme_repeats_the_card():
+    figures = card(DEFAULT)["metrics"]["orbit_8"]
+    for name in ("certain", "uncertain", "all"):
+        sources, accuracy = figures[name]["sources"], figures[name]["accuracy"]
+        low, high = figures[name]["accuracy_interval"]
+        row = f"| {sources} | {accuracy:.1%} | {low:.1%} to {high:.1%} |"
+        assert row in README, row
