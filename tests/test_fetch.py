@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from astropy.table import Table
 from first_server import FirstServer
-from run_examples import untrained
 from service_servers import ByUrl, PointSky
 from typer.testing import CliRunner
 
@@ -33,11 +32,6 @@ def catalogue(tmp_path):
     dec[12], dec[13], ra[14], dec[14] = -70, np.nan, ra[0], dec[0]
     Table({"ra": ra, "dec": dec}).write(tmp_path / "catalogue.csv")
     return tmp_path / "catalogue.csv"
-
-
-@pytest.fixture(scope="session")
-def weights(tmp_path_factory):
-    return untrained(tmp_path_factory.mktemp("weights"))
 
 
 def invoke(*args):

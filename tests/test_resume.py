@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 from astropy.io import fits
-from run_examples import Doubles, data_units, failed_rows, positions, untrained
+from run_examples import Doubles, data_units, failed_rows, positions
 from typer.testing import CliRunner
 
 from radio_ag import Result, classify
@@ -22,16 +22,10 @@ from radio_ag.cli import app
 from radio_ag.errors import InputError, OutputError
 from radio_ag.flags import Flag
 from radio_ag.network.classifier import Classifier
-from radio_ag.simulated import make_mosaic
 
 ROWS = 18
 PARTS = 8
 OPTIONS = {"device": "cpu", "orbit": 1, "threads": 1, "chunk": 2, "attention": "gates", "keep_cutouts": True}
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory):
-    return untrained(tmp_path_factory.mktemp("weights"))
 
 
 @pytest.fixture(scope="module")
@@ -364,12 +358,10 @@ def test_out_of_memory_the_network_takes_less_at_once(run, undisturbed, tmp_path
 
 class TestCommandLine:
     @pytest.fixture
-    def invoke(self, weights, tmp_path):
+    def invoke(self, sky, weights, tmp_path):
         """``radio-ag classify`` of a small simulated mosaic."""
-        mosaic, truth = make_mosaic(size=700, n_sources=4, seed=3)
-        mosaic.writeto(tmp_path / "mosaic.fits")
-        truth["ra", "dec"].write(tmp_path / "catalogue.csv")
-        images = ["--images", str(tmp_path / "mosaic.fits"), "--weights", weights, "--device", "cpu"]
+        shutil.copy(sky / "catalogue.csv", tmp_path)
+        images = ["--images", str(sky / "mosaic.fits"), "--weights", weights, "--device", "cpu"]
 
         def invoke(*args):
             return CliRunner().invoke(app, ["classify", str(tmp_path / "catalogue.csv"), *images, *args])
@@ -391,7 +383,7 @@ class TestCommandLine:
         assert "orbit was 1, now 2. --restart (restart=True) begins anew" in refused.stderr
         assert invoke("--orbit", "1", "--keep-parts").exit_code == 0
         assert folder.exists()
-        assert len(Result.read(product)) == 4
+        assert len(Result.read(product)) == 5
         assert invoke("--orbit", "1").exit_code == 2
         assert invoke("--orbit", "1", "--resume").exit_code == 0
         assert not folder.exists()
@@ -401,4 +393,4 @@ class TestCommandLine:
         pytest.importorskip("pyarrow")
         result = invoke("--orbit", "1", "--format", "parquet", "--attention", "none")
         assert result.exit_code == 0, result.output
-        assert len(Result.read(tmp_path / "catalogue.radio-ag.parquet")) == 4
+        assert len(Result.read(tmp_path / "catalogue.radio-ag.parquet")) == 5

@@ -27,20 +27,8 @@ from radio_ag.cli.console import reporting
 from radio_ag.cli.options import parse_size
 from radio_ag.errors import RadioAGError, ServiceError
 from radio_ag.flags import Flag
-from radio_ag.simulated import make_mosaic
 
 SCRIPT = Path(sys.executable).with_name("radio-ag")
-
-
-@pytest.fixture(scope="session")
-def sky(tmp_path_factory) -> Path:
-    """Folder with a simulated mosaic and its catalogue; copied from, never written to."""
-    folder = tmp_path_factory.mktemp("sky")
-    mosaic, truth = make_mosaic(size=900, n_sources=5, seed=3)
-    mosaic.writeto(folder / "mosaic.fits")
-    truth["name"] = [f"source {number}" for number in range(len(truth))]
-    truth["name", "ra", "dec"].write(folder / "catalogue.csv")
-    return folder
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from astropy.table import Column, MaskedColumn, QTable, Table
 from astropy.time import Time, TimeDelta
 from astropy.utils.masked import Masked
 from astropy.wcs import WCS
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from result_examples import PROVENANCE, example_columns, example_maps, example_result
 
@@ -634,7 +634,6 @@ class TestColumns:
 
     @given(columns=st.dictionaries(text.filter(bool), values, max_size=4))
     @pytest.mark.filterwarnings("ignore:It is strongly recommended")  # strange names, read by astropy alone
-    @settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
     def test_no_column_is_lost(self, path, columns):
         catalogue = Table(columns) if columns else Table({"a": [1, 2]})
         example_result(2, catalogue=catalogue).write(path, overwrite=True)
