@@ -110,6 +110,11 @@ def _write_votable(table: Table, stream: BinaryIO) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", VOWarning)  # names, units and UCDs are the catalogue's, whatever VOTable says
         document = from_table(plain, table_id="CLASSIFICATION")
+        for field in document.get_first_table().fields:
+            if field.datatype == "bit":  # astropy's choice for booleans: it has no null
+                field.datatype = "boolean"
+            elif field.datatype in ("char", "unicodeChar"):
+                field.arraysize = "*"  # a text of fixed length is never empty
         _describe(document, table.meta)
         document.to_xml(stream, tabledata_format="tabledata")
 

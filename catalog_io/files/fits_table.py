@@ -6,7 +6,8 @@ in the table                                   in the file
 numbers, booleans, fixed-size arrays           as they are; float16, int8 and long double take the next type of FITS
 masked float, complex or text                  NaN or empty text: a NaN or an empty text comes back masked
 masked integer                                 TNULL, a value that the column does not hold
-masked boolean, unsigned or array of integers  as they are, with a second column ``<name>.mask``
+masked boolean                                 null, and a second column ``<name>.mask``, as astropy knows no null
+masked unsigned or array of integers           as they are, with a second column ``<name>.mask``
 text that is not printable ASCII               Python's ``unicode_escape``
 Time, datetime64                               ISO 8601 text to the nanosecond; an observer's location is lost
 timedelta64                                    seconds
@@ -33,9 +34,10 @@ import numpy as np
 from astropy.io import fits
 from astropy.io.fits.verify import VerifyError, VerifyWarning
 from astropy.table import Column, MaskedColumn, Table
+from astropy.utils.exceptions import AstropyUserWarning
 from numpy.typing import NDArray
 
-from radio_ag.catalog_io.files.fits_columns import decode_column, encode_column
+from radio_ag.catalog_io.files.fits_columns import decode_column, encode_column, undefined_booleans
 from radio_ag.errors import OutputError
 
 MAX_FIELDS = 999
@@ -140,7 +142,23 @@ def _written_by_astropy(table: Table) -> tuple[fits.Header, bytes]:
     scratch.seek(0)
     fits.Header.fromfile(scratch)  # the primary header: no data follow it
     header = fits.Header.fromfile(scratch)
-    return header, scratch.read(header["NAXIS1"] * header["NAXIS2"] + header["PCOUNT"])
+    return header, _with_nulls(table, header, scratch.read(header["NAXIS1"] * header["NAXIS2"] + header["PCOUNT"]))
+
+
+def _with_nulls(table: Table, header: fits.Header, data: bytes) -> bytes:
+    """The data unit of a table, with a null for each masked boolean."""
+    masks = {name: np.ma.getmaskarray(c) for name, c in table.columns.items() if c.dtype.kind == "b" and _has_masked(c)}
+    if not masks:
+        return data
+    hdu = fits.BinTableHDU.fromstring(header.tostring().encode("ascii") + data)
+    records = np.asarray(hdu.data).copy()
+    for name, mask in masks.items():
+        records[name][mask.reshape(records[name].shape)] = 0
+    return records.tobytes() + data[records.nbytes :]
+
+
+def _has_masked(column: Column) -> bool:
+    return isinstance(column, MaskedColumn) and bool(np.ma.getmaskarray(column).any())
 
 
 def _packed(table: Table, header: fits.Header) -> bytes | None:
@@ -170,6 +188,31 @@ def check_field_count(count: int) -> None:
     """Raise `OutputError` if a FITS table cannot have so many columns."""
     if count > MAX_FIELDS:
         raise OutputError(f"the table would have {count} columns: FITS allows {MAX_FIELDS}")
+
+
+def read_hdu(hdu: fits.BinTableHDU | fits.TableHDU, **options: Any) -> Table:
+    """Read a table of a FITS file, in which booleans may be null.
+
+    Parameters
+    ----------
+    hdu : `~astropy.io.fits.BinTableHDU` or `~astropy.io.fits.TableHDU`
+    **options
+        As ``Table.read`` takes them.
+
+    Returns
+    -------
+    `~astropy.table.Table`
+        What ``Table.read`` gives, in which booleans that are neither true nor false are masked.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Column .* contains NULL", category=AstropyUserWarning)
+        table = Table.read(hdu, format="fits", **options)
+        undefined = undefined_booleans(hdu)
+    for name in undefined.keys() & set(table.colnames):
+        column = table[name]
+        mask = undefined[name].reshape(column.shape) | np.ma.getmaskarray(column)
+        table.replace_column(name, MaskedColumn(column, mask=mask, copy=False))
+    return table
 
 
 def restore_table(table: Table) -> Table:

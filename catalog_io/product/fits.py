@@ -27,7 +27,13 @@ from numpy.typing import NDArray
 
 from radio_ag.catalog_io.files.fits_append import append_hdu
 from radio_ag.catalog_io.files.fits_open import in_order, open_checked
-from radio_ag.catalog_io.files.fits_table import check_field_count, restore_table, rows_extension, table_extension
+from radio_ag.catalog_io.files.fits_table import (
+    check_field_count,
+    read_hdu,
+    restore_table,
+    rows_extension,
+    table_extension,
+)
 from radio_ag.catalog_io.product.columns import COLUMNS, dress_columns
 from radio_ag.catalog_io.product.headers import (
     attention_header,
@@ -262,7 +268,7 @@ def _read(path: Path) -> tuple[Table, dict[str | int, AttentionStore], Attention
             raise InputError(f"{path} has no extension CLASSIFICATION: not a product of radio-ag")
         meta = provenance(hdus[0].header)
         mode = hdus[0].header.get("ATTMODE", "none")
-        table = Table.read(hdus["CLASSIFICATION"], unit_parse_strict="silent")
+        table = read_hdu(hdus["CLASSIFICATION"], unit_parse_strict="silent")
         images = [hdu for hdu in hdus[2:] if hdu.name != "CUTOUTS"] if mode == "hdus" else []
         stores = {"mean": _collect_images(images)} if images else {}
     table = restore_table(table)
