@@ -14,7 +14,15 @@ from typer.core import TyperGroup
 from radio_ag.cli import attention, weights
 from radio_ag.cli.catalogs import catalogs
 from radio_ag.cli.classify import classify
-from radio_ag.cli.console import lost_output, print_error, print_warning, secure_streams
+from radio_ag.cli.console import (
+    EXIT_INPUT,
+    EXIT_SERVICE,
+    EXIT_SIGNAL,
+    lost_output,
+    print_error,
+    print_warning,
+    secure_streams,
+)
 from radio_ag.cli.evaluate import evaluate
 from radio_ag.cli.export import export
 from radio_ag.cli.fetch import fetch
@@ -25,9 +33,6 @@ from radio_ag.cli.surveys import surveys
 from radio_ag.cli.train import train
 from radio_ag.cli.view import view
 
-EXIT_INPUT = 2
-EXIT_SERVICE = 3
-EXIT_SIGNAL = 128  # and the signal's number, as shells do
 _GOES_ON = {
     "classify": "the same command, without --restart, goes on where it stopped",
     "fetch": "the same command goes on where it stopped",

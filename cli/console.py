@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 
 ProgressCallback = Callable[[int, int, Mapping[str, int]], None]
 
+EXIT_INPUT = 2
+EXIT_SERVICE = 3
+EXIT_SIGNAL = 128  # and the signal's number, as shells do
+
 PLAIN_INTERVAL = 10.0  # s between progress lines where there is no terminal
 _COUNTS_SHOWN = ("FRI", "FRII", "NO_COVERAGE", "FETCH_FAILED")  # what may make a user stop a long run
 
@@ -146,8 +150,11 @@ def reporting(
         To be called as ``progress(done, total, counts)``; None when quiet. A bar on a terminal, a line every
         `PLAIN_INTERVAL` seconds otherwise.
     """
-    import astropy.logger  # noqa: F401 : takes over warnings.showwarning when it is first imported
+    import astropy.logger  # noqa: F401 : takes over warnings.showwarning when it is first imported, and so does the next
+    import astroquery  # noqa: F401
     from rich.console import Console
+
+    from radio_ag.errors import IncompleteWarning
 
     console = Console(stderr=True, soft_wrap=True, highlight=False, markup=False, emoji=False)
     handler = _LineHandler(console.print)
@@ -155,11 +162,15 @@ def reporting(
     level_before = logger.level
     logger.setLevel(logging.DEBUG if verbose else logging.WARNING if quiet else logging.INFO)
     logger.addHandler(handler)
+
+    def show_warning(message: Warning | str, category: type[Warning], *_args: object, **_kwargs: object) -> None:
+        level = "error" if issubclass(category, IncompleteWarning) else "warning"  # it ends with an exit code
+        console.print(f"radio-ag: {level}: {_one_line(str(message))}")
+
     try:
         with warnings.catch_warnings():
-            warnings.showwarning = lambda message, *_args, **_kwargs: console.print(
-                f"radio-ag: warning: {_one_line(str(message))}"
-            )
+            warnings.showwarning = show_warning
+            warnings.simplefilter("always", IncompleteWarning)  # it says why there is an exit code
             if quiet:
                 yield None
             elif console.is_terminal:
