@@ -176,6 +176,11 @@ class Result:
         return self.table.meta
 
     @property
+    def incomplete(self) -> int:
+        """Rows that are without an image for now, where they are so many that the product is incomplete; else 0."""
+        return (self._summary or self.table.meta).get("incomplete", 0)
+
+    @property
     def gates(self) -> tuple[str | int, ...]:
         """The attention maps that were kept: "mean", 1, 2, 3."""
         return tuple(sorted(self._stores, key=lambda gate: 0 if gate == "mean" else gate))
@@ -330,7 +335,7 @@ class Result:
         return self.table[rows[0]] if position.isscalar else self[rows]
 
     def summary(self) -> dict[str, Any]:
-        """Counts: ``rows``, ``clean``, ``classes`` (FRI, FRII, none), and ``flags`` by name, all of them."""
+        """Counts: ``rows``, ``clean``, ``classes`` (FRI, FRII, none), ``flags`` by name, all of them, `incomplete`."""
         if self._summary is not None:
             return copy.deepcopy(self._summary)
         classes = np.ma.filled(self.table["class"], "")
@@ -341,6 +346,7 @@ class Result:
             "clean": int(np.sum(flags == 0)),
             "classes": counts | {"none": int(np.sum(classes == ""))},
             "flags": {flag.name: int(np.sum(flags & flag != 0)) for flag in Flag},
+            "incomplete": self.incomplete,
         }
 
     def _store(self, gate: str | int) -> AttentionStore:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from radio_ag.cli.console import ProgressCallback, print_attention, print_json, reporting
+from radio_ag.cli.console import ProgressCallback, check_answered, print_attention, print_json, reporting
 from radio_ag.cli.options import Debug
 
 app = typer.Typer(no_args_is_help=True, help="Show and measure where networks look, for a result or labelled images.")
@@ -295,6 +295,8 @@ def compare(
         print_json(lines)
     else:
         print_attention(lines)
+    if output is None:
+        check_answered()
 
 
 def _class_names(label) -> list[str]:

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from radio_ag.cli import options
-from radio_ag.cli.console import print_attention, print_json, print_summary, reporting
+from radio_ag.cli.console import EXIT_SERVICE, print_attention, print_json, print_summary, reporting
 from radio_ag.cli.options import Debug
 
 _CATALOGUE, _IMAGES, _NETWORK, _OUTPUT, _CLUSTER = "Catalogue", "Images", "Network", "Output", "Cluster"
@@ -196,6 +196,7 @@ def classify(
     rate: options.Rate = None,
     timeout: options.Timeout = None,
     patience: options.Patience = None,
+    max_failed: options.MaxFailed = 0.1,
     weights: Annotated[
         str,
         typer.Option(help="Name of bundled weights, or path of a .safetensors file.", rich_help_panel=_NETWORK),
@@ -307,6 +308,7 @@ def classify(
             join_doubles=join_doubles,
             region=region,
             threshold=threshold,
+            max_failed=max_failed,
             image_options=image_options,
             output=output,
             format=format and format.value,
@@ -329,6 +331,8 @@ def classify(
         print_summary(summary, str(output), time.perf_counter() - start)
         if attention_stats:
             print_attention(summary["attention"])
+    if result.incomplete:
+        raise typer.Exit(EXIT_SERVICE)
 
 
 @contextmanager

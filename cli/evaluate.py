@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from radio_ag.cli.console import print_json, reporting
+from radio_ag.cli.console import check_answered, open_console, print_json, reporting
 from radio_ag.cli.options import Debug
 
 _ROWS = {
@@ -141,6 +141,8 @@ def evaluate(
     if not (quiet or as_json):
         for file in written:
             typer.echo(file)
+    if output is None:
+        check_answered()
 
 
 def _leave_out_learnt(sources, networks: Sequence):
@@ -186,11 +188,9 @@ def _draw_reliability(reports: Sequence, path: Path, overwrite: bool) -> list[Pa
 
 
 def _print(reports: Sequence) -> None:
-    from rich.console import Console
-
     from radio_ag.evaluation.report import mean_over_weights, paper_columns
 
-    console = Console(highlight=False)
+    console = open_console()
     for report in reports:
         content = report.content
         columns = paper_columns([report])

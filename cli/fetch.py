@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from radio_ag.cli import options
-from radio_ag.cli.console import print_json, reporting
+from radio_ag.cli.console import EXIT_SERVICE, print_json, reporting
 
 _UNBOUNDED = 1 << 62  # bytes: what is fetched into a folder on purpose is not for the oldest to go first
 
@@ -33,6 +33,7 @@ def fetch(
     rate: options.Rate = None,
     timeout: options.Timeout = None,
     patience: options.Patience = None,
+    max_failed: options.MaxFailed = 0.0,
     ra_col: Annotated[str | None, typer.Option(help="Column of right ascension.", show_default=False)] = None,
     dec_col: Annotated[str | None, typer.Option(help="Column of declination.", show_default=False)] = None,
     ra_unit: Annotated[str | None, typer.Option(help="deg or hourangle.", show_default=False)] = None,
@@ -66,7 +67,7 @@ def fetch(
         patience=patience,
     )
     with reporting(quiet, verbose, "fetching") as progress:
-        from radio_ag.fetch import fetch_images
+        from radio_ag.fetch import fetch_images, missing
 
         statuses = fetch_images(
             catalogue,
@@ -75,6 +76,7 @@ def fetch(
             group=group,
             join_doubles=join_doubles,
             region=region,
+            max_failed=max_failed,
             progress=progress,
             ra_col=ra_col,
             dec_col=dec_col,
@@ -86,3 +88,5 @@ def fetch(
     elif not quiet:
         came = ", ".join(f"{count} {status.replace('_', ' ')}" for status, count in statuses.most_common())
         typer.echo(f"{statuses.total()} sources: {came or 'no image to fetch'}")
+    if missing(statuses, max_failed):
+        raise typer.Exit(EXIT_SERVICE)

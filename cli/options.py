@@ -62,6 +62,15 @@ def _check_template(url: str | None) -> str | None:
     return url
 
 
+MaxFailed = Annotated[
+    float,
+    typer.Option(
+        min=0.0,
+        max=1.0,
+        help="Share of the rows with coverage that may be without an image; beyond it the exit code is 3.",
+        rich_help_panel=_IMAGES,
+    ),
+]
 UrlTemplate = Annotated[
     str | None,
     typer.Option(

@@ -16,7 +16,9 @@ from radio_ag.catalog_io.images.regions import open_region
 from radio_ag.catalog_io.open_images import named_survey, open_images
 from radio_ag.catalog_io.services.cache import FIELD_BYTES
 from radio_ag.chunks import CHUNK, sky_order
-from radio_ag.errors import ImageError, RadioAGWarning
+from radio_ag.errors import ImageError, IncompleteWarning, RadioAGWarning
+
+_HAD = frozenset({"ok", "partial", "no_coverage"})
 
 Progress = Callable[[int, int, Mapping[str, int]], None]
 
@@ -29,6 +31,7 @@ def fetch_images(
     group: Any = "auto",
     join_doubles: bool = False,
     region: Any = None,
+    max_failed: float = 0.0,
     progress: Progress | None = None,
     **columns: str | None,
 ) -> Counter[str]:
@@ -45,13 +48,15 @@ def fetch_images(
         The survey; None: FIRST.
     image_options : mapping, optional
         ``cache_dir`` is where the images go, if not to the user's cache.
+    max_failed : float
+        Share of the sources with coverage whose images may be missing without a warning.
     progress : callable, optional
         Called with the sources done, their number, and counts of what became of them.
 
     Returns
     -------
     Counter
-        Sources by status: ``ok``, ``partial``, ``no_coverage``, or in a word why there is no image.
+        Sources by status: ``ok``, ``partial``, ``no_coverage``, or in a word why there is no image: see `missing`.
 
     Raises
     ------
@@ -64,6 +69,8 @@ def fetch_images(
     -----
     RadioAGWarning
         The cache has no room for all of the images.
+    IncompleteWarning
+        More than ``max_failed`` of the images could not be had.
     """
     survey = named_survey(images)
     if survey is None:
@@ -94,4 +101,27 @@ def fetch_images(
             statuses.update(fields.status)
             if progress:
                 progress(start + len(chunk), len(order), statuses)
+    if images_missing := missing(statuses, max_failed):
+        why = ", ".join(f"{number} {status}" for status, number in statuses.most_common() if status not in _HAD)
+        covered = statuses.total() - statuses["no_coverage"]
+        warnings.warn(
+            f"{images_missing} of {covered} images could not be had ({why}): the same command asks for them again",
+            IncompleteWarning,
+            stacklevel=2,
+        )
     return statuses
+
+
+def missing(statuses: Mapping[str, int], max_failed: float = 0.0) -> int:
+    """Return how many images could not be had, where they are too many; else 0.
+
+    Parameters
+    ----------
+    statuses : mapping
+        What `fetch_images` returned.
+    max_failed : float
+        Share of the sources with coverage that may be without an image.
+    """
+    failed = sum(number for status, number in statuses.items() if status not in _HAD)
+    covered = sum(statuses.values()) - statuses.get("no_coverage", 0)
+    return failed if failed > max_failed * covered else 0
