@@ -159,7 +159,7 @@ def aggregate(
         found = []
         for number, classifier in enumerate(_networks(names, device)):
             if not classifier.gates:
-                raise InputError(f"{classifier.card['name']} has no attention gates")
+                raise InputError(f"{classifier.card.name} has no attention gates")
             chunks = sources.chunks(classifier.preprocessing.clip)
             part = progress and _part(progress, number, len(names))
             options = {"times": times, "seed": seed, "total": len(sources), "progress": part}

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from radio_ag.cli.console import check_answered, open_console, print_json
+from radio_ag.cli.console import check_answered, open_console, print_json, reporting
 from radio_ag.cli.options import Debug
 
 app = typer.Typer(no_args_is_help=True, help="List, describe and import trained networks.")
@@ -22,8 +22,10 @@ def list_command(debug: Debug = False) -> None:
     table.add_column("name", no_wrap=True)
     table.add_column("parameters", justify="right")
     table.add_column("description")
-    for card in list_weights():
-        table.add_row(card["name"], f"{card['parameters']:,}", card["description"])
+    with reporting():
+        cards = list_weights()
+    for card in cards:
+        table.add_row(card.name, f"{card.parameters:,}" if card.parameters else "", card.description)
     open_console().print(table)
     check_answered()
 
@@ -34,9 +36,9 @@ def info(
     debug: Debug = False,
 ) -> None:
     """Print the card of a trained network: architecture, input, training set, metrics, licence."""
-    from radio_ag.network.checkpoints import card_of
+    from radio_ag.weights import card
 
-    print_json(card_of(weights))
+    print_json(card(weights).content)
     check_answered()
 
 

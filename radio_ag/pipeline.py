@@ -211,7 +211,7 @@ def classify(
     if not classifier.gates:
         attention = "none"
         if attention_stats:
-            raise InputError(f"attention_stats needs attention gates, which {classifier.card['name']} does not have")
+            raise InputError(f"attention_stats needs attention gates, which {classifier.card.name} does not have")
     settings = ClassifySettings(
         orbit,
         attention,
@@ -270,8 +270,8 @@ def _absolute(images: Any) -> Any:
 def _provenance(rows, groups: Groups, source: ImageSource, classifier: Classifier, settings: ClassifySettings) -> dict:
     architecture = classifier.networks[0].architecture
     return {
-        "weights": classifier.card["name"],
-        "weights_sha256": classifier.card["sha256"],
+        "weights": classifier.card.name,
+        "weights_sha256": classifier.card.sha256,
         "normalisation": architecture.normalisation,
         "temperature": classifier.temperature,
         "uncertain_below": classifier.uncertain_below,

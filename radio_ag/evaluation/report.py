@@ -31,6 +31,7 @@ from radio_ag.labelled.splits import near
 from radio_ag.network.checkpoints import Weights
 from radio_ag.network.classifier import Classifier
 from radio_ag.network.model import CLASSES
+from radio_ag.weights import Card
 
 if TYPE_CHECKING:
     from astropy.table import Table
@@ -45,7 +46,7 @@ class Report:
 
     Attributes
     ----------
-    card : dict
+    card : Card
         Of the weights.
     data : Labelled
     outcome : Outcome
@@ -55,7 +56,7 @@ class Report:
         All figures, ready for JSON.
     """
 
-    card: dict
+    card: Card
     data: Labelled
     outcome: Outcome
     learnt: NDArray[np.bool_] | None
@@ -113,8 +114,8 @@ def assess(
     learnt = None if positions is None else near(data.ra, data.dec, positions)
     flags = outcome.flags if protocol == "served" else None
     content = {
-        "weights": weights.card["name"],
-        "sha256": weights.card["sha256"],
+        "weights": weights.card.name,
+        "sha256": weights.card.sha256,
         "protocol": protocol,
         "orbit": orbit,
         "seed": seed,
@@ -165,7 +166,7 @@ def source_table(reports: Sequence[Report]) -> Table:
         label = np.array(CLASSES)[data.label]
         table = Table(
             {
-                "weights": np.full(len(data), report.card["name"]),
+                "weights": np.full(len(data), report.card.name),
                 "name": data.name,
                 "ra": data.ra,
                 "dec": data.dec,

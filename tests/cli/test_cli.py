@@ -420,7 +420,7 @@ def test_weights_info_is_the_card():
 
     result = invoke("weights", "info", "agcnn-first")
     assert result.exit_code == 0
-    assert json.loads(result.stdout) == card("agcnn-first")
+    assert json.loads(result.stdout) == card("agcnn-first").content
 
 
 def test_unknown_weights_are_an_error_that_lists_the_known():
