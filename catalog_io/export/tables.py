@@ -37,7 +37,7 @@ _FRAME = "radio_ag_icrs"  # XML ID of the coordinate system that ra and dec refe
 _FORMULA_STARTS = ("=", "@", "\t", "\r", "\n")
 _SIGNS = ("+", "-")
 _NUMBER_OR_ANGLE = re.compile(
-    r"[+-](?:[\d.][\d.\s:hdms°'\"′″]*|(?:\d+\.?\d*|\.\d+)[eE][+-]?\d+|inf|nan)", re.IGNORECASE
+    r"[+-](?:[\d.][\d.\s:hdms°'\"\u2032\u2033]*|(?:\d+\.?\d*|\.\d+)[eE][+-]?\d+|inf|nan)", re.IGNORECASE
 )
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 # VOTable has neither signed bytes, nor unsigned integers of several bytes, nor half and long floats.
