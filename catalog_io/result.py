@@ -146,12 +146,18 @@ class Result:
         write_product(path, self.table, self._stores, self._cutouts, attention=attention, overwrite=overwrite)
 
     def export(
-        self, path: str | os.PathLike, format: str | None = None, *, images: Any = None, overwrite: bool = False
+        self,
+        path: str | os.PathLike,
+        format: str | None = None,
+        *,
+        images: Any = None,
+        spreadsheet_safe: bool = False,
+        overwrite: bool = False,
     ) -> Path:
         """Write regions, a VOTable, CSV, ECSV or a FITS file a source; see `radio_ag.catalog_io.export.export`."""
         from radio_ag.catalog_io.export import export
 
-        return export(self, path, format, images=images, overwrite=overwrite)
+        return export(self, path, format, images=images, spreadsheet_safe=spreadsheet_safe, overwrite=overwrite)
 
     def send(self, to: str | None = None, *, image: str | os.PathLike | None = None, timeout: int = 60) -> list[str]:
         """Send the table to TOPCAT, Aladin, DS9, ... by SAMP; see `radio_ag.catalog_io.export.samp.send_result`."""

@@ -11,7 +11,7 @@ import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from astropy.io import ascii as text_formats
 from astropy.table import Table
@@ -21,6 +21,8 @@ from radio_ag.errors import CatalogueError, RadioAGWarning
 
 _HEAD = 1 << 16
 _LONG = 1000  # characters of a line: none that is shorter is looked at closely
+_COMMENTS = re.compile(r"(?:#.*\n)*")
+_LONG_LINE = re.compile(rf"^.{{{_LONG}}}", re.MULTILINE)
 _NAMED = 5  # lines that a warning names
 _END = "\0"  # a line that no text has
 _DELIMITERS = ("\t", ",", ";", "|")
@@ -172,8 +174,7 @@ def _split(line: str, delimiter: str) -> list[str]:
     ]
 
 
-@dataclass(frozen=True)
-class _Row:
+class _Row(NamedTuple):
     """A row of a text table: where it stands in the text, the number of its line, and its fields."""
 
     start: int
@@ -184,6 +185,8 @@ class _Row:
 
 def _without_cut_fields(text: str, layout: Layout) -> str:
     """The text, with the last field of each row that has too few left empty."""
+    if _is_even(text, layout):
+        return text
     short, commented, pieces, done = [], [], [], 0
     rows = longest = 0
     for row in (_quoted_rows if '"' in text else _plain_rows)(text, layout):
@@ -205,6 +208,15 @@ def _without_cut_fields(text: str, layout: Layout) -> str:
     if commented:
         _warn_of_lines(commented, "the fields of a row behind '#': taken as a comment")
     return "".join(pieces) + text[done:]
+
+
+def _is_even(text: str, layout: Layout) -> bool:
+    """Whether nothing has to be looked at: short rows could only hide behind longer ones, which the reader refuses."""
+    body = _COMMENTS.match(text).end()
+    if '"' in text or _LONG_LINE.search(text) or text.find("\n#", body) >= 0:
+        return False
+    lines = text.count("\n", body) + (not text.endswith("\n"))
+    return text.count(layout.delimiter, body) == (layout.names - 1) * lines
 
 
 def _plain_rows(text: str, layout: Layout) -> Iterator[_Row]:
@@ -236,7 +248,7 @@ def _quoted_rows(text: str, layout: Layout) -> Iterator[_Row]:
             if reader.line_num == len(ends):  # the line behind the last
                 break
             start, stop = ends[line - 1], ends[reader.line_num]
-            if any(map(str.strip, fields)):
+            if len(fields) > 1 or "".join(fields).strip():
                 yield _Row(start, start + len(text[start:stop].rstrip("\r\n")), line, fields)
             line = reader.line_num + 1
     except csv.Error as exc:

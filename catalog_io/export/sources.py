@@ -20,7 +20,7 @@ from astropy.table import Row, Table
 from numpy.typing import NDArray
 
 from radio_ag.catalog_io.export.cutouts import open_cutouts
-from radio_ag.catalog_io.export.tables import plain_table
+from radio_ag.catalog_io.export.tables import plain_table, quote_formulas
 from radio_ag.catalog_io.product.fits import cutout_wcs
 from radio_ag.catalog_io.product.headers import header_text, image_header, primary_header
 from radio_ag.errors import OutputError
@@ -45,6 +45,7 @@ def write_sources(
     path: str | os.PathLike,
     *,
     images: Any = None,
+    spreadsheet_safe: bool = False,
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> Path:
@@ -57,6 +58,8 @@ def write_sources(
         The folder. It appears when it is complete.
     images : optional
         Where the cutouts come from, as for `radio_ag.catalog_io.export.cutouts.open_cutouts`.
+    spreadsheet_safe : bool
+        Whether the index is; see `radio_ag.catalog_io.export.tables.quote_formulas`.
     overwrite : bool
         Replace a folder of that name, if it holds nothing but what an export wrote.
     progress : callable, optional
@@ -97,7 +100,7 @@ def write_sources(
                 names.append(name)
             if progress:
                 progress(len(names), len(result), {})
-        _write_index(result.table, names, folder / INDEX)
+        _write_index(result.table, names, folder / INDEX, spreadsheet_safe)
     return path
 
 
@@ -167,8 +170,10 @@ def _text(value: Any) -> str:
     return "" if np.ma.is_masked(value) else str(value)
 
 
-def _write_index(table: Table, names: list[str], path: Path) -> None:
+def _write_index(table: Table, names: list[str], path: Path, spreadsheet_safe: bool) -> None:
     index = plain_table(table[list(_INDEXED)], arrays=False)
+    if spreadsheet_safe:
+        index = quote_formulas(index)
     index.add_column(np.arange(len(table)), name="row", index=0)
     index.add_column(np.array(names, dtype=str), name="file", index=1)
     index.write(path, format="ascii.csv")

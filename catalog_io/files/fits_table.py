@@ -147,7 +147,7 @@ def _written_by_astropy(table: Table) -> tuple[fits.Header, bytes]:
 
 def _with_nulls(table: Table, header: fits.Header, data: bytes) -> bytes:
     """The data unit of a table, with a null for each masked boolean."""
-    masks = {name: np.ma.getmaskarray(c) for name, c in table.columns.items() if c.dtype.kind == "b" and _has_masked(c)}
+    masks = {name: np.ma.getmaskarray(c) for name, c in table.columns.items() if _has_masked(c) and c.dtype.kind == "b"}
     if not masks:
         return data
     hdu = fits.BinTableHDU.fromstring(header.tostring().encode("ascii") + data)
@@ -157,7 +157,7 @@ def _with_nulls(table: Table, header: fits.Header, data: bytes) -> bytes:
     return records.tobytes() + data[records.nbytes :]
 
 
-def _has_masked(column: Column) -> bool:
+def _has_masked(column: Any) -> bool:
     return isinstance(column, MaskedColumn) and bool(np.ma.getmaskarray(column).any())
 
 
