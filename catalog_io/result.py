@@ -56,6 +56,7 @@ class Result:
         self._summary: dict[str, Any] | None = None
         self._stores = {gate if gate == "mean" else int(gate): store for gate, store in (stores or {}).items()}
         self._cutouts = cutouts
+        self.traffic: Any = None  # what asking for the images took, where the image source tells it
 
     @classmethod
     def deferred(

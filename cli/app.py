@@ -57,8 +57,9 @@ class ErrorBoundary(TyperGroup):
             if debugging(ctx):
                 raise
             number = stop.number if isinstance(stop, Stopped) else signal.SIGINT
+            what = "interrupted" if number == signal.SIGINT else f"stopped by {signal.Signals(number).name}"
             goes_on = _GOES_ON.get(ctx.invoked_subcommand or "")
-            print_error(f"stopped by {signal.Signals(number).name}" + (f": {goes_on}" if goes_on else ""))
+            print_error(f"{what}: {goes_on}" if goes_on else what)
             raise typer.Exit(EXIT_SIGNAL + number) from None
         except (typer.Exit, typer.Abort):
             raise

@@ -4,6 +4,7 @@ import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -187,6 +188,7 @@ def classify(
     beam: options.BeamWidth = None,
     pixel_scale: options.PixelScale = None,
     beam_scaled: options.BeamScaled = False,
+    verify_images: options.VerifyImages = False,
     service_url: options.ServiceUrl = None,
     cache_dir: options.CacheDir = None,
     no_cache: options.NoCache = False,
@@ -283,7 +285,12 @@ def classify(
         )
     if beam_scaled and survey == "first":
         raise typer.BadParameter("--beam-scaled is for images with other beams: FIRST's needs no scaling")
-    image_options = service_options | ({"beam_scaled": True} if beam_scaled else {})
+    if verify_images and survey is not None:
+        raise typer.BadParameter(
+            "--verify-images is for images of your own: those of a service are checked as they come"
+        )
+    local_options = options.given(beam_scaled=beam_scaled or None, verify_images=verify_images or None)
+    image_options = service_options | local_options
     if scheduler is not None and workers is not None:
         raise typer.BadParameter("--scheduler names a cluster and --workers makes one: leave one out")
     with reporting(quiet, verbose) as progress, _cluster(scheduler, workers) as client:
@@ -325,10 +332,14 @@ def classify(
             from radio_ag.attention.statistics import summarise_result
 
             summary["attention"] = summarise_result(result.table)
+    if result.traffic is not None:
+        summary["traffic"] = asdict(result.traffic)
     if summary_json:
         print_json(summary)
     elif not quiet:
         print_summary(summary, str(output), time.perf_counter() - start)
+        if result.traffic is not None:
+            typer.echo(result.traffic)
         if attention_stats:
             print_attention(summary["attention"])
     if result.incomplete:

@@ -33,6 +33,10 @@ class _Descriptor(io.FileIO):
 
     lost: OSError | None = None
 
+    def __init__(self, stream: io.TextIOWrapper) -> None:
+        super().__init__(stream.fileno(), "w", closefd=False)
+        self._stream = stream  # it would close the descriptor if it went
+
     def write(self, data: Any) -> int:
         if self.lost is None:
             try:
@@ -52,12 +56,12 @@ def secure_streams() -> None:
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:  # closed: the next file that is opened would get its number, and what is printed
-            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - as long as the process
-            continue
+            stream = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - as long as the process
+            setattr(sys, name, stream)
         raw = getattr(stream.buffer, "raw", stream.buffer)
         if isinstance(raw, io.FileIO):  # elsewhere it is the console of Windows
             stream.flush()
-            buffer = io.BufferedWriter(_Descriptor(raw.fileno(), "w", closefd=False))
+            buffer = io.BufferedWriter(_Descriptor(stream))
             at_once = stream.line_buffering or stream.write_through
             setattr(sys, name, io.TextIOWrapper(buffer, stream.encoding, line_buffering=at_once))
         getattr(sys, name).reconfigure(errors="backslashreplace")

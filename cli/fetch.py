@@ -1,5 +1,6 @@
 """``radio-ag fetch``: the images of a catalogue, ahead of its classification."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -67,9 +68,9 @@ def fetch(
         patience=patience,
     )
     with reporting(quiet, verbose, "fetching") as progress:
-        from radio_ag.fetch import fetch_images, missing
+        from radio_ag.fetch import fetch_images
 
-        statuses = fetch_images(
+        fetched = fetch_images(
             catalogue,
             images=url_template or images,
             image_options=image_options,
@@ -83,10 +84,14 @@ def fetch(
             ra_unit=ra_unit,
             dialect=dialect,
         )
+    statuses = fetched.statuses
     if summary_json:
-        print_json({"sources": statuses.total(), "images": dict(statuses)})
+        told = {"traffic": asdict(fetched.traffic)} if fetched.traffic is not None else {}
+        print_json({"sources": statuses.total(), "images": dict(statuses), "incomplete": fetched.incomplete} | told)
     elif not quiet:
         came = ", ".join(f"{count} {status.replace('_', ' ')}" for status, count in statuses.most_common())
         typer.echo(f"{statuses.total()} sources: {came or 'no image to fetch'}")
-    if missing(statuses, max_failed):
+        if fetched.traffic is not None:
+            typer.echo(fetched.traffic)
+    if fetched.incomplete:
         raise typer.Exit(EXIT_SERVICE)

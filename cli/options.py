@@ -114,6 +114,14 @@ BeamScaled = Annotated[
         rich_help_panel=_IMAGES,
     ),
 ]
+VerifyImages = Annotated[
+    bool,
+    typer.Option(
+        "--verify-images",
+        help="Check the sums that local images carry in files of any size; without this, in those up to 100 MB.",
+        rich_help_panel=_IMAGES,
+    ),
+]
 CacheDir = Annotated[
     Path | None,
     typer.Option(

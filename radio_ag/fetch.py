@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,9 +19,39 @@ from radio_ag.catalog_io.services.cache import FIELD_BYTES
 from radio_ag.chunks import CHUNK, sky_order
 from radio_ag.errors import ImageError, IncompleteWarning, RadioAGWarning
 
+Progress = Callable[[int, int, Mapping[str, int]], None]
+
 _HAD = frozenset({"ok", "partial", "no_coverage"})
 
-Progress = Callable[[int, int, Mapping[str, int]], None]
+
+@dataclass(frozen=True)
+class Fetched:
+    """What became of the images of a catalogue's sources.
+
+    Attributes
+    ----------
+    statuses : Counter
+        Sources by status: ``ok``, ``partial``, ``no_coverage``, or in a word why there is no image.
+    max_failed : float
+        Share of the sources with coverage whose images may be missing.
+    traffic : object, optional
+        What asking for the images took, where the image source tells it.
+    """
+
+    statuses: Counter[str]
+    max_failed: float
+    traffic: Any
+
+    @property
+    def covered(self) -> int:
+        """Sources that have coverage."""
+        return self.statuses.total() - self.statuses["no_coverage"]
+
+    @property
+    def incomplete(self) -> int:
+        """Images that could not be had, where they are more than ``max_failed`` allows; else 0."""
+        failed = sum(number for status, number in self.statuses.items() if status not in _HAD)
+        return failed if failed > self.max_failed * self.covered else 0
 
 
 def fetch_images(
@@ -34,7 +65,7 @@ def fetch_images(
     max_failed: float = 0.0,
     progress: Progress | None = None,
     **columns: str | None,
-) -> Counter[str]:
+) -> Fetched:
     """Put the images of a catalogue's sources into the cache, where they are not there yet.
 
     ``classify`` with the same arguments and ``image_options={"offline": True, …}`` then needs no network. What the
@@ -55,8 +86,7 @@ def fetch_images(
 
     Returns
     -------
-    Counter
-        Sources by status: ``ok``, ``partial``, ``no_coverage``, or in a word why there is no image: see `missing`.
+    Fetched
 
     Raises
     ------
@@ -101,27 +131,12 @@ def fetch_images(
             statuses.update(fields.status)
             if progress:
                 progress(start + len(chunk), len(order), statuses)
-    if images_missing := missing(statuses, max_failed):
+    fetched = Fetched(statuses, max_failed, getattr(source, "traffic", None))
+    if missing := fetched.incomplete:
         why = ", ".join(f"{number} {status}" for status, number in statuses.most_common() if status not in _HAD)
-        covered = statuses.total() - statuses["no_coverage"]
         warnings.warn(
-            f"{images_missing} of {covered} images could not be had ({why}): the same command asks for them again",
+            f"{missing} of {fetched.covered} images could not be had ({why}): the same command asks for them again",
             IncompleteWarning,
             stacklevel=2,
         )
-    return statuses
-
-
-def missing(statuses: Mapping[str, int], max_failed: float = 0.0) -> int:
-    """Return how many images could not be had, where they are too many; else 0.
-
-    Parameters
-    ----------
-    statuses : mapping
-        What `fetch_images` returned.
-    max_failed : float
-        Share of the sources with coverage that may be without an image.
-    """
-    failed = sum(number for status, number in statuses.items() if status not in _HAD)
-    covered = sum(statuses.values()) - statuses.get("no_coverage", 0)
-    return failed if failed > max_failed * covered else 0
+    return fetched

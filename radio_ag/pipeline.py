@@ -232,8 +232,11 @@ def classify(
     run = Run(rows, groups, wanted, source, classifier, settings, provenance, progress, mapped, cluster, max_failed)
     with _torch_threads(threads), _closing(source if source is not images else None):
         if output is None:
-            return classify_in_memory(run)
-        return classify_to_file(run, output, kind, overwrite, restart, keep_parts)
+            result = classify_in_memory(run)
+        else:
+            result = classify_to_file(run, output, kind, overwrite, restart, keep_parts)
+    result.traffic = getattr(source, "traffic", None)
+    return result
 
 
 def _is_incomplete(output: str | os.PathLike, kind: ModuleType) -> bool:

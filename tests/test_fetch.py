@@ -51,7 +51,7 @@ def test_fetched_ahead_and_classified_without_a_network(catalogue, weights, tmp_
     with FirstServer() as server:
         fetched = invoke("fetch", catalogue, "-o", folder, "--service-url", server.url, "--summary-json")
         assert fetched.exit_code == 0, fetched.output
-        assert json.loads(fetched.stdout) == {"sources": 14, "images": {"ok": 13, "no_coverage": 1}}
+        assert json.loads(fetched.stdout) == {"sources": 14, "images": {"ok": 13, "no_coverage": 1}, "incomplete": 0}
         assert len(server.requests) == 12
         again = invoke("fetch", catalogue, "-o", folder, "--service-url", server.url)
         assert again.stdout == "14 sources: 13 ok, 1 no coverage\n"
@@ -86,14 +86,14 @@ def test_offline_with_an_empty_cache_asks_nobody_and_is_incomplete_until_the_ima
         assert done.stderr.count("\n") == 1
         assert server.requests == []
         assert np.count_nonzero(flags(product) & Flag.FETCH_FAILED) == 13
-        assert (fits.getval(product, "INCOMPL"), Result.read(product).incomplete, parts.is_dir()) == (13, 13, True)
+        assert (fits.getval(product, "INCOMPLE"), Result.read(product).incomplete, parts.is_dir()) == (13, 13, True)
         assert invoke("fetch", catalogue, "-o", cache, "--service-url", server.url).exit_code == 0
     done = invoke(*run, "--offline")
     assert (done.exit_code, done.output) == (0, "")
     assert not flags(product)[:12].any()
     assert (Result.read(product).incomplete, parts.exists()) == (0, False)
     assert invoke(*run, "--offline").exit_code == 2  # a whole product is not replaced
-    assert "INCOMPL" not in fits.getheader(product)
+    assert "INCOMPLE" not in fits.getheader(product)
 
 
 def test_fetch_says_what_is_missing(catalogue, tmp_path):
@@ -153,7 +153,7 @@ def test_fetch_is_for_services(catalogue, tmp_path):
     with FirstServer() as server:
         settings = {"service_url": server.url, "cache_dir": tmp_path / "small", "cache_size": 500_000}
         with pytest.warns(RadioAGWarning, match=r"14 images of about 90 kB are more than the cache keeps"):
-            assert fetch_images(catalogue, image_options=settings)["ok"] == 13
+            assert fetch_images(catalogue, image_options=settings).statuses["ok"] == 13
 
 
 def test_a_service_that_is_down_is_exit_code_3(catalogue, tmp_path):

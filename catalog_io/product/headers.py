@@ -27,7 +27,7 @@ _KEYWORDS = {
     "catalogue": ("INPUTCAT", "input catalogue"),
     "catalogue_sha256": ("INPUTSHA", "sha256 of the input catalogue"),
     "reference": ("REFERENC", "paper"),
-    "incomplete": ("INCOMPL", "rows that are without an image for now"),
+    "incomplete": ("INCOMPLE", "rows still to be had: run the same again"),
 }
 _NAMES = {keyword: name for name, (keyword, _) in _KEYWORDS.items()}
 # Of the primary header, what is not provenance: the format's own keywords, and facts about this file.

@@ -186,7 +186,7 @@ def _check_run(path: Path, settings: dict) -> None:
         there = json.loads(path.read_text(encoding="utf-8"))
         changed = [f"{name} is {there[name]!r} there, {value!r} here" for name, value in settings.items()
                    if there[name] != value]  # fmt: skip
-    except (ValueError, KeyError, TypeError) as exc:
+    except (ValueError, KeyError, TypeError, RecursionError) as exc:
         raise InputError(f"{path} is not the record of a run: choose another folder") from exc
     if changed:
         raise InputError(f"{path.parent} holds another run: {', '.join(changed)}")
