@@ -25,6 +25,7 @@ from astropy.table import Table
 from astropy.wcs import WCS
 from numpy.typing import NDArray
 
+from radio_ag import writing
 from radio_ag.catalog_io.files.fits_append import append_hdu
 from radio_ag.catalog_io.files.fits_open import in_order, open_checked
 from radio_ag.catalog_io.files.fits_table import check_field_count, restore_table, rows_extension, table_extension
@@ -39,6 +40,7 @@ from radio_ag.catalog_io.product.headers import (
 )
 from radio_ag.catalog_io.product.merge import MergedParts
 from radio_ag.catalog_io.product.part import gate_of
+from radio_ag.catalog_io.product.parts import parts_folder
 from radio_ag.catalog_io.product.rows import ProductRows
 from radio_ag.catalog_io.product.stacks import AttentionStore
 from radio_ag.errors import InputError, OutputError
@@ -53,7 +55,7 @@ _CHUNK = 256  # maps inflated at once
 def check_output(
     path: str | os.PathLike, overwrite: bool = False, catalogue: Table | None = None, *, folder: bool = False
 ) -> Path:
-    """Whether a product can be written, before a long run.
+    """Return the path of a product with links resolved, or say before a long run why it cannot be written.
 
     Parameters
     ----------
@@ -66,30 +68,17 @@ def check_output(
     folder : bool
         The product is a folder.
 
-    Returns
-    -------
-    path
-        The path with links resolved.
-
     Raises
     ------
     OutputError
-        If the file exists and ``overwrite`` is not set, its folder is not there or not writable, or there are too many
+        As `radio_ag.writing.check_output`, or if the name is that of the folder of its parts, or there are too many
         columns for FITS.
     """
     if catalogue is not None:
         check_field_count(len(COLUMNS) + len(catalogue.columns))
-    path = Path(os.path.realpath(path))
-    if os.path.isdir(path) and not folder:  # unlike Path's, this takes a name that is too long
-        raise OutputError(f"{path} is a folder: name a file")
-    if os.path.isfile(path) and folder:
-        raise OutputError(f"{path} is a file, and a data set is a folder: choose another name")
-    if os.path.exists(path) and not overwrite:
-        raise OutputError(f"{path} exists: choose another name, or allow overwriting (--overwrite, overwrite=True)")
-    if not path.parent.is_dir():
-        raise OutputError(f"{path} cannot be written: there is no folder {path.parent}")
-    if not os.access(path.parent, os.W_OK):
-        raise OutputError(f"{path} cannot be written: the folder {path.parent} is not writable")
+    path = writing.check_output(path, overwrite, folder=folder)
+    if path == parts_folder(path):
+        raise OutputError(f"{path} has the name of the folder for the run's parts: choose a name that ends otherwise")
     return path
 
 

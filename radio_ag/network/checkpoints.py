@@ -18,6 +18,7 @@ from radio_ag import weights as registry
 from radio_ag.errors import InputError, OutputError, WeightsError
 from radio_ag.network.baselines import AnyArchitecture, architecture_of, build
 from radio_ag.network.model import AGCNN, CLASSES, INPUT_SIZE, NORMALISATIONS, Architecture, count_parameters
+from radio_ag.writing import check_output
 
 
 @dataclass(frozen=True)
@@ -114,12 +115,12 @@ def save_weights(
     OutputError
         The file exists already, or cannot be written.
     """
-    if path.exists() and not overwrite:
-        raise OutputError(f"{path} exists already; overwrite it by asking for that, or choose another name")
     tensors = {f"{i}.{k}": v.contiguous() for i, net in enumerate(networks) for k, v in net.state_dict().items()}
     beside = path.with_suffix(".safetensors.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        for file in (path, path.with_suffix(".json")):
+            check_output(file, overwrite)
         beside.write_bytes(save(tensors | (extra or {})))
         full = {
             **card,
