@@ -201,7 +201,7 @@ def _join(run: Run, folder: PartsFolder, output: Path, kind: ModuleType) -> Resu
     if run.settings.attention == "hdus":
         result = _collect(run, map(folder.read, sorted(folder.done)), folder.path)
         result.table.meta.update(provenance)
-        result.write(output, overwrite=True, attention="hdus")
+        result.write(output, overwrite=True, attention="hdus", folder=folder.path)
         return result
     merged = MergedParts(
         folder.files(), run.groups.size, run.unreached, stacks=run.stacks, shape=PLANE_SHAPE, folder=folder.path
@@ -224,7 +224,7 @@ def _join(run: Run, folder: PartsFolder, output: Path, kind: ModuleType) -> Resu
         table.meta.update(provenance)
         return table
 
-    return Result.deferred(load, merged.counts, stores, cutouts)
+    return Result.deferred(load, merged.counts, stores, cutouts, path=output)
 
 
 def _collect(run: Run, parts: Iterable[Part], folder: Path | None) -> Result:

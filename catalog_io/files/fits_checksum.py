@@ -3,11 +3,9 @@
 References: FITS standard 4.0, section 4.4.2.7 and appendix J.
 """
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
-from astropy.io import fits
 
 from radio_ag.errors import InputError
 
@@ -18,9 +16,6 @@ UNCHECKED = "has neither CHECKSUM nor DATASUM"
 _CARD = 80
 _BLOCK = 4 << 20  # bytes read at once
 _MINUS_ZERO = 0xFFFFFFFF
-
-ReadAt = Callable[[int, int], bytes]
-"""Reads at a position, in bytes, so many bytes."""
 
 
 class Place(NamedTuple):
@@ -84,66 +79,30 @@ def place_of(hdu: Any) -> Place:
     return Place(info["hdrLoc"], info["datLoc"], info["datLoc"] + info["datSpan"])
 
 
-def reader_of(hdu: Any) -> ReadAt:
-    """Return what reads the file of a unit, unpacked, as astropy does."""
-    file = hdu.fileinfo()["file"]
-
-    def read(position: int, size: int) -> bytes:
-        file.seek(position)
-        return file.read(size)
-
-    return read
-
-
 def header_fault(hdu: Any) -> str | None:
     """Return what is wrong with the header of a unit; its data are not read."""
-    place = place_of(hdu)
-    return find_fault(reader_of(hdu)(place.header, place.data - place.header))
+    return find_fault(_header(hdu))
 
 
 def unit_fault(hdu: Any) -> str | None:
     """Return what is wrong with a unit, header and data, read in blocks."""
-    place, read = place_of(hdu), reader_of(hdu)
-    total, position = 0, place.data
-    while position < place.end:
-        block = read(position, min(_BLOCK, place.end - position))
-        if not block or len(block) % 4:
+    header, place, file = _header(hdu), place_of(hdu), hdu.fileinfo()["file"]
+    total = 0
+    for position in range(place.data, place.end, _BLOCK):
+        block = file.read(min(_BLOCK, place.end - position))
+        if len(block) != min(_BLOCK, place.end - position):
             return "ends too early"
         total = add_words(block, total)
-        position += len(block)
-    return find_fault(read(place.header, place.data - place.header), total)
+    return find_fault(header, total)
 
 
-def read_unit(read: ReadAt, place: Place, name: str, *, verify: bool = True) -> fits.BinTableHDU:
-    """Return a table's unit, in memory, whose sums were checked as its blocks were read.
-
-    Raises
-    ------
-    InputError
-        If it does not match its sums. One without sums is taken as it is.
-    """
-    content = bytearray(place.end - place.header)
-    split, total, position = place.data - place.header, 0, 0
-    while position < len(content):
-        size = split - position if position < split else min(_BLOCK, len(content) - position)
-        block = read(place.header + position, size)
-        if len(block) != size:
-            raise InputError(f"{name} is damaged: it ends too early")
-        content[position : position + size] = block
-        total = add_words(block, total) if position >= split else total
-        position += size
-    fault = find_fault(bytes(content[:split]), total) if verify else None
+def refuse_fault(fault: str | None, name: str) -> None:
+    """Raise `InputError` for a unit that does not match its sums; one without sums is taken as it is."""
     if fault not in (None, UNCHECKED):
-        raise InputError(damaged(name, fault))
-    return fits.BinTableHDU.fromstring(content, character_as_bytes=True)
-
-
-def damaged(name: str, fault: str) -> str:
-    """Return the one line about a unit that does not match its sums."""
-    return (
-        f"{name} {fault}: it is damaged, or was changed by a program that does not keep checksums "
-        "(Result.read(path, verify=False) takes it as it is)"
-    )
+        raise InputError(
+            f"{name} {fault}: it is damaged, or was changed by a program that does not keep checksums "
+            "(Result.read(path, verify=False) takes it as it is)"
+        )
 
 
 def _text_of(header: bytes, keyword: str) -> str | None:
@@ -153,3 +112,10 @@ def _text_of(header: bytes, keyword: str) -> str | None:
         if header.startswith(start, place):
             return header[place + len(start) : place + _CARD].split(b"'")[0].decode("latin-1").strip() or None
     return None
+
+
+def _header(hdu: Any) -> bytes:
+    """The header of a unit as it stands in its file, and the file at the data."""
+    place, file = place_of(hdu), hdu.fileinfo()["file"]
+    file.seek(place.header)
+    return file.read(place.data - place.header)

@@ -20,7 +20,7 @@ import numpy as np
 from astropy.io import fits
 from numpy.typing import ArrayLike, NDArray
 
-from radio_ag.catalog_io.files.fits_checksum import UNCHECKED, damaged, find_fault, place_of
+from radio_ag.catalog_io.files.fits_checksum import find_fault, place_of, refuse_fault
 from radio_ag.catalog_io.files.row_file import read_at
 from radio_ag.catalog_io.product.tiles import (
     ROW,
@@ -105,9 +105,7 @@ class AttentionStore:
         file = path.open("rb")
         store._keep(file)
         content = read_at(file, place.header, place.data - place.header)
-        fault = find_fault(content) if verify else None
-        if fault not in (None, UNCHECKED):
-            raise InputError(damaged(f"extension {hdu!r} of {path}", fault))
+        refuse_fault(find_fault(content) if verify else None, f"extension {hdu} of {path}")
         store._origin = _Origin(path, str(hdu), place.header, len(content), zlib.crc32(content), verify)
         store._chunks = [read_rows(file, place.data, header["NAXIS2"], columns)]
         return store
@@ -115,7 +113,9 @@ class AttentionStore:
     def __getstate__(self) -> dict[str, Any]:
         """What goes to another process: of planes in a product where they are, of others the planes."""
         state = {"shape": self.shape, "rows": self._rows, "heap_size": self._heap_size, "heap_start": self._heap_start}
-        return state | ({"heap": b"".join(self._heap(self._rows))} if self._origin is None else {"origin": self._origin})
+        return state | (
+            {"heap": b"".join(self._heap(self._rows))} if self._origin is None else {"origin": self._origin}
+        )
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.shape, self._chunks = state["shape"], [state["rows"]]
@@ -345,7 +345,7 @@ class _Origin:
 
     @property
     def name(self) -> str:
-        return f"extension {self.hdu!r} of {self.path}"
+        return f"extension {self.hdu} of {self.path}"
 
     def open(self) -> BinaryIO:
         try:
