@@ -67,6 +67,7 @@ class Result:
         self._loading = threading.Lock()
         self._summary: dict[str, Any] | None = None
         self._path = path
+        self._incomplete = 0
         self._stores = {gate if gate == "mean" else int(gate): store for gate, store in (stores or {}).items()}
         self._cutouts = cutouts
 
@@ -79,10 +80,11 @@ class Result:
         cutouts: AttentionStore | None = None,
         *,
         path: Path | None = None,
+        incomplete: int = 0,
     ) -> "Result":
         """Return a result whose table ``load`` makes when it is first asked for; ``summary`` is known before."""
         result = cls(Table(), stores, cutouts, path=path)
-        result._load, result._summary = load, summary
+        result._load, result._summary, result._incomplete = load, summary, incomplete
         return result
 
     @classmethod
@@ -236,7 +238,7 @@ class Result:
     @property
     def incomplete(self) -> int:
         """Rows of the run whose images could not be had, if they were too many: the same command goes on; else 0."""
-        return int(self.provenance.get("incomplete") or 0)
+        return self._incomplete if self._load is not None else int(self.provenance.get("incomplete") or 0)
 
     @property
     def gates(self) -> tuple[str | int, ...]:

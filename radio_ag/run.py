@@ -59,6 +59,14 @@ class Run:
     progress: Progress | None
     mapped: bool  # the table's values are as in a file that this run has read
     cluster: Cluster | None
+    max_failed: float | None = None  # share of the rows with coverage: beyond it the product is incomplete
+
+    def incomplete(self, counts: Mapping[str, Any]) -> dict[str, int]:
+        """Provenance of a product that lacks too many images: ``incomplete``, the rows that are still to be had."""
+        failed = counts["flags"]["FETCH_FAILED"]
+        uncovered = counts["flags"]["NO_COVERAGE"] + counts["flags"]["BAD_POSITION"]
+        too_many = self.max_failed is not None and failed > self.max_failed * (counts["rows"] - uncovered)
+        return {"incomplete": failed} if too_many else {}
 
     def identity(self) -> dict[str, Any]:
         """What decides the product, for the manifest of the parts."""
@@ -142,9 +150,10 @@ def classify_to_file(
     identity = run.identity()
     place, chunks = parts_folder(output), _Chunks(run)
     if output.exists() and not overwrite:
-        if kind.read_provenance(output).get("run") != run_identifier(identity):
+        there = kind.read_provenance(output)
+        if there.get("run") != run_identifier(identity):
             raise OutputError(f"{output} exists and is of another run: choose another name, or --overwrite it")
-        if not place.exists():
+        if not place.exists() and not there.get("incomplete"):
             return Result.read(output)
     with PartsFolder(place, identity, len(chunks), restart=restart) as folder:
         count = _Count(run)
@@ -161,7 +170,7 @@ def classify_to_file(
             result = _join(run, folder, output, kind)
         except OutputError as exc:
             raise OutputError(f"{exc}; {folder.stay}") from exc
-        if not keep_parts:
+        if not keep_parts and not result.incomplete:
             folder.remove()
     return result
 
@@ -177,7 +186,9 @@ def _classified(run: Run, chunks: Iterable[Chunk], folder: Path | None) -> Itera
     cluster = run.cluster
     identifier = run_identifier(run.identity())
     settings = run.settings
-    job = Job(identifier, cluster.weights, cluster.images, cluster.image_options, settings, folder, software_versions())
+    names = tuple(getattr(run.source, "names", ()))
+    given = cluster.weights, cluster.images, cluster.image_options, settings, folder, software_versions(), names
+    job = Job(identifier, *given)
     for number, answer in classify_on(cluster.client, chunks, job):
         yield number, answer.part, answer.written
 
@@ -207,6 +218,7 @@ def _join(run: Run, folder: PartsFolder, output: Path, kind: ModuleType) -> Resu
         folder.files(), run.groups.size, run.unreached, stacks=run.stacks, shape=PLANE_SHAPE, folder=folder.path
     )
     provenance = software_versions() | run.provenance | provenance | {"batch": merged.batch or run.settings.batch}
+    provenance |= run.incomplete(merged.counts)
 
     def columns_of(rows: NDArray[np.int64]) -> dict[str, NDArray]:
         return _for_each_row(merged.columns, run, rows)
@@ -224,7 +236,9 @@ def _join(run: Run, folder: PartsFolder, output: Path, kind: ModuleType) -> Resu
         table.meta.update(provenance)
         return table
 
-    return Result.deferred(load, merged.counts, stores, cutouts, path=output)
+    return Result.deferred(
+        load, merged.counts, stores, cutouts, path=output, incomplete=provenance.get("incomplete", 0)
+    )
 
 
 def _collect(run: Run, parts: Iterable[Part], folder: Path | None) -> Result:
@@ -250,7 +264,9 @@ def _collect(run: Run, parts: Iterable[Part], folder: Path | None) -> Result:
     cutouts = stores.pop("CUTOUTS", None)
     provenance = run.provenance | {"batch": batch}
     stores = {gate_of(name): store for name, store in stores.items()}
-    return Result.from_columns(run.rows.table, for_rows, stores, provenance, cutouts)
+    result = Result.from_columns(run.rows.table, for_rows, stores, provenance, cutouts)
+    result.table.meta.update(run.incomplete(result.summary()))
+    return result
 
 
 def _number_by_source(columns: dict[str, NDArray], column: str, stores: list[AttentionStore]) -> None:
