@@ -31,6 +31,7 @@ from radio_ag.cli.options import Debug, debugging
 from radio_ag.cli.send import send
 from radio_ag.cli.surveys import surveys
 from radio_ag.cli.train import train
+from radio_ag.cli.verify import verify
 from radio_ag.cli.view import view
 
 _GOES_ON = {
@@ -85,6 +86,7 @@ app.command()(classify)
 app.command()(find)
 app.command()(fetch)
 app.command()(view)
+app.command()(verify)
 app.command()(export)
 app.command()(send)
 app.command()(train)

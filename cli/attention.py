@@ -209,9 +209,9 @@ def outliers(
         from radio_ag.attention.figures import figure_files, outliers_figure, save_figure
         from radio_ag.attention.inside import inspect_source
         from radio_ag.attention.sources import open_sources
-        from radio_ag.catalog_io.product.fits import check_output
         from radio_ag.errors import InputError
         from radio_ag.network.model import CLASSES
+        from radio_ag.writing import check_output
 
         check_output(output.with_suffix(".ecsv"), overwrite)
         picture = output.with_suffix("")
@@ -272,7 +272,7 @@ def compare(
         from radio_ag.attention.inside import measure_attention
         from radio_ag.attention.sources import open_sources
         from radio_ag.attention.statistics import summarise_by_class
-        from radio_ag.catalog_io.product.fits import check_output
+        from radio_ag.writing import check_output
 
         if output is not None:
             check_output(output.with_suffix(".ecsv"), overwrite)
@@ -354,7 +354,7 @@ def _require_matplotlib() -> None:
 
 
 def _write_table(table, output: Path, overwrite: bool) -> Path:
-    from radio_ag.catalog_io.product.fits import check_output
+    from radio_ag.writing import check_output
 
     path = check_output(output.with_suffix(".ecsv"), overwrite)
     table.write(path, format="ascii.ecsv", overwrite=overwrite)

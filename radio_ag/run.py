@@ -212,7 +212,9 @@ def _classified(run: Run, chunks: Iterable[Chunk], folder: Path | None) -> Itera
     cluster = run.cluster
     identifier = run_identifier(run.identity())
     settings = run.settings
-    job = Job(identifier, cluster.weights, cluster.images, cluster.image_options, settings, folder, software_versions())
+    names = tuple(getattr(run.source, "names", ()))
+    given = cluster.weights, cluster.images, cluster.image_options, settings, folder, software_versions(), names
+    job = Job(identifier, *given)
     for number, answer in classify_on(cluster.client, chunks, job):
         yield number, answer.part, answer.written
 
@@ -236,7 +238,7 @@ def _join(run: Run, folder: PartsFolder, output: Path, kind: ModuleType, missing
     if run.settings.attention == "hdus":
         result = _collect(run, map(folder.read, sorted(folder.done)), folder.path)
         result.table.meta.update(provenance)
-        result.write(output, overwrite=True, attention="hdus")
+        result.write(output, overwrite=True, attention="hdus", folder=folder.path)
         return result
     merged = MergedParts(
         folder.files(), run.groups.size, run.unreached, stacks=run.stacks, shape=PLANE_SHAPE, folder=folder.path
@@ -259,7 +261,9 @@ def _join(run: Run, folder: PartsFolder, output: Path, kind: ModuleType, missing
         table.meta.update(provenance)
         return table
 
-    return Result.deferred(load, merged.counts | {"incomplete": missing}, stores, cutouts)
+    return Result.deferred(
+        load, merged.counts | {"incomplete": missing}, stores, cutouts, path=output, incomplete=missing
+    )
 
 
 def _collect(run: Run, parts: Iterable[Part], folder: Path | None) -> Result:

@@ -235,7 +235,7 @@ def _lock(path: Path) -> int:
 
 def _empty(path: Path) -> None:
     """Remove what a run has left; a folder that holds anything else is not ours."""
-    ours = re.compile(rf"{re.escape(_MANIFEST)}|{_SUMS}|part-\d{{5,}}\.fits|\.radio-ag-[0-9a-f]+\.part")
+    ours = re.compile(rf"{re.escape(_MANIFEST)}|{_SUMS}|part-\d{{5,}}\.fits|\.radio-ag-[0-9a-f-]+\.part")
     names = [entry.name for entry in path.iterdir()]
     foreign = [name for name in names if not ours.fullmatch(name)]
     if foreign:

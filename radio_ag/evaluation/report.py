@@ -32,6 +32,7 @@ from radio_ag.network.checkpoints import Weights
 from radio_ag.network.classifier import Classifier
 from radio_ag.network.model import CLASSES
 from radio_ag.weights import Card
+from radio_ag.writing import check_output
 
 if TYPE_CHECKING:
     from astropy.table import Table
@@ -227,11 +228,10 @@ def write_report(stem: str | os.PathLike, reports: Sequence[Report], *, overwrit
 
 
 def output_files(stem: str | os.PathLike, *, overwrite: bool = False) -> tuple[Path, Path]:
-    """Paths of the two files of `write_report`; raises `OutputError` where one exists, before a long run."""
+    """Paths of the two files of `write_report`; raises `OutputError` where one cannot be written, before a long run."""
     path = Path(stem)
     path = path.with_suffix("") if path.suffix in (".json", ".ecsv") else path
     files = path.with_name(path.name + ".json"), path.with_name(path.name + ".ecsv")
     for file in files:
-        if file.exists() and not overwrite:
-            raise OutputError(f"{file} exists: choose another name, or allow overwriting (--overwrite)")
+        check_output(file, overwrite)
     return files

@@ -21,6 +21,7 @@ from radio_ag.network.model import CLASSES, INPUT_SIZE, NORMALISATIONS, Architec
 from radio_ag.network.pytorch_files import read_pytorch
 from radio_ag.pickles import shown
 from radio_ag.weights import Card
+from radio_ag.writing import check_output
 
 _LARGEST_FILE = 1 << 30  # bytes; the bundled ensemble has 2.4 MB
 _LARGEST_HEADER = 8 << 20  # bytes of names, types, shapes and places
@@ -132,8 +133,6 @@ def save_weights(
     WeightsError
         A field of the card cannot be used.
     """
-    if path.exists() and not overwrite:
-        raise OutputError(f"{path} exists already; overwrite it by asking for that, or choose another name")
     tensors = {f"{i}.{k}": v.contiguous() for i, net in enumerate(networks) for k, v in net.state_dict().items()}
     beside = path.with_suffix(".safetensors.part")
     content = save(tensors | dict(extra or {}))
@@ -148,6 +147,8 @@ def save_weights(
     Card.of(full)  # what cannot be read again is not written
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        for file in (path, path.with_suffix(".json")):
+            check_output(file, overwrite)
         beside.write_bytes(content)
         card_beside = path.with_suffix(".json.part")
         card_beside.write_text(json.dumps(full, indent=1) + "\n", encoding="utf-8")
