@@ -277,7 +277,7 @@ def _provenance(rows, groups: Groups, source: ImageSource, classifier: Classifie
         "weights_sha256": classifier.card.sha256,
         "normalisation": architecture.normalisation,
         "temperature": classifier.temperature,
-        "uncertain_below": classifier.uncertain_below,
+        "uncertain_below": classifier.card.uncertain_below,
         "catalogue": rows.origin,
         "catalogue_sha256": rows.sha256,
         "grouping": groups.how,
