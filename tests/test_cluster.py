@@ -74,7 +74,7 @@ def test_both_workers_did_their_share_and_opened_the_run_once(run, client, tmp_p
 
     client.run(count_openings)
     run(tmp_path / "out.fits", client=client, orbit=2)
-    assert list(client.run(lambda: len(__import__("radio_ag.cluster").dask._opened)).values()) == [1, 1]
+    assert list(client.run(lambda: len(__import__("radio_ag.cluster").cluster._opened)).values()) == [1, 1]
 
 
 def test_without_a_common_disk_parts_are_carried_back(run, client, expected, tmp_path, monkeypatch):
