@@ -90,7 +90,7 @@ def test_what_a_killed_process_has_left_goes_with_the_next_output(function, tmp_
     left = os.listdir(tmp_path)
     assert len(left) == 1
     for path in ("other", "out"):
-        with function(tmp_path / path) as opened:
+        with function(tmp_path / path):
             pass
         assert (left[0] in os.listdir(tmp_path)) == (path == "other")
     assert sorted(os.listdir(tmp_path)) == ["other", "out"]
