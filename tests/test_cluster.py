@@ -213,7 +213,7 @@ def test_a_worker_that_lacks_an_image_says_so(weights, client, tmp_path):
     """Without that, the rows of that image would have no coverage, in silence."""
     folder = tmp_path / "images"
     folder.mkdir()
-    mosaic, truth = make_mosaic(size=700, n_sources=4, seed=3)
+    mosaic, _ = make_mosaic(size=700, n_sources=4, seed=3)
     for name in ("a.fits", "b.fits"):
         mosaic.writeto(folder / name)
     source = radio_ag.catalog_io.open_images.open_images(str(folder))
