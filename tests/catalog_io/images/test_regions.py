@@ -169,9 +169,12 @@ def test_packed_files(tmp_path, name, pack):
     packed.write_bytes(packed.read_bytes()[:-9])
     with pytest.raises(InputError, match=r"cannot be read \(it is damaged: "):
         open_region(packed)
-    packed.write_bytes(pack(bytes(1 << 20)) * 300)
+
+
+def test_what_unpacks_to_much_is_refused(tmp_path):
+    (tmp_path / "a.reg.gz").write_bytes(gzip.compress(bytes(1 << 20)) * 300)
     with pytest.raises(InputError, match="takes more than 256 MiB"):
-        open_region(packed)
+        open_region(tmp_path / "a.reg.gz")
 
 
 @pytest.mark.parametrize("end", ["\n", ";"])
