@@ -25,9 +25,9 @@ from astropy.table import Column, MaskedColumn, Table
 from astropy.table.serialize import represent_mixins_as_columns
 
 from radio_ag.catalog_io.files.fits_columns import decode_column, encode_column
-from radio_ag.catalog_io.product.fits import check_output, written_beside
 from radio_ag.catalog_io.product.headers import header_text
 from radio_ag.flags import Flag
+from radio_ag.writing import check_output, written_beside
 
 if TYPE_CHECKING:
     from radio_ag.catalog_io.result import Result

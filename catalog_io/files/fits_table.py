@@ -19,9 +19,11 @@ any other object, arrays without elements      JSON text
 =============================================  =====================================================================
 
 Names, descriptions and units that are not printable ASCII are escaped in the same way. Names beyond 60 characters are
-cut, and a name such as ``sky.ra`` beside a mixin ``sky`` becomes ``sky_ra``. Of a column's ``meta``, text, numbers and
-booleans are kept. How a column was written is noted there as ``written_as``, and `restore_table` undoes it for escaped
-text and for times.
+cut, an empty one becomes ``column``, and a name such as ``sky.ra`` beside a mixin ``sky`` becomes ``sky_ra``. Text of
+the form ``S: 1.4`` is what astropy takes in a header for a record of a name and a number: such a name becomes
+``S_ 1.4``, other text ``S : 1.4``. Of a column's ``meta``, text, numbers and booleans are kept. How a column was
+written is noted there as ``written_as``, its name as ``written_from``, and `restore_table` undoes it for names, escaped
+text and times.
 """
 
 import io
@@ -51,35 +53,15 @@ _BLOCK = 4 << 20
 _DISPLAY_FORMAT = re.compile(r"\{?:?%?\d*\.\d+[fFeEgG]\}?")  # what TDISP can say
 
 
-def table_extension(table: Table) -> tuple[fits.Header, Iterator[bytes]]:
-    """A table as header and data of a binary-table extension.
-
-    Parameters
-    ----------
-    table : `~astropy.table.Table`
-        Any columns; it is not changed. Its ``meta`` is left out.
-
-    Returns
-    -------
-    header : `~astropy.io.fits.Header`
-        With TTYPE, TFORM, TUNIT, TNULL, TUCD, TUTYP and TCOMM as each column has them, without EXTNAME.
-    blocks : iterator of bytes
-        The data unit, without padding.
-
-    Raises
-    ------
-    OutputError
-        If there are more columns than FITS can number.
-    """
-    check_field_count(len(table.columns))
-    encoded, cards = encode_table(table)
-    return rows_extension(lambda rows: encoded[rows], len(table), cards, masked_rows(encoded))
+def table_extension(encoded: Table, cards: Cards) -> tuple[fits.Header, Iterator[bytes]]:
+    """Return what `encode_table` gave as header and data of a binary-table extension; as `rows_extension`."""
+    return rows_extension(lambda rows: encoded[rows], len(encoded), cards, masked_rows(encoded))
 
 
 def rows_extension(
     rows_of: Callable[[Rows], Table], count: int, cards: Cards, masked: NDArray[np.int64]
 ) -> tuple[fits.Header, Iterator[bytes]]:
-    """As `table_extension`, of rows that are made when they are written, a few MB at a time.
+    """Return header and data of a binary-table extension, of rows that are made when they are written.
 
     Parameters
     ----------
@@ -91,6 +73,18 @@ def rows_extension(
         What `encode_table` gave beside the table.
     masked : ndarray of int
         The `masked_rows` of the whole table.
+
+    Returns
+    -------
+    header : `~astropy.io.fits.Header`
+        With TTYPE, TFORM, TUNIT, TNULL, TUCD, TUTYP and TCOMM as each column has them, without EXTNAME.
+    blocks : iterator of bytes
+        The data unit, without padding, a few MB at a time.
+
+    Raises
+    ------
+    OutputError
+        If there are more columns than FITS can number.
     """
     block = _rows_in_a_block(rows_of(slice(0, 1)), count)
     whole = block >= count
@@ -220,15 +214,14 @@ def restore_table(table: Table) -> Table:
     restored = Table()
     for name, column in table.columns.items():
         meta = {
-            key: _unescape(value) if isinstance(value, str) else value
-            for key, value in (column.info.meta or {}).items()
+            key: unescape(value) if isinstance(value, str) else value for key, value in (column.info.meta or {}).items()
         }
         form = meta.pop("written_as", None)
         column = decode_column(column, form, meta.pop("scale", "utc") if form == "isot" else "utc")
-        restored.add_column(column, name=_unescape(name), copy=False)
+        restored.add_column(column, name=meta.pop("written_from", None) or unescape(name), copy=False)
         info = restored.columns[-1].info
         info.meta = meta or None
-        info.description = _unescape(info.description) if info.description else None
+        info.description = unescape(info.description) if info.description else None
     return restored
 
 
@@ -242,7 +235,7 @@ def encode_table(table: Table, taken: Collection[str] = ()) -> tuple[Table, Card
     several = tuple(f"{_escape(name)}." for name, column in columns.items() if not isinstance(column, Column))
     masks = {f"{_escape(name)}.mask" for name, column in columns.items() if isinstance(column, MaskedColumn)}
     for name, column in columns.items():
-        field = _escape(name).strip()[:_MAX_NAME] or "column"
+        field = _field_name(name)
         if field in masks or field.startswith(several):  # the name of a component that astropy writes
             field = field.replace(".", "_")
         field = _unique(field, {*taken, *encoded.colnames})
@@ -253,6 +246,8 @@ def encode_table(table: Table, taken: Collection[str] = ()) -> tuple[Table, Card
         unit = new.unit if isinstance(new, Column) else None
         if isinstance(new, Column):
             new.unit = None  # astropy refuses or warns about units that FITS does not define
+        if unescape(field) != name:
+            form = form | {"written_from": _escape(name)}
         encoded.add_column(new, name=field, copy=False)
         info = encoded[field].info
         info.meta, info.description = meta | form, description
@@ -264,8 +259,27 @@ def encode_table(table: Table, taken: Collection[str] = ()) -> tuple[Table, Card
             "TUTYP": meta.get("utype"),
             "TCOMM": description,
         }
-        cards[field] = [(keyword, str(text)) for keyword, text in texts.items() if text]
+        cards[field] = [(keyword, card_text(str(text))) for keyword, text in texts.items() if text]
     return encoded, cards
+
+
+def card_text(text: str) -> str:
+    """Return printable ASCII as a header can hold it: no record of a name and a number, which astropy would see."""
+    return text if _is_kept(text) else text.replace(": ", " : ")
+
+
+def _field_name(name: str) -> str:
+    """A name of a column as a header can hold it, in one card."""
+    field = _escape(name).strip()[:_MAX_NAME].strip() or "column"
+    if field.count("'") + len(field) > _MAX_NAME:  # each quote takes two places
+        field = field.replace("'", "_")
+    return field if _is_kept(field) else field.replace(":", "_")
+
+
+def _is_kept(text: str) -> bool:
+    """Whether text in a header is read as it was written."""
+    card = fits.Card.fromstring(fits.Card("TTYPE1", text).image)
+    return (card.keyword, card.value) == ("TTYPE1", text.rstrip())
 
 
 def _unique(name: str, taken: set[str]) -> str:
@@ -299,7 +313,8 @@ def _escape(text: str) -> str:
     return text.encode("unicode_escape").decode("ascii")
 
 
-def _unescape(text: str) -> str:
+def unescape(text: str) -> str:
+    """Return text that was escaped because it is not printable ASCII, as it was."""
     try:
         return text.encode("ascii").decode("unicode_escape")
     except UnicodeError:
