@@ -214,7 +214,7 @@ def _within(events: Iterator[_Event], size: int, packed: int) -> Iterator[_Event
     rows = width = 0
     for event in events:
         start, tag, attributes, _ = event
-        if start and tag == "STREAM" and "href" in attributes:
+        if start and tag in ("STREAM", "include") and "href" in attributes:
             raise CatalogueError(f"its data are elsewhere, at {attributes['href']!r}: only the file itself is read")
         if start and tag == "TABLE":
             width, rows = 0, int(attributes.get("nrows") or 0)
@@ -222,7 +222,7 @@ def _within(events: Iterator[_Event], size: int, packed: int) -> Iterator[_Event
                 raise CatalogueError(f"it declares {rows} rows, more than the bytes that it has")
         elif start and tag == "FIELD":
             width += _field_width(attributes)
-            refuse_above_limit(rows * width, packed)
+            refuse_above_limit(max(rows, 1) * width, packed)
         elif start and tag == "TR" and width > _WIDE:
             rows += 1
             refuse_above_limit(rows * width, packed)

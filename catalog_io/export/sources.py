@@ -174,7 +174,7 @@ def _write_index(table: Table, names: list[str], path: Path, spreadsheet_safe: b
         index = quote_formulas(index)
     index.add_column(np.arange(len(table)), name="row", index=0)
     index.add_column(np.array(names, dtype=str), name="file", index=1)
-    index.write(path, format="ascii.csv")
+    index.write(path, format="ascii.csv", strip_whitespace=False)
 
 
 def _check_folder(path: str | os.PathLike, overwrite: bool) -> Path:

@@ -78,7 +78,7 @@ def write_table(
     path = check_output(path, overwrite)
     with written_beside(path) as stream:
         if spreadsheet_safe:
-            _write_text(quote_formulas(plain_table(result.table, arrays=False)), stream, "ascii.csv")
+            _write_text(quote_formulas(plain_table(result.table, arrays=False)), stream, "ascii.csv", strip_whitespace=False)
         else:
             _WRITERS[format](result.table, stream)
     return path
@@ -142,7 +142,7 @@ def _is_formula(text: str) -> bool:
 
 
 def _write_csv(table: Table, stream: BinaryIO) -> None:
-    _write_text(plain_table(table, arrays=False), stream, "ascii.csv")
+    _write_text(plain_table(table, arrays=False), stream, "ascii.csv", strip_whitespace=False)
 
 
 def _write_ecsv(table: Table, stream: BinaryIO) -> None:
@@ -174,9 +174,9 @@ _WRITERS: dict[str, Callable[[Table, BinaryIO], None]] = {
 }
 
 
-def _write_text(table: Table, stream: BinaryIO, format: str) -> None:
+def _write_text(table: Table, stream: BinaryIO, format: str, **options: Any) -> None:
     text = io.StringIO()
-    table.write(text, format=format)
+    table.write(text, format=format, **options)
     stream.write(text.getvalue().encode("utf-8"))
 
 

@@ -1,5 +1,6 @@
 """Regions of the sky that limit a run: DS9, CRTF and FITS region files, and multi-order coverage maps (MOC)."""
 
+import re
 import warnings
 from os import PathLike
 from pathlib import Path
@@ -26,6 +27,7 @@ MAX_SHAPES = 2000
 """Shapes that a region may have: each takes some milliseconds to read, and again to look into."""
 
 _FITS_SUFFIXES = (".fits", ".fit", ".fits.gz", ".moc")
+_SHAPE = re.compile(r"\s*[-+!]?\s*(?!global)[a-z]+\s*[\[(\s]", re.IGNORECASE)  # its name, and what follows
 _TEXT_FORMATS = {"crtf": ("#CRTF", ".crtf"), "ds9": ("# Region file format: DS9", ".reg")}  # signature, suffix
 _ACCEPTED = "a DS9 (.reg), CRTF (.crtf) or FITS region file, or a MOC (.fits, .json, .txt)"
 
@@ -120,8 +122,7 @@ def _read_fits(name: str, hdus: list[Any]) -> Region:
 def _parse_shapes(text: str, format: str) -> "Regions":
     import regions
 
-    lines = (line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#"))
-    _check_count(sum(line.count(";") + 1 for line in lines))
+    _check_count(sum(_SHAPE.match(piece) is not None for piece in re.split(r"[\n;]", text)))
     return regions.Regions.parse(text, format=format)
 
 

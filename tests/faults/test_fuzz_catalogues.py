@@ -1,11 +1,20 @@
 """Catalogues at random: each row comes out with its true position or none, and nothing raises what it should not."""
 
+import bz2
+import contextlib
+import gzip
+import io
+import lzma
+import os
+import signal
+import sqlite3
 import warnings
 
 import numpy as np
 import pytest
 from astropy import units as u
 from astropy.coordinates import Angle
+from astropy.io.votable import from_table
 from astropy.table import MaskedColumn, Table
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -152,3 +161,135 @@ def test_names_in_a_catalogue_reach_no_file_system(weights, tmp_path):
     assert {file.parent for file in files} == {folder, folder / "sources"}
     assert len(files) == len(evil) + 2  # the product, and the index of the folder
     assert list(Result.read(folder / "product.fits").table["Source_name"]) == evil
+
+
+POSITIONS = np.linspace(100, 200, 30).round(4), np.linspace(-40, 80, 30).round(4)
+TRIES = int(os.environ.get("RADIO_AG_FUZZ", "12"))
+"""Damaged files of each kind; some hundreds find what a change has broken."""
+
+
+def undamaged(folder) -> dict[str, bytes]:
+    """Catalogues of 30 rows in every form, by the name of the file."""
+    ra, dec = POSITIONS
+    row = np.arange(len(ra))
+    table = Table(
+        {"name": [f"J{number:03d}" for number in row], "RA": ra, "DEC": dec}, units={"RA": "deg", "DEC": "deg"}
+    )
+    table["note"] = np.array(["plain", "a, b", 'c "d"'])[row % 3]
+    plain = table.copy()
+    table["ok"] = MaskedColumn(row % 2 == 0, mask=row % 5 == 0)
+    table["n"] = MaskedColumn(row, mask=row % 7 == 0)
+    files = {}
+    kinds = {**FORMATS, "ascii.tab": ".tab", "ascii.ipac": ".tbl", "parquet": ".parquet"}
+    for kind, suffix in kinds.items():
+        table.write(folder / f"c{suffix}", format=kind)
+        files[f"c{suffix}"] = (folder / f"c{suffix}").read_bytes()
+    for form in ("binary", "binary2"):
+        stream = io.BytesIO()
+        from_table(plain).to_xml(stream, tabledata_format=form)
+        files[f"{form}.xml"] = stream.getvalue()
+    names = ("background", "local_rms", "ra", "dec", "peak_flux", "flags", "uuid", "peak_pixel")
+    with contextlib.closing(sqlite3.connect(folder / "c.db")) as database:
+        database.execute(f"CREATE TABLE simples ({', '.join(names)})")
+        rows = [(0.0, 1.0, *place, 1.0, 0, f"u{number}", 1.0) for number, place in enumerate(zip(ra, dec, strict=True))]
+        database.executemany("INSERT INTO simples VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
+        database.commit()
+    files["c.db"] = (folder / "c.db").read_bytes()
+    for name in ("c.csv", "c.fits", "c.xml"):
+        for suffix, pack in {"gz": gzip.compress, "bz2": bz2.compress, "xz": lzma.compress}.items():
+            files[f"{name}.{suffix}"] = pack(files[name])
+    return files
+
+
+def damaged(content: bytes, rng: np.random.Generator) -> bytes:
+    """With some bits turned, a byte changed, a piece cut out or doubled, or the end missing."""
+    changed = bytearray(content)
+    place, length = int(rng.integers(len(changed))), int(rng.integers(1, 60))
+    match rng.integers(5):
+        case 0:
+            for other in rng.integers(len(changed), size=3):
+                changed[other] ^= 1 << int(rng.integers(8))
+        case 1:
+            changed[place] = int(rng.integers(256))
+        case 2:
+            del changed[place : place + length]
+        case 3:
+            other = int(rng.integers(len(changed)))
+            changed[place:place] = changed[other : other + length]
+        case 4:
+            del changed[place:]
+    return bytes(changed)
+
+
+@pytest.fixture(scope="module")
+def whole_files(tmp_path_factory):
+    return undamaged(tmp_path_factory.mktemp("whole"))
+
+
+NAMES_OF_FILES = [
+    *(
+        "c.fits",
+        "c.xml",
+        "c.ecsv",
+        "c.csv",
+        "c.txt",
+        "c.tab",
+        "c.tbl",
+        "c.parquet",
+        "binary.xml",
+        "binary2.xml",
+        "c.db",
+    ),
+    *(f"c.{kind}.{suffix}" for kind in ("csv", "fits", "xml") for suffix in ("gz", "bz2", "xz")),
+]
+
+
+@pytest.mark.parametrize("name", NAMES_OF_FILES)
+def test_damaged_files_are_refused_in_a_line_or_read(tmp_path, whole_files, name):
+    """No other exception, and nothing that never ends."""
+    assert len(whole_files) == len(NAMES_OF_FILES)
+    rng = np.random.default_rng([7, NAMES_OF_FILES.index(name)])
+    path = tmp_path / name
+    path.write_bytes(whole_files[name])
+    np.testing.assert_allclose(read_catalogue(path).ra, POSITIONS[0], rtol=1e-6)
+    for _ in range(TRIES):
+        path.write_bytes(damaged(whole_files[name], rng))
+        with time_limit(20), warnings.catch_warnings(action="ignore"):
+            try:
+                catalogue = read_catalogue(path)
+            except InputError as error:
+                assert len(str(error).splitlines()) == 1
+            else:
+                assert len(catalogue) == len(catalogue.table)
+                packed_whole = name.endswith((".gz", ".bz2", ".xz")) and len(catalogue) == len(POSITIONS[0])
+                assert not packed_whole or np.array_equal(catalogue.ra, POSITIONS[0])
+
+
+@pytest.mark.parametrize("name", ["c.csv", "c.tab", "c.txt", "c.tbl"])
+def test_what_is_cut_off_changes_no_other_row(tmp_path, whole_files, name):
+    """Text that ends anywhere: each row that is left has its own position, or none."""
+    content = whole_files[name]
+    rng = np.random.default_rng([8, len(content)])
+    for stop in rng.integers(len(content) // 3, len(content), size=3 * TRIES).tolist():
+        (tmp_path / name).write_bytes(content[:stop])
+        with time_limit(20), warnings.catch_warnings(action="ignore"):
+            catalogue = read_catalogue(tmp_path / name)
+        rows = len(catalogue)
+        assert rows >= content[:stop].count(b"\n") - 5
+        for measured, true in zip((catalogue.ra, catalogue.dec), POSITIONS, strict=True):
+            assert (np.isnan(measured) | (measured == true[:rows])).all()
+        assert catalogue.valid[: rows - 1].all()
+
+
+@contextlib.contextmanager
+def time_limit(seconds: int):
+    def stop(*_):
+        raise TimeoutError(f"not done after {seconds} s")
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
