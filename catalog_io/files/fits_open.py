@@ -34,11 +34,16 @@ _DAMAGE = (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile)
 _OTHER_PACKINGS = {b"\x1f\x9d": "compress", b"PK\x03\x04": "zip"}
 
 
+def unpacked_limit(path: Path) -> int:
+    """Return how many bytes a packed file may take when it is unpacked."""
+    return max(MAX_RATIO * path.stat().st_size, ALWAYS_ALLOWED)
+
+
 class _Bounded(io.BufferedIOBase):
     """What a packed file gives: at most `MAX_RATIO` times its size or `ALWAYS_ALLOWED`; an OSError if it is damaged."""
 
     def __init__(self, path: Path):
-        self._most = max(MAX_RATIO * path.stat().st_size, ALWAYS_ALLOWED)
+        self._most = unpacked_limit(path)
         super().__init__(path, "rb")
 
     def read(self, size: int | None = -1) -> bytes:
@@ -67,11 +72,16 @@ class _Bounded(io.BufferedIOBase):
         except _DAMAGE as exc:
             raise OSError(f"the packed file is damaged: {exc}") from exc
         if super().seek(0, io.SEEK_CUR) > self._most:
-            raise OSError(
-                f"it takes more than {self._most >> 20} MiB unpacked: at most {MAX_RATIO} times the size of the file, "
-                f"or {ALWAYS_ALLOWED >> 20} MiB, are taken"
-            )
+            raise OSError(too_much(self._most))
         return result
+
+
+def too_much(most: int) -> str:
+    """Return what to say of a packed file that takes more than its `unpacked_limit`."""
+    return (
+        f"it takes more than {most >> 20} MiB unpacked: at most {MAX_RATIO} times the size of the file, or "
+        f"{ALWAYS_ALLOWED >> 20} MiB, are taken; unpack it on the disk"
+    )
 
 
 class _Gzip(_Bounded, gzip.GzipFile):

@@ -14,7 +14,16 @@ from astropy.io import fits
 from astropy.nddata import NDData
 
 from radio_ag.catalog_io.files.checksums import Extent, check_sums
-from radio_ag.catalog_io.files.fits_open import MAX_COUNT, in_order, is_packed, one_line, open_checked, open_packed
+from radio_ag.catalog_io.files.fits_open import (
+    MAX_COUNT,
+    in_order,
+    is_packed,
+    one_line,
+    open_checked,
+    open_packed,
+    too_much,
+    unpacked_limit,
+)
 from radio_ag.catalog_io.files.quick_headers import read_primary_header
 from radio_ag.catalog_io.images.beam import Beam
 from radio_ag.catalog_io.images.compressed import BlockCache, DecodedImage
@@ -216,25 +225,30 @@ def _read_hdu(path: Path, hdus: fits.HDUList, index: int, frame: ImageFrame) -> 
         extent = Extent(place["hdrLoc"], place["datLoc"], place["datLoc"] + min(place["datSpan"], hdu.size))
         if extent.end > os.path.getsize(path):
             raise ImageError("the file is truncated")
-    _check_unpacked(hdu, plain)
+    _check_unpacked(hdu, None if plain else unpacked_limit(path))
     if plain and not isinstance(hdu, fits.CompImageHDU):
         mapping = np.dtype(fits.BITPIX2DTYPE[header["BITPIX"]]).newbyteorder(">").str, place["datLoc"], shape
     return _stored(path, index, header, shape, frame, mapping, extent)
 
 
-def _check_unpacked(hdu: Any, plain: bool) -> None:
-    """Refuse an image of which too much would be unpacked at once: a small file may declare any size."""
-    packed = isinstance(hdu, fits.CompImageHDU)
-    if plain and not packed:
+def _check_unpacked(hdu: Any, limit: int | None) -> None:
+    """Refuse an image of which too much would be unpacked at once: a small file may declare any size.
+
+    ``limit`` is that of a packed file, bytes; None for one that is not.
+    """
+    compressed = isinstance(hdu, fits.CompImageHDU)
+    if limit is None and not compressed:
         return
-    tile = tuple(map(int, hdu.tile_shape)) if packed else hdu.shape
+    tile = tuple(map(int, hdu.tile_shape)) if compressed else hdu.shape
     if min(tile) < 1:
         raise ImageError(f"tiles of {tile} pixels")
-    shape = map(min, tile, hdu.shape) if plain else hdu.shape
+    shape = map(min, tile, hdu.shape) if limit is None else hdu.shape
     size = math.prod(shape) * abs(hdu.header["BITPIX"]) // 8
+    if limit is not None and not compressed and size > limit:
+        raise ImageError(too_much(limit))
     if size > _MAX_UNPACKED:
         raise ImageError(
-            f"{'a tile of it' if plain else 'it'} takes {size / 2**30:.3g} GiB unpacked, and at most "
+            f"{'a tile of it' if limit is None else 'it'} takes {size / 2**30:.3g} GiB unpacked, and at most "
             f"{_MAX_UNPACKED / 2**30:g} GiB are unpacked in memory: unpack the file on the disk"
         )
 
