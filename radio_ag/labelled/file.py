@@ -4,10 +4,10 @@ import os
 from pathlib import Path
 
 import numpy as np
-from astropy.io import fits
 from astropy.table import Table
 from numpy.typing import NDArray
 
+from radio_ag.catalog_io.files.fits_open import open_checked
 from radio_ag.errors import CatalogueError, ImageError
 from radio_ag.network.model import CLASSES
 from radio_ag.preprocess.images import CROP_SIZE, FIELD_SIZE, clip, estimate_rms
@@ -42,7 +42,7 @@ class LabelledFile:
 
     def __init__(self, path: str | os.PathLike) -> None:
         self._path = Path(path)
-        with fits.open(self._path) as hdus:
+        with open_checked(self._path) as hdus:
             table = Table.read(hdus["SOURCES"])
             shape, kind = hdus["IMAGES"].shape, np.dtype(hdus["IMAGES"].section.dtype).kind
         table.convert_bytestring_to_unicode()
@@ -68,7 +68,7 @@ class LabelledFile:
     def fields(self, rows: NDArray[np.intp]) -> NDArray[np.float32]:
         """The images of some rows as they are in the file, shape (k, ny, nx)."""
         planes = self._planes[rows]
-        with fits.open(self._path) as hdus:
+        with open_checked(self._path) as hdus:
             images = np.stack([hdus["IMAGES"].section[int(plane)] for plane in planes])
         return images.astype(np.float32)
 
