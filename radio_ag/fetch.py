@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,9 +17,41 @@ from radio_ag.catalog_io.images.regions import open_region
 from radio_ag.catalog_io.open_images import named_survey, open_images
 from radio_ag.catalog_io.services.cache import FIELD_BYTES
 from radio_ag.chunks import CHUNK, sky_order
-from radio_ag.errors import ImageError, RadioAGWarning
+from radio_ag.errors import ImageError, IncompleteWarning, RadioAGWarning
 
 Progress = Callable[[int, int, Mapping[str, int]], None]
+
+_HAD = frozenset({"ok", "partial", "no_coverage"})
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """What became of the images of a catalogue's sources.
+
+    Attributes
+    ----------
+    statuses : Counter
+        Sources by status: ``ok``, ``partial``, ``no_coverage``, or in a word why there is no image.
+    max_failed : float
+        Share of the sources with coverage whose images may be missing.
+    traffic : object, optional
+        What asking for the images took, where the image source tells it.
+    """
+
+    statuses: Counter[str]
+    max_failed: float
+    traffic: Any
+
+    @property
+    def covered(self) -> int:
+        """Sources that have coverage."""
+        return self.statuses.total() - self.statuses["no_coverage"]
+
+    @property
+    def incomplete(self) -> int:
+        """Images that could not be had, where they are more than ``max_failed`` allows; else 0."""
+        failed = sum(number for status, number in self.statuses.items() if status not in _HAD)
+        return failed if failed > self.max_failed * self.covered else 0
 
 
 def fetch_images(
@@ -29,9 +62,10 @@ def fetch_images(
     group: Any = "auto",
     join_doubles: bool = False,
     region: Any = None,
+    max_failed: float = 0.0,
     progress: Progress | None = None,
     **columns: str | None,
-) -> Counter[str]:
+) -> Fetched:
     """Put the images of a catalogue's sources into the cache, where they are not there yet.
 
     ``classify`` with the same arguments and ``image_options={"offline": True, …}`` then needs no network. What the
@@ -45,13 +79,14 @@ def fetch_images(
         The survey; None: FIRST.
     image_options : mapping, optional
         ``cache_dir`` is where the images go, if not to the user's cache.
+    max_failed : float
+        Share of the sources with coverage whose images may be missing without a warning.
     progress : callable, optional
         Called with the sources done, their number, and counts of what became of them.
 
     Returns
     -------
-    Counter
-        Sources by status: ``ok``, ``partial``, ``no_coverage``, or in a word why there is no image.
+    Fetched
 
     Raises
     ------
@@ -64,6 +99,8 @@ def fetch_images(
     -----
     RadioAGWarning
         The cache has no room for all of the images.
+    IncompleteWarning
+        More than ``max_failed`` of the images could not be had.
     """
     survey = named_survey(images)
     if survey is None:
@@ -94,4 +131,12 @@ def fetch_images(
             statuses.update(fields.status)
             if progress:
                 progress(start + len(chunk), len(order), statuses)
-    return statuses
+    fetched = Fetched(statuses, max_failed, getattr(source, "traffic", None))
+    if missing := fetched.incomplete:
+        why = ", ".join(f"{number} {status}" for status, number in statuses.most_common() if status not in _HAD)
+        warnings.warn(
+            f"{missing} of {fetched.covered} images could not be had ({why}): the same command asks for them again",
+            IncompleteWarning,
+            stacklevel=2,
+        )
+    return fetched

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -27,7 +28,7 @@ from radio_ag.catalog_io.product.rows import ProductRows
 from radio_ag.catalog_io.product.stacks import AttentionStore
 from radio_ag.catalog_io.result import Result
 from radio_ag.chunks import PLANE_SHAPE, Chunk, ClassifySettings, blank_columns, classify_chunks, sky_order
-from radio_ag.errors import OutputError
+from radio_ag.errors import IncompleteWarning, OutputError, ServiceError
 from radio_ag.flags import Flag
 from radio_ag.network.checkpoints import Weights
 from radio_ag.network.classifier import Classifier
@@ -59,6 +60,7 @@ class Run:
     progress: Progress | None
     mapped: bool  # the table's values are as in a file that this run has read
     cluster: Cluster | None
+    max_failed: float  # share of the rows with coverage that may be without an image in a complete product
 
     def identity(self) -> dict[str, Any]:
         """What decides the product, for the manifest of the parts."""
@@ -107,6 +109,7 @@ class _Count:
 
     def __init__(self, run: Run) -> None:
         self._progress, self._size, self._total = run.progress, run.groups.size, len(run.rows)
+        self._max_failed = run.max_failed
         unwanted = np.flatnonzero(~run.wanted)
         self._done = int(self._size[unwanted].sum())
         no_class = np.zeros(len(unwanted), "S1")
@@ -121,6 +124,25 @@ class _Count:
         if self._progress:
             self._progress(self._done, self._total, self._counts)
 
+    @property
+    def failed(self) -> int:
+        """Rows whose images could not be had."""
+        return self._counts[Flag.FETCH_FAILED.name]
+
+    @property
+    def covered(self) -> int:
+        """Rows that have a position and coverage."""
+        return self._total - self._counts[Flag.NO_COVERAGE.name] - self._counts[Flag.BAD_POSITION.name]
+
+    def missing(self) -> int:
+        """Rows whose images could not be had, where they are too many for a complete product; else 0."""
+        return self.failed if self.failed > self._max_failed * self.covered else 0
+
+    def warn(self, further: str) -> None:
+        """Warn that too many images could not be had, and of what follows from it."""
+        told = f"{self.failed} of {self.covered} rows with coverage have no image (FETCH_FAILED)"
+        warnings.warn(f"{told}: {further}", IncompleteWarning, stacklevel=4)  # where classify was called
+
 
 def classify_in_memory(run: Run) -> Result:
     count = _Count(run)
@@ -132,7 +154,11 @@ def classify_in_memory(run: Run) -> Result:
             count.tell()
             yield part
 
-    return _collect(run, parts(), None)
+    result = _collect(run, parts(), None)
+    if missing := count.missing():
+        result.table.meta["incomplete"] = missing
+        count.warn("the result is incomplete")
+    return result
 
 
 def classify_to_file(
@@ -142,26 +168,35 @@ def classify_to_file(
     identity = run.identity()
     place, chunks = parts_folder(output), _Chunks(run)
     if output.exists() and not overwrite:
-        if kind.read_provenance(output).get("run") != run_identifier(identity):
+        there = kind.read_provenance(output)
+        if there.get("run") != run_identifier(identity):
             raise OutputError(f"{output} exists and is of another run: choose another name, or --overwrite it")
-        if not place.exists():
+        if not place.exists() and not there.get("incomplete"):
             return Result.read(output)
     with PartsFolder(place, identity, len(chunks), restart=restart) as folder:
         count = _Count(run)
         _take_up(folder, count)
         pending = (chunks[number] for number in range(len(chunks)) if number not in folder.done)
-        for number, part, written in _classified(run, pending, place):
-            if written is None:
-                folder.write(number, part, PLANE_SHAPE)
-            else:
-                folder.adopt(number, written)
-            count.add(part)
-            count.tell()
         try:
-            result = _join(run, folder, output, kind)
+            for number, part, written in _classified(run, pending, place):
+                if written is None:
+                    folder.write(number, part, PLANE_SHAPE)
+                else:
+                    folder.adopt(number, written)
+                count.add(part)
+                count.tell()
+        except ServiceError as exc:
+            if folder.done:
+                raise ServiceError(f"{exc}; {folder.stay}") from exc
+            raise
+        missing = count.missing()
+        try:
+            result = _join(run, folder, output, kind, missing)
         except OutputError as exc:
             raise OutputError(f"{exc}; {folder.stay}") from exc
-        if not keep_parts:
+        if missing:
+            count.warn(f"{output} is incomplete, and {folder.stay}")
+        elif not keep_parts:
             folder.remove()
     return result
 
@@ -177,7 +212,9 @@ def _classified(run: Run, chunks: Iterable[Chunk], folder: Path | None) -> Itera
     cluster = run.cluster
     identifier = run_identifier(run.identity())
     settings = run.settings
-    job = Job(identifier, cluster.weights, cluster.images, cluster.image_options, settings, folder, software_versions())
+    names = tuple(getattr(run.source, "names", ()))
+    given = cluster.weights, cluster.images, cluster.image_options, settings, folder, software_versions(), names
+    job = Job(identifier, *given)
     for number, answer in classify_on(cluster.client, chunks, job):
         yield number, answer.part, answer.written
 
@@ -195,13 +232,13 @@ def _take_up(folder: PartsFolder, count: _Count) -> None:
         count.tell()
 
 
-def _join(run: Run, folder: PartsFolder, output: Path, kind: ModuleType) -> Result:
-    """The product of a run whose parts are all done, written."""
-    provenance = {"run": folder.run}
+def _join(run: Run, folder: PartsFolder, output: Path, kind: ModuleType, missing: int) -> Result:
+    """The product of a run whose parts are all done, written; incomplete if so many rows are missing."""
+    provenance: dict[str, Any] = {"run": folder.run} | ({"incomplete": missing} if missing else {})
     if run.settings.attention == "hdus":
         result = _collect(run, map(folder.read, sorted(folder.done)), folder.path)
         result.table.meta.update(provenance)
-        result.write(output, overwrite=True, attention="hdus")
+        result.write(output, overwrite=True, attention="hdus", folder=folder.path)
         return result
     merged = MergedParts(
         folder.files(), run.groups.size, run.unreached, stacks=run.stacks, shape=PLANE_SHAPE, folder=folder.path
@@ -224,7 +261,9 @@ def _join(run: Run, folder: PartsFolder, output: Path, kind: ModuleType) -> Resu
         table.meta.update(provenance)
         return table
 
-    return Result.deferred(load, merged.counts, stores, cutouts)
+    return Result.deferred(
+        load, merged.counts | {"incomplete": missing}, stores, cutouts, path=output, incomplete=missing
+    )
 
 
 def _collect(run: Run, parts: Iterable[Part], folder: Path | None) -> Result:

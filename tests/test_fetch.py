@@ -5,12 +5,13 @@ import re
 
 import numpy as np
 import pytest
+from astropy.io import fits
 from astropy.table import Table
 from first_server import FirstServer
 from service_servers import ByUrl, PointSky
 from typer.testing import CliRunner
 
-from radio_ag import classify
+from radio_ag import Result, classify
 from radio_ag.cli import app
 from radio_ag.errors import ImageError, RadioAGWarning, ServiceError
 from radio_ag.fetch import fetch_images
@@ -50,7 +51,7 @@ def test_fetched_ahead_and_classified_without_a_network(catalogue, weights, tmp_
     with FirstServer() as server:
         fetched = invoke("fetch", catalogue, "-o", folder, "--service-url", server.url, "--summary-json")
         assert fetched.exit_code == 0, fetched.output
-        assert json.loads(fetched.stdout) == {"sources": 14, "images": {"ok": 13, "no_coverage": 1}}
+        assert json.loads(fetched.stdout) == {"sources": 14, "images": {"ok": 13, "no_coverage": 1}, "incomplete": 0}
         assert len(server.requests) == 12
         again = invoke("fetch", catalogue, "-o", folder, "--service-url", server.url)
         assert again.stdout == "14 sources: 13 ok, 1 no coverage\n"
@@ -71,14 +72,43 @@ def test_fetched_ahead_and_classified_without_a_network(catalogue, weights, tmp_
     assert url  # the service is gone by now
 
 
-def test_offline_with_an_empty_cache_flags_and_asks_nobody(catalogue, weights, tmp_path):
-    product = tmp_path / "product.fits"
+def test_offline_with_an_empty_cache_asks_nobody_and_is_incomplete_until_the_images_are_there(
+    catalogue, weights, tmp_path
+):
+    product, parts, cache = tmp_path / "product.fits", tmp_path / "product.parts", tmp_path / "cache"
+    run = ("classify", catalogue, "--weights", weights, "-o", product, "--orbit", 1, "-q", "--cache-dir", cache)
     with FirstServer() as server:
-        options = ("--offline", "--cache-dir", tmp_path / "none", "--service-url", server.url)
-        done = invoke("classify", catalogue, *options, "--weights", weights, "-o", product, "--orbit", 1, "-q")
-        assert done.exit_code == 0, done.output
+        run += ("--service-url", server.url)
+        done = invoke(*run, "--offline")
+        assert (done.exit_code, done.stdout) == (3, "")
+        said = f"radio-ag: error: 13 of 13 rows with coverage have no image (FETCH_FAILED): {product} is incomplete"
+        assert done.stderr.startswith(said)
+        assert done.stderr.count("\n") == 1
         assert server.requests == []
-    assert np.count_nonzero(flags(product) & Flag.FETCH_FAILED) == 13
+        assert np.count_nonzero(flags(product) & Flag.FETCH_FAILED) == 13
+        assert (fits.getval(product, "INCOMPLE"), Result.read(product).incomplete, parts.is_dir()) == (13, 13, True)
+        assert invoke("fetch", catalogue, "-o", cache, "--service-url", server.url).exit_code == 0
+    done = invoke(*run, "--offline")
+    assert (done.exit_code, done.output) == (0, "")
+    assert not flags(product)[:12].any()
+    assert (Result.read(product).incomplete, parts.exists()) == (0, False)
+    assert invoke(*run, "--offline").exit_code == 2  # a whole product is not replaced
+    assert "INCOMPLE" not in fits.getheader(product)
+
+
+def test_fetch_says_what_is_missing(catalogue, tmp_path):
+    ra = Table.read(catalogue)["ra"][5]
+    with FirstServer(decide=lambda request: "404" if abs(request.position[0] - ra) < 0.01 else "ok") as server:
+        run = ("fetch", catalogue, "-o", tmp_path / "cache", "--service-url", server.url, "--connections", 1)
+        assert (result := invoke(*run, "--max-failed", 0.1)).exit_code == 0, result.output
+        result = invoke(*run, "--summary-json")
+        assert result.exit_code == 3
+        assert json.loads(result.stdout)["images"]["http_error"] == 1
+        said = "radio-ag: error: 1 of 13 images could not be had (1 http_error): the same command asks for them again\n"
+        assert said in result.stderr
+        server.decide = None
+        assert invoke(*run).exit_code == 0
+        assert len(server.requests) == 12 + 1 + 1
 
 
 def test_a_service_by_url(tmp_path, weights):
@@ -123,7 +153,7 @@ def test_fetch_is_for_services(catalogue, tmp_path):
     with FirstServer() as server:
         settings = {"service_url": server.url, "cache_dir": tmp_path / "small", "cache_size": 500_000}
         with pytest.warns(RadioAGWarning, match=r"14 images of about 90 kB are more than the cache keeps"):
-            assert fetch_images(catalogue, image_options=settings)["ok"] == 13
+            assert fetch_images(catalogue, image_options=settings).statuses["ok"] == 13
 
 
 def test_a_service_that_is_down_is_exit_code_3(catalogue, tmp_path):

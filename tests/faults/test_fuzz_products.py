@@ -69,12 +69,10 @@ def test_a_damaged_kept_image_is_as_good_as_none(tmp_path, wounds):
 
 
 def test_nothing_that_runs_what_it_reads():
-    """Of the package's modules one alone knows pickle, which lets nothing but tensors through; none starts a shell."""
+    """No module runs pickles: they are read by a machine of our own. None starts a shell."""
     package = Path(radio_ag.__file__).parent
     roots = [package, package.parent / "catalog_io", package.parent / "cli", package.parent / "weights"]
     sources = {path: path.read_text(encoding="utf-8") for root in roots for path in root.rglob("*.py")}
     assert len(sources) > 100
-    runs = re.compile(
-        r"import pickle|from pickle|allow_pickle=True|weights_only=False|yaml\.load\(|subprocess|os\.system"
-    )
-    assert {path.name for path, text in sources.items() if runs.search(text)} <= {"restricted_pickle.py"}
+    runs = re.compile(r"(import|from) pickle\b|allow_pickle=True|torch\.load\(|yaml\.load\(|subprocess|os\.system")
+    assert not [path for path, text in sources.items() if runs.search(text)]
