@@ -20,6 +20,8 @@ from radio_ag.errors import InputError, ServiceError
 
 distributed = pytest.importorskip("distributed")
 
+pytestmark = pytest.mark.cluster
+
 ROWS, PARTS = 18, 8
 OPTIONS = {"device": "cpu", "orbit": 1, "threads": 1, "batch": 16, "chunk": 2, "attention": "gates"}
 
