@@ -17,6 +17,7 @@ import radio_ag.cluster
 from radio_ag import classify
 from radio_ag.cli import app
 from radio_ag.errors import InputError, ServiceError
+from radio_ag.simulated import make_mosaic
 
 distributed = pytest.importorskip("distributed")
 
