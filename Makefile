@@ -38,6 +38,7 @@ test-slow: $(VENV)/installed-dev
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/python .ci/private_names.py
 	.ci/one-tree build/tree
 	cd build/tree && PYTHONPATH=../../.ci ../../$(BIN)/lint-imports --config ../../pyproject.toml --no-cache
 	cd build/tree && ../../$(BIN)/mypy -p radio_ag --config-file ../../pyproject.toml --cache-dir ../../.mypy_cache

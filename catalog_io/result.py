@@ -465,7 +465,7 @@ def verify_product(path: str | os.PathLike) -> dict[str, str | None]:
     InputError
         If it is not there, or no product of radio-ag.
     """
-    path = Path(path)
+    path = Path(os.path.abspath(path))
     kind = _format_of(path)
     faults = kind.find_faults(path)
     if not any(faults.values()):

@@ -56,7 +56,8 @@ def secure_streams() -> None:
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:  # closed: the next file that is opened would get its number, and what is printed
-            stream = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - as long as the process
+            null = io.FileIO(os.open(os.devnull, os.O_WRONLY), "w", closefd=False)
+            stream = io.TextIOWrapper(io.BufferedWriter(null), "utf-8")
             setattr(sys, name, stream)
         raw = getattr(stream.buffer, "raw", stream.buffer)
         if isinstance(raw, io.FileIO):  # elsewhere it is the console of Windows

@@ -84,6 +84,7 @@ def classify_until(weights, output, last):
     classify(positions(3), images=Doubles(), weights=weights, output=output, resume=True, **OPTIONS)
 
 
+@pytest.mark.cluster
 @pytest.mark.parametrize("seed", [1, 2])
 def test_killed_again_and_again(seed, processes, weights, undisturbed, tmp_path):
     output, rng = tmp_path / "out.fits", np.random.default_rng(seed)
@@ -110,6 +111,7 @@ def test_killed_again_and_again(seed, processes, weights, undisturbed, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["out.fits"]
 
 
+@pytest.mark.cluster
 def test_killed_at_each_step(processes, weights, run, tmp_path):
     """From the first folder that is made to the last one that is removed."""
     (tmp_path / "undisturbed").mkdir()

@@ -162,6 +162,7 @@ def test_an_image_with_a_beam_goes_in_as_images(pixels, segments, settings):
 # PyBDSF
 
 
+@pytest.mark.cluster
 @pytest.mark.skipif(find_spec("bdsf") is None, reason="PyBDSF is not installed: radio-ag[finders]")
 class TestPyBDSF:
     PROGRAM = """
@@ -363,6 +364,7 @@ def test_there_are_recipes():
     assert set(SNIPPETS) == {"survey", "photutils", "pybdsf"}
 
 
+@pytest.mark.cluster
 @pytest.mark.parametrize("name", SNIPPETS)
 def test_recipe_runs(name, field_folder):
     if name == "pybdsf" and find_spec("bdsf") is None:

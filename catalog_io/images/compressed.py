@@ -10,8 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from radio_ag.catalog_io.files.fits_open import one_line
+from radio_ag.errors import ImageError
+
 _BLOCK_SIDE = 256  # px: about a field, so that a field touches few blocks and little else is decoded
 _BLOCK_PIXELS = 1 << 20  # of blocks of full rows, which is how fpack cuts tiles unless it is told otherwise
+
+_Key = tuple[Hashable, tuple[int, ...]]
 
 
 class BlockCache:
@@ -19,15 +24,28 @@ class BlockCache:
 
     def __init__(self, max_bytes: int):
         self._max_bytes = max_bytes
-        self._blocks: OrderedDict[tuple[Hashable, tuple[int, ...]], NDArray] = OrderedDict()
+        self._blocks: OrderedDict[_Key, NDArray] = OrderedDict()
+        self._damaged: dict[_Key, str] = {}
         self.n_bytes = 0
         """Bytes that are held."""
 
     def get(self, owner: Hashable, block: tuple[int, ...], decode: Callable[[], NDArray]) -> NDArray:
-        """A block of an image, by ``decode`` if it is not here."""
+        """Return a block of an image, by ``decode`` if it is not here.
+
+        Raises
+        ------
+        ImageError
+            It is damaged; it is tried once.
+        """
         key = owner, block
+        if key in self._damaged:
+            raise ImageError(self._damaged[key])
         if key not in self._blocks:
-            self._blocks[key] = pixels = decode()
+            try:
+                self._blocks[key] = pixels = decode()
+            except Exception as exc:  # astropy and the decompressors raise nearly anything for damaged tiles
+                self._damaged[key] = one_line(exc)
+                raise ImageError(one_line(exc)) from exc
             self.n_bytes += pixels.nbytes
             while self.n_bytes > self._max_bytes and len(self._blocks) > 1:
                 self.n_bytes -= self._blocks.popitem(last=False)[1].nbytes

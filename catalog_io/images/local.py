@@ -51,9 +51,6 @@ class Mosaics:
         """Pixels of an image, (ny, nx); ImageError where they cannot be read."""
         raise NotImplementedError
 
-    def _release(self, image: int) -> None:
-        """Let go of an image whose pixels could not be read: the next try opens it afresh."""
-
     def __len__(self) -> int:
         return len(self._names)
 
@@ -91,6 +88,11 @@ class Mosaics:
 
         A position outside all images, or on blank pixels alone, is ``NO_COVERAGE``; one whose images cannot be read
         is ``FETCH_FAILED``, with the status ``unreadable``.
+
+        Raises
+        ------
+        ServiceError
+            If a file that was there at the start is gone, or cannot be read any more.
         """
         ra, dec = np.asarray(ra, dtype=float), np.asarray(dec, dtype=float)
         shape = len(ra), FIELD_SIZE, FIELD_SIZE
@@ -135,7 +137,6 @@ class Mosaics:
         try:
             cutout = extract(self._plane(image), self._frames[image], *position, beam_scaled=self._beam_scaled)
         except ImageError as exc:
-            self._release(image)
             if name not in self._warned:
                 self._warned.add(name)
                 warnings.warn(f"image {name}: {exc}", RadioAGWarning, stacklevel=3)
@@ -164,6 +165,9 @@ class LocalImages(Mosaics):
         Index or EXTNAME of the HDU in every file. None: the first image with a celestial WCS.
     beam_scaled : bool
         Take images with a beam coarser than FIRST's as well, on pixels of a third of their beam.
+    verify_images : bool, optional
+        Compare each image that is used with the DATASUM and CHECKSUM in its header, once. None: those up to 128 MiB.
+        Rows of an image whose pixels are not what its DATASUM says are ``FETCH_FAILED``.
 
     Raises
     ------
@@ -174,7 +178,8 @@ class LocalImages(Mosaics):
     -----
     RadioAGWarning
         If files in a folder or a glob cannot be used (they are left out), an image has more than one plane (the
-        first is used), BUNIT is missing (Jy/beam is assumed), or a beam is not FIRST's.
+        first is used), BUNIT is missing (Jy/beam is assumed), or a beam is not FIRST's; later, if an image is damaged
+        or its header is not the one of its CHECKSUM.
     """
 
     def __init__(
@@ -183,9 +188,10 @@ class LocalImages(Mosaics):
         *,
         hdu: int | str | None = None,
         beam_scaled: bool = False,
+        verify_images: bool | None = None,
     ):
         self._images = _read_images(paths, hdu)
-        self._planes = OpenPlanes()
+        self._planes = OpenPlanes(verify_images)
         weakref.finalize(self, self._planes.close)
         images = self._images
         frames, shapes = [image.frame for image in images], [image.shape for image in images]
@@ -200,9 +206,6 @@ class LocalImages(Mosaics):
 
     def _plane(self, image: int) -> Plane:
         return self._planes.get(self._images[image])
-
-    def _release(self, image: int) -> None:
-        self._planes.close(self._images[image])
 
 
 class ArrayImages(Mosaics):

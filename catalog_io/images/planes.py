@@ -13,12 +13,22 @@ import numpy as np
 from astropy.io import fits
 from astropy.nddata import NDData
 
-from radio_ag.catalog_io.files.fits_open import MAX_COUNT, in_order, open_checked
+from radio_ag.catalog_io.files.checksums import Extent, check_sums
+from radio_ag.catalog_io.files.fits_open import (
+    MAX_COUNT,
+    in_order,
+    is_packed,
+    one_line,
+    open_checked,
+    open_packed,
+    too_much,
+    unpacked_limit,
+)
 from radio_ag.catalog_io.files.quick_headers import read_primary_header
 from radio_ag.catalog_io.images.beam import Beam
 from radio_ag.catalog_io.images.compressed import BlockCache, DecodedImage
 from radio_ag.catalog_io.images.headers import ImageFrame, read_frame
-from radio_ag.errors import ImageError
+from radio_ag.errors import ImageError, RadioAGWarning, ServiceError
 
 _DAMAGE = Exception  # astropy and the decompressors raise nearly anything for a file that makes no sense
 
@@ -32,6 +42,7 @@ _MAX_OPEN = 64  # files
 _MAX_BYTES = 1 << 30  # of pixels that cannot be mapped, and are held in memory
 _MAX_UNPACKED = 1 << 32  # bytes of an image, or of a tile of one, that is unpacked in memory
 _MAX_DECODED = 1 << 29  # bytes of decoded tiles: mosaics of 11,000 px a side whole, of larger ones a strip
+_MAX_VERIFIED = 1 << 27  # bytes of an HDU whose sums are checked unasked: some 50 ms
 
 
 class Plane:
@@ -60,7 +71,7 @@ class Plane:
         try:
             pixels = self._stored[tuple(index)]
         except _DAMAGE as exc:
-            raise ImageError(f"pixels cannot be read: {_reason(exc)}") from exc
+            raise ImageError(f"pixels cannot be read: {one_line(exc)}") from exc
         if self._x_axis < self._y_axis:
             pixels = pixels.T
         scale, zero, blank = self._scaling
@@ -88,6 +99,8 @@ class StoredImage:
         BSCALE, BZERO and BLANK.
     mapping : tuple of (str, int, tuple of int), optional
         Data type, offset and shape to map the pixels; None where the file is compressed.
+    extent : Extent, optional
+        Where the HDU lies in the file; None where the file is packed.
     """
 
     path: Path
@@ -97,6 +110,7 @@ class StoredImage:
     n_planes: int
     scaling: tuple[float, float, int | None]
     mapping: tuple[str, int, tuple[int, ...]] | None
+    extent: Extent | None
 
 
 def read_stored_image(path: Path, hdu: int | str | None = None) -> StoredImage:
@@ -127,13 +141,7 @@ def read_stored_image(path: Path, hdu: int | str | None = None) -> StoredImage:
     except ImageError as exc:
         raise ImageError(f"image {path}: {exc}") from exc
     except _DAMAGE as exc:
-        raise ImageError(f"image {path} is not a readable FITS file: {_reason(exc)}") from exc
-
-
-def _reason(error: Exception) -> str:
-    """An error's message in one line."""
-    words = " ".join(str(error).split())
-    return f"{type(error).__name__} {words}".strip() if isinstance(error, LookupError) or not words else words
+        raise ImageError(f"image {path} is not a readable FITS file: {one_line(exc)}") from exc
 
 
 def find_image(hdus: fits.HDUList, hdu: int | str | None = None) -> tuple[int, ImageFrame]:
@@ -201,38 +209,46 @@ def _read_primary(path: Path) -> StoredImage | None:
     except ImageError:  # another HDU may hold an image; if none does, astropy's reader says what is wrong with this one
         return None
     dtype = np.dtype(fits.BITPIX2DTYPE[header["BITPIX"]]).newbyteorder(">")
-    if max(frame.axes) >= len(shape) or offset + math.prod(shape) * dtype.itemsize > os.path.getsize(path):
+    end = offset + math.prod(shape) * dtype.itemsize
+    if max(frame.axes) >= len(shape) or end > os.path.getsize(path):
         return None
-    return _stored(path, 0, header, shape, frame, (dtype.str, offset, shape))
+    return _stored(path, 0, header, shape, frame, (dtype.str, offset, shape), Extent(0, offset, end))
 
 
 def _read_hdu(path: Path, hdus: fits.HDUList, index: int, frame: ImageFrame) -> StoredImage:
     hdu = hdus[index]
     header, shape = hdu.header, hdu.shape
     place = hdu.fileinfo()
-    plain = _is_plain(path)
-    if plain and place["datLoc"] + min(place["datSpan"], hdu.size) > os.path.getsize(path):
-        raise ImageError("the file is truncated")
-    _check_unpacked(hdu, plain)
-    mapping = None
+    plain = not is_packed(path)
+    extent, mapping = None, None
+    if plain:
+        extent = Extent(place["hdrLoc"], place["datLoc"], place["datLoc"] + min(place["datSpan"], hdu.size))
+        if extent.end > os.path.getsize(path):
+            raise ImageError("the file is truncated")
+    _check_unpacked(hdu, None if plain else unpacked_limit(path))
     if plain and not isinstance(hdu, fits.CompImageHDU):
         mapping = np.dtype(fits.BITPIX2DTYPE[header["BITPIX"]]).newbyteorder(">").str, place["datLoc"], shape
-    return _stored(path, index, header, shape, frame, mapping)
+    return _stored(path, index, header, shape, frame, mapping, extent)
 
 
-def _check_unpacked(hdu: Any, plain: bool) -> None:
-    """Refuse an image of which too much would be unpacked at once: a small file may declare any size."""
-    packed = isinstance(hdu, fits.CompImageHDU)
-    if plain and not packed:
+def _check_unpacked(hdu: Any, limit: int | None) -> None:
+    """Refuse an image of which too much would be unpacked at once: a small file may declare any size.
+
+    ``limit`` is that of a packed file, bytes; None for one that is not.
+    """
+    compressed = isinstance(hdu, fits.CompImageHDU)
+    if limit is None and not compressed:
         return
-    tile = tuple(map(int, hdu.tile_shape)) if packed else hdu.shape
+    tile = tuple(map(int, hdu.tile_shape)) if compressed else hdu.shape
     if min(tile) < 1:
         raise ImageError(f"tiles of {tile} pixels")
-    shape = map(min, tile, hdu.shape) if plain else hdu.shape
+    shape = map(min, tile, hdu.shape) if limit is None else hdu.shape
     size = math.prod(shape) * abs(hdu.header["BITPIX"]) // 8
+    if limit is not None and not compressed and size > limit:
+        raise ImageError(too_much(limit))
     if size > _MAX_UNPACKED:
         raise ImageError(
-            f"{'a tile of it' if plain else 'it'} takes {size / 2**30:.3g} GiB unpacked, and at most "
+            f"{'a tile of it' if limit is None else 'it'} takes {size / 2**30:.3g} GiB unpacked, and at most "
             f"{_MAX_UNPACKED / 2**30:g} GiB are unpacked in memory: unpack the file on the disk"
         )
 
@@ -244,12 +260,14 @@ def _stored(
     shape: tuple[int, ...],
     frame: ImageFrame,
     mapping: tuple[str, int, tuple[int, ...]] | None,
+    extent: Extent | None,
 ) -> StoredImage:
     blank = header.get("BLANK") if header["BITPIX"] > 0 else None
     lon, lat = (len(shape) - 1 - axis for axis in frame.axes)
     plane_shape = shape[lat], shape[lon]
     scaling = float(header.get("BSCALE", 1.0)), float(header.get("BZERO", 0.0)), blank
-    return StoredImage(path, index, frame, plane_shape, math.prod(shape) // math.prod(plane_shape), scaling, mapping)
+    n_planes = math.prod(shape) // math.prod(plane_shape)
+    return StoredImage(path, index, frame, plane_shape, n_planes, scaling, mapping, extent)
 
 
 def is_image(source: Any) -> bool:
@@ -275,51 +293,98 @@ def is_image(source: Any) -> bool:
     return isinstance(source, IN_MEMORY)
 
 
-def _is_plain(path: Path) -> bool:
-    """Whether a FITS file lies on disk as it is, not gzipped or otherwise packed."""
-    with open(path, "rb") as file:
-        return file.read(6) == b"SIMPLE"
-
-
 class OpenPlanes:
     """Planes that are open, the last used ones: bounded in files and in memory.
 
     Plain files are mapped, tile-compressed ones are decoded a block of tiles at a time, gzipped ones are unpacked into
-    memory.
+    memory. The sums that a file carries are checked when it is opened for the first time.
+
+    Parameters
+    ----------
+    verify : bool, optional
+        Whether DATASUM and CHECKSUM are compared with an image; `None`: of images up to 128 MiB.
+    max_open : int
+        Files.
+    max_bytes, max_decoded : int
+        Of pixels in memory, and of decoded tiles.
     """
 
-    def __init__(self, max_open: int = _MAX_OPEN, max_bytes: int = _MAX_BYTES, max_decoded: int = _MAX_DECODED):
-        self._max_open, self._max_bytes = max_open, max_bytes
+    def __init__(
+        self,
+        verify: bool | None = None,
+        *,
+        max_open: int = _MAX_OPEN,
+        max_bytes: int = _MAX_BYTES,
+        max_decoded: int = _MAX_DECODED,
+    ):
+        self._verify, self._max_open, self._max_bytes = verify, max_open, max_bytes
         self._decoded = BlockCache(max_decoded)
         self._open: OrderedDict[_Key, tuple[Plane, int, ExitStack]] = OrderedDict()
+        self._verified: dict[_Key, str] = {}  # what is wrong with images whose sums were checked
 
     def __len__(self) -> int:
         return len(self._open)
 
     def get(self, image: StoredImage) -> Plane:
-        """The plane of an image; ImageError if the file is gone or damaged."""
+        """Return the plane of an image.
+
+        Raises
+        ------
+        ImageError
+            The file is damaged.
+        ServiceError
+            It is gone, or cannot be read any more.
+        """
         key = image.path, image.hdu
-        if key not in self._open:
-            try:
+        try:
+            size = image.path.stat().st_size
+            if image.extent is not None and size < image.extent.end:  # reading what is mapped would end the process
+                raise ImageError("the file is truncated")
+            if key not in self._open:
+                self._check_sums(image)
                 self._open[key] = self._load(image)
-            except _DAMAGE as exc:
-                raise ImageError(f"pixels cannot be read: {_reason(exc)}") from exc
-            while len(self._open) > self._max_open or (
-                len(self._open) > 1 and sum(size for _, size, _ in self._open.values()) > self._max_bytes
-            ):
-                self._close(next(iter(self._open)))
+        except ImageError:
+            raise
+        except _DAMAGE as exc:
+            if isinstance(exc, OSError) and exc.errno is not None:  # of the system, not of what is in the file
+                raise ServiceError(f"image {image.path}: it was there before, and now {exc.strerror.lower()}") from exc
+            raise ImageError(f"pixels cannot be read: {one_line(exc)}") from exc
+        while len(self._open) > self._max_open or (
+            len(self._open) > 1 and sum(size for _, size, _ in self._open.values()) > self._max_bytes
+        ):
+            self._close(next(iter(self._open)))
         self._open.move_to_end(key)
         return self._open[key][0]
 
-    def close(self, image: StoredImage | None = None) -> None:
-        """Close an image, or all."""
-        for key in list(self._open) if image is None else [(image.path, image.hdu)]:
+    def close(self) -> None:
+        """Close all images."""
+        for key in list(self._open):
             self._close(key)
 
     def _close(self, key: _Key) -> None:
-        if key in self._open:
-            self._decoded.drop(key)
-            self._open.pop(key)[2].close()
+        self._decoded.drop(key)
+        self._open.pop(key)[2].close()
+
+    def _check_sums(self, image: StoredImage) -> None:
+        """Compare an image with the sums that it carries, once."""
+        key = image.path, image.hdu
+        if key not in self._verified:
+            self._verified[key] = ""
+            if image.extent is not None and (
+                image.extent.end - image.extent.data <= _MAX_VERIFIED if self._verify is None else self._verify
+            ):
+                sums = check_sums(image.path, image.extent)
+                if sums.data_wrong:
+                    self._verified[key] = "its pixels are not those that it was written with: DATASUM is another"
+                elif sums.header_wrong:
+                    warnings.warn(
+                        f"image {image.path.name}: its header is not the one that it was written with (CHECKSUM is "
+                        "another): it was edited, or is damaged",
+                        RadioAGWarning,
+                        stacklevel=4,
+                    )
+        if self._verified[key]:
+            raise ImageError(self._verified[key])
 
     def _load(self, image: StoredImage) -> tuple[Plane, int, ExitStack]:
         """Plane, bytes that it alone holds in memory, and what to close with it."""
@@ -327,12 +392,14 @@ class OpenPlanes:
             dtype, offset, shape = image.mapping
             stored = np.memmap(image.path, dtype=dtype, mode="r", offset=offset, shape=shape)
             return Plane(stored, image.frame.axes, image.scaling), 0, ExitStack()
+        if image.extent is None:
+            with open_packed(image.path) as packed, fits.open(packed, **_OPTIONS) as hdus:
+                stored = np.asarray(hdus[image.hdu].data)
+                packed.finish()
+            return Plane(stored, image.frame.axes, image.scaling), stored.nbytes, ExitStack()
         with ExitStack() as stack:
             hdu = stack.enter_context(fits.open(image.path, **_OPTIONS))[image.hdu]
-            if isinstance(hdu, fits.CompImageHDU) and _is_plain(image.path):
-                longitude, latitude = (len(hdu.shape) - 1 - axis for axis in image.frame.axes)
-                key = image.path, image.hdu
-                stored = DecodedImage(hdu.section, hdu.tile_shape, (latitude, longitude), self._decoded, key)
-                return Plane(stored, image.frame.axes, image.scaling), 0, stack.pop_all()
-            stored = np.asarray(hdu.data)
-        return Plane(stored, image.frame.axes, image.scaling), stored.nbytes, ExitStack()
+            longitude, latitude = (len(hdu.shape) - 1 - axis for axis in image.frame.axes)
+            key = image.path, image.hdu
+            stored = DecodedImage(hdu.section, hdu.tile_shape, (latitude, longitude), self._decoded, key)
+            return Plane(stored, image.frame.axes, image.scaling), 0, stack.pop_all()

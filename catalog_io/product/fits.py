@@ -252,8 +252,11 @@ def open_stacks(path: Path, *, verify: bool = True) -> dict[str | int, Attention
     InputError
         If a stack is damaged, or the file is packed.
     """
-    with fits.open(path, disable_image_compression=True) as hdus:
-        names = [hdu.name for hdu in hdus if hdu.header.get("ZIMAGE")]
+    try:
+        with open_checked(path, disable_image_compression=True) as hdus:
+            names = [hdu.name for hdu in in_order(hdus) if hdu.header.get("ZIMAGE")]
+    except Exception as exc:  # astropy raises nearly anything for a file that makes no sense
+        raise _unreadable(path, exc) from exc
     if names and not _is_plain(path):
         raise InputError(f"{path} is packed, so that no map in it can be read alone: unpack it first")
     stores = {name: AttentionStore.open(path, name, verify=verify) for name in names}
@@ -300,7 +303,7 @@ def read_product(
     except InputError:
         raise
     except Exception as exc:  # astropy raises nearly anything for a file that makes no sense
-        raise InputError(f"{path} cannot be read as FITS: {' '.join(str(exc).split()) or type(exc).__name__}") from exc
+        raise _unreadable(path, exc) from exc
 
 
 def find_faults(path: Path) -> dict[str, str | None]:
@@ -319,7 +322,7 @@ def find_faults(path: Path) -> dict[str, str | None]:
                 faults[name if name not in faults else f"{name} (HDU {number})"] = unit_fault(hdu)
             end = place_of(hdus[-1]).end
     except Exception as exc:  # astropy raises nearly anything for a file that makes no sense
-        raise InputError(f"{path} cannot be read as FITS: {' '.join(str(exc).split()) or type(exc).__name__}") from exc
+        raise _unreadable(path, exc) from exc
     if _is_plain(path) and (behind := path.stat().st_size - end):
         faults["end"] = f"is not where the last HDU ends: {abs(behind)} bytes are {'over' if behind > 0 else 'lacking'}"
     return faults
@@ -370,6 +373,10 @@ def _refuse_damaged(path: Path, hdus: fits.HDUList, images: Iterable[Any]) -> No
     refuse_fault(header_fault(hdus[0]), f"the primary header of {path}")
     for hdu in (hdus["CLASSIFICATION"], *images):
         refuse_fault(unit_fault(hdu), f"extension {hdu.name} of {path}")
+
+
+def _unreadable(path: Path, exc: Exception) -> InputError:
+    return InputError(f"{path} cannot be read as FITS: {' '.join(str(exc).split()) or type(exc).__name__}")
 
 
 def _is_plain(path: Path) -> bool:

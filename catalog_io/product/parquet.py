@@ -135,6 +135,7 @@ def read_product(
 
 def find_faults(path: Path) -> dict[str, str | None]:
     """Return for each file of a data set, and each HDU beside it, what is wrong with it; every byte is read."""
+    read_provenance(path)
     faults = {file.name: _fault(file) for file in _files(path)}
     if not any(faults.values()):
         faults["files"] = _lacking(path)

@@ -97,6 +97,8 @@ class AttentionStore:
                 columns = hdus[hdu].columns.dtype if header.get("ZIMAGE") else None
         except KeyError as exc:
             raise InputError(f"{path} has no extension {hdu!r}") from exc
+        except Exception as exc:  # astropy raises nearly anything for a file that makes no sense
+            raise InputError(f"extension {hdu} of {path} cannot be read: {type(exc).__name__} {exc}") from exc
         check_tiles(header, f"extension {hdu!r} of {path}")
         store = cls.__new__(cls)
         store.shape = (header["ZNAXIS2"], header["ZNAXIS1"])

@@ -11,6 +11,7 @@ import numpy as np
 from astropy.io import fits
 from numpy.typing import NDArray
 
+import radio_ag.catalog_io.files.tile_codecs  # noqa: F401 - by which astropy decodes
 from radio_ag.errors import InputError
 
 LEVELS = 1024

@@ -132,6 +132,7 @@ class Classifier:
         self.preprocessing = self.card.preprocessing
         temperatures = self.card.temperatures
         self.temperature = temperatures.get(str(orbit), temperatures.get("8" if orbit > 8 else "1", 1.0))
+        self.uncertain_below = self.card.uncertain_below
         self._served = [self._serve(network) for network in self.networks]
         self.feature_model = None
         if self.card.novelty is not None:
@@ -299,7 +300,7 @@ class Classifier:
     def _flags(self, probabilities, features, prepared: Prepared) -> NDArray[np.int32]:
         flags = np.where(prepared.fallback, Flag.RMS_FALLBACK, 0).astype(np.int32)
         with np.errstate(invalid="ignore"):
-            flags[probabilities.max(1) < self.card.uncertain_below] |= Flag.UNCERTAIN
+            flags[probabilities.max(1) < self.uncertain_below] |= Flag.UNCERTAIN
         if self.feature_model and len(features):
             distance = self.feature_model.distance(features)
             flags[distance > self.card.novelty] |= Flag.OUT_OF_DISTRIBUTION

@@ -26,7 +26,7 @@ from radio_ag.cli.app import Stopped
 from radio_ag.cli.classify import default_output
 from radio_ag.cli.console import reporting
 from radio_ag.cli.options import parse_size
-from radio_ag.errors import RadioAGError, ServiceError
+from radio_ag.errors import CatalogueError, RadioAGError, ServiceError
 from radio_ag.flags import Flag
 
 SCRIPT = Path(sys.executable).with_name("radio-ag")
@@ -103,9 +103,9 @@ def test_summary_as_json_agrees_with_the_product(sky, catalogue, tmp_path):
 
 
 def test_quiet_says_nothing(sky, catalogue, environment):
-    done = run("classify", catalogue, "--images", sky / "mosaic.fits", "--orbit", 1, "-q", env=environment)
+    done = invoke("classify", catalogue, "--images", sky / "mosaic.fits", "--orbit", 1, "-q", env=environment)
 
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert (done.exit_code, done.stdout, done.stderr) == (0, "", "")
     assert catalogue.with_name("catalogue.radio-ag.fits").exists()
 
 
@@ -119,13 +119,14 @@ def test_an_empty_catalogue_gives_an_empty_product(sky, tmp_path):
     assert len(Table.read(tmp_path / "empty.radio-ag.fits", hdu="CLASSIFICATION")) == 0
 
 
+@pytest.mark.filterwarnings("default::radio_ag.errors.RadioAGWarning")
 def test_a_catalogue_of_another_sky_gives_a_product_and_a_warning(sky, tmp_path, environment):
     catalogue = tmp_path / "southern.ecsv"
     Table({"ra": [30.0, 31.0], "dec": [-60.0, -61.0]}, units={"ra": "deg", "dec": "deg"}).write(catalogue)
 
-    done = run("classify", catalogue, "--images", sky / "mosaic.fits", "-q", env=environment)
+    done = invoke("classify", catalogue, "--images", sky / "mosaic.fits", "-q", env=environment)
 
-    assert (done.returncode, done.stdout) == (0, "")
+    assert (done.exit_code, done.stdout) == (0, "")
     (line,) = done.stderr.splitlines()
     assert line.startswith("radio-ag: warning: ")
     assert "all 2 rows" in line
@@ -211,6 +212,7 @@ def test_an_input_is_never_replaced(name, sky, tmp_path):
     assert (tmp_path / name).read_bytes() == before
 
 
+@pytest.mark.cluster
 @pytest.mark.parametrize(
     ("number", "existing", "what"),
     [(signal.SIGINT, True, "interrupted"), (signal.SIGTERM, False, "stopped by SIGTERM")],
@@ -341,16 +343,16 @@ def test_wrong_usage_is_exit_code_2(args):
 
 
 def test_debug_shows_the_traceback_wherever_it_stands(tmp_path, environment):
-    quiet = run("classify", "nowhere.fits", env=environment, cwd=tmp_path)
-    before = run("--debug", "classify", "nowhere.fits", env=environment, cwd=tmp_path)
-    after = run("classify", "nowhere.fits", "--debug", env=environment, cwd=tmp_path)
+    quiet = invoke("classify", "nowhere.fits")
+    before = invoke("--debug", "classify", "nowhere.fits")
+    after = run("weights", "info", "nowhere", "--debug", env=environment, cwd=tmp_path)
 
-    assert quiet.returncode == 2
+    assert quiet.exit_code == 2
     assert "Traceback" not in quiet.stderr
-    for shown in (before, after):
-        assert shown.returncode != 0
-        assert "Traceback (most recent call last)" in shown.stderr
-        assert "CatalogueError" in shown.stderr
+    assert isinstance(before.exception, CatalogueError)
+    assert after.returncode != 0
+    assert "Traceback (most recent call last)" in after.stderr
+    assert "WeightsError" in after.stderr
 
 
 @pytest.mark.parametrize(
@@ -388,15 +390,16 @@ def test_signals_end_the_command_but_not_those_that_the_user_ignores(monkeypatch
             signal.signal(number, handler)
 
 
+@pytest.mark.cluster
 def test_a_product_is_worth_exit_code_0_whatever_becomes_of_what_is_printed(sky, catalogue, environment, tmp_path):
     """An encoding that lacks the characters, a reader that goes away, and a log on a full disk."""
-    product = tmp_path / "größte → [/b].fits"
+    product = tmp_path / "größte → [b].fits"
     odd = environment | {"PYTHONIOENCODING": "latin-1"}
     command = [SCRIPT, "classify", catalogue, "--images", sky / "mosaic.fits", "-o", product, "--orbit", "1"]
     shown = subprocess.run(command, env=odd, capture_output=True)
     assert shown.returncode == 0, shown.stderr
     assert rb"5 rows \u2192" in shown.stdout
-    assert r"größte \u2192 [/b].fits".encode("latin-1") in shown.stdout.replace(b"\n", b"")
+    assert r"größte \u2192 [b].fits".encode("latin-1") in shown.stdout.replace(b"\n", b"")
     read, write = os.pipe()
     os.close(read)
     with open("/dev/full", "w") as full, os.fdopen(write, "w") as gone:
@@ -439,15 +442,15 @@ def test_fields_come_from_the_service_that_the_environment_names_and_stay_in_the
     with FirstServer() as server:
         env = environment | {"RADIO_AG_FIRST_URL": server.url}
         args = ("classify", catalogue, "--cache-dir", cache, "--orbit", 1, "-q", "--overwrite")
-        first = run(*args, env=env)
+        first = invoke(*args, env=env)
         asked = len(server.requests)
-        again = run(*args, env=env)
+        again = invoke(*args, env=env)
         asked_again = len(server.requests) - asked
-        uncached = run(*args, "--no-cache", env=env)
+        uncached = invoke(*args, "--no-cache", env=env)
         asked_uncached = len(server.requests) - asked - asked_again
 
     for done in (first, again, uncached):
-        assert (done.returncode, done.stderr) == (0, "")
+        assert (done.exit_code, done.stderr) == (0, "")
     rows = len(Table.read(catalogue))
     assert (asked, asked_again, asked_uncached) == (rows, 0, rows)
     assert any(cache.rglob("*.fits*"))
@@ -455,9 +458,9 @@ def test_fields_come_from_the_service_that_the_environment_names_and_stay_in_the
 
 def test_a_service_that_is_down_is_exit_code_3(catalogue, environment):
     with FirstServer(decide=lambda request: "404") as server:  # not asked for again, as a refused connection is
-        done = run("classify", catalogue, "--service-url", server.url, env=environment)
+        done = invoke("classify", catalogue, "--service-url", server.url, env=environment)
 
-    assert done.returncode == 3
+    assert done.exit_code == 3
     assert done.stdout == ""
     assert done.stderr.splitlines()[-1].startswith("radio-ag: error: ")
     assert not list(catalogue.parent.glob("*.radio-ag.fits*"))

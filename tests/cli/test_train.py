@@ -167,6 +167,7 @@ def test_settings_that_cannot_be_are_named(survey, tmp_path):
     assert not (tmp_path / "own").exists()
 
 
+@pytest.mark.cluster
 def test_page_runs(tmp_path):
     """The worked example, as printed."""
     blocks = re.findall(r"<!-- test -->\n```(python|sh)\n(.*?)```", PAGE, re.DOTALL)

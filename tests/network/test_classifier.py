@@ -125,6 +125,8 @@ def test_further_angles_agree_with_the_exact_ones(fields):
 class Compass(Probe):
     """Like the probe, with scores that tell sources along the axes from those between them."""
 
+    n_features = 1
+
     def __init__(self, gain):
         super().__init__()
         y, x = np.mgrid[:150, :150] - 74.5
@@ -153,7 +155,8 @@ def test_doubtful_sources_are_seen_from_further_angles(fields, members):
 
     def look(orbit, within=0.0, further=True):
         card = CARD | {"calibration": {"further_within": within}, "novelty": {"threshold": 1.0}}
-        extra = {f"novelty.{name}": torch.zeros(1) for name in ("means", "precision", "centre", "scale")}
+        shapes = {"means": (2, members), "precision": (members, members), "centre": (members,), "scale": (members,)}
+        extra = {f"novelty.{name}": torch.zeros(shape) for name, shape in shapes.items()}
         classifier = Classifier(Weights(tuple(networks), Card.of(card), extra), device="cpu", orbit=orbit)
         classifier.feature_model = Observed()
         for network in classifier._served:

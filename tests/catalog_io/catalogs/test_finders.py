@@ -26,6 +26,8 @@ for kind, form in ("srl", "fits"), ("gaul", "csv"):
     if not found.write_catalog(outfile=f"found.{kind}.{form}", catalog_type=kind, format=form):
         sys.exit(f"PyBDSF wrote no {kind}")
 """
+pytestmark = pytest.mark.cluster
+
 AEGEAN_FORMS = ("fits", "csv", "vot", "db")
 
 

@@ -12,12 +12,13 @@ from astropy.nddata import Cutout2D
 from astropy.table import Table
 from astropy.wcs import WCS
 
+from radio_ag.catalog_io.files.checksums import check_sums
 from radio_ag.catalog_io.images import planes
 from radio_ag.catalog_io.images.footprints import Footprints
 from radio_ag.catalog_io.images.geometry import tangent_wcs
 from radio_ag.catalog_io.images.headers import read_frame
 from radio_ag.catalog_io.images.local import LocalImages
-from radio_ag.errors import ImageError, RadioAGWarning
+from radio_ag.errors import ImageError, RadioAGWarning, ServiceError
 from radio_ag.flags import Flag
 
 SIZE = 500
@@ -451,11 +452,106 @@ def test_a_file_that_breaks_later_fails_its_rows_alone(kind, tmp_path):
 def test_another_image_stands_in_for_a_broken_one(tmp_path, mosaic):
     fits.writeto(tmp_path / "behind.fits", noise(2), make_header(180.01))
     source = LocalImages(tmp_path)
-    mosaic.unlink()
-    with pytest.warns(RadioAGWarning, match=r"mosaic\.fits"):
+    os.truncate(mosaic, mosaic.stat().st_size // 2)
+    with pytest.warns(RadioAGWarning, match=r"mosaic\.fits: the file is truncated"):
         fields = source.fetch(np.array([180.0]), np.array([40.0]))
     assert fields.origin == ["behind.fits"]
     assert fields.flags[0] == 0
+
+
+@pytest.mark.parametrize("when", ["before the first row", "later"])
+@pytest.mark.parametrize("kind", ["plain", "gzipped", "compressed"])
+def test_a_file_that_vanishes_stops_the_run(kind, when, tmp_path):
+    path = tmp_path / "mosaic.fits"
+    {"plain": plain, "gzipped": gzipped, "compressed": tile_compressed}[kind](path, noise(), make_header())
+    source = LocalImages(path)
+    if when == "later":
+        assert source.fetch(np.array([180.0]), np.array([40.0])).flags[0] == 0
+    path.unlink()
+    with pytest.raises(ServiceError, match=r"mosaic\.fits: it was there before, and now no such file"):
+        source.fetch(np.array([180.0]), np.array([40.0]))
+
+
+# --- sums -----------------------------------------------------------------------------------------------------------
+
+
+def flip(path, place):
+    """One bit another."""
+    content = bytearray(path.read_bytes())
+    content[place] ^= 4
+    path.write_bytes(content)
+
+
+def fetch_quietly(source, ra, dec):
+    with warnings.catch_warnings(action="ignore"):
+        return source.fetch(ra, dec)
+
+
+def summed(kind, path):
+    """An image with sums, as fpack and astropy write them, and a place among its pixels."""
+    with fits.open(path, "update", checksum=True):
+        pass
+    with fits.open(path, disable_image_compression=True) as hdus:
+        place = hdus[-1 if kind == "compressed" else 0].fileinfo()
+    return place["hdrLoc"], place["datLoc"] + 4001
+
+
+@pytest.mark.parametrize("kind", ["plain", "compressed"])
+def test_pixels_that_are_not_those_of_their_sum_are_not_used(kind, tmp_path, monkeypatch):
+    path, ra, dec = tmp_path / "mosaic.fits", np.array([180.0, 180.01]), np.full(2, 40.0)
+    {"plain": plain, "compressed": tile_compressed}[kind](path, noise(), make_header())
+    _, pixels = summed(kind, path)
+    with warnings.catch_warnings(action="error", category=RadioAGWarning):
+        good = LocalImages(path).fetch(ra, dec)
+    assert good.flags.tolist() == [0, 0]
+    flip(path, pixels)
+    for verify in (None, True):
+        source = LocalImages(path, verify_images=verify)
+        with pytest.warns(RadioAGWarning, match=r"mosaic\.fits: its pixels are not .* DATASUM") as caught:
+            fields = source.fetch(ra, dec)
+        assert len([warning for warning in caught if warning.category is RadioAGWarning]) == 1
+        assert fields.status == ["unreadable"] * 2
+        assert fields.flags.tolist() == [Flag.FETCH_FAILED] * 2
+    monkeypatch.setattr(planes, "_MAX_VERIFIED", 1000)  # a large one is checked where it is asked for
+    for verify in (False, None):
+        fields = fetch_quietly(LocalImages(path, verify_images=verify), ra, dec)
+        if kind == "plain":  # what nothing tells from good pixels
+            assert fields.flags.tolist() == [0, 0]
+    with pytest.warns(RadioAGWarning, match="DATASUM"):
+        LocalImages(path, verify_images=True).fetch(ra, dec)
+
+
+@pytest.mark.parametrize("kind", ["plain", "compressed"])
+def test_a_header_that_is_not_that_of_its_sum_is_warned_of(kind, tmp_path):
+    path = tmp_path / "mosaic.fits"
+    {"plain": plain, "compressed": tile_compressed}[kind](path, noise(), make_header())
+    header, _ = summed(kind, path)
+    content = path.read_bytes()
+    place = content.index(b"CRVAL1", header) + 29
+    path.write_bytes(content[:place] + b"1" + content[place + 1 :])
+    with pytest.warns(RadioAGWarning, match=r"mosaic\.fits: its header is not .*CHECKSUM"):
+        assert LocalImages(path).fetch(np.array([180.0]), np.array([40.0])).flags[0] == 0
+
+
+def test_sums_are_compared_once_a_run(tmp_path, monkeypatch):
+    compared = []
+    monkeypatch.setattr(planes, "check_sums", lambda path, extent: compared.append(path) or check_sums(path, extent))
+    for index in range(3):
+        plain(tmp_path / f"{index}.fits", noise(index), make_header(180.0 + index))
+    source = LocalImages(tmp_path)
+    source._planes._max_open = 1
+    for _ in range(2):
+        source.fetch(np.array([180.0, 181.0, 182.0]), np.full(3, 40.0))
+    assert len(compared) == 3
+
+
+def test_the_sum_of_a_packed_file_is_compared(tmp_path):
+    """gzip has it at the file's very end, behind all that astropy reads."""
+    path = tmp_path / "mosaic.fits.gz"
+    gzipped(path, noise(), make_header())
+    flip(path, -6)
+    with pytest.warns(RadioAGWarning, match=r"mosaic\.fits\.gz: .*damaged: CRC check failed"):
+        assert LocalImages(path).fetch(np.array([180.0]), np.array([40.0])).status == ["unreadable"]
 
 
 # --- open files, provenance -----------------------------------------------------------------------------------------

@@ -607,9 +607,7 @@ def test_hundreds_of_rows_and_every_failure(tmp_path):
         assert server.max_concurrent <= 4 + len(slow)  # the server does not see that a client has given up
         assert set(server.modes()) == {"slow", *fates}
         failing = {row for row in range(n) if row != 7 and fate[row] in PASSING}
-        asked = Counter()
-        for request in server.requests:
-            asked[row_of[_asked(request)]] += 1
+        asked = Counter(row_of[_asked(request)] for request in server.requests)
         for row in range(n):
             tries = 0 if row == 7 else 2 if row in slow else 1
             if row in failing:

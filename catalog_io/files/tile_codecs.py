@@ -1,0 +1,170 @@
+"""Tiles of compressed images, decoded so that no stream of bytes ends the process or writes where it should not.
+
+astropy hands the stream of a tile to C code of CFITSIO that believes what the stream says of its own size, reads on
+until it has all pixels, and keeps its place in variables that threads share. A damaged stream ends the process then,
+or changes what lies beside it in memory. The codecs here check first what C believes, put bytes behind the stream at
+which C comes to a stop, and let one thread decode at a time where that is needed; a bounded number of bytes comes out.
+
+Importing this module puts them in the place of astropy's, in the whole process: pixels of good streams are the same,
+what is wrong with others raises `ValueError`, or the error of the C code.
+
+References: FITS standard 4.0, section 10.4; White 1992, in Space and Earth Science Data Compression Workshop, NASA.
+"""
+
+from __future__ import annotations
+
+import struct
+import threading
+import zlib
+from typing import Any
+
+import numpy as np
+from astropy.io.fits.hdu.compressed import _codecs, _tiled_compression
+from numpy.typing import NDArray
+
+MAX_RATIO = 64
+"""A tile may take so many times its packed size, ..."""
+MAX_SMALL = 1 << 26
+"""... or so many bytes, whichever is more."""
+
+_MAX_PIXELS = 1 << 27  # of a tile: C counts its bytes, up to eight a pixel, in 32 bits
+_RICE_BLOCKS = range(1, 1025)  # pixels; 16 and 32 are in use
+_RICE_BYTES = (1, 2, 4)
+_HCOMPRESS_HEAD = struct.Struct(">2s3iq3B")  # magic, sides, scale, sum, bit planes of the quadrants
+_HCOMPRESS_MAGIC = b"\xdd\x99"
+_HCOMPRESS_PLANES = 64
+_PLIO_HEAD = 7  # words
+_PLIO_SET_HIGH = 1  # the instruction that reads the word after it, too
+
+
+class Gzip1(_codecs.Gzip1):
+    """GZIP_1, up to a bound."""
+
+    def decode(self, buf: NDArray[Any]) -> NDArray[np.uint8]:
+        """Return the bytes of a tile."""
+        return np.frombuffer(_inflate(_native(buf, swap=False)), np.uint8)
+
+
+class Gzip2(_codecs.Gzip2):
+    """GZIP_2, up to a bound."""
+
+    def decode(self, buf: NDArray[Any]) -> NDArray[np.uint8]:
+        """Return the bytes of a tile, those of a pixel together again."""
+        shuffled = np.frombuffer(_inflate(_native(buf, swap=False)), np.uint8)
+        return shuffled.reshape((self.itemsize, -1)).T.ravel()
+
+
+class Rice1(_codecs.Rice1):
+    """RICE_1, whose C code looks only now and then whether its input has ended, and skips zeros without looking."""
+
+    def decode(self, buf: NDArray[Any]) -> NDArray[np.signedinteger]:
+        """Return the pixels of a tile."""
+        if self.blocksize not in _RICE_BLOCKS or self.bytepix not in _RICE_BYTES:
+            raise ValueError(f"RICE_1 with blocks of {self.blocksize!r} pixels of {self.bytepix!r} bytes")
+        _check_pixels(self.tilesize)
+        stream = _native(buf)
+        behind = 8 * self.blocksize + 16  # a pixel takes four bytes at most, and the zeros before it end at the first
+        padded = np.frombuffer(stream + b"\xff" * behind, np.uint8)
+        pixels = _codecs.decompress_rice_1_c(padded[: len(stream)], self.blocksize, self.bytepix, self.tilesize)
+        return np.frombuffer(pixels, f"i{self.bytepix}")
+
+
+class PLIO1(_codecs.PLIO1):
+    """PLIO_1, which begins and ends where the first words of the stream say."""
+
+    def decode(self, buf: NDArray[Any]) -> NDArray[np.int32]:
+        """Return the pixels of a tile."""
+        _check_pixels(self.tilesize)
+        words = np.frombuffer(_native(buf), np.int16)
+        if len(words) < _PLIO_HEAD:
+            raise ValueError("PLIO_1: the stream ends in its head")
+        old, head, low, high = (int(words[place]) for place in (2, 1, 3, 4))
+        first, stop = (3, old) if old > 0 else (head, (high << 15) + low)
+        if not 3 <= first <= stop <= len(words):
+            raise ValueError(f"PLIO_1: instructions {first} to {stop} of a stream of {len(words)}")
+        if words[stop - 1] >> 12 == _PLIO_SET_HIGH:
+            raise ValueError("PLIO_1: the stream ends within an instruction")
+        return super().decode(words)
+
+
+class HCompress1(_codecs.HCompress1):
+    """HCOMPRESS_1, whose C code takes the image's size from the stream, and reads on without an end.
+
+    Behind the stream comes a pattern that is no code of a bit plane at any offset: C finishes the plane that it is in,
+    for which there is room, and says that the next is bad.
+    """
+
+    _one_at_a_time = threading.Lock()  # C keeps its place in static variables, and astropy lets other threads run
+
+    def decode(self, buf: NDArray[Any]) -> NDArray[np.int32]:
+        """Return the pixels of a tile."""
+        n_pixels = self.nx * self.ny
+        _check_pixels(n_pixels)
+        stream = _native(buf)
+        if len(stream) < _HCOMPRESS_HEAD.size:
+            raise ValueError("HCOMPRESS_1: the stream ends in its head")
+        magic, *sides, _, _, planes1, planes2, planes3 = _HCOMPRESS_HEAD.unpack_from(stream)
+        if magic != _HCOMPRESS_MAGIC or sides != [self.nx, self.ny]:
+            raise ValueError(f"HCOMPRESS_1: a stream of {sides} pixels in a tile of {[self.nx, self.ny]}")
+        if max(planes1, planes2, planes3) > _HCOMPRESS_PLANES:
+            raise ValueError(f"HCOMPRESS_1: {max(planes1, planes2, planes3)} bit planes")
+        padded = np.frombuffer(stream + b"\x55" * (n_pixels + 64), np.uint8)
+        with self._one_at_a_time:
+            return super().decode(padded)
+
+
+class Quantize(_tiled_compression.Quantize):
+    """Scaling of floating-point pixels, whose C code looks up random numbers wherever it is told."""
+
+    def decode_quantized(self, buf: NDArray[Any], scale: float, zero: float) -> Any:
+        """Return floating-point pixels of integers."""
+        dithered = self.dither_method != _tiled_compression.DITHER_METHODS["NO_DITHER"]
+        if dithered and not (self.row > 0 and np.asarray(buf).dtype.itemsize <= 4):
+            raise ValueError(f"dithering of {np.asarray(buf).dtype} pixels by the seed {self.row}: ZDITHER0 is from 1")
+        return super().decode_quantized(buf, scale, zero)
+
+
+def _read_stream(table: Any, size: int, offset: int, dtype: np.dtype, heap_cache: NDArray[Any] | None = None) -> Any:
+    """Return the stream that a row of the table points to; numpy would follow it to before the file's first byte."""
+    start = table._theap + int(offset)
+    stop = start + int(size) * dtype.itemsize
+    if not 0 <= start <= stop <= table.size:
+        raise ValueError(f"a tile lies in bytes {start} to {stop} of {table.size}")
+    return _read_heap(table, size, offset, dtype, heap_cache=heap_cache)
+
+
+def _native(buf: NDArray[Any], *, swap: bool = True) -> bytes:
+    """Return a copy of a stream, words in the byte order that C takes them in."""
+    return (buf.astype(buf.dtype.newbyteorder("="), copy=False) if swap else buf).tobytes()
+
+
+def _check_pixels(n_pixels: int) -> None:
+    if not 0 < n_pixels <= _MAX_PIXELS:
+        raise ValueError(f"a tile of {n_pixels} pixels; {_MAX_PIXELS} are decoded at most")
+
+
+def _inflate(stream: bytes) -> bytes:
+    """Unpack a gzip stream of one member, with its sum checked, up to the bound."""
+    most = max(MAX_RATIO * len(stream), MAX_SMALL)
+    member = zlib.decompressobj(wbits=31)  # of gzip
+    unpacked = member.decompress(stream, most + 1)
+    if len(unpacked) > most:
+        raise ValueError(f"a tile unpacks to more than {most} bytes")
+    if not member.eof:
+        raise ValueError("the compressed stream of a tile ends too early")
+    return unpacked
+
+
+_read_heap = _tiled_compression._get_data_from_heap
+_tiled_compression._get_data_from_heap = _read_stream
+_tiled_compression.ALGORITHMS.update(
+    {
+        "GZIP_1": Gzip1,
+        "GZIP_2": Gzip2,
+        "RICE_1": Rice1,
+        "RICE_ONE": Rice1,
+        "PLIO_1": PLIO1,
+        "HCOMPRESS_1": HCompress1,
+    }
+)
+_tiled_compression.Quantize = Quantize
