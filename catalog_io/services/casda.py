@@ -79,7 +79,7 @@ class CasdaImages(ServiceImages):
 
     def _connect(self) -> CasdaClass:
         client = _Client(self._job_time)
-        client.URL, client.TIMEOUT = self.service_url, self._timeouts
+        client.URL = self.service_url
         client.POLL_INTERVAL = self._poll_interval
         client._auth, client._authenticated = self._login, True
         self._prepare(client._session)

@@ -132,7 +132,7 @@ class _Pauses(threading.Event):
 def _failing(failures):
     left = list(failures)
 
-    def ask():
+    def ask(number):
         if left:
             raise left.pop(0)
         return "image"
@@ -171,9 +171,10 @@ def test_retry_after_is_obeyed():
 def test_how_often_it_is_asked(failure, asked):
     count = 0
 
-    def ask():
+    def ask(number):
         nonlocal count
         count += 1
+        assert number == count
         raise failure
 
     with pytest.raises(Failure):
@@ -185,7 +186,7 @@ def test_asking_ends_when_stopped():
     stop = threading.Event()
     count = 0
 
-    def ask():
+    def ask(number):
         nonlocal count
         count += 1
         stop.set()
