@@ -244,6 +244,7 @@ class Guard:
         if schemes[1] not in ("http", "https") or schemes == ("https", "http"):
             raise Failure("connection", f"the address has moved to {target}, where it is not followed", passing=False)
         self._moved.add(target)
+        _ = response.content  # read here, where the connection is closed if it has no end
         if response.request.method == "POST" and response.status_code in (301, 302):
             response.status_code = 308  # for either, requests makes a GET of it, and forgets what was asked
 

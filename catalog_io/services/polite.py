@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import logging
 import re
 import statistics
@@ -47,6 +48,17 @@ def checked_url(url: str) -> str:
     if parts.scheme not in ("http", "https") or not parts.hostname or not (url.isascii() and url.isprintable()):
         raise InputError(f"service_url must be an http or https URL, not {url!r}")
     return url
+
+
+def leads_inward(url: str, home: str) -> bool:
+    """Return whether an address that an answer gives is of this computer or its own network, where ``home`` is not."""
+    host = urllib.parse.urlsplit(url).hostname or ""
+    if host == urllib.parse.urlsplit(home).hostname:
+        return False
+    try:
+        return not ipaddress.ip_address(host).is_global
+    except ValueError:
+        return host in _LOOPBACK or host.endswith(".localhost")
 
 
 def public(url: str) -> str:
@@ -193,6 +205,8 @@ class Manners:
 
     Parameters
     ----------
+    home : str
+        URL of the service.
     rate : float
         Requests a second.
     connections : int
@@ -203,7 +217,8 @@ class Manners:
         Seconds: a ``Retry-After`` beyond this is left to the caller.
     """
 
-    def __init__(self, rate: float, connections: int, least: float, timeout: float, longest: float):
+    def __init__(self, home: str, rate: float, connections: int, least: float, timeout: float, longest: float):
+        self.home = home
         self.limit = RateLimit(rate)
         self.connections = Connections(connections)
         self.first_byte = FirstByte(least, timeout)
@@ -247,6 +262,8 @@ class PoliteAdapter(HTTPAdapter):
     def send(self, request: requests.PreparedRequest, timeout=None, **options) -> requests.Response:
         """See `requests.adapters.HTTPAdapter.send`."""
         manners = self._manners
+        if leads_inward(request.url, manners.home):
+            raise Failure("connection", f"an answer leads to {request.url}, which is not asked", passing=False)
         manners.limit.wait()
         manners.tally.count_request()
         limit = manners.first_byte.limit(request.url)

@@ -181,7 +181,7 @@ class ServiceImages:
         self.check_coverage = check_coverage
         self._retries = Retries(retries, pause)
         self._guard = Guard(self._check_body, max(4 * self._size**2, _LEAST_BODY), timeout)
-        self._manners = Manners(rate, connections, first_byte, timeout, self._retries.longest)
+        self._manners = Manners(self.service_url, rate, connections, first_byte, timeout, self._retries.longest)
         self._breaker = Breaker(self.name, 2 * connections * (1 + retries), _FIRST_PAUSE * pause, patience)
         self._idle: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._fetches: set[threading.Event] = set()  # each stops a call of `fetch` that is under way

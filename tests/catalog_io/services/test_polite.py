@@ -89,7 +89,14 @@ def test_all_connections_are_held(clock):
 
 
 def manners(**options):
-    settings = {"rate": float("inf"), "connections": 4, "least": 5.0, "timeout": 60.0, "longest": 60.0}
+    settings = {
+        "home": "http://127.0.0.1",
+        "rate": float("inf"),
+        "connections": 4,
+        "least": 5.0,
+        "timeout": 60.0,
+        "longest": 60.0,
+    }
     return Manners(**(settings | options))
 
 
