@@ -281,9 +281,9 @@ class PoliteAdapter(HTTPAdapter):
 class Breaker:
     """Lets requests through while a service answers, and holds them when it has failed again and again.
 
-    After ``limit`` failures in a row that may pass, all threads pause. Then one of them looks whether the service is
-    back, as often as any image is asked for; if it is not, the next pause is twice as long. A service that has never
-    answered gets no such patience.
+    After ``limit`` failures in a row that may pass, one thread looks whether the service is there, by what has come
+    from it before: some images may never come. If it is not, all pause, look again, and pause for twice as long. A
+    service that has never answered gets no such patience.
 
     Parameters
     ----------
@@ -319,6 +319,7 @@ class Breaker:
             self._failures, self._pause, self._waited = 0, self._first_pause, 0.0
             self._resume: float | None = None  # when to look again; None while requests go through
             self._looker: int | None = None  # thread that looks
+            self._down = False  # it has looked, and there was nothing
 
     def admit(self, stop: threading.Event) -> bool:
         """Return True when a request may be made, False if the service is lost or ``stop`` is set."""
@@ -336,15 +337,24 @@ class Breaker:
     def lets_through(self) -> bool:
         """Return whether this thread may ask now, without a wait."""
         with self._changed:
-            return not self.lost and (self._resume is None or self._looker == threading.get_ident())
+            return not self.lost and (self._resume is None or self._looks())
+
+    def looks(self) -> bool:
+        """Return whether it is for this thread to look whether the service is there."""
+        with self._changed:
+            return self._looks()
+
+    def _looks(self) -> bool:
+        return self._resume is not None and self._looker == threading.get_ident()
 
     def succeed(self) -> None:
         """Record an answer, be it that there is no image."""
         with self._changed:
             self.answered = True
             if self._resume is not None:
-                _log.warning("%s answers again: going on", self._name)
-                self._resume, self._looker = None, None
+                if self._down:
+                    _log.warning("%s answers again: going on", self._name)
+                self._resume, self._looker, self._down = None, None, False
                 self._changed.notify_all()
             self._failures, self._pause, self._waited = 0, self._first_pause, 0.0
 
@@ -354,11 +364,14 @@ class Breaker:
             self._failures += 1
             if self.lost:
                 return False
-            if self._resume is not None and self._looker != threading.get_ident():
-                return True  # one of those that were under way when the others failed
-            if self._resume is not None and not last:
-                return False  # it looks again
-            if self._resume is None and self._failures < self._limit and failure.retry_after <= _LONGEST_PAUSE:
+            if self._resume is None:
+                obeyed = failure.retry_after <= _LONGEST_PAUSE
+                if obeyed and (self._failures < self._limit or self.answered):
+                    self._resume = time.monotonic() if self._failures >= self._limit else None
+                    return False
+            elif not self._looks():
+                return self._down  # one of those that were under way
+            elif not last:
                 return False
             pause = max(self._pause, failure.retry_after)
             self._looker = None
@@ -370,7 +383,7 @@ class Breaker:
                 "%s failed %d times in a row (%s: %s): next try in %.3g s",
                 *(self._name, self._failures, failure.status, failure, pause),
             )
-            self.paused = True
+            self.paused = self._down = True
             self._resume = time.monotonic() + pause
             self._waited += pause
             self._pause = min(2 * self._pause, _LONGEST_PAUSE)

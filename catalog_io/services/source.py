@@ -49,6 +49,7 @@ _FIRST_PAUSE = 30.0  # of a breaker, in first pauses between retries
 _THREADS = 2  # for each connection, to begin with: while one reads what has come, another asks
 _MOST_THREADS = 128  # once the service has answered: images that wait for another try hold up no other
 _STRETCH = 3.0  # an image whose answer did not come in time is waited for so many times as long
+_MOST_REFUSED = 100_000  # requests that are remembered since the service has no image for them
 _log = logging.getLogger(__name__)
 
 
@@ -136,6 +137,8 @@ class ServiceImages:
     A service's class brings `_connect`, `_ask` and, if need be, `_disconnect` and `_asked`.
     """
 
+    chunks_at_once = 3
+    """Chunks that are worth fetching at a time: one whose last images wait for another try holds up no other."""
     largest: int | None = None
     """Pixels along each axis of the largest image that positions may share; None: each has its own."""
     turns: float = 0.0
@@ -184,6 +187,8 @@ class ServiceImages:
         self._manners = Manners(self.service_url, rate, connections, first_byte, timeout, self._retries.longest)
         self._breaker = Breaker(self.name, 2 * connections * (1 + retries), _FIRST_PAUSE * pause, patience)
         self._idle: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._known: Request | None = None  # the last that the service had an image for
+        self._refused: dict[Request, Failure] = {}
         self._fetches: set[threading.Event] = set()  # each stops a call of `fetch` that is under way
         self._lock = threading.Lock()
 
@@ -260,6 +265,11 @@ class ServiceImages:
                 f"{self.name}: {public(self.service_url)} answers no more; what is done is kept: try again later"
             )
         return chunk.fields
+
+    @property
+    def asks_again(self) -> bool:
+        """Whether what failed may come if it is asked for once more; what cannot pass is not asked for again then."""
+        return not self.offline
 
     @property
     def traffic(self) -> Traffic:
@@ -409,6 +419,8 @@ class ServiceImages:
 
     def _download(self, request: Request, stop: threading.Event) -> Served | Failure:
         """One image from the service; runs in the worker threads."""
+        if (refused := self._refused.get(request)) is not None:
+            return refused
         stretch, started, failed = 1.0, 0.0, None
 
         def ask(number: int) -> Served:
@@ -421,16 +433,20 @@ class ServiceImages:
                     if failed is not None:
                         self._manners.tally.count_retry(failed.cause, time.monotonic() - started)
                     started, self._manners.first_byte.stretch = time.monotonic(), stretch
+                    known = self._known if self._breaker.looks() else None
                     try:
-                        hdus = self._answer(request)
+                        hdus = self._answer(known or request)
                     except Failure as failure:
                         failed = failure
                         stretch *= _STRETCH if failure.status == "timeout" else 1
                         self._judge(request, failure, number)
                         raise
+                self._breaker.succeed()
+                if known:
+                    hdus = hdus.close()
             if hdus is None:
                 raise _not_asked()
-            self._breaker.succeed()
+            self._known = request
             return self._read(hdus, request)
 
         with astroquery_cache_off():  # held here too: a download left to itself outlives the call of fetch
@@ -440,6 +456,8 @@ class ServiceImages:
                 except Failure as failure:
                     if failure.outage and not stop.is_set():
                         continue
+                    if not (failure.passing or failure.silent) and len(self._refused) < _MOST_REFUSED:
+                        self._refused[request] = failure
                     _log.info("%s %s: %s (%s)", self.name, request, failure.status, failure)
                     return failure
                 if self.cache:

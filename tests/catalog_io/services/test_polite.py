@@ -205,14 +205,14 @@ FAILED = Failure("http_error", "HTTP 503", passing=True)
 def test_the_breaker_s_pauses_grow_until_its_patience_ends(clock):
     breaker, stop = Breaker("FIRST", limit=3, pause=30.0, patience=250.0), threading.Event()
     breaker.succeed()
-    assert [breaker.fail(FAILED) for _ in range(3)] == [False, False, True]
+    assert not any(breaker.fail(FAILED) for _ in range(3))
     pauses = []
     while breaker._resume is not None and not breaker.lost:
         pauses.append(breaker._resume - clock.now)
         clock.now = breaker._resume
         assert breaker.admit(stop)  # one looks
         breaker.fail(FAILED)
-    assert pauses == [30.0, 60.0, 120.0]  # 240 more would be too much
+    assert pauses == [0.0, 30.0, 60.0, 120.0]  # 240 more would be too much
     assert breaker.lost
     assert not breaker.admit(stop)
     breaker.start()
@@ -223,13 +223,15 @@ def test_an_answer_closes_the_breaker(clock, caplog):
     breaker, stop = Breaker("FIRST", limit=2, pause=30.0, patience=900.0), threading.Event()
     breaker.succeed()
     with caplog.at_level(logging.WARNING, "radio_ag"):
-        assert [breaker.fail(FAILED) for _ in range(2)] == [False, True]
+        assert not any(breaker.fail(FAILED) for _ in range(2))
+        assert breaker.admit(stop)
+        assert breaker.fail(FAILED)
         clock.now += 30
         assert breaker.admit(stop)
         breaker.succeed()
         assert breaker.admit(stop)
     assert [record.message for record in caplog.records] == [
-        "FIRST failed 2 times in a row (http_error: HTTP 503): next try in 30 s",
+        "FIRST failed 3 times in a row (http_error: HTTP 503): next try in 30 s",
         "FIRST answers again: going on",
     ]
     assert not breaker.fail(FAILED)  # it counts anew
@@ -289,6 +291,22 @@ def test_a_bad_row_or_two_stop_nothing():
         fields = FirstImages(service_url=server.url, retries=1, **FAST).fetch(ra, dec)
     assert 1 < np.count_nonzero(dec > 50) < 8
     np.testing.assert_array_equal(np.array(fields.status) == "http_error", dec > 50)
+
+
+def test_rows_that_never_come_are_not_taken_for_an_outage(caplog):
+    """However many they are: the service has what it had before, and so nobody waits for it."""
+    ra, dec = scattered(80)
+    with (
+        FirstServer(decide=lambda request: "500" if request.position[1] > 20 else "ok") as server,
+        caplog.at_level(logging.WARNING, "radio_ag"),
+    ):
+        source = FirstImages(service_url=server.url, retries=2, connections=2, **FAST | {"pause": 1e-4})
+        fields = source.fetch(ra, dec)
+        again = source.fetch(ra[dec > 20], dec[dec > 20])
+    assert np.count_nonzero(dec > 20) > 30
+    np.testing.assert_array_equal(np.array(fields.status) == "http_error", dec > 20)
+    assert set(again.status) == {"http_error"}
+    assert caplog.records == []
 
 
 def test_rows_outside_the_survey_do_not_hide_that_the_service_is_down():
