@@ -72,9 +72,9 @@ def median_with_interval(values: np.ndarray) -> tuple[float, float, float]:
 
 def measure(whose: str, classifier: Classifier, data: Labelled) -> dict:
     values, classes = measure_attention(classifier, labelled_chunks(data))
-    architecture = classifier.card["architecture"]
-    kind = {name: architecture[name] for name in ("normalisation", "aggregation", "gates")}
-    about = {"network": classifier.card["name"], "whose": whose, **kind}
+    architecture = classifier.networks[0].architecture
+    kind = {name: getattr(architecture, name) for name in ("normalisation", "aggregation", "gates")}
+    about = {"network": classifier.card.name, "whose": whose, **kind}
     about["accuracy"] = float((classes == np.array(CLASSES)[data.label]).mean())
     return about | {column: median_with_interval(values[column]) for column in SHOWN}
 

@@ -9,24 +9,18 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from run_examples import Doubles, data_units, positions, untrained
+from run_examples import Doubles, data_units, positions
 from typer.testing import CliRunner
 
 import radio_ag.cluster
 from radio_ag import classify
 from radio_ag.cli import app
 from radio_ag.errors import InputError, ServiceError
-from radio_ag.simulated import make_mosaic
 
 distributed = pytest.importorskip("distributed")
 
 ROWS, PARTS = 18, 8
 OPTIONS = {"device": "cpu", "orbit": 1, "threads": 1, "batch": 16, "chunk": 2, "attention": "gates"}
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory):
-    return untrained(tmp_path_factory.mktemp("weights"))
 
 
 @pytest.fixture(scope="module")
@@ -193,11 +187,8 @@ def test_no_scheduler():
         pass
 
 
-def test_the_command_line_makes_a_cluster_of_its_own(weights, tmp_path):
-    mosaic, truth = make_mosaic(size=700, n_sources=4, seed=3)
-    mosaic.writeto(tmp_path / "mosaic.fits")
-    truth["ra", "dec"].write(tmp_path / "catalogue.csv")
-    command = ["classify", tmp_path / "catalogue.csv", "--images", tmp_path / "mosaic.fits", "--weights", weights]
+def test_the_command_line_makes_a_cluster_of_its_own(sky, weights, tmp_path):
+    command = ["classify", sky / "catalogue.csv", "--images", sky / "mosaic.fits", "--weights", weights]
     command += ["--device", "cpu", "--orbit", "1", "--threads", "1", "-q"]
     for options in (["-o", tmp_path / "one.fits"], ["-o", tmp_path / "two.fits", "--workers", "2"]):
         result = CliRunner().invoke(app, list(map(str, command + options)))

@@ -2,24 +2,22 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from radio_ag.simulated import make_mosaic
-
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 SNIPPETS = dict(re.findall(r"<!-- test: (\w+) -->\n```python\n(.*?)```", README, re.DOTALL))
 
 
 @pytest.fixture
-def folder(tmp_path) -> Path:
+def folder(sky, tmp_path) -> Path:
     """A folder with the files that the snippets name."""
-    mosaic, truth = make_mosaic(size=800, n_sources=3, seed=2)
-    mosaic.writeto(tmp_path / "mosaic.fits")
-    truth["ra", "dec"].write(tmp_path / "catalog.csv")
+    shutil.copy(sky / "mosaic.fits", tmp_path)
+    shutil.copy(sky / "catalogue.csv", tmp_path / "catalog.csv")
     return tmp_path
 
 

@@ -43,7 +43,7 @@ def measure_attention(
         If the network has no gates.
     """
     if not classifier.gates:
-        raise InputError(f"{classifier.card['name']} has no attention gates")
+        raise InputError(f"{classifier.card.name} has no attention gates")
     statistics, classes = [], []
     for chunk in chunks:
         prepared = prepare_clipped(chunk.images, classifier)

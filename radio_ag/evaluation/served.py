@@ -171,9 +171,8 @@ def served_logits(weights: Weights, data: Labelled, *, orbit: int = 8) -> NDArra
 
 def single_networks(weights: Weights) -> Iterator[Weights]:
     """Each member of an ensemble as weights of its own, with the ensemble's temperature and without its novelty."""
-    card = {key: value for key, value in weights.card.items() if key != "novelty"}
     for network in weights.networks:
-        yield Weights((network,), card, {})
+        yield replace(weights.described(novelty=None), networks=(network,), extra={})
 
 
 def learnt_positions(weights: Weights) -> NDArray[np.float64] | None:
@@ -196,7 +195,7 @@ def _predict_images(classifier: Classifier, images: NDArray[np.float32]) -> NDAr
 def _check_clip(classifier: Classifier) -> None:
     if classifier.preprocessing.clip != CLIP:
         raise InputError(
-            f"{classifier.card['name']} wants fields clipped at {classifier.preprocessing.clip:g} times the noise; "
+            f"{classifier.card.name} wants fields clipped at {classifier.preprocessing.clip:g} times the noise; "
             f"labelled fields are clipped at {CLIP:g}"
         )
 

@@ -15,6 +15,7 @@ from scipy.spatial import cKDTree
 
 from radio_ag.errors import CatalogueError, InputError, OutputError
 from radio_ag.network.model import CLASSES
+from radio_ag.writing import check_output
 
 if TYPE_CHECKING:
     from radio_ag.labelled.data import Labelled
@@ -170,8 +171,7 @@ def write_split(
     from radio_ag import __version__
 
     path = Path(path)
-    if path.exists() and not overwrite:
-        raise OutputError(f"{path} exists: choose another name, or allow overwriting")
+    check_output(path, overwrite)
     table = Table(
         {
             "origin": data.origin,

@@ -15,7 +15,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from radio_ag.errors import InputError
-from radio_ag.network.model import AGCNN, AGGREGATIONS, NORMALISATIONS, Aggregation, Architecture, Output
+from radio_ag.network.model import (
+    AGCNN,
+    AGGREGATIONS,
+    NORMALISATIONS,
+    Aggregation,
+    Architecture,
+    Output,
+    check_choice,
+    check_common,
+)
 
 _CLASSIC_CONVOLUTIONS = ((6, 11, 2), (16, 5, 3), (24, 3, 1), (24, 3, 1), (16, 3, 5))  # channels, kernel, pooling
 _CLASSIC_DENSE = (400, 256, 256, 256)  # 16 channels of 5x5 pixels, then the hidden layers
@@ -41,7 +50,7 @@ class ClassicArchitecture:
     kind: str = "classic_cnn"
 
     def __post_init__(self):
-        _check_common(self)
+        check_common(self)
 
     @property
     def gates(self) -> int:
@@ -74,14 +83,13 @@ class SonoNetArchitecture:
     kind: str = "ag_sononet"
 
     def __post_init__(self):
-        _check_common(self)
+        check_common(self)
         for name, accepted in (
             ("normalisation", NORMALISATIONS),
             ("aggregation", AGGREGATIONS),
             ("features", ("sum", "average")),
         ):
-            if getattr(self, name) not in accepted:
-                raise InputError(f"{name} must be one of {', '.join(accepted)}, not {getattr(self, name)!r}")
+            check_choice(name, getattr(self, name), accepted)
 
     @property
     def gates(self) -> int:
@@ -128,7 +136,8 @@ class ClassicCNN(nn.Module):
         for inputs, outputs in pairwise(_CLASSIC_DENSE):
             dense += [nn.Linear(inputs, outputs), nn.ReLU(), nn.Dropout(self.architecture.dropout)]
         self.dense = nn.Sequential(*dense)
-        self.classifier = nn.Linear(_CLASSIC_DENSE[-1], self.architecture.classes)
+        self.n_features = _CLASSIC_DENSE[-1]
+        self.classifier = nn.Linear(self.n_features, self.architecture.classes)
 
     @property
     def blocks(self) -> tuple[()]:
@@ -162,6 +171,7 @@ class AGSonoNet(AGCNN):
         shared = {"dropout": a.dropout, "features": a.features, "classes": a.classes}
         super().__init__(Architecture(normalisation=a.normalisation, aggregation=a.aggregation, gates=2, **shared))
         self.architecture = a
+        self.n_features = sum(_SONONET_CHANNELS)
         self.classifier = Aggregation(a.aggregation, _SONONET_CHANNELS, a.classes, relu=False)
 
     def forward(self, images: Tensor) -> Output:
@@ -222,10 +232,3 @@ def build(architecture: AnyArchitecture) -> nn.Module:
 def needs_whole_images(architecture: AnyArchitecture) -> bool:
     """Whether the network takes images of 150x150 pixels and of no other size: its dense layers count the pixels."""
     return architecture.gates == 0
-
-
-def _check_common(architecture: ClassicArchitecture | SonoNetArchitecture) -> None:
-    if architecture.classes < 2:
-        raise InputError(f"classes must be 2 or more, not {architecture.classes!r}")
-    if not 0 <= architecture.dropout < 1:
-        raise InputError(f"dropout must be in [0, 1), not {architecture.dropout!r}")

@@ -6,7 +6,6 @@ import itertools
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from dataclasses import fields as fields_of
 from typing import NamedTuple
 
 import numpy as np
@@ -33,7 +32,7 @@ from radio_ag.network.orbit import (
     with_half_gates,
 )
 from radio_ag.network.orbit import turn as turn  # training uses it
-from radio_ag.preprocess.images import CROP_SIZE, Prepared, Preprocessing, clip, crop, normalise, prepare
+from radio_ag.preprocess.images import CROP_SIZE, Prepared, clip, crop, normalise, prepare
 from radio_ag.preprocess.on_gpu import prepare_on
 from radio_ag.weights import DEFAULT
 
@@ -130,21 +129,13 @@ class Classifier:
         self.batch = batch or _choose_batch(self.device)
         layout = torch.contiguous_format if self.device.type == "mps" else torch.channels_last
         self.networks = [fold_batch_norm(net).to(self.device, memory_format=layout) for net in weights.networks]
-        self.preprocessing = Preprocessing(
-            clip=self.card["input"]["clip"],
-            stretch=self.card["input"]["stretch"],
-            value_range=tuple(self.card["input"]["value_range"]),
-        )
-        calibration = self.card.get("calibration", {})
-        temperatures = calibration.get("temperature", {})
+        self.preprocessing = self.card.preprocessing
+        temperatures = self.card.temperatures
         self.temperature = temperatures.get(str(orbit), temperatures.get("8" if orbit > 8 else "1", 1.0))
-        self.uncertain_below = calibration.get("uncertain_below", 0.0)
-        self.further_within = calibration.get("further_within", 0.0)
         self._served = [self._serve(network) for network in self.networks]
         self.feature_model = None
-        if "novelty" in self.card:
-            names = [f.name for f in fields_of(FeatureModel)]
-            self.feature_model = FeatureModel(*(weights.extra[f"novelty.{name}"].double().numpy() for name in names))
+        if self.card.novelty is not None:
+            self.feature_model = FeatureModel.of(weights.extra, sum(net.n_features for net in self.networks))
 
     @classmethod
     def load(cls, weights: str | os.PathLike = DEFAULT, **options) -> Classifier:
@@ -204,7 +195,7 @@ class Classifier:
         seen = self._run([(0.0, prepared.images), *self._turned(fields, prepared, self.orbit)], attention)
         mean, std = self._average(seen.logits)
         something = prepared.images.max((1, 2), initial=-np.inf) > self.preprocessing.value_range[0]
-        doubtful = something & further & (np.abs(mean[:, 1] - mean[:, 0]) < self.further_within)
+        doubtful = something & further & (np.abs(mean[:, 1] - mean[:, 0]) < self.card.further_within)
         if self.orbit == _EXACT and fields is not None and doubtful.any():
             rows = np.flatnonzero(doubtful)
             some = Prepared(*(column[rows] for column in prepared))
@@ -308,10 +299,10 @@ class Classifier:
     def _flags(self, probabilities, features, prepared: Prepared) -> NDArray[np.int32]:
         flags = np.where(prepared.fallback, Flag.RMS_FALLBACK, 0).astype(np.int32)
         with np.errstate(invalid="ignore"):
-            flags[probabilities.max(1) < self.uncertain_below] |= Flag.UNCERTAIN
+            flags[probabilities.max(1) < self.card.uncertain_below] |= Flag.UNCERTAIN
         if self.feature_model and len(features):
             distance = self.feature_model.distance(features)
-            flags[distance > self.card["novelty"]["threshold"]] |= Flag.OUT_OF_DISTRIBUTION
+            flags[distance > self.card.novelty] |= Flag.OUT_OF_DISTRIBUTION
         return flags
 
 

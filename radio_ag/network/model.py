@@ -6,14 +6,16 @@ Shape letters: B batch, C channels, H height, W width, K classes.
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from radio_ag.errors import InputError
 from radio_ag.network.gate import compatibility
 
 CLASSES = ("FRI", "FRII")
@@ -59,19 +61,39 @@ class Architecture:
     published_details: bool = False
 
     def __post_init__(self):
-        _check_choice("normalisation", self.normalisation, NORMALISATIONS)
-        _check_choice("aggregation", self.aggregation, AGGREGATIONS)
-        _check_choice("gates", self.gates, (0, 1, 2, 3))
-        _check_choice("features", self.features, ("sum", "average"))
-        if self.classes < 2:
-            raise ValueError(f"classes must be 2 or more, not {self.classes!r}")
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout must be in [0, 1), not {self.dropout!r}")
+        check_choice("normalisation", self.normalisation, NORMALISATIONS)
+        check_choice("aggregation", self.aggregation, AGGREGATIONS)
+        check_choice("gates", self.gates, (0, 1, 2, 3))
+        check_choice("features", self.features, ("sum", "average"))
+        check_choice("published_details", self.published_details, (False, True))
+        check_common(self)
 
 
-def _check_choice(name, value, accepted):
-    if value not in accepted:
-        raise ValueError(f"{name} must be one of {', '.join(map(str, accepted))}, not {value!r}")
+def check_common(architecture: Any) -> None:
+    """Check the settings that the architectures of all networks have.
+
+    Raises
+    ------
+    InputError
+        One of them cannot be used.
+    """
+    if type(architecture.classes) is not int or architecture.classes < 2:
+        raise InputError(f"classes must be a whole number of 2 or more, not {architecture.classes!r}")
+    if type(architecture.dropout) not in (int, float) or not 0 <= architecture.dropout < 1:
+        raise InputError(f"dropout must be in [0, 1), not {architecture.dropout!r}")
+
+
+def check_choice(name: str, value: Any, accepted: Iterable[Any]) -> None:
+    """Check that a setting is one of those accepted, and of the same type.
+
+    Raises
+    ------
+    InputError
+        It is not.
+    """
+    accepted = tuple(accepted)
+    if not any(type(value) is type(one) and value == one for one in accepted):
+        raise InputError(f"{name} must be one of {', '.join(map(str, accepted))}, not {value!r}")
 
 
 class Output(NamedTuple):
@@ -216,6 +238,11 @@ class AGCNN(nn.Module):
     architecture : Architecture
         Which variant; the default has 101,447 parameters.
 
+    Attributes
+    ----------
+    n_features : int
+        Length of `Output.features` of each image.
+
     References
     ----------
     Bowles et al. 2021, MNRAS 501, 4579: Tables 1-3, Figures 1-2, eqs. 7-13. Each convolution is followed by
@@ -231,12 +258,13 @@ class AGCNN(nn.Module):
         normalise = NORMALISATIONS[a.normalisation]
         if a.published_details and a.normalisation == "standardisation":
             normalise = _normalise_standardisation_published
+        self.n_features = sum(channels) if a.gates else _GATING_CHANNELS * (INPUT_SIZE // 16) ** 2
         self.gates = nn.ModuleList(AttentionGate(c, normalise) for c in channels)
         self.dropout = nn.Dropout(a.dropout)
         if a.gates:
             self.classifier = Aggregation(a.aggregation, channels, a.classes, a.published_details)
         else:
-            self.classifier = nn.Linear(_GATING_CHANNELS * (INPUT_SIZE // 16) ** 2, a.classes)
+            self.classifier = nn.Linear(self.n_features, a.classes)
 
     def forward(self, images: Tensor) -> Output:
         """Classify normalised images.

@@ -15,12 +15,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from radio_ag.errors import InputError, OutputError
+from radio_ag.errors import InputError, OutputError, WeightsError
 from radio_ag.labelled.augmentation import augment, scale_to_unit, stretch
 from radio_ag.labelled.data import Labelled
 from radio_ag.network.baselines import build
 from radio_ag.network.classifier import turn
 from radio_ag.network.model import INPUT_SIZE
+from radio_ag.network.pytorch_files import read_pytorch
 from radio_ag.preprocess.images import crop
 from radio_ag.training.log import append_entry, draw_learning_curve, keep_until, read_entries
 from radio_ag.training.optimisers import make_optimisers, rate_factor
@@ -456,11 +457,9 @@ def make_folder(folder: Path) -> None:
 
 def _read_checkpoint(path: Path) -> dict:
     try:
-        return torch.load(path, weights_only=True, map_location="cpu")
-    except Exception as exc:  # torch.load raises many kinds for a file that is not a checkpoint
-        raise OutputError(
-            f"{path} cannot be read as a checkpoint of a training ({type(exc).__name__}): remove it to begin anew"
-        ) from exc
+        return read_pytorch(path)
+    except WeightsError as exc:
+        raise OutputError(f"{path} cannot be read as a checkpoint of a training: remove it to begin anew") from exc
 
 
 def _cuda_index(device: str | torch.device) -> list[int]:

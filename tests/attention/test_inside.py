@@ -127,7 +127,7 @@ def test_bundled_networks_point_at_the_source_at_least_as_well_as_the_published_
     labelled = open_sources(data_dir / "mirabest_train.fits")
     rows = np.arange(0, len(labelled), 40)
     some = Sources(labelled.clipped(rows, 3.0), labelled.label[rows], labelled.certain[rows])
-    normalisation = registry.card(name)["architecture"]["normalisation"]
+    normalisation = registry.card(name).architecture["normalisation"]
     path = data_dir / "published" / "weights" / f"{PARTNERS[normalisation]}.pt"
     imported = import_checkpoint(path, str(tmp_path / "it.safetensors"), normalisation=normalisation)
     ours, theirs = (

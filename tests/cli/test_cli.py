@@ -21,26 +21,15 @@ from typer.testing import CliRunner
 
 import radio_ag
 import radio_ag.pipeline
-from radio_ag.cli import app
+from radio_ag.cli import app, main
+from radio_ag.cli.app import Stopped
 from radio_ag.cli.classify import default_output
 from radio_ag.cli.console import reporting
 from radio_ag.cli.options import parse_size
 from radio_ag.errors import RadioAGError, ServiceError
 from radio_ag.flags import Flag
-from radio_ag.simulated import make_mosaic
 
 SCRIPT = Path(sys.executable).with_name("radio-ag")
-
-
-@pytest.fixture(scope="session")
-def sky(tmp_path_factory) -> Path:
-    """Folder with a simulated mosaic and its catalogue; copied from, never written to."""
-    folder = tmp_path_factory.mktemp("sky")
-    mosaic, truth = make_mosaic(size=900, n_sources=5, seed=3)
-    mosaic.writeto(folder / "mosaic.fits")
-    truth["name"] = [f"source {number}" for number in range(len(truth))]
-    truth["name", "ra", "dec"].write(folder / "catalogue.csv")
-    return folder
 
 
 @pytest.fixture
@@ -222,8 +211,11 @@ def test_an_input_is_never_replaced(name, sky, tmp_path):
     assert (tmp_path / name).read_bytes() == before
 
 
-@pytest.mark.parametrize("existing", [False, True])
-def test_ctrl_c_leaves_no_half_written_product(catalogue, environment, existing, tmp_path):
+@pytest.mark.parametrize(
+    ("number", "existing", "what"),
+    [(signal.SIGINT, True, "interrupted"), (signal.SIGTERM, False, "stopped by SIGTERM")],
+)
+def test_a_signal_leaves_no_half_written_product(catalogue, environment, number, existing, what, tmp_path):
     product = tmp_path / "product.fits"
     if existing:
         product.write_text("the old one")
@@ -248,14 +240,15 @@ def test_ctrl_c_leaves_no_half_written_product(catalogue, environment, existing,
     ):
         try:
             assert arrived.wait(120), "no request reached the service"
-            process.send_signal(signal.SIGINT)
+            process.send_signal(number)
             stdout, stderr = process.communicate(timeout=120)  # long before the service answers
         finally:
             process.kill()
 
-    assert process.returncode == 130
+    assert process.returncode == 128 + number
     assert stdout == ""
-    assert stderr.splitlines()[-1] == "radio-ag: error: interrupted"
+    said = f"radio-ag: error: {what}: the same command, without --restart, goes on where it stopped"
+    assert stderr.splitlines()[-1] == said
     assert {path.name for path in tmp_path.iterdir()} == {catalogue.name} | ({product.name} if existing else set())
     if existing:
         assert product.read_text() == "the old one"
@@ -360,6 +353,58 @@ def test_debug_shows_the_traceback_wherever_it_stands(tmp_path, environment):
         assert "CatalogueError" in shown.stderr
 
 
+@pytest.mark.parametrize(
+    ("number", "args", "line"),
+    [
+        (signal.SIGTERM, ("weights", "info", "x"), "stopped by SIGTERM"),
+        (signal.SIGHUP, ("weights", "info", "x"), "stopped by SIGHUP"),
+        (signal.SIGINT, ("weights", "info", "x"), "interrupted"),
+    ],
+)
+def test_a_signal_has_its_line_and_its_exit_code(number, args, line, monkeypatch):
+    def stop(*_):
+        raise Stopped(number) if number != signal.SIGINT else KeyboardInterrupt
+
+    monkeypatch.setattr("radio_ag.network.checkpoints.card_of", stop)
+    result = invoke(*args)
+    assert (result.exit_code, result.stderr) == (128 + number, f"radio-ag: error: {line}\n")
+
+
+def test_signals_end_the_command_but_not_those_that_the_user_ignores(monkeypatch, capsys):
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    monkeypatch.setattr(sys, "argv", ["radio-ag", "--version"])
+    try:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
+        with pytest.raises(SystemExit, match="0"):
+            main()
+        os.kill(os.getpid(), signal.SIGHUP)
+        with pytest.raises(KeyboardInterrupt) as stop:
+            os.kill(os.getpid(), signal.SIGTERM)
+        assert stop.value.number == signal.SIGTERM
+        assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL  # a second one ends the process
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def test_a_product_is_worth_exit_code_0_whatever_becomes_of_what_is_printed(sky, catalogue, environment, tmp_path):
+    """An encoding that lacks the characters, a reader that goes away, and a log on a full disk."""
+    product = tmp_path / "größte → [/b].fits"
+    odd = environment | {"PYTHONIOENCODING": "latin-1"}
+    command = [SCRIPT, "classify", catalogue, "--images", sky / "mosaic.fits", "-o", product, "--orbit", "1"]
+    shown = subprocess.run(command, env=odd, capture_output=True)
+    assert shown.returncode == 0, shown.stderr
+    assert rb"5 rows \u2192" in shown.stdout
+    assert r"größte \u2192 [/b].fits".encode("latin-1") in shown.stdout.replace(b"\n", b"")
+    read, write = os.pipe()
+    os.close(read)
+    with open("/dev/full", "w") as full, os.fdopen(write, "w") as gone:
+        lost = subprocess.run([*command, "--overwrite"], env=odd, stdout=gone, stderr=full)
+    assert lost.returncode == 0
+    assert len(Table.read(product, hdu="CLASSIFICATION")) == 5
+
+
 def all_errors(root: type = RadioAGError) -> list[type]:
     return [root, *(found for child in root.__subclasses__() for found in all_errors(child))]
 
@@ -432,7 +477,7 @@ def test_weights_info_is_the_card():
 
     result = invoke("weights", "info", "agcnn-first")
     assert result.exit_code == 0
-    assert json.loads(result.stdout) == card("agcnn-first")
+    assert json.loads(result.stdout) == card("agcnn-first").content
 
 
 def test_unknown_weights_are_an_error_that_lists_the_known():

@@ -7,9 +7,9 @@ import pytest
 from astropy import units as u
 from astropy.coordinates import Angle
 from astropy.table import MaskedColumn, Table
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
-from run_examples import Doubles, untrained
+from run_examples import Doubles
 
 from radio_ag import Result, classify
 from radio_ag.catalog_io.catalogs import read_catalogue
@@ -20,10 +20,9 @@ from radio_ag.flags import Flag
 NAMES = [("RA", "DEC"), ("ra", "dec"), ("RAJ2000", "DEJ2000"), ("ra_deg_cont", "dec_deg_cont"), ("RAdeg", "DEdeg")]
 UNITS = ["deg", "hourangle", "rad", "sexagesimal"]
 FORMATS = {"fits": ".fits", "votable": ".xml", "ascii.ecsv": ".ecsv", "csv": ".csv", "ascii.fixed_width": ".txt"}
-FEW = settings(
-    max_examples=80, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
 TEXT = st.text(st.characters(codec="utf-8", exclude_categories=["Cs", "Cc"]), max_size=12)
+
+pytestmark = pytest.mark.fuzz
 
 right_ascensions = st.floats(0, 359.9999) | st.sampled_from([0.0, 30.0, 359.9999, np.nan, np.inf, -1e9, 720.0])
 declinations = st.floats(-90, 90) | st.sampled_from([90.0, -90.0, 0.0, -0.001, np.nan, -np.inf, 91.0])
@@ -58,7 +57,6 @@ def make_table(places, unit, names, extra, note):
     return table, good
 
 
-@FEW
 @given(
     places=rows,
     unit=st.sampled_from(UNITS),
@@ -100,7 +98,6 @@ def test_every_position_is_the_true_one_or_none(tmp_path, places, unit, names, k
     assert np.isnan(catalogue.ra[~catalogue.valid]).all()
 
 
-@FEW
 @given(content=st.binary(max_size=400), suffix=st.sampled_from([*FORMATS.values(), ".parquet", ".db"]))
 @example(content=b"", suffix=".csv")
 @example(content=b"SIMPLE  =                    T", suffix=".fits")
@@ -120,11 +117,6 @@ def test_what_is_no_catalogue_is_said_to_be_none(tmp_path, content, suffix):
             message = str(error)
     assert len(message.splitlines()) <= 1
     assert message or len(catalogue) == len(catalogue.table)
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory):
-    return untrained(tmp_path_factory.mktemp("weights"))
 
 
 @pytest.mark.parametrize("count", [0, 1, 3])

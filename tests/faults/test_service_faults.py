@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from astropy.table import Table
 from first_server import FAILURES, CoaddSky, FirstServer
-from run_examples import untrained
 
 from radio_ag import classify
 from radio_ag.catalog_io.services.first import nearest_position
@@ -19,11 +18,6 @@ SHARE = 0.3
 HOPELESS = 0.02  # of the positions, which never get an answer
 SLOW = 3  # positions whose first answer does not come in time
 TIMEOUT = 3.0  # seconds
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory):
-    return untrained(tmp_path_factory.mktemp("weights"))
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,7 @@ from radio_ag.network.classifier import Classifier, choose_device
 from radio_ag.network.model import AGCNN, Architecture, Output
 from radio_ag.network.orbit import turn, turn_back
 from radio_ag.preprocess.images import normalise
+from radio_ag.weights import Card
 
 CARD = {"name": "test", "input": {"clip": 3.0, "stretch": "linear", "value_range": [0.0, 1.0]}}
 
@@ -37,7 +38,8 @@ def _network(**options) -> AGCNN:
 
 
 def _classifier(card=CARD, networks=None, **options) -> Classifier:
-    return Classifier(Weights(tuple(networks or [_network(features="average")]), card, {}), device="cpu", **options)
+    networks = tuple(networks or [_network(features="average")])
+    return Classifier(Weights(networks, Card.of(card), {}), device="cpu", **options)
 
 
 @pytest.mark.parametrize("view", range(8))
@@ -152,7 +154,7 @@ def test_doubtful_sources_are_seen_from_further_angles(fields, members):
     def look(orbit, within=0.0, further=True):
         card = CARD | {"calibration": {"further_within": within}, "novelty": {"threshold": 1.0}}
         extra = {f"novelty.{name}": torch.zeros(1) for name in ("means", "precision", "centre", "scale")}
-        classifier = Classifier(Weights(tuple(networks), card, extra), device="cpu", orbit=orbit)
+        classifier = Classifier(Weights(tuple(networks), Card.of(card), extra), device="cpu", orbit=orbit)
         classifier.feature_model = Observed()
         for network in classifier._served:
             network.register_forward_pre_hook(lambda _, images: seen.append(len(images[0])))
@@ -273,7 +275,7 @@ def test_bad_attention_is_named(fields):
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_gpu_agrees_with_cpu(fields):
-    weights = Weights((_network(features="average"),), CARD, {})
+    weights = Weights((_network(features="average"),), Card.of(CARD), {})
     cpu = Classifier(weights, device="cpu").predict(fields)
     gpu = Classifier(weights, device="cuda").predict(fields)
     np.testing.assert_allclose(gpu.probabilities, cpu.probabilities, atol=1e-3)

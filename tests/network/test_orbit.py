@@ -23,6 +23,7 @@ from radio_ag.network.orbit import (
     with_half_gates,
 )
 from radio_ag.preprocess.images import Prepared, prepare
+from radio_ag.weights import Card
 
 CARD = {"name": "test", "input": {"clip": 3.0, "stretch": "linear", "value_range": [0.0, 1.0]}}
 ARCHITECTURES = [
@@ -102,7 +103,7 @@ def test_every_architecture_as_served_is_the_plain_network(architecture, device,
     temperature = max(1.0, float(logits.abs().max()) / 5)  # sums over pixels saturate a softmax, which hides errors
     expected, maps = predict_plainly(network, images, 2, temperature)
     card = CARD | {"calibration": {"temperature": {"1": temperature}}}
-    classifier = Classifier(Weights((network,), card, {}), device=device, orbit=2, batch=2)
+    classifier = Classifier(Weights((network,), Card.of(card), {}), device=device, orbit=2, batch=2)
     got = classifier.predict(None, prepared=known(images), attention="gates")
     tolerance = 1 if device == "cpu" else 10
     np.testing.assert_allclose(got.probabilities, expected, atol=tolerance * 1e-4)
@@ -233,7 +234,7 @@ def test_batch_follows_from_the_memory_of_a_gpu(free, batch, monkeypatch):
 def test_gpu_gives_every_batch_in_order(batch, images):
     network = network_of(Architecture(features="average"), images)
     many = np.concatenate([np.roll(images, shift, 2) for shift in range(20)])
-    weights = Weights((network,), CARD, {})
+    weights = Weights((network,), Card.of(CARD), {})
     cpu = Classifier(weights, device="cpu").predict(None, prepared=known(many))
     gpu = Classifier(weights, device="cuda", batch=batch).predict(None, prepared=known(many))
     np.testing.assert_allclose(gpu.probabilities, cpu.probabilities, atol=1e-3)
