@@ -208,7 +208,7 @@ def _take_up(folder: PartsFolder, count: _Count) -> None:
 
 def _join(run: Run, folder: PartsFolder, output: Path, kind: ModuleType) -> Result:
     """The product of a run whose parts are all done, written."""
-    provenance = {"run": folder.run}
+    provenance: dict[str, Any] = {"run": folder.run}
     if run.settings.attention == "hdus":
         result = _collect(run, map(folder.read, sorted(folder.done)), folder.path)
         result.table.meta.update(provenance)
@@ -217,8 +217,9 @@ def _join(run: Run, folder: PartsFolder, output: Path, kind: ModuleType) -> Resu
     merged = MergedParts(
         folder.files(), run.groups.size, run.unreached, stacks=run.stacks, shape=PLANE_SHAPE, folder=folder.path
     )
+    incomplete = run.incomplete(merged.counts)
     provenance = software_versions() | run.provenance | provenance | {"batch": merged.batch or run.settings.batch}
-    provenance |= run.incomplete(merged.counts)
+    provenance |= incomplete
 
     def columns_of(rows: NDArray[np.int64]) -> dict[str, NDArray]:
         return _for_each_row(merged.columns, run, rows)
@@ -237,7 +238,7 @@ def _join(run: Run, folder: PartsFolder, output: Path, kind: ModuleType) -> Resu
         return table
 
     return Result.deferred(
-        load, merged.counts, stores, cutouts, path=output, incomplete=provenance.get("incomplete", 0)
+        load, merged.counts, stores, cutouts, path=output, incomplete=incomplete.get("incomplete", 0)
     )
 
 
