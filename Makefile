@@ -3,18 +3,21 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+PYTEST := $(BIN)/python -m pytest -n auto --dist worksteal
+SLOW := fuzz or browser or cluster or real
 WHEEL_CHECK := build/wheel-check
 STIMELA := .venv-stimela
 # Of speed, on data that they make; each runs in full without --small, and the others in that folder take long.
 BENCHMARKS := limits network layers preprocessing cutouts whole_run rows memory startup
 LSDB := .venv-lsdb
 
-.PHONY: help demo test lint wheel-check cab-check lsdb-check bench clean
+.PHONY: help demo test test-slow lint wheel-check cab-check lsdb-check bench clean
 
 help:
 	@echo 'make demo         classify an example catalogue, offline'
-	@echo 'make test         run the tests (PYTEST_ARGS="-k name" for some of them)'
-	@echo 'make lint         check style and format'
+	@echo 'make test         run the quick tests (PYTEST_ARGS="-k name" for some of them)'
+	@echo 'make test-slow    run the others: random input by the hundred, browser, clusters, real images'
+	@echo 'make lint         check style, format, types, docstrings, and which module imports which'
 	@echo 'make wheel-check  build the wheel, install it into an empty environment and run it there'
 	@echo 'make cab-check    run the stimela cabs with stimela, in an environment of its own'
 	@echo 'make lsdb-check   run the tests of Parquet and HATS with LSDB and polars, in an environment of its own'
@@ -26,11 +29,19 @@ demo: $(VENV)/installed
 	$(BIN)/radio-ag classify demo/catalogue.csv --images demo/mosaic.fits --overwrite
 
 test: $(VENV)/installed-dev
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(PYTEST) -m 'not ($(SLOW))' $(PYTEST_ARGS)
 
+test-slow: $(VENV)/installed-dev
+	$(PYTEST) -m '$(SLOW)' --hypothesis-profile thorough $(PYTEST_ARGS)
+
+# mypy and import-linter read the package as it is installed, in one folder.
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/python .ci/private_names.py
+	.ci/one-tree build/tree
+	cd build/tree && PYTHONPATH=../../.ci ../../$(BIN)/lint-imports --config ../../pyproject.toml --no-cache
+	cd build/tree && ../../$(BIN)/mypy -p radio_ag --config-file ../../pyproject.toml --cache-dir ../../.mypy_cache
 
 wheel-check: $(VENV)/created
 	rm -rf build
@@ -41,10 +52,10 @@ wheel-check: $(VENV)/created
 	rm -rf build
 
 cab-check: $(VENV)/installed-dev $(STIMELA)/installed
-	RADIO_AG_STIMELA=$(STIMELA)/bin/stimela $(BIN)/python -m pytest tests/test_cab.py
+	RADIO_AG_STIMELA=$(STIMELA)/bin/stimela $(BIN)/python -m pytest tests/cli/test_cab.py
 
 lsdb-check: $(LSDB)/installed
-	$(LSDB)/bin/python -m pytest tests/test_partitions.py tests/test_parquet.py
+	$(LSDB)/bin/python -m pytest tests/test_partitions.py tests/catalog_io/product/test_parquet.py
 
 bench: $(VENV)/installed-dev
 	@for name in $(BENCHMARKS); do $(BIN)/python benchmarks/$$name.py --small && echo || exit 1; done

@@ -25,6 +25,7 @@ from scipy.optimize import curve_fit
 from scipy.special import softmax
 
 from radio_ag.network.model import AGCNN, AttentionGate
+from radio_ag.weights import Card
 
 FIELD, CROP = 300, 150
 
@@ -89,7 +90,7 @@ def classify_image(
 
 
 def classify_mosaic(
-    path: Path, positions: Iterable[tuple[float, float]], network: AGCNN, card: dict, orbit: int, output: Path
+    path: Path, positions: Iterable[tuple[float, float]], network: AGCNN, card: Card, orbit: int, output: Path
 ) -> NDArray:
     """Classify positions (degrees) in a mosaic, and write the classes and the attention to a FITS file.
 
@@ -100,7 +101,7 @@ def classify_mosaic(
     positions : iterable of tuple
     network : AGCNN
         Of `plain_network`.
-    card : dict
+    card : Card
         Of the weights.
     orbit : int
     output : path
@@ -110,13 +111,12 @@ def classify_mosaic(
     ndarray, shape (n, 2)
         Probabilities of FRI and FRII.
     """
-    calibration = card.get("calibration", {}).get("temperature", {})
-    temperature = calibration.get(str(orbit), calibration.get("1", 1.0))
+    temperature = card.temperatures.get(str(orbit), card.temperatures.get("1", 1.0))
     rows, planes = [], []
     with fits.open(path, memmap=True) as hdus:
         data, wcs = hdus[0].data, WCS(hdus[0].header).celestial
         for ra, dec in positions:
-            image, rms = prepare_field(cut_field(data, wcs, ra, dec), card["input"]["stretch"])
+            image, rms = prepare_field(cut_field(data, wcs, ra, dec), card.preprocessing.stretch)
             probabilities, attention = classify_image(network, image, orbit, temperature)
             rows.append((ra, dec, rms, *probabilities))
             planes.append(attention)

@@ -37,7 +37,7 @@ from reference import classify_image, plain_network, prepare_field
 from radio_ag.network.checkpoints import load_weights
 from radio_ag.weights import locate
 weights = load_weights(locate({weights!r}))
-network, stretch = plain_network(weights.networks[0]), weights.card["input"]["stretch"]
+network, stretch = plain_network(weights.networks[0]), weights.card.preprocessing.stretch
 for field in fields:
     classify_image(network, prepare_field(field, stretch)[0], 8)
 """

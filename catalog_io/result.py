@@ -2,8 +2,10 @@
 
 import copy
 import os
+import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -35,6 +37,13 @@ class Result:
         Attention maps by "mean", 1, 2, 3, those that were kept. The table's ``attention_plane`` names the planes.
     cutouts : AttentionStore, optional
         The cutouts in Jy/beam, if they were kept. The table's ``cutout_plane`` names the planes.
+    path : path, optional
+        The product that holds all this.
+
+    Notes
+    -----
+    A result can be copied, pickled and sent to other processes: its table goes along, and so do its maps, unless they
+    lie in a product. That is opened again where they are asked for.
 
     Examples
     --------
@@ -50,12 +59,18 @@ class Result:
         table: Table,
         stores: Mapping[str | int, AttentionStore] | None = None,
         cutouts: AttentionStore | None = None,
+        *,
+        path: Path | None = None,
     ) -> None:
         self._table = table
         self._load: Callable[[], Table] | None = None
+        self._loading = threading.Lock()
         self._summary: dict[str, Any] | None = None
+        self._path = path
+        self._incomplete = 0
         self._stores = {gate if gate == "mean" else int(gate): store for gate, store in (stores or {}).items()}
         self._cutouts = cutouts
+        self.traffic: Any = None  # what asking for the images took, where the image source tells it
 
     @classmethod
     def deferred(
@@ -64,10 +79,13 @@ class Result:
         summary: dict[str, Any],
         stores: Mapping[str | int, AttentionStore] | None = None,
         cutouts: AttentionStore | None = None,
+        *,
+        path: Path | None = None,
+        incomplete: int = 0,
     ) -> "Result":
-        """A result whose table is made by ``load`` when it is first asked for; ``summary`` is known before."""
-        result = cls(Table(), stores, cutouts)
-        result._load, result._summary = load, summary
+        """Return a result whose table ``load`` makes when it is first asked for; ``summary`` is known before."""
+        result = cls(Table(), stores, cutouts, path=path)
+        result._load, result._summary, result._incomplete = load, summary, incomplete
         return result
 
     @classmethod
@@ -111,19 +129,56 @@ class Result:
         return cls(table, stores, cutouts)
 
     @classmethod
-    def read(cls, path: str | os.PathLike) -> "Result":
-        """The result in a FITS product, or in a data set of Parquet files.
+    def read(cls, path: str | os.PathLike, *, verify: bool = True) -> "Result":
+        """Read the result in a FITS product, or in a data set of Parquet files.
 
         Attention maps stay in the file until they are asked for.
+
+        Parameters
+        ----------
+        path : path
+            The file, or the folder of Parquet files.
+        verify : bool
+            Hold the table, and each map when it is asked for, against its checksum. False takes what is damaged, or was
+            changed by a program that does not keep checksums, as it is.
 
         Raises
         ------
         InputError
-            If the file or folder is not there, or no product of radio-ag.
+            If the file or folder is not there, damaged, or no product of radio-ag.
         """
-        return cls(*product_format("parquet" if Path(path).is_dir() else "fits").read_product(Path(path)))
+        path = Path(os.path.abspath(path))
+        return cls(*_format_of(path).read_product(path, verify=verify), path=path)
 
-    def write(self, path: str | os.PathLike, *, overwrite: bool = False, attention: str | None = None) -> None:
+    def verify(self) -> None:
+        """Hold every byte of the product that this result was read from, or written to, against its checksums.
+
+        Raises
+        ------
+        InputError
+            If something does not match (the message names the HDUs or files), or this result is of no product.
+        """
+        if self._path is None:
+            raise InputError("this result is in memory alone: there is no product to verify")
+        faults = [f"{name} {fault}" for name, fault in verify_product(self._path).items() if fault]
+        if faults:
+            raise InputError(f"{self._path} is damaged: {'; '.join(faults)}")
+
+    def __getstate__(self) -> dict[str, Any]:
+        table = self.table  # which is made in this process: what makes it may not be sent to another
+        return {"table": table, "stores": self._stores, "cutouts": self._cutouts, "path": self._path}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(**state)  # type: ignore[misc]
+
+    def write(
+        self,
+        path: str | os.PathLike,
+        *,
+        overwrite: bool = False,
+        attention: str | None = None,
+        folder: Path | None = None,
+    ) -> None:
         """Write a FITS product; see `radio_ag.catalog_io.product.fits`.
 
         Parameters
@@ -135,6 +190,8 @@ class Result:
         attention : {"mean", "gates", "hdus", "none"}, optional
             The mean maps as one stack, each gate's too, one image HDU a source, or none. None means all that was kept,
             as stacks.
+        folder : path, optional
+            Where the file lies until it is complete, of the same file system. None: beside its place.
 
         Raises
         ------
@@ -143,15 +200,24 @@ class Result:
         OutputError
             If the file exists, or cannot be written.
         """
-        write_product(path, self.table, self._stores, self._cutouts, attention=attention, overwrite=overwrite)
+        write_product(
+            path, self.table, self._stores, self._cutouts, attention=attention, overwrite=overwrite, folder=folder
+        )
+        self._path = Path(os.path.abspath(path))
 
     def export(
-        self, path: str | os.PathLike, format: str | None = None, *, images: Any = None, overwrite: bool = False
+        self,
+        path: str | os.PathLike,
+        format: str | None = None,
+        *,
+        images: Any = None,
+        spreadsheet_safe: bool = False,
+        overwrite: bool = False,
     ) -> Path:
         """Write regions, a VOTable, CSV, ECSV or a FITS file a source; see `radio_ag.catalog_io.export.export`."""
         from radio_ag.catalog_io.export import export
 
-        return export(self, path, format, images=images, overwrite=overwrite)
+        return export(self, path, format, images=images, spreadsheet_safe=spreadsheet_safe, overwrite=overwrite)
 
     def send(self, to: str | None = None, *, image: str | os.PathLike | None = None, timeout: int = 60) -> list[str]:
         """Send the table to TOPCAT, Aladin, DS9, ... by SAMP; see `radio_ag.catalog_io.export.samp.send_result`."""
@@ -162,9 +228,10 @@ class Result:
     @property
     def table(self) -> Table:
         """The rows, with our columns first; a large one that was written to a file is read when it is asked for."""
-        if self._load is not None:
-            self._table, self._load, self._summary = self._load(), None, None
-        return self._table
+        with self._loading:  # or two threads would make one each
+            if self._load is not None:
+                self._table, self._load, self._summary = self._load(), None, None
+            return self._table
 
     @table.setter
     def table(self, table: Table) -> None:
@@ -174,6 +241,11 @@ class Result:
     def provenance(self) -> dict[str, Any]:
         """Software, weights, survey, settings: the table's ``meta``."""
         return self.table.meta
+
+    @property
+    def incomplete(self) -> int:
+        """Rows of the run whose images could not be had, if they were too many: the same command goes on; else 0."""
+        return self._incomplete if self._load is not None else int(self.provenance.get("incomplete") or 0)
 
     @property
     def gates(self) -> tuple[str | int, ...]:
@@ -330,7 +402,7 @@ class Result:
         return self.table[rows[0]] if position.isscalar else self[rows]
 
     def summary(self) -> dict[str, Any]:
-        """Counts: ``rows``, ``clean``, ``classes`` (FRI, FRII, none), and ``flags`` by name, all of them."""
+        """Counts: ``rows``, ``clean``, ``classes`` (FRI, FRII, none), ``flags`` by name, all of them, `incomplete`."""
         if self._summary is not None:
             return copy.deepcopy(self._summary)
         classes = np.ma.filled(self.table["class"], "")
@@ -341,6 +413,7 @@ class Result:
             "clean": int(np.sum(flags == 0)),
             "classes": counts | {"none": int(np.sum(classes == ""))},
             "flags": {flag.name: int(np.sum(flags & flag != 0)) for flag in Flag},
+            "incomplete": self.incomplete,
         }
 
     def _store(self, gate: str | int) -> AttentionStore:
@@ -377,6 +450,31 @@ class Result:
                 f"the nearest, {name}, is {distance:.6g} arcsec away"
             )
         return rows[nearest]
+
+
+def verify_product(path: str | os.PathLike) -> dict[str, str | None]:
+    """Return for each HDU or file of a product what is wrong with it by its checksums, None for nothing.
+
+    Parameters
+    ----------
+    path : path
+        A FITS product, or the folder of Parquet files, whose maps beside it are looked at as well.
+
+    Raises
+    ------
+    InputError
+        If it is not there, or no product of radio-ag.
+    """
+    path = Path(os.path.abspath(path))
+    kind = _format_of(path)
+    faults = kind.find_faults(path)
+    if not any(faults.values()):
+        kind.read_product(path)  # each part may be whole, and one be lacking
+    return faults
+
+
+def _format_of(path: Path) -> ModuleType:
+    return product_format("parquet" if path.is_dir() else "fits")
 
 
 def _angle(radius: u.Quantity | str | float) -> u.Quantity:

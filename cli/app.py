@@ -1,10 +1,12 @@
 """The application: its commands, its version, and the one boundary that turns errors into exit codes.
 
-Exit codes: 0 done; 2 what was given cannot be used; 3 an image service is down; 130 interrupted. Anything
-else that goes wrong is a bug, and keeps its traceback.
+Exit codes: 0 done; 2 what was given cannot be used; 3 an image service is down, or too many images are missing; 128
+and the number of the signal that stopped it. Anything else that goes wrong is a bug, and keeps its traceback.
 """
 
-from typing import Annotated
+import signal
+from types import FrameType
+from typing import Annotated, NoReturn
 
 import typer
 from typer.core import TyperGroup
@@ -12,7 +14,15 @@ from typer.core import TyperGroup
 from radio_ag.cli import attention, weights
 from radio_ag.cli.catalogs import catalogs
 from radio_ag.cli.classify import classify
-from radio_ag.cli.console import print_error
+from radio_ag.cli.console import (
+    EXIT_INPUT,
+    EXIT_SERVICE,
+    EXIT_SIGNAL,
+    lost_output,
+    print_error,
+    print_warning,
+    secure_streams,
+)
 from radio_ag.cli.evaluate import evaluate
 from radio_ag.cli.export import export
 from radio_ag.cli.fetch import fetch
@@ -21,11 +31,21 @@ from radio_ag.cli.options import Debug, debugging
 from radio_ag.cli.send import send
 from radio_ag.cli.surveys import surveys
 from radio_ag.cli.train import train
+from radio_ag.cli.verify import verify
 from radio_ag.cli.view import view
 
-EXIT_INPUT = 2
-EXIT_SERVICE = 3
-EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells do
+_GOES_ON = {
+    "classify": "the same command, without --restart, goes on where it stopped",
+    "fetch": "the same command goes on where it stopped",
+    "train": "the same command goes on where it stopped",
+}
+
+
+class Stopped(KeyboardInterrupt):
+    """A signal that ends the command, as Ctrl-C does."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
 
 
 class ErrorBoundary(TyperGroup):
@@ -33,12 +53,15 @@ class ErrorBoundary(TyperGroup):
 
     def invoke(self, ctx: typer.Context) -> object:
         try:
-            return super().invoke(ctx)
-        except KeyboardInterrupt:
+            returned = super().invoke(ctx)
+        except KeyboardInterrupt as stop:
             if debugging(ctx):
                 raise
-            print_error("interrupted")
-            raise typer.Exit(EXIT_INTERRUPTED) from None
+            number = stop.number if isinstance(stop, Stopped) else signal.SIGINT
+            what = "interrupted" if number == signal.SIGINT else f"stopped by {signal.Signals(number).name}"
+            goes_on = _GOES_ON.get(ctx.invoked_subcommand or "")
+            print_error(f"{what}: {goes_on}" if goes_on else what)
+            raise typer.Exit(EXIT_SIGNAL + number) from None
         except (typer.Exit, typer.Abort):
             raise
         except Exception as error:
@@ -48,6 +71,9 @@ class ErrorBoundary(TyperGroup):
                 raise
             print_error(str(error))
             raise typer.Exit(EXIT_SERVICE if isinstance(error, ServiceError) else EXIT_INPUT) from error
+        if lost := lost_output():
+            print_warning(f"the work is done, but standard output cannot be written: {lost}")
+        return returned
 
 
 app = typer.Typer(
@@ -60,6 +86,7 @@ app.command()(classify)
 app.command()(find)
 app.command()(fetch)
 app.command()(view)
+app.command()(verify)
 app.command()(export)
 app.command()(send)
 app.command()(train)
@@ -90,4 +117,14 @@ def radio_ag(
 
 def main() -> None:
     """Entry point of the console script."""
+    secure_streams()
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)  # Windows has no SIGHUP
+        if number is not None and signal.getsignal(number) == signal.SIG_DFL:  # as it is not under nohup
+            signal.signal(number, _stop)
     app()
+
+
+def _stop(number: int, frame: FrameType | None) -> NoReturn:
+    signal.signal(number, signal.SIG_DFL)  # a second one ends the process at once
+    raise Stopped(number)

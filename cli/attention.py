@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from radio_ag.cli.console import ProgressCallback, print_attention, print_json, reporting
+from radio_ag.cli.console import ProgressCallback, check_answered, print_attention, print_json, reporting
 from radio_ag.cli.options import Debug
 
 app = typer.Typer(no_args_is_help=True, help="Show and measure where networks look, for a result or labelled images.")
@@ -159,7 +159,7 @@ def aggregate(
         found = []
         for number, classifier in enumerate(_networks(names, device)):
             if not classifier.gates:
-                raise InputError(f"{classifier.card['name']} has no attention gates")
+                raise InputError(f"{classifier.card.name} has no attention gates")
             chunks = sources.chunks(classifier.preprocessing.clip)
             part = progress and _part(progress, number, len(names))
             options = {"times": times, "seed": seed, "total": len(sources), "progress": part}
@@ -209,9 +209,9 @@ def outliers(
         from radio_ag.attention.figures import figure_files, outliers_figure, save_figure
         from radio_ag.attention.inside import inspect_source
         from radio_ag.attention.sources import open_sources
-        from radio_ag.catalog_io.product.fits import check_output
         from radio_ag.errors import InputError
         from radio_ag.network.model import CLASSES
+        from radio_ag.writing import check_output
 
         check_output(output.with_suffix(".ecsv"), overwrite)
         picture = output.with_suffix("")
@@ -272,7 +272,7 @@ def compare(
         from radio_ag.attention.inside import measure_attention
         from radio_ag.attention.sources import open_sources
         from radio_ag.attention.statistics import summarise_by_class
-        from radio_ag.catalog_io.product.fits import check_output
+        from radio_ag.writing import check_output
 
         if output is not None:
             check_output(output.with_suffix(".ecsv"), overwrite)
@@ -295,6 +295,8 @@ def compare(
         print_json(lines)
     else:
         print_attention(lines)
+    if output is None:
+        check_answered()
 
 
 def _class_names(label) -> list[str]:
@@ -352,7 +354,7 @@ def _require_matplotlib() -> None:
 
 
 def _write_table(table, output: Path, overwrite: bool) -> Path:
-    from radio_ag.catalog_io.product.fits import check_output
+    from radio_ag.writing import check_output
 
     path = check_output(output.with_suffix(".ecsv"), overwrite)
     table.write(path, format="ascii.ecsv", overwrite=overwrite)

@@ -2,7 +2,7 @@
 
 import typer
 
-from radio_ag.cli.console import reporting
+from radio_ag.cli.console import check_answered, open_console, reporting
 from radio_ag.cli.options import Debug
 
 
@@ -17,10 +17,10 @@ def catalogs(debug: Debug = False) -> None:
     _print_rows(("--dialect", "tables", "catalogue"), catalogues)
     typer.echo()
     _print_rows(("--images", "image source"), images)
+    check_answered()
 
 
 def _print_rows(titles: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     table = Table(show_edge=False)
@@ -28,4 +28,4 @@ def _print_rows(titles: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
         table.add_column(title, no_wrap=title.startswith("--"))
     for row in rows:
         table.add_row(*row)
-    Console(highlight=False).print(table)
+    open_console().print(table)

@@ -4,6 +4,7 @@ import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from radio_ag.cli import options
-from radio_ag.cli.console import print_attention, print_json, print_summary, reporting
+from radio_ag.cli.console import EXIT_SERVICE, print_attention, print_json, print_summary, reporting
 from radio_ag.cli.options import Debug
 
 _CATALOGUE, _IMAGES, _NETWORK, _OUTPUT, _CLUSTER = "Catalogue", "Images", "Network", "Output", "Cluster"
@@ -187,6 +188,7 @@ def classify(
     beam: options.BeamWidth = None,
     pixel_scale: options.PixelScale = None,
     beam_scaled: options.BeamScaled = False,
+    verify_images: options.VerifyImages = False,
     service_url: options.ServiceUrl = None,
     cache_dir: options.CacheDir = None,
     no_cache: options.NoCache = False,
@@ -196,6 +198,7 @@ def classify(
     rate: options.Rate = None,
     timeout: options.Timeout = None,
     patience: options.Patience = None,
+    max_failed: options.MaxFailed = 0.1,
     weights: Annotated[
         str,
         typer.Option(help="Name of bundled weights, or path of a .safetensors file.", rich_help_panel=_NETWORK),
@@ -282,7 +285,12 @@ def classify(
         )
     if beam_scaled and survey == "first":
         raise typer.BadParameter("--beam-scaled is for images with other beams: FIRST's needs no scaling")
-    image_options = service_options | ({"beam_scaled": True} if beam_scaled else {})
+    if verify_images and survey is not None:
+        raise typer.BadParameter(
+            "--verify-images is for images of your own: those of a service are checked as they come"
+        )
+    local_options = options.given(beam_scaled=beam_scaled or None, verify_images=verify_images or None)
+    image_options = service_options | local_options
     if scheduler is not None and workers is not None:
         raise typer.BadParameter("--scheduler names a cluster and --workers makes one: leave one out")
     with reporting(quiet, verbose) as progress, _cluster(scheduler, workers) as client:
@@ -307,6 +315,7 @@ def classify(
             join_doubles=join_doubles,
             region=region,
             threshold=threshold,
+            max_failed=max_failed,
             image_options=image_options,
             output=output,
             format=format and format.value,
@@ -323,12 +332,18 @@ def classify(
             from radio_ag.attention.statistics import summarise_result
 
             summary["attention"] = summarise_result(result.table)
+    if result.traffic is not None:
+        summary["traffic"] = asdict(result.traffic)
     if summary_json:
         print_json(summary)
     elif not quiet:
         print_summary(summary, str(output), time.perf_counter() - start)
+        if result.traffic is not None:
+            typer.echo(result.traffic)
         if attention_stats:
             print_attention(summary["attention"])
+    if result.incomplete:
+        raise typer.Exit(EXIT_SERVICE)
 
 
 @contextmanager

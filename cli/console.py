@@ -1,21 +1,92 @@
-"""What the terminal shows: results on stdout, everything else on stderr."""
+"""What the terminal shows: results on stdout, everything else on stderr; neither decides how a command ends."""
 
+import io
 import json
 import logging
 import math
+import os
+import select
 import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
+if TYPE_CHECKING:
+    from rich.console import Console
+
 ProgressCallback = Callable[[int, int, Mapping[str, int]], None]
+
+EXIT_INPUT = 2
+EXIT_SERVICE = 3
+EXIT_SIGNAL = 128  # and the signal's number, as shells do
 
 PLAIN_INTERVAL = 10.0  # s between progress lines where there is no terminal
 _COUNTS_SHOWN = ("FRI", "FRII", "NO_COVERAGE", "FETCH_FAILED")  # what may make a user stop a long run
+
+
+class _Descriptor(io.FileIO):
+    """Standard output or error, which may go away: what is written after that is dropped, and ``lost`` says why."""
+
+    lost: OSError | None = None
+
+    def __init__(self, stream: io.TextIOWrapper) -> None:
+        super().__init__(stream.fileno(), "w", closefd=False)
+        self._stream = stream  # it would close the descriptor if it went
+
+    def write(self, data: Any) -> int:
+        if self.lost is None:
+            try:
+                while (written := super().write(data)) is None:  # it does not block, and has no room yet
+                    select.select([], [self], [])
+                return written
+            except OSError as exc:
+                self.lost = exc
+        return len(data)
+
+
+def secure_streams() -> None:
+    """Make stdout and stderr take any text, in any encoding, whether or not anybody reads it or there is room for it.
+
+    A character that the encoding lacks is written as its escape, such as ``\\u2192``.
+    """
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:  # closed: the next file that is opened would get its number, and what is printed
+            null = io.FileIO(os.open(os.devnull, os.O_WRONLY), "w", closefd=False)
+            stream = io.TextIOWrapper(io.BufferedWriter(null), "utf-8")
+            setattr(sys, name, stream)
+        raw = getattr(stream.buffer, "raw", stream.buffer)
+        if isinstance(raw, io.FileIO):  # elsewhere it is the console of Windows
+            stream.flush()
+            buffer = io.BufferedWriter(_Descriptor(stream))
+            at_once = stream.line_buffering or stream.write_through
+            setattr(sys, name, io.TextIOWrapper(buffer, stream.encoding, line_buffering=at_once))
+        getattr(sys, name).reconfigure(errors="backslashreplace")
+
+
+def lost_output() -> str | None:
+    """Why what was printed on stdout did not get where it should; None if it did, or if its reader has had enough."""
+    sys.stdout.flush()
+    lost = getattr(getattr(getattr(sys.stdout, "buffer", None), "raw", None), "lost", None)
+    return None if lost is None or isinstance(lost, BrokenPipeError) else lost.strerror or str(lost)
+
+
+def check_answered() -> None:
+    """Check that stdout has taken an answer that is nowhere else.
+
+    Raises
+    ------
+    OutputError
+        It has not.
+    """
+    if lost := lost_output():
+        from radio_ag.errors import OutputError
+
+        raise OutputError(f"standard output cannot be written: {lost}")
 
 
 def print_error(message: str) -> None:
@@ -23,9 +94,21 @@ def print_error(message: str) -> None:
     typer.echo(f"radio-ag: error: {_one_line(message)}", err=True)
 
 
+def print_warning(message: str) -> None:
+    """Print a warning as one line on stderr."""
+    typer.echo(f"radio-ag: warning: {_one_line(message)}", err=True)
+
+
 def print_json(value: Any) -> None:
-    """Print a value as JSON on stdout; numbers that are not finite become null."""
-    typer.echo(json.dumps(_finite(value), indent=2, ensure_ascii=False, allow_nan=False))
+    """Print a value as JSON on stdout, in ASCII; numbers that are not finite become null."""
+    typer.echo(json.dumps(_finite(value), indent=2, allow_nan=False))
+
+
+def open_console() -> "Console":
+    """Return a console on stdout that takes text as it is: brackets and colons in a file's name mean nothing to it."""
+    from rich.console import Console
+
+    return Console(highlight=False, markup=False, emoji=False)
 
 
 def _finite(value: Any) -> Any:
@@ -72,8 +155,11 @@ def reporting(
         To be called as ``progress(done, total, counts)``; None when quiet. A bar on a terminal, a line every
         `PLAIN_INTERVAL` seconds otherwise.
     """
-    import astropy.logger  # noqa: F401 : takes over warnings.showwarning when it is first imported
+    import astropy.logger  # noqa: F401 : takes over warnings.showwarning when it is first imported, and so does the next
+    import astroquery  # noqa: F401
     from rich.console import Console
+
+    from radio_ag.errors import IncompleteWarning
 
     console = Console(stderr=True, soft_wrap=True, highlight=False, markup=False, emoji=False)
     handler = _LineHandler(console.print)
@@ -81,11 +167,15 @@ def reporting(
     level_before = logger.level
     logger.setLevel(logging.DEBUG if verbose else logging.WARNING if quiet else logging.INFO)
     logger.addHandler(handler)
+
+    def show_warning(message: Warning | str, category: type[Warning], *_args: object, **_kwargs: object) -> None:
+        level = "error" if issubclass(category, IncompleteWarning) else "warning"  # it ends with an exit code
+        console.print(f"radio-ag: {level}: {_one_line(str(message))}")
+
     try:
         with warnings.catch_warnings():
-            warnings.showwarning = lambda message, *_args, **_kwargs: console.print(
-                f"radio-ag: warning: {_one_line(str(message))}"
-            )
+            warnings.showwarning = show_warning
+            warnings.simplefilter("always", IncompleteWarning)  # it says why there is an exit code
             if quiet:
                 yield None
             elif console.is_terminal:
@@ -167,7 +257,6 @@ def print_summary(summary: Mapping[str, Any], output: str, elapsed: float) -> No
     elapsed : float
         Duration of the run in seconds.
     """
-    from rich.console import Console
     from rich.table import Table
 
     from radio_ag.flags import Flag
@@ -184,9 +273,9 @@ def print_summary(summary: Mapping[str, Any], output: str, elapsed: float) -> No
     for name, count in summary["flags"].items():
         if count:
             table.add_row(name, str(count), _share(count, rows), Flag[name].description)
-    console = Console(file=sys.stdout, highlight=False)
+    console = open_console()
     console.print(table)
-    console.print(f"{elapsed:.1f} s, {rows / max(elapsed, 1e-6):.3g} rows/s", highlight=False)
+    console.print(f"{elapsed:.1f} s, {rows / max(elapsed, 1e-6):.3g} rows/s")
 
 
 def print_attention(lines: list[dict[str, Any]]) -> None:
@@ -194,7 +283,6 @@ def print_attention(lines: list[dict[str, Any]]) -> None:
 
     A line's ``weights``, where it has them, say of which network it is.
     """
-    from rich.console import Console
     from rich.table import Table
 
     columns = {
@@ -215,7 +303,7 @@ def print_attention(lines: list[dict[str, Any]]) -> None:
     for line in lines:
         numbers = [f"{line[f'{column}_median']:.2f}" for column in columns]
         table.add_row(*(line[name] for name in labels), str(line["sources"]), *numbers)
-    Console(file=sys.stdout, highlight=False).print(table)
+    open_console().print(table)
 
 
 def _share(count: int, rows: int) -> str:

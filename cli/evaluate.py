@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from radio_ag.cli.console import print_json, reporting
+from radio_ag.cli.console import check_answered, open_console, print_json, reporting
 from radio_ag.cli.options import Debug
 
 _ROWS = {
@@ -141,6 +141,8 @@ def evaluate(
     if not (quiet or as_json):
         for file in written:
             typer.echo(file)
+    if output is None:
+        check_answered()
 
 
 def _leave_out_learnt(sources, networks: Sequence):
@@ -151,7 +153,7 @@ def _leave_out_learnt(sources, networks: Sequence):
     for network in networks:
         positions = learnt_positions(network)
         if positions is None:
-            raise InputError(f"the weights {network.card['name']} do not tell which sources they learnt from: --unseen")
+            raise InputError(f"the weights {network.card.name} do not tell which sources they learnt from: --unseen")
         sources = sources[~near(sources.ra, sources.dec, positions)]
     if not len(sources):
         raise InputError("all sources are among those that the weights learnt from")
@@ -163,7 +165,7 @@ def _warn_of_learnt(report) -> None:
 
     if report.content["learnt_from"]:
         warnings.warn(
-            f"{report.card['name']} learnt from {report.content['learnt_from']} of these {len(report.data)} sources: "
+            f"{report.card.name} learnt from {report.content['learnt_from']} of these {len(report.data)} sources: "
             "its figures are too good; --unseen leaves them out",
             RadioAGWarning,
             stacklevel=2,
@@ -181,16 +183,14 @@ def _draw_reliability(reports: Sequence, path: Path, overwrite: bool) -> list[Pa
     for axes, report in zip(np.ravel(figure.subplots(1, len(reports), squeeze=False)), reports, strict=True):
         known = np.isfinite(report.outcome.probabilities).all(1)
         draw_reliability(axes, report.outcome.probabilities[known], report.data.label[known])
-        axes.set_title(report.card["name"])
+        axes.set_title(report.card.name)
     return save_figure(figure, path, overwrite=overwrite)
 
 
 def _print(reports: Sequence) -> None:
-    from rich.console import Console
-
     from radio_ag.evaluation.report import mean_over_weights, paper_columns
 
-    console = Console(highlight=False)
+    console = open_console()
     for report in reports:
         content = report.content
         columns = paper_columns([report])

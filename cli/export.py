@@ -41,6 +41,12 @@ def export(
             show_default="cutouts kept in the product, else the survey that it was made from, asked again",
         ),
     ] = None,
+    spreadsheet_safe: Annotated[
+        bool,
+        typer.Option(
+            "--spreadsheet-safe", help="For CSV: quote text that a spreadsheet would run as a formula, such as =1+1."
+        ),
+    ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the output if it exists.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show warnings and errors only.")] = False,
     debug: Debug = False,
@@ -55,6 +61,7 @@ def export(
             output,
             format and format.value,
             images=images[0] if images and len(images) == 1 else images or None,
+            spreadsheet_safe=spreadsheet_safe,
             overwrite=overwrite,
             progress=progress,
         )

@@ -1,12 +1,13 @@
 """``radio-ag fetch``: the images of a catalogue, ahead of its classification."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from radio_ag.cli import options
-from radio_ag.cli.console import print_json, reporting
+from radio_ag.cli.console import EXIT_SERVICE, print_json, reporting
 
 _UNBOUNDED = 1 << 62  # bytes: what is fetched into a folder on purpose is not for the oldest to go first
 
@@ -33,6 +34,7 @@ def fetch(
     rate: options.Rate = None,
     timeout: options.Timeout = None,
     patience: options.Patience = None,
+    max_failed: options.MaxFailed = 0.0,
     ra_col: Annotated[str | None, typer.Option(help="Column of right ascension.", show_default=False)] = None,
     dec_col: Annotated[str | None, typer.Option(help="Column of declination.", show_default=False)] = None,
     ra_unit: Annotated[str | None, typer.Option(help="deg or hourangle.", show_default=False)] = None,
@@ -68,21 +70,28 @@ def fetch(
     with reporting(quiet, verbose, "fetching") as progress:
         from radio_ag.fetch import fetch_images
 
-        statuses = fetch_images(
+        fetched = fetch_images(
             catalogue,
             images=url_template or images,
             image_options=image_options,
             group=group,
             join_doubles=join_doubles,
             region=region,
+            max_failed=max_failed,
             progress=progress,
             ra_col=ra_col,
             dec_col=dec_col,
             ra_unit=ra_unit,
             dialect=dialect,
         )
+    statuses = fetched.statuses
     if summary_json:
-        print_json({"sources": statuses.total(), "images": dict(statuses)})
+        told = {"traffic": asdict(fetched.traffic)} if fetched.traffic is not None else {}
+        print_json({"sources": statuses.total(), "images": dict(statuses), "incomplete": fetched.incomplete} | told)
     elif not quiet:
         came = ", ".join(f"{count} {status.replace('_', ' ')}" for status, count in statuses.most_common())
         typer.echo(f"{statuses.total()} sources: {came or 'no image to fetch'}")
+        if fetched.traffic is not None:
+            typer.echo(fetched.traffic)
+    if fetched.incomplete:
+        raise typer.Exit(EXIT_SERVICE)

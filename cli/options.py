@@ -62,6 +62,15 @@ def _check_template(url: str | None) -> str | None:
     return url
 
 
+MaxFailed = Annotated[
+    float,
+    typer.Option(
+        min=0.0,
+        max=1.0,
+        help="Share of the rows with coverage that may be without an image; beyond it the exit code is 3.",
+        rich_help_panel=_IMAGES,
+    ),
+]
 UrlTemplate = Annotated[
     str | None,
     typer.Option(
@@ -102,6 +111,14 @@ BeamScaled = Annotated[
     typer.Option(
         "--beam-scaled",
         help="Take images with a beam coarser than FIRST's, on pixels of a third of it.",
+        rich_help_panel=_IMAGES,
+    ),
+]
+VerifyImages = Annotated[
+    bool,
+    typer.Option(
+        "--verify-images",
+        help="Check the sums that local images carry in files of any size; without this, in those up to 100 MB.",
         rich_help_panel=_IMAGES,
     ),
 ]

@@ -2,7 +2,7 @@
 
 import typer
 
-from radio_ag.cli.console import reporting
+from radio_ag.cli.console import check_answered, open_console, reporting
 from radio_ag.cli.options import Debug
 
 
@@ -29,13 +29,13 @@ def surveys(debug: Debug = False) -> None:
         "\nAny other survey of a service: --images 'skyview:SUMSS 843 MHz', hips:ID, cadc:COLLECTION or casda:PREFIX,"
         "\nwith --beam and --pixel-scale in arcsec. Any other service: --url-template 'https://…{ra}…{dec}…'."
     )
+    check_answered()
 
 
 _SERVICES = {"first": "FIRST", "skyview": "SkyView", "hips": "hips2fits", "cadc": "CADC", "casda": "CASDA (login)"}
 
 
 def _print(rows: list[tuple[str, ...]]) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     table = Table(show_edge=False)
@@ -43,4 +43,4 @@ def _print(rows: list[tuple[str, ...]]) -> None:
         table.add_column(title, no_wrap=title == "--images", justify="right" if title in ("beam", "pixel") else "left")
     for row in rows:
         table.add_row(*row)
-    Console(highlight=False).print(table)
+    open_console().print(table)

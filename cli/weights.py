@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from radio_ag.cli.console import print_json
+from radio_ag.cli.console import check_answered, open_console, print_json, reporting
 from radio_ag.cli.options import Debug
 
 app = typer.Typer(no_args_is_help=True, help="List, describe and import trained networks.")
@@ -14,7 +14,6 @@ app = typer.Typer(no_args_is_help=True, help="List, describe and import trained 
 @app.command("list")
 def list_command(debug: Debug = False) -> None:
     """List the trained networks: those of the package, then the user's own."""
-    from rich.console import Console
     from rich.table import Table
 
     from radio_ag.weights import list_weights
@@ -23,9 +22,12 @@ def list_command(debug: Debug = False) -> None:
     table.add_column("name", no_wrap=True)
     table.add_column("parameters", justify="right")
     table.add_column("description")
-    for card in list_weights():
-        table.add_row(card["name"], f"{card['parameters']:,}", card["description"])
-    Console(highlight=False).print(table)
+    with reporting():
+        cards = list_weights()
+    for card in cards:
+        table.add_row(card.name, f"{card.parameters:,}" if card.parameters else "", card.description)
+    open_console().print(table)
+    check_answered()
 
 
 @app.command()
@@ -34,9 +36,10 @@ def info(
     debug: Debug = False,
 ) -> None:
     """Print the card of a trained network: architecture, input, training set, metrics, licence."""
-    from radio_ag.network.checkpoints import card_of
+    from radio_ag.weights import card
 
-    print_json(card_of(weights))
+    print_json(card(weights).content)
+    check_answered()
 
 
 @app.command("import")

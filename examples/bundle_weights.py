@@ -26,11 +26,12 @@ from radio_ag.evaluation.served import classify_served, served_logits
 from radio_ag.flags import Flag
 from radio_ag.labelled.data import Labelled
 from radio_ag.network.checkpoints import Weights, load_weights, save_weights
-from radio_ag.network.classifier import FURTHER_WITHIN, Classifier
+from radio_ag.network.classifier import FURTHER_WITHIN, Classifier, run_network
 from radio_ag.network.model import AGCNN, CLASSES, Architecture, fold_batch_norm
 from radio_ag.network.novelty import FeatureModel
+from radio_ag.preprocess.images import crop, normalise
 from radio_ag.preprocess.islands import measure_islands
-from radio_ag.training.loop import predict
+from radio_ag.weights import Card
 
 FAMILIAR = 0.97  # share of the reserved sources with certain labels that are not to be OUT_OF_DISTRIBUTION
 FEATURE_SOURCES = 400  # enough for the covariance of 54 features
@@ -62,7 +63,8 @@ class Run:
 
     def features(self, rows: np.ndarray) -> np.ndarray:
         """Features (n, F), averaged over the exact orientations."""
-        return predict(fold_batch_norm(self.network), self.data[rows], self.recipe["stretch"], orbit=True)[1].mean(0)
+        images = normalise(crop(self.data.fields[rows]), self.recipe["stretch"])
+        return run_network(fold_batch_norm(self.network), images, views=8)[1].mean(0)
 
 
 def _recipe_in(folder: Path) -> dict:
@@ -119,16 +121,16 @@ def make_weights(name: str, description: str, runs: list[Run], data: Labelled, r
     }
     extra = {"training.positions": torch.from_numpy(np.stack([data.ra[learnt], data.dec[learnt]], 1))}
     architecture = {k: v for k, v in runs[0].recipe["architecture"].items() if k != "kind"}
-    weights = Weights(tuple(r.network for r in runs), card | {"architecture": architecture, "sha256": ""}, extra)
-    weights.card["calibration"]["temperature"] = {
+    weights = Weights(tuple(r.network for r in runs), Card.of(card | {"architecture": architecture}), extra)
+    temperature = {
         str(orbit): round(fit_temperature(served_logits(weights, data[reserved], orbit=orbit), data.label[reserved]), 4)
         for orbit in (1, 8)
     }
-    return weights
+    return weights.described(calibration=card["calibration"] | {"temperature": temperature})
 
 
-def add_novelty(weights: Weights, runs: list[Run], data: Labelled, reserved: np.ndarray) -> None:
-    """Let the weights know how far from the training features a source may be."""
+def add_novelty(weights: Weights, runs: list[Run], data: Labelled, reserved: np.ndarray) -> Weights:
+    """The same weights, which know how far from the training features a source may be."""
 
     def features(rows: np.ndarray) -> np.ndarray:
         return np.concatenate([run.features(rows) for run in runs], 1)
@@ -138,15 +140,17 @@ def add_novelty(weights: Weights, runs: list[Run], data: Labelled, reserved: np.
     model = FeatureModel.fit(features(rows), data.label[rows])
     distance = model.distance(features(reserved[data.certain[reserved]]))
     weights.extra.update({f"novelty.{key}": torch.from_numpy(value).float() for key, value in asdict(model).items()})
-    weights.card["novelty"] = {
-        "threshold": round(float(np.quantile(distance, FAMILIAR)), 4),
-        "sources": f"{FAMILIAR:.0%} of the reserved sources with certain labels are nearer",
-    }
+    return weights.described(
+        novelty={
+            "threshold": round(float(np.quantile(distance, FAMILIAR)), 4),
+            "sources": f"{FAMILIAR:.0%} of the reserved sources with certain labels are nearer",
+        }
+    )
 
 
 def save(weights: Weights, folder: Path) -> None:
-    path = folder / f"{weights.card['name']}.safetensors"
-    save_weights(path, weights.networks, weights.card, weights.extra, overwrite=True)
+    path = folder / f"{weights.card.name}.safetensors"
+    save_weights(path, weights.networks, weights.card.content, weights.extra, overwrite=True)
     load_weights(path)
 
 
@@ -171,7 +175,7 @@ def cross_validate(runs: list[Run], data: Labelled, fold: np.ndarray, reserved: 
     parts, rows, other, logits, turned = [], [], [], [], []
     for run in runs:
         weights = make_weights(f"fold-{run.left_out}", "", [run], data, reserved, 0.0)
-        add_novelty(weights, [run], data, reserved)
+        weights = add_novelty(weights, [run], data, reserved)
         here = fold == run.left_out
         rows.append(np.flatnonzero(here & mirabest))
         classifier = Classifier(weights, device="cpu")
@@ -250,19 +254,21 @@ def main() -> None:
     command = "python examples/bundle_weights.py training/ weights/" + " --robustness" * options.robustness
     for name, (description, members) in made.items():
         weights = make_weights(name, description, members, data, reserved, uncertain_below)
-        add_novelty(weights, members, data, reserved)
+        weights = add_novelty(weights, members, data, reserved)
         rows = np.flatnonzero(np.all([np.isin(np.arange(len(data)), run.unseen) for run in members], 0) & mirabest)
         robustness = options.robustness and name == "agcnn-first"
-        weights.card["metrics"] = figures_of(weights, data[rows], robustness)
-        weights.card["metrics_sources"] = (
-            f"{len(rows)} sources of mirabest_train that the weights have not learnt from, none within 270 arcsec of "
-            f"one that they have; {len(reserved)} of them gave the temperature; Wilson or bootstrap intervals of 95 %"
+        metrics = figures_of(weights, data[rows], robustness)
+        validated = name in ("agcnn-first", "agcnn-first-ensemble")
+        weights = weights.described(
+            metrics=metrics,
+            metrics_sources=f"{len(rows)} sources of mirabest_train that the weights have not learnt from, none within "
+            f"270 arcsec of one that they have; {len(reserved)} of them gave the temperature; Wilson or bootstrap "
+            "intervals of 95 %",
+            metrics_command=command,
+            **({"cross_validation": cross_validation} if validated else {}),
         )
-        weights.card["metrics_command"] = command
-        if name in ("agcnn-first", "agcnn-first-ensemble"):
-            weights.card["cross_validation"] = cross_validation
         save(weights, options.output)
-        print(name, json.dumps({k: weights.card["metrics"]["orbit_8"][k]["accuracy"] for k in ("all", "certain")}))
+        print(name, json.dumps({k: metrics["orbit_8"][k]["accuracy"] for k in ("all", "certain")}))
 
 
 if __name__ == "__main__":

@@ -16,7 +16,8 @@ import numpy as np
 import torch
 
 from radio_ag.labelled.augmentation import scale_to_unit
-from radio_ag.labelled.data import Labelled, assign_folds, load_labelled
+from radio_ag.labelled.data import Labelled, load_labelled
+from radio_ag.labelled.splits import assign_folds
 from radio_ag.network.model import AGCNN, Architecture
 from radio_ag.preprocess.images import crop
 from radio_ag.training.loop import train

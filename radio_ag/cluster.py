@@ -57,6 +57,8 @@ class Job:
         The folder of parts as the client sees it; None: parts are to be carried back.
     versions : dict
         The client's software.
+    image_names : tuple of str
+        Images that the client has found; a worker has to find the same.
     token : str
         Tells this job from all others, of the same run too.
     """
@@ -68,6 +70,7 @@ class Job:
     settings: ClassifySettings
     folder: Path | None
     versions: Mapping[str, str]
+    image_names: tuple[str, ...] = ()
     token: str = field(default_factory=lambda: uuid.uuid4().hex)
 
 
@@ -148,8 +151,10 @@ def worker_resources(client: Client, weights: Weights, settings: ClassifySetting
     return client.submit(_resources, weights, settings, pure=False).result()
 
 
-def classify_on(client: Client, chunks: Iterable[Chunk], job: Job) -> Iterator[tuple[int, Answer]]:
-    """The parts of some chunks, as they are done.
+def classify_on(
+    client: Client, chunks: Iterable[Chunk], job: Job, *, check: bool = True
+) -> Iterator[tuple[int, Answer]]:
+    """The parts of some chunks, as they are done; with ``check``, the first tells whether the images come at all.
 
     Raises
     ------
@@ -172,7 +177,7 @@ def classify_on(client: Client, chunks: Iterable[Chunk], job: Job) -> Iterator[t
     try:
         chunks = iter(chunks)
         for chunk in itertools.islice(chunks, 1):  # alone: it tells whether the image service answers at all
-            submit(chunk, True)
+            submit(chunk, check)
             future = next(done)
             yield numbers.pop(future), future.result()
         while True:
@@ -211,7 +216,7 @@ class _Tools:
         if here != job.versions:
             raise InputError(f"a worker has other software than the client: {here} instead of {dict(job.versions)}")
         self.token = job.token
-        self.source: ImageSource = open_images(job.images, **job.image_options)
+        self.source = _open_here(job)
         settings = job.settings
         torch.set_num_threads(settings.threads)
         self.classifier = Classifier(
@@ -219,6 +224,22 @@ class _Tools:
         )
         self.fetching, self.computing = threading.Lock(), threading.Lock()
         self.folder = job.folder if job.folder is not None and _sees(job.folder, job.run) else None
+
+
+def _open_here(job: Job) -> ImageSource:
+    """The images of a job as this worker sees them; fewer of them would mean rows without coverage, in silence."""
+    from distributed import get_worker
+
+    here = f"worker {get_worker().name} ({get_worker().address})"
+    try:
+        source = open_images(job.images, **job.image_options)
+    except InputError as exc:
+        raise InputError(f"{here} cannot open the images that the client has: {exc}") from exc
+    lacking = sorted(set(job.image_names) - set(getattr(source, "names", job.image_names)))
+    if lacking:
+        more = f" and {len(lacking) - 1} more" if len(lacking) > 1 else ""
+        raise InputError(f"{here} lacks the image {lacking[0]}{more} of {job.images}, which the client has")
+    return source
 
 
 _tools: _Tools | None = None

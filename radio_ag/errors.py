@@ -12,6 +12,7 @@
     │   └── SourceNotFoundError (also LookupError)   nothing in a result is where one looked
     └── ServiceError                   an image service is down and nothing could be done; exit code 3
     RadioAGWarning (AstropyUserWarning)
+    └── IncompleteWarning              so many images could not be had that the work counts as incomplete; exit code 3
 """
 
 from astropy.utils.exceptions import AstropyUserWarning
@@ -55,3 +56,7 @@ class ServiceError(RadioAGError):
 
 class RadioAGWarning(AstropyUserWarning):
     """Root of the warnings that radio-ag gives."""
+
+
+class IncompleteWarning(RadioAGWarning):
+    """So many images could not be had that what was made counts as incomplete."""

@@ -2,23 +2,68 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from radio_ag.catalog_io.catalogs import read_catalogue
-from radio_ag.catalog_io.catalogs.grouping import group_sources
-from radio_ag.catalog_io.images.fields import check_service
+from radio_ag.catalog_io.catalogs.grouping import Groups, group_sources
+from radio_ag.catalog_io.images.fields import Fields, Traffic, check_service
 from radio_ag.catalog_io.images.regions import open_region
 from radio_ag.catalog_io.open_images import named_survey, open_images
 from radio_ag.catalog_io.services.cache import FIELD_BYTES
-from radio_ag.chunks import CHUNK, sky_order
-from radio_ag.errors import ImageError, RadioAGWarning
+from radio_ag.catalog_io.services.source import ServiceImages
+from radio_ag.chunks import CHUNK, sky_order, work_ahead
+from radio_ag.errors import ImageError, IncompleteWarning, RadioAGWarning, ServiceError
+from radio_ag.flags import Flag
 
 Progress = Callable[[int, int, Mapping[str, int]], None]
+
+_log = logging.getLogger(__name__)
+_HAD = frozenset({"ok", "partial", "no_coverage"})
+
+
+class _Task(NamedTuple):
+    """Sources whose images are fetched together, and their status before, if they have any."""
+
+    sources: NDArray[np.intp]
+    before: list[str]
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """What became of the images of a catalogue's sources.
+
+    Attributes
+    ----------
+    statuses : Counter
+        Sources by status: ``ok``, ``partial``, ``no_coverage``, or in a word why there is no image.
+    max_failed : float
+        Share of the sources with coverage whose images may be missing.
+    traffic : Traffic, optional
+        What asking for the images took, where the image source tells it.
+    """
+
+    statuses: Counter[str]
+    max_failed: float
+    traffic: Traffic | None
+
+    @property
+    def covered(self) -> int:
+        """Sources that have coverage."""
+        return self.statuses.total() - self.statuses["no_coverage"]
+
+    @property
+    def incomplete(self) -> int:
+        """Images that could not be had, where they are more than ``max_failed`` allows; else 0."""
+        failed = sum(number for status, number in self.statuses.items() if status not in _HAD)
+        return failed if failed > self.max_failed * self.covered else 0
 
 
 def fetch_images(
@@ -29,9 +74,10 @@ def fetch_images(
     group: Any = "auto",
     join_doubles: bool = False,
     region: Any = None,
+    max_failed: float = 0.0,
     progress: Progress | None = None,
     **columns: str | None,
-) -> Counter[str]:
+) -> Fetched:
     """Put the images of a catalogue's sources into the cache, where they are not there yet.
 
     ``classify`` with the same arguments and ``image_options={"offline": True, …}`` then needs no network. What the
@@ -45,13 +91,14 @@ def fetch_images(
         The survey; None: FIRST.
     image_options : mapping, optional
         ``cache_dir`` is where the images go, if not to the user's cache.
+    max_failed : float
+        Share of the sources with coverage whose images may be missing without a warning.
     progress : callable, optional
         Called with the sources done, their number, and counts of what became of them.
 
     Returns
     -------
-    Counter
-        Sources by status: ``ok``, ``partial``, ``no_coverage``, or in a word why there is no image.
+    Fetched
 
     Raises
     ------
@@ -64,6 +111,8 @@ def fetch_images(
     -----
     RadioAGWarning
         The cache has no room for all of the images.
+    IncompleteWarning
+        More than ``max_failed`` of the images could not be had.
     """
     survey = named_survey(images)
     if survey is None:
@@ -84,14 +133,49 @@ def fetch_images(
             RadioAGWarning,
             stacklevel=2,
         )
-    statuses: Counter[str] = Counter()
+    passes = _Passes(source, groups, progress, len(order))
     with source:
-        for start in range(0, len(order), CHUNK):
-            chunk = order[start : start + CHUNK]
-            fields = source.fetch(groups.ra[chunk], groups.dec[chunk])
-            if not start:
-                check_service(fields, source)
-            statuses.update(fields.status)
-            if progress:
-                progress(start + len(chunk), len(order), statuses)
-    return statuses
+        late = passes.fetch([_Task(order[start : start + CHUNK], []) for start in range(0, len(order), CHUNK)])
+        try:
+            passes.fetch(late)  # once more, now that all else is done
+        except ServiceError as exc:
+            _log.warning("%s", exc)
+    statuses = +passes.statuses
+    fetched = Fetched(statuses, max_failed, getattr(source, "traffic", None))
+    if missing := fetched.incomplete:
+        why = ", ".join(f"{number} {status}" for status, number in statuses.most_common() if status not in _HAD)
+        warnings.warn(
+            f"{missing} of {fetched.covered} images could not be had ({why}): the same command asks for them again",
+            IncompleteWarning,
+            stacklevel=2,
+        )
+    return fetched
+
+
+class _Passes:
+    """Passes over sources, which count what became of their images."""
+
+    def __init__(self, source: ServiceImages, groups: Groups, progress: Progress | None, total: int) -> None:
+        self._source, self._groups, self._progress, self._total = source, groups, progress, total
+        self._checked = False
+        self.statuses: Counter[str] = Counter()
+
+    def fetch(self, tasks: list[_Task]) -> list[_Task]:
+        """Fetch images, and return what of them failed."""
+        late = []
+        for task, fields in work_ahead(self._fetch, tasks, self._source.chunks_at_once):
+            self.statuses.subtract(task.before)
+            self.statuses.update(fields.status)
+            failed = np.flatnonzero(fields.flags & Flag.FETCH_FAILED)
+            if len(failed):
+                late.append(_Task(task.sources[failed], [fields.status[row] for row in failed]))
+            if self._progress:
+                self._progress(self.statuses.total(), self._total, self.statuses)
+        return late
+
+    def _fetch(self, task: _Task) -> tuple[_Task, Fields]:
+        fields = self._source.fetch(self._groups.ra[task.sources], self._groups.dec[task.sources])
+        if not self._checked:
+            check_service(fields, self._source)
+            self._checked = True
+        return task, fields

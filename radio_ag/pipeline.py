@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -29,6 +30,9 @@ from radio_ag.network.checkpoints import load_weights
 from radio_ag.network.classifier import Classifier
 from radio_ag.run import Cluster, Progress, Run, classify_in_memory, classify_to_file
 from radio_ag.weights import DEFAULT
+
+MAX_FAILED = 0.1
+"""Share of the rows with coverage that may be without an image in a complete product."""
 
 
 def classify(
@@ -54,6 +58,7 @@ def classify(
     join_doubles: bool = False,
     region=None,
     threshold: float = 5.0,
+    max_failed: float = MAX_FAILED,
     image_options: Mapping | None = None,
     output=None,
     format: str | None = None,
@@ -112,6 +117,10 @@ def classify(
         image they are not looked for. See :func:`radio_ag.catalog_io.images.regions.open_region`.
     threshold : float
         Least peak of a source that is found in an image, in units of the local noise.
+    max_failed : float
+        Share of the rows with coverage that may end as ``FETCH_FAILED``. With more of them the result is
+        `~radio_ag.Result.incomplete`, its product says so and keeps its parts, and the same call goes on over it:
+        neither ``overwrite`` nor ``resume`` is needed for that.
     image_options : mapping, optional
         Options of the image source, e.g. ``service_url`` and ``cache_dir``, or ``beam_scaled`` for local files.
     output : path-like, optional
@@ -145,11 +154,18 @@ def classify(
         A catalogue, image, device, weights or output that cannot be used, or parts of a run that differs.
     ServiceError
         The image service did not answer for a single row of the first chunk, or the cluster is lost.
+
+    Warns
+    -----
+    IncompleteWarning
+        More than ``max_failed`` of the rows with coverage have no image.
     """
     if attention not in product.ATTENTION_MODES:
         raise InputError(f"attention must be one of {', '.join(product.ATTENTION_MODES)}, not {attention!r}")
     if chunk < 1:
         raise InputError(f"chunk must be 1 or more, not {chunk!r}")
+    if not 0 <= max_failed <= 1:
+        raise InputError(f"max_failed must be from 0 to 1, not {max_failed!r}")
     if resume and restart:
         raise InputError("resume goes on with a run and restart begins it anew: leave one out")
     if output is None and (resume or restart or keep_parts):
@@ -158,7 +174,8 @@ def classify(
         kind = product_format(format or ("parquet" if Path(output).suffix == ".parquet" else "fits"))
         if attention == "hdus" and kind is not product:
             raise InputError("attention='hdus' is for FITS: beside Parquet, maps are kept as 'mean' or 'gates'")
-        output = kind.check_output(output, overwrite or resume)
+        replace_there = overwrite or resume or _is_incomplete(output, kind)
+        output = kind.check_output(output, replace_there)
     region = open_region(region)
     if data is not None:
         if images is not None:
@@ -173,7 +190,7 @@ def classify(
         source, found = open_images(images, **(image_options or {})), None
     mapped = isinstance(catalogue, str | os.PathLike)  # and so nobody else changes the table's values
     if output is not None:
-        kind.check_output(output, overwrite or resume, rows.table)  # as many columns as FITS has room for?
+        kind.check_output(output, replace_there, rows.table)  # as many columns as FITS has room for?
     if mapped:
         release_pages(rows.table)  # most of it is not needed before the end
     groups = group_sources(rows, group, join_doubles=join_doubles)
@@ -194,7 +211,7 @@ def classify(
     if not classifier.gates:
         attention = "none"
         if attention_stats:
-            raise InputError(f"attention_stats needs attention gates, which {classifier.card['name']} does not have")
+            raise InputError(f"attention_stats needs attention gates, which {classifier.card.name} does not have")
     settings = ClassifySettings(
         orbit,
         attention,
@@ -212,11 +229,24 @@ def classify(
     if client is not None:
         named = catalogue if images is None and found else images
         cluster = Cluster(client, loaded, _absolute(named), dict(image_options or {}))
-    run = Run(rows, groups, wanted, source, classifier, settings, provenance, progress, mapped, cluster)
+    run = Run(rows, groups, wanted, source, classifier, settings, provenance, progress, mapped, cluster, max_failed)
     with _torch_threads(threads), _closing(source if source is not images else None):
         if output is None:
-            return classify_in_memory(run)
-        return classify_to_file(run, output, kind, overwrite, restart, keep_parts)
+            result = classify_in_memory(run)
+        else:
+            result = classify_to_file(run, output, kind, overwrite, restart, keep_parts)
+    result.traffic = getattr(source, "traffic", None)
+    return result
+
+
+def _is_incomplete(output: str | os.PathLike, kind: ModuleType) -> bool:
+    """Whether a product is there that its run has left incomplete: that run may go on over it."""
+    if not os.path.isfile(output) and not os.path.isdir(output):
+        return False
+    try:
+        return bool(kind.read_provenance(Path(output)).get("incomplete"))
+    except InputError:  # no product at all
+        return False
 
 
 def _find_rows(
@@ -243,11 +273,11 @@ def _absolute(images: Any) -> Any:
 def _provenance(rows, groups: Groups, source: ImageSource, classifier: Classifier, settings: ClassifySettings) -> dict:
     architecture = classifier.networks[0].architecture
     return {
-        "weights": classifier.card["name"],
-        "weights_sha256": classifier.card["sha256"],
+        "weights": classifier.card.name,
+        "weights_sha256": classifier.card.sha256,
         "normalisation": architecture.normalisation,
         "temperature": classifier.temperature,
-        "uncertain_below": classifier.uncertain_below,
+        "uncertain_below": classifier.card.uncertain_below,
         "catalogue": rows.origin,
         "catalogue_sha256": rows.sha256,
         "grouping": groups.how,

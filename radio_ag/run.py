@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -27,11 +29,12 @@ from radio_ag.catalog_io.product.rows import ProductRows
 from radio_ag.catalog_io.product.stacks import AttentionStore
 from radio_ag.catalog_io.result import Result
 from radio_ag.chunks import PLANE_SHAPE, Chunk, ClassifySettings, blank_columns, classify_chunks, sky_order
-from radio_ag.errors import OutputError
+from radio_ag.errors import IncompleteWarning, OutputError, ServiceError
 from radio_ag.flags import Flag
 from radio_ag.network.checkpoints import Weights
 from radio_ag.network.classifier import Classifier
 
+_log = logging.getLogger(__name__)
 Progress = Callable[[int, int, Mapping[str, int]], None]
 
 
@@ -59,6 +62,7 @@ class Run:
     progress: Progress | None
     mapped: bool  # the table's values are as in a file that this run has read
     cluster: Cluster | None
+    max_failed: float  # share of the rows with coverage that may be without an image in a complete product
 
     def identity(self) -> dict[str, Any]:
         """What decides the product, for the manifest of the parts."""
@@ -107,6 +111,7 @@ class _Count:
 
     def __init__(self, run: Run) -> None:
         self._progress, self._size, self._total = run.progress, run.groups.size, len(run.rows)
+        self._max_failed = run.max_failed
         unwanted = np.flatnonzero(~run.wanted)
         self._done = int(self._size[unwanted].sum())
         no_class = np.zeros(len(unwanted), "S1")
@@ -117,22 +122,57 @@ class _Count:
         self._done += int(size.sum())
         self._counts.update(count_rows(part.columns["class"], part.columns["flags"], size))
 
+    def add_again(self, part: Part) -> None:
+        """Add sources that have been counted as failed."""
+        failed = int(self._size[part.sources].sum())
+        self._done -= failed
+        self._counts[Flag.FETCH_FAILED.name] -= failed
+        self.add(part)
+
     def tell(self) -> None:
         if self._progress:
             self._progress(self._done, self._total, self._counts)
+
+    @property
+    def failed(self) -> int:
+        """Rows whose images could not be had."""
+        return self._counts[Flag.FETCH_FAILED.name]
+
+    @property
+    def covered(self) -> int:
+        """Rows that have a position and coverage."""
+        return self._total - self._counts[Flag.NO_COVERAGE.name] - self._counts[Flag.BAD_POSITION.name]
+
+    def missing(self) -> int:
+        """Rows whose images could not be had, where they are too many for a complete product; else 0."""
+        return self.failed if self.failed > self._max_failed * self.covered else 0
+
+    def warn(self, further: str) -> None:
+        """Warn that too many images could not be had, and of what follows from it."""
+        told = f"{self.failed} of {self.covered} rows with coverage have no image (FETCH_FAILED)"
+        warnings.warn(f"{told}: {further}", IncompleteWarning, stacklevel=4)  # where classify was called
 
 
 def classify_in_memory(run: Run) -> Result:
     count = _Count(run)
 
     def parts() -> Iterator[Part]:
-        chunks = _Chunks(run)
-        for _, part, _ in _classified(run, (chunks[number] for number in range(len(chunks))), None):
+        chunks, late = _Chunks(run), _Late(run)
+        for number, part, _ in _classified(run, (chunks[number] for number in range(len(chunks))), None):
             count.add(part)
+            late.note(number, part)
+            count.tell()
+            yield part
+        for _, part in late.once_more():
+            count.add_again(part)
             count.tell()
             yield part
 
-    return _collect(run, parts(), None)
+    result = _collect(run, parts(), None)
+    if missing := count.missing():
+        result.table.meta["incomplete"] = missing
+        count.warn("the result is incomplete")
+    return result
 
 
 def classify_to_file(
@@ -142,34 +182,84 @@ def classify_to_file(
     identity = run.identity()
     place, chunks = parts_folder(output), _Chunks(run)
     if output.exists() and not overwrite:
-        if kind.read_provenance(output).get("run") != run_identifier(identity):
+        there = kind.read_provenance(output)
+        if there.get("run") != run_identifier(identity):
             raise OutputError(f"{output} exists and is of another run: choose another name, or --overwrite it")
-        if not place.exists():
+        if not place.exists() and not there.get("incomplete"):
             return Result.read(output)
     with PartsFolder(place, identity, len(chunks), restart=restart) as folder:
-        count = _Count(run)
-        _take_up(folder, count)
+        count, late = _Count(run), _Late(run)
+        _take_up(folder, count, late)
         pending = (chunks[number] for number in range(len(chunks)) if number not in folder.done)
-        for number, part, written in _classified(run, pending, place):
-            if written is None:
-                folder.write(number, part, PLANE_SHAPE)
-            else:
-                folder.adopt(number, written)
-            count.add(part)
-            count.tell()
         try:
-            result = _join(run, folder, output, kind)
+            for number, part, written in _classified(run, pending, place):
+                if written is None:
+                    folder.write(number, part, PLANE_SHAPE)
+                else:
+                    folder.adopt(number, written)
+                count.add(part)
+                late.note(number, part)
+                count.tell()
+        except ServiceError as exc:
+            if folder.done:
+                raise ServiceError(f"{exc}; {folder.stay}") from exc
+            raise
+        for number, part in late.once_more():
+            folder.write(number, _updated(folder.read(number), part), PLANE_SHAPE)
+            count.add_again(part)
+            count.tell()
+        missing = count.missing()
+        try:
+            result = _join(run, folder, output, kind, missing)
         except OutputError as exc:
             raise OutputError(f"{exc}; {folder.stay}") from exc
-        if not keep_parts:
+        if missing:
+            count.warn(f"{output} is incomplete, and {folder.stay}")
+        elif not keep_parts:
             folder.remove()
     return result
 
 
-def _classified(run: Run, chunks: Iterable[Chunk], folder: Path | None) -> Iterator[tuple[int, Part, str | None]]:
+class _Late:
+    """Sources whose images were not to be had, to be asked for once more when all else is done."""
+
+    def __init__(self, run: Run) -> None:
+        self._run, self._chunks = run, []
+
+    def note(self, number: int, part: Part, *, before: bool = False) -> None:
+        """Keep in mind which sources of a part are to be asked for again: where it helps, or the part is of before."""
+        failed = part.columns["flags"] & Flag.FETCH_FAILED != 0
+        if failed.any() and (before or getattr(self._run.source, "asks_again", False)):
+            ra, dec = part.columns["ra"][failed], part.columns["dec"][failed]
+            self._chunks.append(Chunk(number, part.sources[failed], ra, dec))
+
+    def once_more(self) -> Iterator[tuple[int, Part]]:
+        """Ask again; the number of the part, and what has become of those sources of it."""
+        try:
+            for number, part, _ in _classified(self._run, self._chunks, None, check=False):
+                yield number, part
+        except ServiceError as exc:  # all else is done, and they have their flag
+            _log.warning("%s", exc)
+
+
+def _updated(part: Part, again: Part) -> Part:
+    """A part with what has become of some of its sources, which had no planes."""
+    rows = np.flatnonzero(np.isin(part.sources, again.sources))
+    columns = {name: values.copy() for name, values in part.columns.items()}
+    for name, values in again.columns.items():
+        if name in PLANE_COLUMNS:
+            values = np.where(values >= 0, values + columns[name].max() + 1, -1)
+        columns[name][rows] = values
+    stacks = {name: part.stacks[name].joined(tiles) for name, tiles in again.stacks.items()}
+    return Part(part.sources, columns, stacks, min(part.batch, again.batch))
+
+
+def _classified(
+    run: Run, chunks: Iterable[Chunk], folder: Path | None, *, check: bool = True
+) -> Iterator[tuple[int, Part, str | None]]:
     """Numbers and parts of some chunks; the hash of a part that a worker has written into the folder already."""
     if run.cluster is None:
-        for number, part in classify_chunks(chunks, run.source, run.classifier, run.settings):
+        for number, part in classify_chunks(chunks, run.source, run.classifier, run.settings, check=check):
             yield number, part, None
         return
     from radio_ag.cluster import Job, classify_on
@@ -177,31 +267,30 @@ def _classified(run: Run, chunks: Iterable[Chunk], folder: Path | None) -> Itera
     cluster = run.cluster
     identifier = run_identifier(run.identity())
     settings = run.settings
-    job = Job(identifier, cluster.weights, cluster.images, cluster.image_options, settings, folder, software_versions())
-    for number, answer in classify_on(cluster.client, chunks, job):
+    names = tuple(getattr(run.source, "names", ()))
+    given = cluster.weights, cluster.images, cluster.image_options, settings, folder, software_versions(), names
+    job = Job(identifier, *given)
+    for number, answer in classify_on(cluster.client, chunks, job, check=check):
         yield number, answer.part, answer.written
 
 
-def _take_up(folder: PartsFolder, count: _Count) -> None:
-    """Count the parts that are done already; one in which an image was not to be had is to be done again."""
-    failed = set()
+def _take_up(folder: PartsFolder, count: _Count, late: _Late) -> None:
+    """Count the parts that are done already, and note what is to be asked for again."""
     for number, part in folder.kept():
-        if np.any(part.columns["flags"] & Flag.FETCH_FAILED):
-            failed.add(number)
-        else:
-            count.add(part)
-    folder.settle(failed)
+        count.add(part)
+        late.note(number, part, before=True)
+    folder.settle(set())
     if folder.done:
         count.tell()
 
 
-def _join(run: Run, folder: PartsFolder, output: Path, kind: ModuleType) -> Result:
-    """The product of a run whose parts are all done, written."""
-    provenance = {"run": folder.run}
+def _join(run: Run, folder: PartsFolder, output: Path, kind: ModuleType, missing: int) -> Result:
+    """The product of a run whose parts are all done, written; incomplete if so many rows are missing."""
+    provenance: dict[str, Any] = {"run": folder.run} | ({"incomplete": missing} if missing else {})
     if run.settings.attention == "hdus":
         result = _collect(run, map(folder.read, sorted(folder.done)), folder.path)
         result.table.meta.update(provenance)
-        result.write(output, overwrite=True, attention="hdus")
+        result.write(output, overwrite=True, attention="hdus", folder=folder.path)
         return result
     merged = MergedParts(
         folder.files(), run.groups.size, run.unreached, stacks=run.stacks, shape=PLANE_SHAPE, folder=folder.path
@@ -224,7 +313,9 @@ def _join(run: Run, folder: PartsFolder, output: Path, kind: ModuleType) -> Resu
         table.meta.update(provenance)
         return table
 
-    return Result.deferred(load, merged.counts, stores, cutouts)
+    return Result.deferred(
+        load, merged.counts | {"incomplete": missing}, stores, cutouts, path=output, incomplete=missing
+    )
 
 
 def _collect(run: Run, parts: Iterable[Part], folder: Path | None) -> Result:

@@ -9,9 +9,10 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from run_examples import Doubles, data_units, positions, untrained
+from run_examples import Doubles, data_units, positions
 from typer.testing import CliRunner
 
+import radio_ag.catalog_io.open_images
 import radio_ag.cluster
 from radio_ag import classify
 from radio_ag.cli import app
@@ -20,13 +21,10 @@ from radio_ag.simulated import make_mosaic
 
 distributed = pytest.importorskip("distributed")
 
+pytestmark = pytest.mark.cluster
+
 ROWS, PARTS = 18, 8
 OPTIONS = {"device": "cpu", "orbit": 1, "threads": 1, "batch": 16, "chunk": 2, "attention": "gates"}
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory):
-    return untrained(tmp_path_factory.mktemp("weights"))
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +78,7 @@ def test_both_workers_did_their_share_and_opened_the_run_once(run, client, tmp_p
 
     client.run(count_openings)
     run(tmp_path / "out.fits", client=client, orbit=2)
-    assert list(client.run(lambda: len(__import__("radio_ag.cluster").dask._opened)).values()) == [1, 1]
+    assert list(client.run(lambda: len(__import__("radio_ag.cluster").cluster._opened)).values()) == [1, 1]
 
 
 def test_without_a_common_disk_parts_are_carried_back(run, client, expected, tmp_path, monkeypatch):
@@ -193,11 +191,8 @@ def test_no_scheduler():
         pass
 
 
-def test_the_command_line_makes_a_cluster_of_its_own(weights, tmp_path):
-    mosaic, truth = make_mosaic(size=700, n_sources=4, seed=3)
-    mosaic.writeto(tmp_path / "mosaic.fits")
-    truth["ra", "dec"].write(tmp_path / "catalogue.csv")
-    command = ["classify", tmp_path / "catalogue.csv", "--images", tmp_path / "mosaic.fits", "--weights", weights]
+def test_the_command_line_makes_a_cluster_of_its_own(sky, weights, tmp_path):
+    command = ["classify", sky / "catalogue.csv", "--images", sky / "mosaic.fits", "--weights", weights]
     command += ["--device", "cpu", "--orbit", "1", "--threads", "1", "-q"]
     for options in (["-o", tmp_path / "one.fits"], ["-o", tmp_path / "two.fits", "--workers", "2"]):
         result = CliRunner().invoke(app, list(map(str, command + options)))
@@ -206,3 +201,23 @@ def test_the_command_line_makes_a_cluster_of_its_own(weights, tmp_path):
     result = CliRunner().invoke(app, list(map(str, [*command, "--workers", "2", "--scheduler", "tcp://127.0.0.1:1"])))
     assert result.exit_code == 2
     assert "leave one out" in " ".join(result.stderr.replace("│", " ").split())
+
+
+def test_a_worker_that_lacks_an_image_says_so(weights, client, tmp_path):
+    """Without that, the rows of that image would have no coverage, in silence."""
+    folder = tmp_path / "images"
+    folder.mkdir()
+    mosaic, _ = make_mosaic(size=700, n_sources=4, seed=3)
+    for name in ("a.fits", "b.fits"):
+        mosaic.writeto(folder / name)
+    source = radio_ag.catalog_io.open_images.open_images(str(folder))
+    (folder / "b.fits").unlink()
+    job = radio_ag.cluster.Job("run", None, str(folder), {}, None, None, {}, source.names)
+    lacking = r"worker \d+ \(tcp://127\.0\.0\.1:\d+\) lacks the image b\.fits of .*images, which the client has"
+    with pytest.raises(InputError, match=lacking):
+        client.submit(radio_ag.cluster._open_here, job, pure=False).result()
+    (folder / "a.fits").unlink()
+    with pytest.raises(
+        InputError, match=r"worker \d+ \(tcp://.*\) cannot open the images that the client has: .*images"
+    ):
+        client.submit(radio_ag.cluster._open_here, job, pure=False).result()

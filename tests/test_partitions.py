@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from astropy.table import Table
-from run_examples import Doubles, positions, untrained
+from run_examples import Doubles, positions
 
 from radio_ag import classify
 from radio_ag.cluster import classify_hats, classify_partition
@@ -15,11 +15,6 @@ pandas = pytest.importorskip("pandas")
 ROWS = 18
 OPTIONS = {"device": "cpu", "orbit": 1, "threads": 1, "batch": 4, "chunk": 4}
 ADDED = ["name", "class", "probability", "p_fri", "p_frii", "p_std", "rms", "peak", "snr", "size", "n_islands", "flags"]
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory):
-    return untrained(tmp_path_factory.mktemp("weights"))
 
 
 @pytest.fixture(scope="module")

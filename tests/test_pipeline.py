@@ -34,16 +34,6 @@ def sky(tmp_path_factory):
     return path, truth
 
 
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory):
-    """A network that has learnt nothing, which is all that bookkeeping needs."""
-    torch.manual_seed(0)
-    network = AGCNN(Architecture(features="average"))
-    network(torch.rand(8, 1, 150, 150))
-    card = {"name": "untrained", "input": {"clip": 3.0, "stretch": "sqrt", "value_range": [0.0, 1.0]}}
-    return save_weights(tmp_path_factory.mktemp("weights") / "untrained.safetensors", [network.eval()], card)
-
-
 @pytest.fixture
 def run(sky, weights):
     """Classify with the module's mosaic and weights, on the CPU."""
@@ -178,7 +168,7 @@ def test_every_row_without_an_answer_says_why(run, fields):
         return result
 
     source.fetch = fetch
-    table = run(catalogue, images=source).table
+    table = run(catalogue, images=source, max_failed=0.25).table
     assert len(table) == 7
     flags = [Flag(int(f)) for f in table["flags"]]
     assert flags[1] & Flag.EMPTY

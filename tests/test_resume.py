@@ -14,24 +14,18 @@ import numpy as np
 import pytest
 import torch
 from astropy.io import fits
-from run_examples import Doubles, data_units, failed_rows, positions, untrained
+from run_examples import Doubles, data_units, failed_rows, positions
 from typer.testing import CliRunner
 
 from radio_ag import Result, classify
 from radio_ag.cli import app
-from radio_ag.errors import InputError, OutputError
+from radio_ag.errors import IncompleteWarning, InputError, OutputError, ServiceError
 from radio_ag.flags import Flag
 from radio_ag.network.classifier import Classifier
-from radio_ag.simulated import make_mosaic
 
 ROWS = 18
 PARTS = 8
 OPTIONS = {"device": "cpu", "orbit": 1, "threads": 1, "chunk": 2, "attention": "gates", "keep_cutouts": True}
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory):
-    return untrained(tmp_path_factory.mktemp("weights"))
 
 
 @pytest.fixture(scope="module")
@@ -90,6 +84,7 @@ def classify_until(weights, output, last):
     classify(positions(3), images=Doubles(), weights=weights, output=output, resume=True, **OPTIONS)
 
 
+@pytest.mark.cluster
 @pytest.mark.parametrize("seed", [1, 2])
 def test_killed_again_and_again(seed, processes, weights, undisturbed, tmp_path):
     output, rng = tmp_path / "out.fits", np.random.default_rng(seed)
@@ -116,6 +111,7 @@ def test_killed_again_and_again(seed, processes, weights, undisturbed, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["out.fits"]
 
 
+@pytest.mark.cluster
 def test_killed_at_each_step(processes, weights, run, tmp_path):
     """From the first folder that is made to the last one that is removed."""
     (tmp_path / "undisturbed").mkdir()
@@ -253,10 +249,95 @@ def test_images_that_could_not_be_had_are_asked_for_again(run, undisturbed, tmp_
     output = tmp_path / "out.fits"
     ra = positions(ROWS)["ra"]
     first, second = Doubles(frozenset(ra[[4, 5]].tolist())), Doubles()
-    assert failed_rows(run(output, images=first, keep_parts=True).table) == 2
+    assert failed_rows(run(output, images=first, keep_parts=True, max_failed=0.2).table) == 2
     run(output, images=second, resume=True)
     assert set(ra[[4, 5]]) <= set(second.asked)
     assert len(second.asked) <= 4
+    assert data_units(output) == data_units(undisturbed)
+
+
+@pytest.mark.parametrize("options", [{}, {"format": "parquet"}, {"attention": "hdus", "keep_cutouts": False}])
+def test_a_product_without_many_of_its_images_is_incomplete_and_the_same_call_completes_it(run, tmp_path, options):
+    if options.get("format"):
+        pytest.importorskip("pyarrow")
+    output, parts, again = tmp_path / "out", tmp_path / "out.parts", Doubles()
+    covered = positions(ROWS)["ra"][positions(ROWS)["dec"] > -50]
+    count, failing = len(covered), frozenset(covered[[1, 4]].tolist())
+    message = rf"2 of {count} rows with coverage have no image \(FETCH_FAILED\): .*out is incomplete, and 8 of 8 parts"
+    with pytest.warns(IncompleteWarning, match=message) as caught:
+        result = run(output, images=Doubles(failing), max_failed=1.99 / count, **options)
+    assert caught[0].filename == __file__
+    assert (result.incomplete, result.summary()["incomplete"], failed_rows(result.table)) == (2, 2, 2)
+    assert result.incomplete == 2  # now that the table is read
+    assert Result.read(output).incomplete == 2
+    assert parts.is_dir()
+    with pytest.raises(OutputError, match="exists and is of another run"):
+        run(output, images=again, restart=True, orbit=2, **options)
+    completed = run(output, images=again, **options)
+    assert set(again.asked) >= failing
+    assert len(again.asked) <= 4  # two to a part
+    assert (completed.incomplete, Result.read(output).incomplete, parts.exists()) == (0, 0, False)
+    run(tmp_path / "whole", **options)
+    ours, whole = (Result.read(path).table for path in (output, tmp_path / "whole"))
+    assert ours.pformat(-1, -1) == whole.pformat(-1, -1)
+    with pytest.raises(OutputError, match="exists: choose another name"):
+        run(output, **options)
+
+
+def test_an_incomplete_product_whose_parts_are_gone_is_made_anew(run, undisturbed, tmp_path):
+    output = tmp_path / "out.fits"
+    with pytest.warns(IncompleteWarning):
+        run(output, images=Doubles(frozenset(positions(ROWS)["ra"][[1, 4]].tolist())))
+    shutil.rmtree(tmp_path / "out.parts")
+    assert run(output).incomplete == 0
+    assert data_units(output) == data_units(undisturbed)
+
+
+def test_as_many_as_allowed_may_be_missing(run, tmp_path):
+    """In memory and in a file; what has no coverage or no position does not count."""
+    covered = positions(ROWS)["ra"][positions(ROWS)["dec"] > -50]
+    failing = Doubles(frozenset(covered[:2].tolist()))
+    for output in (None, tmp_path / "out.fits"):
+        assert run(output, images=failing, max_failed=2 / len(covered)).incomplete == 0
+    with pytest.warns(IncompleteWarning, match=f"2 of {len(covered)} rows .*: the result is incomplete"):
+        assert run(None, images=failing, max_failed=0).incomplete == 2
+    with pytest.raises(InputError, match="max_failed must be from 0 to 1, not 10"):
+        run(None, max_failed=10)
+
+
+class GoingAway(Doubles):
+    """Images that cannot be reached any more after so many positions."""
+
+    def fetch(self, ra, dec):
+        if len(self.asked) > 5:
+            raise ServiceError("mosaic.fits is not there any more")
+        return super().fetch(ra, dec)
+
+
+def test_images_that_go_away_stop_the_run_and_its_parts_stay(run, undisturbed, tmp_path):
+    output = tmp_path / "out.fits"
+    with pytest.raises(ServiceError, match=r"mosaic.fits is not there any more; 3 of 8 parts are done and stay in"):
+        run(output, images=GoingAway())
+    assert not output.exists()
+    run(output)
+    assert data_units(output) == data_units(undisturbed)
+
+
+@pytest.mark.parametrize("damage", [b"\xff\xfe", b"\x00", b"[" * 100_000])
+def test_files_of_a_run_may_hold_any_bytes(run, undisturbed, tmp_path, damage):
+    """A hash that is damaged is none, and its part is done again; a manifest is refused in one line."""
+    output, parts, images = tmp_path / "out.fits", tmp_path / "out.parts", Doubles()
+    run(output, keep_parts=True)
+    output.unlink()
+    manifest, sums = (parts / name for name in ("manifest.json", "SHA256SUMS"))
+    whole = manifest.read_bytes()
+    manifest.write_bytes(damage + whole)
+    with pytest.raises(InputError, match=r"manifest\.json cannot be read .*--restart"):
+        run(output)
+    manifest.write_bytes(whole)
+    sums.write_bytes(damage + sums.read_bytes())
+    run(output, images=images)
+    assert len(images.asked) == 2
     assert data_units(output) == data_units(undisturbed)
 
 
@@ -364,12 +445,10 @@ def test_out_of_memory_the_network_takes_less_at_once(run, undisturbed, tmp_path
 
 class TestCommandLine:
     @pytest.fixture
-    def invoke(self, weights, tmp_path):
+    def invoke(self, sky, weights, tmp_path):
         """``radio-ag classify`` of a small simulated mosaic."""
-        mosaic, truth = make_mosaic(size=700, n_sources=4, seed=3)
-        mosaic.writeto(tmp_path / "mosaic.fits")
-        truth["ra", "dec"].write(tmp_path / "catalogue.csv")
-        images = ["--images", str(tmp_path / "mosaic.fits"), "--weights", weights, "--device", "cpu"]
+        shutil.copy(sky / "catalogue.csv", tmp_path)
+        images = ["--images", str(sky / "mosaic.fits"), "--weights", weights, "--device", "cpu"]
 
         def invoke(*args):
             return CliRunner().invoke(app, ["classify", str(tmp_path / "catalogue.csv"), *images, *args])
@@ -391,7 +470,7 @@ class TestCommandLine:
         assert "orbit was 1, now 2. --restart (restart=True) begins anew" in refused.stderr
         assert invoke("--orbit", "1", "--keep-parts").exit_code == 0
         assert folder.exists()
-        assert len(Result.read(product)) == 4
+        assert len(Result.read(product)) == 5
         assert invoke("--orbit", "1").exit_code == 2
         assert invoke("--orbit", "1", "--resume").exit_code == 0
         assert not folder.exists()
@@ -401,4 +480,4 @@ class TestCommandLine:
         pytest.importorskip("pyarrow")
         result = invoke("--orbit", "1", "--format", "parquet", "--attention", "none")
         assert result.exit_code == 0, result.output
-        assert len(Result.read(tmp_path / "catalogue.radio-ag.parquet")) == 4
+        assert len(Result.read(tmp_path / "catalogue.radio-ag.parquet")) == 5

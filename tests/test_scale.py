@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from astropy.io import fits
 from astropy.table import Table
-from run_examples import Doubles, positions, untrained
+from run_examples import Doubles, positions
 
 from radio_ag import Result, classify
 from radio_ag.catalog_io.product.fits import write_merged
@@ -65,9 +65,9 @@ def test_planes_beyond_2_gib(tmp_path):
         path.unlink()
 
 
-def test_one_plane_is_read_without_the_rest(tmp_path, monkeypatch):
+def test_one_plane_is_read_without_the_rest(weights, tmp_path, monkeypatch):
     output = tmp_path / "out.fits"
-    classify(positions(6), images=Doubles(), weights=untrained(tmp_path), output=output, device="cpu", orbit=1)
+    classify(positions(6), images=Doubles(), weights=weights, output=output, device="cpu", orbit=1)
     read = []
     original = AttentionStore._read
     monkeypatch.setattr(AttentionStore, "_read", lambda self, at, size: read.append(size) or original(self, at, size))

@@ -13,7 +13,6 @@ from pathlib import Path
 import astropy.units as u
 import numpy as np
 import pytest
-import torch
 from astropy.coordinates import SkyCoord
 from astropy.io import fits
 from astropy.nddata import CCDData
@@ -31,8 +30,6 @@ from radio_ag.catalog_io.open_images import named_sources, open_images
 from radio_ag.cli import app
 from radio_ag.errors import CatalogueError, ImageError, InputError, OutputError, RadioAGWarning
 from radio_ag.flags import Flag
-from radio_ag.network.checkpoints import save_weights
-from radio_ag.network.model import AGCNN, Architecture
 from radio_ag.simulated import make_mosaic
 
 HERE = Path(__file__).parent
@@ -53,14 +50,6 @@ def pixels(sky) -> tuple[np.ndarray, WCS]:
     """The mosaic in memory."""
     with fits.open(sky[0]) as hdus:
         return np.squeeze(hdus[0].data).astype(np.float32), WCS(hdus[0].header).celestial
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory) -> Path:
-    torch.manual_seed(0)
-    card = {"name": "untrained", "input": {"clip": 3.0, "stretch": "linear", "value_range": [0.0, 1.0]}}
-    path = tmp_path_factory.mktemp("weights") / "untrained.safetensors"
-    return save_weights(path, [AGCNN(Architecture()).eval()], card)
 
 
 @pytest.fixture(scope="module")
@@ -173,6 +162,7 @@ def test_an_image_with_a_beam_goes_in_as_images(pixels, segments, settings):
 # PyBDSF
 
 
+@pytest.mark.cluster
 @pytest.mark.skipif(find_spec("bdsf") is None, reason="PyBDSF is not installed: radio-ag[finders]")
 class TestPyBDSF:
     PROGRAM = """
@@ -374,6 +364,7 @@ def test_there_are_recipes():
     assert set(SNIPPETS) == {"survey", "photutils", "pybdsf"}
 
 
+@pytest.mark.cluster
 @pytest.mark.parametrize("name", SNIPPETS)
 def test_recipe_runs(name, field_folder):
     if name == "pybdsf" and find_spec("bdsf") is None:

@@ -7,67 +7,70 @@ Weights are looked for among the bundled ones and in the user's folder (``RADIO_
 
 from __future__ import annotations
 
-import json
 import os
+import warnings
 from pathlib import Path
+
+from radio_ag.errors import RadioAGWarning, WeightsError
+from radio_ag.weights.cards import Card
+
+__all__ = ["DEFAULT", "Card", "card", "list_weights", "locate", "user_folder"]
 
 DEFAULT = "agcnn-first"
 
 
 def user_folder() -> Path:
-    """Folder of the weights that the user imported or trained."""
+    """Return the folder of the weights that the user imported or trained."""
     data_home = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
     return Path(os.environ.get("RADIO_AG_WEIGHTS") or Path(data_home) / "radio-ag" / "weights")
 
 
 def locate(name: str | os.PathLike) -> Path:
-    """Path of the safetensors file for a name or a path.
+    """Return the path of the safetensors file for a name or a path.
 
     Raises
     ------
-    LookupError
+    WeightsError
         No such weights; the message lists the names that exist.
     """
     given = Path(name)
     if given.suffix in (".safetensors", ".json") or len(given.parts) > 1:
         path = given.with_suffix(".safetensors")
-        if path.exists():
+        if path.is_file():
             return path
     else:
         for folder in _folders():
-            if (path := folder / f"{name}.safetensors").exists():
+            if (path := folder / f"{name}.safetensors").is_file():
                 return path
-    names = ", ".join(card["name"] for card in list_weights()) or "none"
-    raise LookupError(f"no weights {str(name)!r}: accepted are a path to a .safetensors file, or one of: {names}")
+    names = ", ".join(path.stem for path in _files()) or "none"
+    raise WeightsError(f"no weights {str(name)!r}: accepted are a path to a .safetensors file, or one of: {names}")
 
 
-def card(name: str | os.PathLike) -> dict:
-    """The card of some weights.
+def card(name: str | os.PathLike) -> Card:
+    """Return the card of some weights.
 
     Raises
     ------
-    LookupError
-        No such weights.
-    ValueError
-        The card is missing or is not JSON.
+    WeightsError
+        No such weights, or their card is missing or cannot be used.
     """
-    return _read_card(locate(name).with_suffix(".json"))
+    return Card.read(locate(name).with_suffix(".json"))
 
 
-def list_weights() -> list[dict]:
-    """Cards of the bundled weights and of the user's, bundled first."""
-    paths = [path for folder in _folders() for path in sorted(folder.glob("*.safetensors"))]
-    return [_read_card(path.with_suffix(".json")) for path in paths]
+def list_weights() -> list[Card]:
+    """Return the cards of the bundled weights and of the user's, bundled first; warn of those that cannot be used."""
+    cards = []
+    for path in _files():
+        try:
+            cards.append(Card.read(path.with_suffix(".json")))
+        except WeightsError as exc:
+            warnings.warn(f"{path} cannot be used: {exc}", RadioAGWarning, stacklevel=2)
+    return cards
 
 
 def _folders() -> list[Path]:
     return [Path(__file__).parent, user_folder()]
 
 
-def _read_card(path: Path) -> dict:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as exc:
-        raise ValueError(f"{path.with_suffix('.safetensors').name} has no card {path.name} beside it") from exc
-    except json.JSONDecodeError as exc:
-        raise ValueError(f"{path.name} is not a card: {exc}") from exc
+def _files() -> list[Path]:
+    return [path for folder in _folders() for path in sorted(folder.glob("*.safetensors"))]

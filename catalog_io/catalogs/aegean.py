@@ -12,6 +12,7 @@ import numpy as np
 from astropy.table import Table
 
 from radio_ag.catalog_io.catalogs.dialect import Dialect, Kind
+from radio_ag.catalog_io.files.packed import refuse_above_limit
 from radio_ag.errors import CatalogueError
 
 FITERR, NOTFIT, WCSERR = 2, 16, 32
@@ -29,6 +30,10 @@ _UNITS = {
 }
 
 
+_LONGEST_CELL = 1 << 20  # bytes
+_ROWS = 1000
+
+
 def _good(flags: np.ndarray) -> np.ndarray:
     return np.isfinite(flags) & (np.nan_to_num(flags).astype(int) & (FITERR | NOTFIT | WCSERR) == 0)
 
@@ -39,9 +44,12 @@ def _is_database(head: bytes) -> bool:
 
 def _read_database(path: Path) -> Table:
     """Components, or else islands, or else simple sources, of an SQLite file."""
-    # Read-only, so that a catalogue is neither changed nor made.
-    with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as database:
-        names = {row[0] for row in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    # Immutable, so that a catalogue is neither changed nor made, nor taken from a journal beside it.
+    with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro&immutable=1", uri=True)) as database:
+        database.execute("PRAGMA trusted_schema = OFF")
+        database.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _LONGEST_CELL)
+        tables = database.execute("SELECT name, sql FROM sqlite_master WHERE type = 'table'")
+        names = {name for name, statement in tables if str(statement).upper().startswith("CREATE TABLE ")}
         name = next((name for name in ("components", "islands", "simples") if name in names), None)
         if name is None:
             raise CatalogueError(
@@ -49,7 +57,12 @@ def _read_database(path: Path) -> Table:
             )
         cursor = database.execute(f"SELECT * FROM {name}")
         columns = [column[0] for column in cursor.description]
-        rows = cursor.fetchall()
+        rows: list[tuple] = []
+        size, needed = path.stat().st_size, 0
+        while some := cursor.fetchmany(_ROWS):  # the pages of a damaged file may be one and the same
+            rows += some
+            needed += sum(len(cell) if isinstance(cell, str | bytes) else 8 for row in some for cell in row)
+            refuse_above_limit(needed, size)
     return Table(rows=rows, names=columns) if rows else Table(names=columns)
 
 

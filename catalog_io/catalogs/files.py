@@ -1,29 +1,43 @@
-"""Files to tables: the format is told by content, and every reader's failure becomes a `CatalogueError`."""
+"""Files to tables: the format is told by content, and every reader's failure becomes a `CatalogueError`.
 
-import bz2
+Nothing but the file itself is read. A parser gets its bytes, never its name, and a document that refers to something
+else is refused.
+"""
+
 import contextlib
-import gzip
 import hashlib
-import lzma
+import math
 import os
 import warnings
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, BinaryIO
+from xml.parsers import expat
 
 from astropy import units as u
+from astropy.io import ascii as text_formats
 from astropy.io import fits
-from astropy.table import Table
+from astropy.table import Column, Table
 
 from radio_ag.catalog_io.catalogs import registry
 from radio_ag.catalog_io.catalogs import text as _text
 from radio_ag.catalog_io.catalogs.dialect import Dialect
 from radio_ag.catalog_io.files.fits_open import in_order, open_checked
+from radio_ag.catalog_io.files.fits_table import read_hdu
+from radio_ag.catalog_io.files.packed import open_unpacked, refuse_above_limit
 from radio_ag.errors import CatalogueError
 
 ACCEPTED = "FITS, VOTable, ECSV, CSV, ASCII (.txt .tab .tsv .dat) and Parquet"
 """Formats of catalogue files, for messages and help."""
 
 _HEAD = 1 << 16
-_COMPRESSED = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\x00": lzma.open}
+_WORD = 8  # bytes of a number, and of the place of a text
+_WIDE = 1 << 10  # elements of a row that a TR of a few bytes may not have
+
+_Event = tuple[bool, str, Any, tuple[int, int]]  # start or end, tag, attributes or text, place
+
+
+Reader = Callable[[BinaryIO, Path], Table]  # of what is in a file; the name is for messages
 
 
 def read_table(path: str | os.PathLike, dialect: Dialect | None = None) -> Table:
@@ -32,8 +46,8 @@ def read_table(path: str | os.PathLike, dialect: Dialect | None = None) -> Table
     Parameters
     ----------
     path : path-like
-        FITS (the first table HDU), VOTable (the first table), ECSV, CSV, text, or Parquet, plain or compressed; or a
-        file that a dialect reads itself.
+        FITS (the first table HDU), VOTable (the first table), ECSV, CSV, text, or Parquet, plain or packed by gzip,
+        bzip2 or xz; or a file that a dialect reads itself.
     dialect : Dialect, optional
         Dialect of the file. `None`: any that reads files like it, else none.
 
@@ -46,65 +60,61 @@ def read_table(path: str | os.PathLike, dialect: Dialect | None = None) -> Table
     Raises
     ------
     CatalogueError
-        When there is no such file, or it is not a table.
+        When there is no such file, it is not a table, refers to another file, or takes more memory than
+        `~radio_ag.catalog_io.files.packed.size_limit` allows.
     """
     path = Path(path).expanduser()
-    head = read_head(path)
-    if dialect is None or dialect.reads is None or not dialect.reads(head):
-        dialect = registry.reader_for(head)
-    reader = _reader(head) if dialect is None else dialect.read
-    if reader is None:
-        raise CatalogueError(f"{path.name} is not a table; accepted are {ACCEPTED}")
-    try:
-        with warnings.catch_warnings():
+    with _open(path) as stream:
+        head = stream.read(_HEAD)
+        if not head.strip():
+            raise CatalogueError(f"{path.name} is an empty file, without even column names")
+        if dialect is None or dialect.reads is None or not dialect.reads(head):
+            dialect = registry.reader_for(head)
+        reader = _reader(head)
+        if dialect is None and reader is None:
+            raise CatalogueError(f"{path.name} is not a table; accepted are {ACCEPTED}")
+        stream.seek(0)
+        with _translated(path), warnings.catch_warnings():
             # A unit that astropy does not know stays with its column; it is no reason to trouble the user.
             warnings.simplefilter("ignore", u.UnitsWarning)
-            return reader(path)
-    except (CatalogueError, MemoryError):
-        raise
+            return reader(stream, path) if dialect is None else dialect.read(path)
+
+
+@contextlib.contextmanager
+def _translated(path: Path) -> Iterator[None]:
+    """Turn whatever a parser raises into a `CatalogueError`; the cause is kept."""
+    try:
+        yield
+    except CatalogueError as exc:
+        if str(exc).startswith(path.name):
+            raise
+        raise CatalogueError(f"{path.name}: {exc}") from exc
+    except MemoryError as exc:
+        raise CatalogueError(f"{path.name} needs more memory than there is") from exc
     except ImportError as exc:
         raise CatalogueError(f"{path.name} needs a package that is not installed: {exc}") from exc
-    except Exception as exc:  # each reader raises whatever its parser raises; the cause is kept
+    except Exception as exc:
         raise CatalogueError(f"{path.name} cannot be read as a table: {_one_line(exc)}") from exc
 
 
-def read_head(path: Path) -> bytes:
-    """First bytes of a file, decompressed.
-
-    Raises
-    ------
-    CatalogueError
-        When the file cannot be opened, is a folder, or is empty.
-    """
+def _open(path: Path) -> BinaryIO:
     try:
-        with _open(path) as stream:
-            head = stream.read(_HEAD)
+        return open_unpacked(path)
     except FileNotFoundError as exc:
         raise CatalogueError(f"no such catalogue: {path}") from exc
     except IsADirectoryError as exc:
         raise CatalogueError(f"{path} is a folder; a catalogue file is needed") from exc
-    except (OSError, EOFError, lzma.LZMAError) as exc:
+    except (OSError, MemoryError, ValueError) as exc:  # ValueError: a name with a null character
         raise CatalogueError(f"{path.name} cannot be read: {_one_line(exc)}") from exc
-    if not head.strip():
-        raise CatalogueError(f"{path.name} is an empty file, without even column names")
-    return head
-
-
-def _open(path: Path):
-    """Open a file for reading bytes, decompressed."""
-    with path.open("rb") as stream:
-        start = stream.read(8)
-    opener = next((opener for magic, opener in _COMPRESSED.items() if start.startswith(magic)), open)
-    return opener(path, "rb")
 
 
 def sha256(path: str | os.PathLike) -> str:
-    """SHA-256 of a file, in hexadecimal."""
+    """Return the SHA-256 of a file, in hexadecimal."""
     with Path(path).expanduser().open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _reader(head: bytes):
+def _reader(head: bytes) -> Reader | None:
     """Function that reads a file with such first bytes; `None` when it is no table that we know."""
     if head.startswith(b"SIMPLE  ="):
         return _read_fits
@@ -123,20 +133,24 @@ def _reader(head: bytes):
     return _read_text
 
 
-def _read_text(path: Path) -> Table:
-    with _open(path) as stream:
-        return _text.read_text(stream.read().decode("utf-8-sig"))
+def _read_text(stream: BinaryIO, path: Path) -> Table:
+    return _text.read_text(stream.read().decode("utf-8-sig"))
 
 
-def _read_fits(path: Path) -> Table:
+def _read_ecsv(stream: BinaryIO, path: Path) -> Table:
+    # Without a line end the reader would take the text for the name of a file.
+    return text_formats.read(stream.read().decode("utf-8") + "\n", format="ecsv", guess=False)
+
+
+def _read_fits(stream: BinaryIO, path: Path) -> Table:
     with warnings.catch_warnings():
         warnings.filterwarnings("error", message="File may have been truncated")
-        with _open(path) as stream, open_checked(stream) as hdus:
-            tables = [i for i, hdu in enumerate(in_order(hdus)) if isinstance(hdu, fits.BinTableHDU | fits.TableHDU)]
+        with open_checked(stream) as hdus:
+            tables = [hdu for hdu in in_order(hdus) if isinstance(hdu, fits.BinTableHDU | fits.TableHDU)]
             if not tables:
                 raise CatalogueError(_no_table(path, hdus))
             # NaN and empty strings are values here, not masks: the column comes out as it came.
-            table = Table.read(hdus, hdu=tables[0], format="fits", mask_invalid=False)
+            table = read_hdu(tables[0], mask_invalid=False)
     _take_ucds(table)
     return table
 
@@ -155,14 +169,19 @@ def _take_ucds(table: Table) -> None:
             table[name].info.meta = {**(table[name].info.meta or {}), "ucd": str(ucd)}
 
 
-def _read_votable(path: Path) -> Table:
-    from astropy.io.votable import parse
+def _read_votable(stream: BinaryIO, path: Path) -> Table:
     from astropy.io.votable.exceptions import VOWarning
+    from astropy.io.votable.tree import VOTableFile
+    from astropy.utils.xml.iterparser import get_xml_iterator
 
-    with warnings.catch_warnings():
+    _refuse_doctype(stream)
+    end = stream.seek(0, os.SEEK_END)
+    stream.seek(0)
+    with warnings.catch_warnings(), get_xml_iterator(stream) as events:
         # Nearly every service breaks the letter of the standard somewhere.
         warnings.simplefilter("ignore", VOWarning)
-        document = parse(path, verify="ignore")
+        settings = {"verify": "ignore", "invalid": "exception", "columns": None, "table_number": None}
+        document = VOTableFile(config=settings, pos=(1, 1)).parse(_within(events, end, path.stat().st_size), settings)
         source = document.get_first_table()
         table = source.to_table(use_names_over_ids=True)
     systems = {system.ID: f"{system.system or ''} {system.equinox or ''}".strip() for system in document.iter_coosys()}
@@ -175,24 +194,93 @@ def _read_votable(path: Path) -> Table:
     return table
 
 
-def _read_unit_again(column) -> None:
+def _refuse_doctype(stream: BinaryIO) -> None:
+    """Refuse a document type, which may define entities and fetch them: no version of VOTable since 2004 has one."""
+    parser = expat.ParserCreate()
+    started = []
+
+    def refuse(*_: object) -> None:
+        raise CatalogueError("it declares a document type (DOCTYPE), which may refer to other files: take it out")
+
+    parser.StartDoctypeDeclHandler = refuse
+    parser.StartElementHandler = lambda *_: started.append(True)
+    while not started and (block := stream.read(_HEAD)):
+        parser.Parse(block)
+    stream.seek(0)
+
+
+def _within(events: Iterator[_Event], size: int, packed: int) -> Iterator[_Event]:
+    """XML events up to one that leads outside the document, or takes more memory than the file may."""
+    rows = width = 0
+    for event in events:
+        start, tag, attributes, _ = event
+        if start and tag in ("STREAM", "include") and "href" in attributes:
+            raise CatalogueError(f"its data are elsewhere, at {attributes['href']!r}: only the file itself is read")
+        if start and tag == "TABLE":
+            width, rows = 0, int(attributes.get("nrows") or 0)
+            if rows > size:
+                raise CatalogueError(f"it declares {rows} rows, more than the bytes that it has")
+        elif start and tag == "FIELD":
+            width += _field_width(attributes)
+            refuse_above_limit(max(rows, 1) * width, packed)
+        elif start and tag == "TR" and width > _WIDE:
+            rows += 1
+            refuse_above_limit(rows * width, packed)
+        yield event
+
+
+def _field_width(field: dict[str, str]) -> int:
+    """Bytes of a cell, at least: as many as an array of fixed size has elements."""
+    axes = field.get("arraysize", "1").split("x")
+    return math.prod(int(axis) for axis in axes if axis.strip().isdigit()) or 1
+
+
+def _read_unit_again(column: Column) -> None:
     """Units such as mJy/beam, which the unit syntax of older VOTables lacks but others have."""
     with contextlib.suppress(ValueError):  # a unit that nothing knows stays as it came
         column.unit = u.Unit(str(column.unit))
 
 
-def _read_ecsv(path: Path) -> Table:
-    return Table.read(path, format="ascii.ecsv")
-
-
-def _read_parquet(path: Path) -> Table:
+def _read_parquet(stream: BinaryIO, path: Path) -> Table:
     import pandas
-    from pyarrow import parquet
+    from pyarrow.parquet import ParquetFile
 
-    if b"table_meta_yaml" in (parquet.read_schema(path).metadata or {}):
-        return Table.read(path, format="parquet")  # written by astropy, with its units
+    # Of a file by its name pyarrow would take columns from the names of the folders, too.
+    file = ParquetFile(stream)
+    size = path.stat().st_size
+    _check_parquet(file.metadata, size)
+    _check_parquet_text(stream, file.metadata, size)
+    stream.seek(0)
+    if b"table_meta_yaml" in (file.schema_arrow.metadata or {}):
+        return Table.read(stream, format="parquet")  # written by astropy, with its units
     # astropy's reader stops at a missing string and turns missing integers into NaN.
-    return Table.from_pandas(pandas.read_parquet(path, dtype_backend="numpy_nullable"))
+    return Table.from_pandas(pandas.read_parquet(stream, dtype_backend="numpy_nullable"))
+
+
+def _check_parquet(metadata: Any, size: int) -> None:
+    """Check that a Parquet file holds its own data, and that its numbers do not take too much memory."""
+    groups = (metadata.row_group(group) for group in range(metadata.num_row_groups))
+    chunks = [group.column(column) for group in groups for column in range(group.num_columns)]
+    elsewhere = next((chunk.file_path for chunk in chunks if chunk.file_path), None)
+    if elsewhere is not None:
+        raise CatalogueError(f"its data are elsewhere, in {elsewhere!r}: only the file itself is read")
+    refuse_above_limit(sum(_WORD * chunk.num_values for chunk in chunks), size)
+
+
+def _check_parquet_text(stream: BinaryIO, metadata: Any, size: int) -> None:
+    """Check that its texts do not take too much memory either: a text that occurs often is kept once in the file."""
+    from pyarrow import compute
+    from pyarrow.parquet import ParquetFile
+
+    schema = metadata.schema
+    texts = [column.path for column in map(schema.column, range(len(schema))) if column.physical_type == "BYTE_ARRAY"]
+    needed = 0
+    for batch in ParquetFile(stream, read_dictionary=texts).iter_batches(columns=texts):
+        for column in batch.columns:
+            if hasattr(column, "dictionary"):  # text in lists has none
+                lengths = compute.binary_length(column.dictionary)
+                needed += compute.sum(lengths.take(column.indices)).as_py() or 0
+        refuse_above_limit(needed, size)
 
 
 def _one_line(error: BaseException) -> str:

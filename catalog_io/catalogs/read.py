@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from astropy.coordinates import ConvertError, SkyCoord
 from astropy.table import Table
+from astropy.utils import iers
 from astropy.wcs import WCS
 
 from radio_ag.catalog_io.catalogs import angles as _angles
@@ -242,7 +243,8 @@ def _positions(table: Table, columns: PositionColumns, ra_unit: str | None) -> t
 
 def _from_skycoord(coordinates: SkyCoord, name: str) -> tuple[np.ndarray, np.ndarray]:
     try:
-        icrs = coordinates.icrs
+        with iers.conf.set_temp("auto_download", False):  # of the Earth's rotation, where the frame depends on it
+            icrs = coordinates.icrs
     except (ConvertError, AttributeError) as exc:
         raise CatalogueError(f"{name!r} in frame {coordinates.frame.name!r} cannot be converted to ICRS") from exc
     return _angles.right_ascension(icrs.ra, name), _angles.declination(icrs.dec, name)

@@ -12,6 +12,8 @@ from astropy.io import ascii as text_formats
 from astropy.table import Table
 
 from radio_ag.catalog_io.catalogs.dialect import Dialect, Kind
+from radio_ag.catalog_io.files.packed import open_unpacked
+from radio_ag.errors import CatalogueError
 
 _ARCSEC = (
     "ra_err",
@@ -45,12 +47,18 @@ def _is_text(head: bytes) -> bool:
 
 
 def _read_text(path: Path) -> Table:
-    names, _, *rows = path.read_text(encoding="utf-8").splitlines()
-    names = names.removeprefix("#").split()
-    # The comment is the last column and may hold blanks, or nothing.
-    values = [row.split(None, len(names) - 1) for row in rows if row.strip() and not row.startswith("#")]
-    padded = [value + [""] * (len(names) - len(value)) for value in values]
-    lines = ["\t".join(value.strip() for value in value_row) for value_row in [names, *padded]]
+    with open_unpacked(path) as stream:
+        text = stream.read().decode("utf-8")
+    names = text.partition("\n")[0].removeprefix("#").split()
+    values = []
+    for number, line in enumerate(text.splitlines()[2:], start=3):
+        if line.strip() and not line.startswith("#"):
+            # The comment is the last column and may hold blanks, or nothing.
+            value = line.split(None, len(names) - 1)
+            if len(value) < len(names) - 1:
+                raise CatalogueError(f"line {number} has {len(value)} values for {len(names)} columns")
+            values.append(value + [""] * (len(names) - len(value)))
+    lines = ["\t".join(value.strip() for value in row) for row in [names, *values]]
     return text_formats.read("\n".join(lines) + "\n", format="tab", guess=False)
 
 

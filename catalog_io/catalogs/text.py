@@ -6,15 +6,25 @@ guessing.
 """
 
 import csv
+import io
 import re
-from dataclasses import dataclass
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 from astropy.io import ascii as text_formats
 from astropy.table import Table
 
-from radio_ag.errors import CatalogueError
+from radio_ag.catalog_io.files.packed import refuse_above_limit
+from radio_ag.errors import CatalogueError, RadioAGWarning
 
 _HEAD = 1 << 16
+_LONG = 1000  # characters of a line: none that is shorter is looked at closely
+_COMMENTS = re.compile(r"(?:#.*\n)*")
+_LONG_LINE = re.compile(rf"^.{{{_LONG}}}", re.MULTILINE)
+_NAMED = 5  # lines that a warning names
+_END = "\0"  # a line that no text has
 _DELIMITERS = ("\t", ",", ";", "|")
 _VALUE = re.compile(
     r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?|[+-]?\d{1,3}[:hd ]\s*\d{1,2}[:m ].*|nan|inf", re.IGNORECASE
@@ -32,56 +42,100 @@ class Layout:
     ----------
     format : str
         Reader of `astropy.io.ascii`.
-    options : dict
-        Its options.
+    delimiter : str
+        What separates the fields; empty where columns are told by their place in the line.
+    names : int
+        Fields of the line of names. With another delimiter than a blank, a row may have fewer.
+    header_start : int, optional
+        Number of the comment that holds the names, from 0.
+    data_start : int
+        Lines above the data, without comments and blank lines.
+    comments : bool
+        Whether lines that begin with ``#`` are no rows.
     units : dict of str to str
         Units by column, from a line of units (VizieR's TSV).
     """
 
     format: str
-    options: dict
-    units: dict[str, str]
+    delimiter: str = ""
+    names: int = 0
+    header_start: int | None = None
+    data_start: int = 1
+    comments: bool = False
+    units: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What `astropy.io.ascii` has to be told."""
+        if self.header_start is not None:
+            return {"delimiter": self.delimiter, "header_start": self.header_start}
+        options: dict[str, Any] = {} if self.delimiter in ("", " ", "\t") else {"delimiter": self.delimiter}
+        if options and self.comments:
+            options["comment"] = "#"
+        return options | ({"data_start": self.data_start} if self.data_start > 1 else {})
 
 
 def read_text(text: str) -> Table:
-    """Table in a text.
+    """Read the table in a text.
+
+    Of a row with too few fields the last may be cut off in the middle of a number: it is taken as missing.
 
     Raises
     ------
     CatalogueError
-        When the columns have no names.
+        When the columns have no names, a quotation mark is not closed, or values do not stand in their columns.
+    OSError
+        When one cell is so long that a column of its width would take too much memory.
+
+    Warns
+    -----
+    RadioAGWarning
+        Of rows with too few fields, and of what looks like a row behind a comment sign, by their lines.
     """
+    if "\0" in text:
+        raise CatalogueError("it has a null character, which no text has")
     layout = find_layout(text[:_HEAD])
+    text = text.rstrip("\r") if layout.delimiter else _without_cut_word(text)
+    if layout.format == "ipac":
+        _check_places(text)
+    elif layout.delimiter not in ("", " "):
+        text = _without_cut_fields(text, layout)
+    elif '"' in text:
+        sum(1 for _ in _quoted_rows(text, layout))  # complains of quotation marks
+    if layout.format == "bars":
+        text = "\n".join(line.strip().removeprefix("|").removesuffix("|") for line in text.splitlines())
     # Without a line end the reader would take the text for the name of a file.
-    table = text_formats.read(text.rstrip("\r\n") + "\n", format=layout.format, guess=False, **layout.options)
+    format = "csv" if layout.format == "bars" else layout.format
+    table = text_formats.read(text.rstrip("\r\n") + "\n", format=format, guess=False, **layout.options)
     for name, unit in layout.units.items():
         table[name].unit = unit
     return table
 
 
 def find_layout(head: str) -> Layout:
-    """Layout of a text table, from its first lines (the last of which may be cut off)."""
+    """Find the layout of a text table, from its first lines (the last of which may be cut off)."""
     if head.startswith(("\\", "|")):
-        return Layout("ipac" if head.startswith("\\") or _is_ipac(head) else "fixed_width", {}, {})
+        if head.startswith("\\") or _is_ipac(head):
+            return Layout("ipac")
+        return Layout("bars", "|", len(head.splitlines()[0].rstrip().split("|")))
     if "Byte-by-byte Description" in head:
-        return Layout("mrt" if head.startswith("Title:") else "cds", {}, {})
+        return Layout("mrt" if head.startswith("Title:") else "cds")
     lines = [line for line in head.splitlines() if line.strip()]
     comments = [line[1:] for line in lines if line.startswith("#")]
     content = [line for line in lines if not line.startswith("#")]
     if not content:
         # A commented header and no rows: an empty catalogue.
-        content, comments = comments[-1:], []
-        return _commented(content[0], len(lines) - 1) if content else _unnamed("")
+        return _commented(comments[-1], len(lines) - 1) if comments else _unnamed("")
     first = content[0]
-    delimiter = next((mark for mark in _DELIMITERS if len(_split(first, mark)) > 1), " ")
+    delimiter = _delimiter(first)
     fields = _split(first, delimiter)
-    if not any(_VALUE.fullmatch(field) for field in fields):
+    if not any(_VALUE.fullmatch(value) for value in fields):
         return _plain(delimiter, fields, content, commented=bool(comments))
     for index in reversed(range(len(comments))):
         names = _split(comments[index], delimiter)
         # Lines of units and of column numbers may stand below the names (SoFiA).
         if len(names) == len(set(names)) == len(fields) and all(_NAME.match(name) for name in names):
-            return Layout("commented_header", {"delimiter": delimiter, "header_start": index}, {})
+            return Layout("commented_header", delimiter, len(names), index, data_start=0, comments=True)
     return _unnamed(first)
 
 
@@ -93,20 +147,20 @@ def _is_ipac(head: str) -> bool:
 
 def _plain(delimiter: str, names: list[str], content: list[str], *, commented: bool) -> Layout:
     """Names on the first line, perhaps with a line of units and a rule below it, as VizieR writes."""
-    options: dict = {} if delimiter in " \t" else {"delimiter": delimiter}
-    if commented and delimiter not in " \t":
-        options["comment"] = "#"
-    units = {}
-    if len(content) > 2 and _RULE.fullmatch(content[2]):
-        options["data_start"] = 3
-        given = _split(content[1], delimiter)
-        units = {name: unit for name, unit in zip(names, given, strict=False) if unit}
-    return Layout({" ": "basic", "\t": "tab"}.get(delimiter, "csv"), options, units)
+    format = {" ": "basic", "\t": "tab"}.get(delimiter, "csv")
+    if len(content) <= 2 or not _RULE.fullmatch(content[2]):
+        return Layout(format, delimiter, len(names), comments=commented)
+    given = _split(content[1], delimiter)
+    units = {name: unit for name, unit in zip(names, given, strict=False) if unit}
+    return Layout(format, delimiter, len(names), data_start=3, comments=commented, units=units)
 
 
 def _commented(header: str, index: int) -> Layout:
-    delimiter = next((mark for mark in _DELIMITERS if len(_split(header, mark)) > 1), " ")
-    return Layout("commented_header", {"delimiter": delimiter, "header_start": index}, {})
+    return Layout("commented_header", _delimiter(header), header_start=index, data_start=0, comments=True)
+
+
+def _delimiter(line: str) -> str:
+    return next((mark for mark in _DELIMITERS if len(_split(line, mark)) > 1), " ")
 
 
 def _unnamed(first: str) -> Layout:
@@ -116,5 +170,121 @@ def _unnamed(first: str) -> Layout:
 def _split(line: str, delimiter: str) -> list[str]:
     line = line.strip(" ") if delimiter != "\t" else line
     return [
-        field.strip() for field in next(csv.reader([line.rstrip("\r\n")], delimiter=delimiter, skipinitialspace=True))
+        value.strip() for value in next(csv.reader([line.rstrip("\r\n")], delimiter=delimiter, skipinitialspace=True))
     ]
+
+
+class _Row(NamedTuple):
+    """A row of a text table: where it stands in the text, the number of its line, and its fields."""
+
+    start: int
+    stop: int
+    line: int
+    fields: Sequence[str]
+
+
+def _without_cut_fields(text: str, layout: Layout) -> str:
+    """The text, with the last field of each row that has too few left empty."""
+    if _is_even(text, layout):
+        return text
+    short, commented, pieces, done = [], [], [], 0
+    rows = longest = 0
+    for row in (_quoted_rows if '"' in text else _plain_rows)(text, layout):
+        if layout.comments and row.fields[0].startswith("#"):
+            if rows and len(row.fields) == layout.names:
+                commented.append(row.line)
+            continue
+        rows += 1
+        if row.stop - row.start > _LONG:
+            longest = max(longest, *map(len, row.fields))
+        if len(row.fields) < layout.names and rows > layout.data_start:
+            short.append(row.line)
+            empty = [""] * (layout.names - len(row.fields) + 1)
+            pieces += [text[done : row.start], _joined([*row.fields[:-1], *empty], layout.delimiter)]
+            done = row.stop
+    refuse_above_limit(4 * rows * longest, len(text))
+    if short:
+        _warn_of_lines(short, "fewer fields than there are columns: the last of them may be cut, and is left out")
+    if commented:
+        _warn_of_lines(commented, "the fields of a row behind '#': taken as a comment")
+    return "".join(pieces) + text[done:]
+
+
+def _is_even(text: str, layout: Layout) -> bool:
+    """Whether nothing has to be looked at: short rows could only hide behind longer ones, which the reader refuses."""
+    body = _COMMENTS.match(text).end()
+    if '"' in text or _LONG_LINE.search(text) or text.find("\n#", body) >= 0:
+        return False
+    lines = text.count("\n", body) + (not text.endswith("\n"))
+    return text.count(layout.delimiter, body) == (layout.names - 1) * lines
+
+
+def _plain_rows(text: str, layout: Layout) -> Iterator[_Row]:
+    """Rows of a text without quotation marks, without blank lines."""
+    start, line = 0, 0
+    while start < len(text):
+        end = text.find("\n", start)
+        end = len(text) if end < 0 else end
+        line += 1
+        content = text[start:end].rstrip("\r")
+        if content.strip():
+            yield _Row(start, start + len(content), line, content.split(layout.delimiter))
+        start = end + 1
+
+
+def _quoted_rows(text: str, layout: Layout) -> Iterator[_Row]:
+    """Rows of a text with quotation marks, in which there may be delimiters and line ends."""
+    ends = [0]
+
+    def lines() -> Iterator[str]:
+        for content in io.StringIO(text, newline="\n"):
+            ends.append(ends[-1] + len(content))
+            yield content
+        yield _END
+
+    reader, line = csv.reader(lines(), delimiter=layout.delimiter, skipinitialspace=True), 1
+    try:
+        for fields in reader:
+            if reader.line_num == len(ends):  # the line behind the last
+                break
+            start, stop = ends[line - 1], ends[reader.line_num]
+            if len(fields) > 1 or "".join(fields).strip():
+                yield _Row(start, start + len(text[start:stop].rstrip("\r\n")), line, fields)
+            line = reader.line_num + 1
+    except csv.Error as exc:
+        raise CatalogueError(f"line {line}: {exc}") from exc
+    if fields != [_END]:
+        raise CatalogueError(f"a quotation mark in line {line} is not closed")
+
+
+def _joined(fields: list[str], delimiter: str) -> str:
+    line = io.StringIO()
+    csv.writer(line, delimiter=delimiter, lineterminator="").writerow(fields)
+    return line.getvalue()
+
+
+def _without_cut_word(text: str) -> str:
+    """A text of fixed columns, without the last word where the last line ends early, and without a line end."""
+    if text.endswith(("\n", "\r")):
+        return text
+    rest, _, last = text.rpartition("\n")
+    if len(last) >= len(rest.rpartition("\n")[2].rstrip()):
+        return text
+    _warn_of_lines([rest.count("\n") + 2], "no end: its last field may be cut, and is left out")
+    return f"{rest}\n{last.rpartition(' ')[0]} "
+
+
+def _check_places(text: str) -> None:
+    """Check that nothing stands below the bars that part the columns of an IPAC table."""
+    lines = text.splitlines()
+    header = next((number for number, line in enumerate(lines) if line.startswith("|")), len(lines))
+    bars = [place for place, letter in enumerate("".join(lines[header : header + 1])) if letter == "|"]
+    for number, line in enumerate(lines[header:], start=header + 1):
+        if not line.startswith(("|", "\\")) and any(line[place : place + 1].strip() for place in bars):
+            raise CatalogueError(f"line {number} does not keep to the columns: a value stands below a bar '|'")
+
+
+def _warn_of_lines(lines: list[int], what: str) -> None:
+    named = ", ".join(map(str, lines[:_NAMED])) + (", …" if len(lines) > _NAMED else "")
+    count = f"line {named} of the catalogue has" if len(lines) == 1 else f"{len(lines)} lines ({named}) have"
+    warnings.warn(f"{count} {what}", RadioAGWarning, stacklevel=2)

@@ -42,6 +42,7 @@ def export(
     format: str | None = None,
     *,
     images: Any = None,
+    spreadsheet_safe: bool = False,
     overwrite: bool = False,
     progress: "Progress | None" = None,
 ) -> Path:
@@ -58,6 +59,9 @@ def export(
     images : optional
         For ``cutouts`` only: where the images come from. None: the cutouts that the result keeps, else the survey
         that it was made from, asked again. "none": attention maps alone. Anything else as in `radio_ag.classify`.
+    spreadsheet_safe : bool
+        For ``csv`` and the index of ``cutouts``: put a quotation mark before text that a spreadsheet would run as a
+        formula. By default text comes out as it came.
     overwrite : bool
         Replace a file of that name, or a folder of that name that an export made.
     progress : callable, optional
@@ -84,16 +88,20 @@ def export(
     if format == "cutouts":
         from radio_ag.catalog_io.export.sources import write_sources
 
-        return write_sources(result, path, images=images, overwrite=overwrite, progress=progress)
+        return write_sources(
+            result, path, images=images, spreadsheet_safe=spreadsheet_safe, overwrite=overwrite, progress=progress
+        )
     if images is not None:
         raise InputError(f"images={images!r} means something to the format 'cutouts' only, not to {format!r}")
+    if spreadsheet_safe and format != "csv":
+        raise InputError(f"spreadsheet_safe means something to the formats 'csv' and 'cutouts' only, not to {format!r}")
     if format in ("ds9", "crtf"):
         from radio_ag.catalog_io.export.regions import write_regions
 
         return write_regions(result, path, format, overwrite=overwrite)
     from radio_ag.catalog_io.export.tables import write_table
 
-    return write_table(result, path, format, overwrite=overwrite)
+    return write_table(result, path, format, spreadsheet_safe=spreadsheet_safe, overwrite=overwrite)
 
 
 def format_of(path: str | os.PathLike) -> str:

@@ -10,9 +10,9 @@ from astropy import units as u
 from astropy.coordinates import SkyCoord
 from regions import CircleSkyRegion, Regions
 
-from radio_ag.catalog_io.product.fits import check_output, written_beside
 from radio_ag.errors import RadioAGWarning
 from radio_ag.preprocess.images import BEAM_FWHM
+from radio_ag.writing import check_output, written_beside
 
 if TYPE_CHECKING:
     from radio_ag.catalog_io.result import Result

@@ -7,10 +7,7 @@ row number and the source's name in letters, digits and ``+-._``: nothing in a c
 
 import os
 import re
-import secrets
-import shutil
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,11 +17,12 @@ from astropy.table import Row, Table
 from numpy.typing import NDArray
 
 from radio_ag.catalog_io.export.cutouts import open_cutouts
-from radio_ag.catalog_io.export.tables import plain_table
+from radio_ag.catalog_io.export.tables import plain_table, quote_formulas, write_csv
 from radio_ag.catalog_io.product.fits import cutout_wcs
 from radio_ag.catalog_io.product.headers import header_text, image_header, primary_header
 from radio_ag.errors import OutputError
 from radio_ag.flags import decode
+from radio_ag.writing import check_output, folder_beside
 
 if TYPE_CHECKING:
     from radio_ag.catalog_io.result import Result
@@ -45,6 +43,7 @@ def write_sources(
     path: str | os.PathLike,
     *,
     images: Any = None,
+    spreadsheet_safe: bool = False,
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> Path:
@@ -57,6 +56,8 @@ def write_sources(
         The folder. It appears when it is complete.
     images : optional
         Where the cutouts come from, as for `radio_ag.catalog_io.export.cutouts.open_cutouts`.
+    spreadsheet_safe : bool
+        Whether the index is; see `radio_ag.catalog_io.export.tables.quote_formulas`.
     overwrite : bool
         Replace a folder of that name, if it holds nothing but what an export wrote.
     progress : callable, optional
@@ -81,7 +82,7 @@ def write_sources(
     header = _common_header(result.table)
     digits = len(str(max(len(result) - 1, 0)))
     names = []
-    with _folder_beside(path) as folder:
+    with folder_beside(path) as folder:
         for start in range(0, len(result), _CHUNK):
             rows = np.arange(start, min(start + _CHUNK, len(result)))
             maps = {gate: result.attention_maps(rows, gate) for gate in result.gates}
@@ -97,7 +98,7 @@ def write_sources(
                 names.append(name)
             if progress:
                 progress(len(names), len(result), {})
-        _write_index(result.table, names, folder / INDEX)
+        _write_index(result.table, names, folder / INDEX, spreadsheet_safe)
     return path
 
 
@@ -167,21 +168,18 @@ def _text(value: Any) -> str:
     return "" if np.ma.is_masked(value) else str(value)
 
 
-def _write_index(table: Table, names: list[str], path: Path) -> None:
+def _write_index(table: Table, names: list[str], path: Path, spreadsheet_safe: bool) -> None:
     index = plain_table(table[list(_INDEXED)], arrays=False)
+    if spreadsheet_safe:
+        index = quote_formulas(index)
     index.add_column(np.arange(len(table)), name="row", index=0)
     index.add_column(np.array(names, dtype=str), name="file", index=1)
-    index.write(path, format="ascii.csv")
+    with path.open("wb") as stream:
+        write_csv(index, stream)
 
 
 def _check_folder(path: str | os.PathLike, overwrite: bool) -> Path:
-    path = Path(os.path.realpath(path))
-    if path.exists() and not path.is_dir():
-        raise OutputError(f"{path} is a file: name a folder for the sources' files")
-    if not path.parent.is_dir():
-        raise OutputError(f"{path} cannot be written: there is no folder {path.parent}")
-    if not os.access(path.parent, os.W_OK):
-        raise OutputError(f"{path} cannot be written: the folder {path.parent} is not writable")
+    path = check_output(path, overwrite=True, folder=True)
     members = sorted(member.name for member in path.iterdir()) if path.is_dir() else []
     if members and not overwrite:
         raise OutputError(f"the folder {path} exists and is not empty: choose another name or allow overwriting")
@@ -190,23 +188,3 @@ def _check_folder(path: str | os.PathLike, overwrite: bool) -> Path:
         what = f"such as {strangers[0]!r}" if strangers else f"but no {INDEX}"
         raise OutputError(f"the folder {path} will not be replaced: it holds files that no export made, {what}")
     return path
-
-
-@contextmanager
-def _folder_beside(path: Path) -> Iterator[Path]:
-    """A folder that takes the name ``path`` when the block ends well, and vanishes otherwise."""
-    token = secrets.token_hex(8)
-    part, old = (path.with_name(f".radio-ag-{token}.{kind}") for kind in ("part", "old"))
-    try:
-        part.mkdir()
-        yield part
-        if path.is_dir():
-            path.rename(old)
-        part.rename(path)
-        if old.is_dir():
-            shutil.rmtree(old)
-    except OSError as exc:
-        raise OutputError(f"{path} cannot be written: {exc.strerror or exc}") from exc
-    finally:
-        if part.is_dir():
-            shutil.rmtree(part)

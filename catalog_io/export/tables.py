@@ -6,12 +6,13 @@ JSON text, as does in CSV every array. Bytes are read as UTF-8, and characters t
 does (``\\x00``).
 """
 
+import csv
 import io
 import json
 import os
 import re
+import unicodedata
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -24,21 +25,34 @@ from astropy.table import Column, MaskedColumn, Table
 from astropy.table.serialize import represent_mixins_as_columns
 
 from radio_ag.catalog_io.files.fits_columns import decode_column, encode_column
-from radio_ag.catalog_io.product.fits import check_output, written_beside
 from radio_ag.catalog_io.product.headers import header_text
 from radio_ag.flags import Flag
+from radio_ag.writing import check_output, written_beside
 
 if TYPE_CHECKING:
     from radio_ag.catalog_io.result import Result
 
 _META = ("ucd", "utype")  # of a column, what the formats share
 _FRAME = "radio_ag_icrs"  # XML ID of the coordinate system that ra and dec refer to
+_BLOCK = 100_000  # rows written at once
+_FORMULA_STARTS = ("=", "@", "\t", "\r", "\n")
+_SIGNS = ("+", "-")
+_NUMBER_OR_ANGLE = re.compile(
+    r"[+-](?:[\d.][\d.\s:hdms°'\"\u2032\u2033]*|(?:\d+\.?\d*|\.\d+)[eE][+-]?\d+|inf|nan)", re.IGNORECASE
+)
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 # VOTable has neither signed bytes, nor unsigned integers of several bytes, nor half and long floats.
 _VOTABLE_TYPES = {"i1": "i2", "u2": "i4", "u4": "i8", "f2": "f4", "f12": "f8", "f16": "f8"}
 
 
-def write_table(result: "Result", path: str | os.PathLike, format: str, *, overwrite: bool = False) -> Path:
+def write_table(
+    result: "Result",
+    path: str | os.PathLike,
+    format: str,
+    *,
+    spreadsheet_safe: bool = False,
+    overwrite: bool = False,
+) -> Path:
     """Write the table of a result, every row and every column.
 
     Parameters
@@ -47,6 +61,8 @@ def write_table(result: "Result", path: str | os.PathLike, format: str, *, overw
     path : path
         The file. It appears when it is complete.
     format : {"votable", "csv", "ecsv"}
+    spreadsheet_safe : bool
+        For ``csv`` alone; see `quote_formulas`.
     overwrite : bool
         Replace a file of that name.
 
@@ -62,7 +78,13 @@ def write_table(result: "Result", path: str | os.PathLike, format: str, *, overw
     """
     path = check_output(path, overwrite)
     with written_beside(path) as stream:
-        _WRITERS[format](result.table, stream)
+        if format == "csv":
+            table = plain_table(result.table, arrays=False)
+            write_csv(quote_formulas(table) if spreadsheet_safe else table, stream)
+        elif format == "ecsv":
+            _write_ecsv(result.table, stream)
+        else:
+            _write_votable(result.table, stream)
     return path
 
 
@@ -93,14 +115,64 @@ def plain_table(table: Table, *, arrays: bool) -> Table:
     return plain
 
 
-def _write_csv(table: Table, stream: BinaryIO) -> None:
-    _write_text(plain_table(table, arrays=False), stream, "ascii.csv")
+def quote_formulas(table: Table) -> Table:
+    """Return a table that no spreadsheet takes for formulas.
+
+    Parameters
+    ----------
+    table : `~astropy.table.Table`
+        As `plain_table` gives it; it is changed.
+
+    Returns
+    -------
+    `~astropy.table.Table`
+        The table, in which names and text that begin with ``=``, ``@``, a tab or a line end, or with a sign where they
+        are neither a number nor an angle, have an apostrophe before them.
+    """
+    for name in table.colnames:
+        column = table[name]
+        if column.dtype.kind == "U":
+            text = np.array([f"'{cell}" if _is_formula(cell) else cell for cell in np.ma.getdata(column).tolist()], str)
+            new = MaskedColumn(text, mask=column.mask) if isinstance(column, MaskedColumn) else Column(text)
+            table.replace_column(name, new)
+        if _is_formula(name):
+            table.rename_column(name, _free_name(f"'{name}", table.colnames))
+    return table
+
+
+def _is_formula(text: str) -> bool:
+    first = unicodedata.normalize("NFKC", text[:1])  # wide letters are taken for the plain ones
+    return first in _FORMULA_STARTS or (first in _SIGNS and not _NUMBER_OR_ANGLE.fullmatch(text))
+
+
+def write_csv(table: Table, stream: BinaryIO) -> None:
+    """Write a table as CSV, as text comes: astropy strips it, and leaves a carriage return without quotation marks.
+
+    Parameters
+    ----------
+    table : `~astropy.table.Table`
+        As `plain_table` gives it, without arrays.
+    stream : binary file
+    """
+
+    class Lines:
+        """Takes lines with a carriage return at their end, so that text with one is quoted, and leaves that out."""
+
+        def write(self, line: str) -> None:
+            stream.write(line.removesuffix("\r\n").encode("utf-8") + b"\n")
+
+    writer = csv.writer(Lines(), lineterminator="\r\n")
+    writer.writerow(table.colnames)
+    for start in range(0, len(table), _BLOCK):
+        writer.writerows(zip(*(column[start : start + _BLOCK].tolist() for column in table.itercols()), strict=True))
 
 
 def _write_ecsv(table: Table, stream: BinaryIO) -> None:
     plain = plain_table(table, arrays=True)
     plain.meta = _provenance(table.meta)
-    _write_text(plain, stream, "ascii.ecsv")
+    text = io.StringIO()
+    plain.write(text, format="ascii.ecsv")
+    stream.write(text.getvalue().encode("utf-8"))
 
 
 def _write_votable(table: Table, stream: BinaryIO) -> None:
@@ -110,21 +182,13 @@ def _write_votable(table: Table, stream: BinaryIO) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", VOWarning)  # names, units and UCDs are the catalogue's, whatever VOTable says
         document = from_table(plain, table_id="CLASSIFICATION")
+        for field in document.get_first_table().fields:
+            if field.datatype == "bit":  # astropy's choice for booleans: it has no null
+                field.datatype = "boolean"
+            elif field.datatype in ("char", "unicodeChar") and field.arraysize == "1":
+                field.arraysize = "*"  # one letter is never empty, and "1" is deprecated
         _describe(document, table.meta)
         document.to_xml(stream, tabledata_format="tabledata")
-
-
-_WRITERS: dict[str, Callable[[Table, BinaryIO], None]] = {
-    "votable": _write_votable,
-    "csv": _write_csv,
-    "ecsv": _write_ecsv,
-}
-
-
-def _write_text(table: Table, stream: BinaryIO, format: str) -> None:
-    text = io.StringIO()
-    table.write(text, format=format)
-    stream.write(text.getvalue().encode("utf-8"))
 
 
 def _parts(name: str, column: Any) -> list[tuple[str, Column]]:

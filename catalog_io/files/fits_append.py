@@ -1,19 +1,17 @@
 """Append header-data units to a file in blocks, with CHECKSUM and DATASUM, whatever their size.
 
-astropy computes checksums of units that it holds in memory; attention maps of a large catalogue do not fit there.
-References: FITS standard 4.0, section 4.4.2.7 and appendix J.
-"""
+astropy computes checksums of units that it holds in memory; attention maps of a large catalogue do not fit there."""
 
 from collections.abc import Iterable
 from typing import BinaryIO
 
-import numpy as np
 from astropy.io import fits
+
+from radio_ag.catalog_io.files.fits_checksum import NO_CHECKSUM, add_words, encode_checksum
 
 _BLOCK = 2880
 _CARD = 80
 _VALUE = slice(10, 30)  # of a card; its comment follows
-_NO_CHECKSUM = "0" * 16
 
 
 def append_hdu(stream: BinaryIO, header: fits.Header, blocks: Iterable[bytes] = ()) -> None:
@@ -29,7 +27,7 @@ def append_hdu(stream: BinaryIO, header: fits.Header, blocks: Iterable[bytes] = 
         The data unit in blocks of any size, without padding.
     """
     header = header.copy()
-    header.set("CHECKSUM", _NO_CHECKSUM, "sum of this HDU")
+    header.set("CHECKSUM", NO_CHECKSUM, "sum of this HDU")
     header.set("DATASUM", "0", "sum of the data unit")
     append_encoded(stream, header.tostring().encode("ascii"), blocks)
 
@@ -39,27 +37,12 @@ def append_encoded(stream: BinaryIO, header: bytes, blocks: Iterable[bytes] = ()
     start = stream.tell()
     stream.write(header)
     data_sum = _write_data(stream, blocks)
-    header = _with_value(_with_value(header, "DATASUM", str(data_sum)), "CHECKSUM", _NO_CHECKSUM)
-    header = _with_value(header, "CHECKSUM", encode_checksum(_add_words(header, data_sum)))
+    header = _with_value(_with_value(header, "DATASUM", str(data_sum)), "CHECKSUM", NO_CHECKSUM)
+    header = _with_value(header, "CHECKSUM", encode_checksum(add_words(header, data_sum)))
     end = stream.tell()
     stream.seek(start)
     stream.write(header)
     stream.seek(end)
-
-
-def encode_checksum(total: int) -> str:
-    """The 16 characters whose sum, in place of 16 zeros, makes the sum of the unit -0 (all bits set)."""
-    complement = 0xFFFFFFFF - total
-    code = bytearray(16)
-    for index, value in enumerate(complement.to_bytes(4, "big")):
-        letters = [value // 4 + value % 4 + 48, value // 4 + 48, value // 4 + 48, value // 4 + 48]
-        for j in (0, 2):
-            while not (chr(letters[j]).isalnum() and chr(letters[j + 1]).isalnum()):
-                letters[j] += 1
-                letters[j + 1] -= 1
-        code[index::4] = bytes(letters)
-    # The value begins one byte before a word's boundary, hence the rotation.
-    return (code[-1:] + code[:-1]).decode("ascii")
 
 
 def _with_value(header: bytes, keyword: str, text: str) -> bytes:
@@ -78,16 +61,8 @@ def _write_data(stream: BinaryIO, blocks: Iterable[bytes]) -> int:
         size += len(block)
         words = rest + block
         cut = len(words) - len(words) % 4
-        total = _add_words(words[:cut], total)
+        total = add_words(words[:cut], total)
         rest = words[cut:]
     padding = bytes(-size % _BLOCK)
     stream.write(padding)
-    return _add_words(rest + padding, total)
-
-
-def _add_words(data: bytes, total: int) -> int:
-    """Ones' complement sum of 32-bit words."""
-    total += int(np.frombuffer(data, dtype=">u4").sum(dtype=np.uint64))
-    while total >> 32:
-        total = (total & 0xFFFFFFFF) + (total >> 32)
-    return total
+    return add_words(rest + padding, total)

@@ -6,6 +6,7 @@ from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
+from astropy.io import fits
 from astropy.table import Column, MaskedColumn, Table
 from astropy.time import Time
 from numpy.typing import NDArray
@@ -43,6 +44,24 @@ def decode_column(column: Any, form: str | None, scale: str) -> Any:
     if column.dtype.kind == "S":
         column = _decode_text(column, escaped=form == "unicode_escape")
     return _decode_time(column, scale) if form == "isot" else column
+
+
+def undefined_booleans(hdu: fits.BinTableHDU | fits.TableHDU) -> dict[str, NDArray[np.bool_]]:
+    """Find the booleans of a FITS table that are neither true nor false, which astropy takes for false.
+
+    Returns
+    -------
+    dict of str to numpy.ndarray of bool
+        The mask of each column that has such values.
+    """
+    records = np.asarray(hdu.data)
+    logical = [column.name for column in hdu.columns if _is_logical(column.format)]
+    masks = {name: ~np.isin(records[name], (ord("T"), ord("F"))) for name in logical}
+    return {name: mask for name, mask in masks.items() if mask.any()}
+
+
+def _is_logical(form: str) -> bool:
+    return str(form).lstrip("0123456789").startswith("L")
 
 
 def _decode_text(column: Column, escaped: bool) -> Column:

@@ -6,7 +6,8 @@ in the table                                   in the file
 numbers, booleans, fixed-size arrays           as they are; float16, int8 and long double take the next type of FITS
 masked float, complex or text                  NaN or empty text: a NaN or an empty text comes back masked
 masked integer                                 TNULL, a value that the column does not hold
-masked boolean, unsigned or array of integers  as they are, with a second column ``<name>.mask``
+masked boolean                                 null, and a second column ``<name>.mask``, as astropy knows no null
+masked unsigned or array of integers           as they are, with a second column ``<name>.mask``
 text that is not printable ASCII               Python's ``unicode_escape``
 Time, datetime64                               ISO 8601 text to the nanosecond; an observer's location is lost
 timedelta64                                    seconds
@@ -18,9 +19,11 @@ any other object, arrays without elements      JSON text
 =============================================  =====================================================================
 
 Names, descriptions and units that are not printable ASCII are escaped in the same way. Names beyond 60 characters are
-cut, and a name such as ``sky.ra`` beside a mixin ``sky`` becomes ``sky_ra``. Of a column's ``meta``, text, numbers and
-booleans are kept. How a column was written is noted there as ``written_as``, and `restore_table` undoes it for escaped
-text and for times.
+cut, an empty one becomes ``column``, and a name such as ``sky.ra`` beside a mixin ``sky`` becomes ``sky_ra``. Text of
+the form ``S: 1.4`` is what astropy takes in a header for a record of a name and a number: such a name becomes
+``S_ 1.4``, other text ``S : 1.4``. Of a column's ``meta``, text, numbers and booleans are kept. How a column was
+written is noted there as ``written_as``, its name as ``written_from``, and `restore_table` undoes it for names, escaped
+text and times.
 """
 
 import io
@@ -33,9 +36,10 @@ import numpy as np
 from astropy.io import fits
 from astropy.io.fits.verify import VerifyError, VerifyWarning
 from astropy.table import Column, MaskedColumn, Table
+from astropy.utils.exceptions import AstropyUserWarning
 from numpy.typing import NDArray
 
-from radio_ag.catalog_io.files.fits_columns import decode_column, encode_column
+from radio_ag.catalog_io.files.fits_columns import decode_column, encode_column, undefined_booleans
 from radio_ag.errors import OutputError
 
 MAX_FIELDS = 999
@@ -49,35 +53,15 @@ _BLOCK = 4 << 20
 _DISPLAY_FORMAT = re.compile(r"\{?:?%?\d*\.\d+[fFeEgG]\}?")  # what TDISP can say
 
 
-def table_extension(table: Table) -> tuple[fits.Header, Iterator[bytes]]:
-    """A table as header and data of a binary-table extension.
-
-    Parameters
-    ----------
-    table : `~astropy.table.Table`
-        Any columns; it is not changed. Its ``meta`` is left out.
-
-    Returns
-    -------
-    header : `~astropy.io.fits.Header`
-        With TTYPE, TFORM, TUNIT, TNULL, TUCD, TUTYP and TCOMM as each column has them, without EXTNAME.
-    blocks : iterator of bytes
-        The data unit, without padding.
-
-    Raises
-    ------
-    OutputError
-        If there are more columns than FITS can number.
-    """
-    check_field_count(len(table.columns))
-    encoded, cards = encode_table(table)
-    return rows_extension(lambda rows: encoded[rows], len(table), cards, masked_rows(encoded))
+def table_extension(encoded: Table, cards: Cards) -> tuple[fits.Header, Iterator[bytes]]:
+    """Return what `encode_table` gave as header and data of a binary-table extension; as `rows_extension`."""
+    return rows_extension(lambda rows: encoded[rows], len(encoded), cards, masked_rows(encoded))
 
 
 def rows_extension(
     rows_of: Callable[[Rows], Table], count: int, cards: Cards, masked: NDArray[np.int64]
 ) -> tuple[fits.Header, Iterator[bytes]]:
-    """As `table_extension`, of rows that are made when they are written, a few MB at a time.
+    """Return header and data of a binary-table extension, of rows that are made when they are written.
 
     Parameters
     ----------
@@ -89,6 +73,18 @@ def rows_extension(
         What `encode_table` gave beside the table.
     masked : ndarray of int
         The `masked_rows` of the whole table.
+
+    Returns
+    -------
+    header : `~astropy.io.fits.Header`
+        With TTYPE, TFORM, TUNIT, TNULL, TUCD, TUTYP and TCOMM as each column has them, without EXTNAME.
+    blocks : iterator of bytes
+        The data unit, without padding, a few MB at a time.
+
+    Raises
+    ------
+    OutputError
+        If there are more columns than FITS can number.
     """
     block = _rows_in_a_block(rows_of(slice(0, 1)), count)
     whole = block >= count
@@ -140,7 +136,23 @@ def _written_by_astropy(table: Table) -> tuple[fits.Header, bytes]:
     scratch.seek(0)
     fits.Header.fromfile(scratch)  # the primary header: no data follow it
     header = fits.Header.fromfile(scratch)
-    return header, scratch.read(header["NAXIS1"] * header["NAXIS2"] + header["PCOUNT"])
+    return header, _with_nulls(table, header, scratch.read(header["NAXIS1"] * header["NAXIS2"] + header["PCOUNT"]))
+
+
+def _with_nulls(table: Table, header: fits.Header, data: bytes) -> bytes:
+    """The data unit of a table, with a null for each masked boolean."""
+    masks = {name: np.ma.getmaskarray(c) for name, c in table.columns.items() if _has_masked(c) and c.dtype.kind == "b"}
+    if not masks:
+        return data
+    hdu = fits.BinTableHDU.fromstring(header.tostring().encode("ascii") + data)
+    records = np.asarray(hdu.data).copy()
+    for name, mask in masks.items():
+        records[name][mask.reshape(records[name].shape)] = 0
+    return records.tobytes() + data[records.nbytes :]
+
+
+def _has_masked(column: Any) -> bool:
+    return isinstance(column, MaskedColumn) and bool(np.ma.getmaskarray(column).any())
 
 
 def _packed(table: Table, header: fits.Header) -> bytes | None:
@@ -172,20 +184,44 @@ def check_field_count(count: int) -> None:
         raise OutputError(f"the table would have {count} columns: FITS allows {MAX_FIELDS}")
 
 
+def read_hdu(hdu: fits.BinTableHDU | fits.TableHDU, **options: Any) -> Table:
+    """Read a table of a FITS file, in which booleans may be null.
+
+    Parameters
+    ----------
+    hdu : `~astropy.io.fits.BinTableHDU` or `~astropy.io.fits.TableHDU`
+    **options
+        As ``Table.read`` takes them.
+
+    Returns
+    -------
+    `~astropy.table.Table`
+        What ``Table.read`` gives, in which booleans that are neither true nor false are masked.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Column .* contains NULL", category=AstropyUserWarning)
+        table = Table.read(hdu, format="fits", **options)
+        undefined = undefined_booleans(hdu)
+    for name in undefined.keys() & set(table.colnames):
+        column = table[name]
+        mask = undefined[name].reshape(column.shape) | np.ma.getmaskarray(column)
+        table.replace_column(name, MaskedColumn(column, mask=mask, copy=False))
+    return table
+
+
 def restore_table(table: Table) -> Table:
     """Undo the forms of `table_extension` in a table that ``Table.read`` has read: names, text, times, descriptions."""
     restored = Table()
     for name, column in table.columns.items():
         meta = {
-            key: _unescape(value) if isinstance(value, str) else value
-            for key, value in (column.info.meta or {}).items()
+            key: unescape(value) if isinstance(value, str) else value for key, value in (column.info.meta or {}).items()
         }
         form = meta.pop("written_as", None)
         column = decode_column(column, form, meta.pop("scale", "utc") if form == "isot" else "utc")
-        restored.add_column(column, name=_unescape(name), copy=False)
+        restored.add_column(column, name=meta.pop("written_from", None) or unescape(name), copy=False)
         info = restored.columns[-1].info
         info.meta = meta or None
-        info.description = _unescape(info.description) if info.description else None
+        info.description = unescape(info.description) if info.description else None
     return restored
 
 
@@ -199,7 +235,7 @@ def encode_table(table: Table, taken: Collection[str] = ()) -> tuple[Table, Card
     several = tuple(f"{_escape(name)}." for name, column in columns.items() if not isinstance(column, Column))
     masks = {f"{_escape(name)}.mask" for name, column in columns.items() if isinstance(column, MaskedColumn)}
     for name, column in columns.items():
-        field = _escape(name).strip()[:_MAX_NAME] or "column"
+        field = _field_name(name)
         if field in masks or field.startswith(several):  # the name of a component that astropy writes
             field = field.replace(".", "_")
         field = _unique(field, {*taken, *encoded.colnames})
@@ -210,6 +246,8 @@ def encode_table(table: Table, taken: Collection[str] = ()) -> tuple[Table, Card
         unit = new.unit if isinstance(new, Column) else None
         if isinstance(new, Column):
             new.unit = None  # astropy refuses or warns about units that FITS does not define
+        if unescape(field) != name:
+            form = form | {"written_from": _escape(name)}
         encoded.add_column(new, name=field, copy=False)
         info = encoded[field].info
         info.meta, info.description = meta | form, description
@@ -221,8 +259,27 @@ def encode_table(table: Table, taken: Collection[str] = ()) -> tuple[Table, Card
             "TUTYP": meta.get("utype"),
             "TCOMM": description,
         }
-        cards[field] = [(keyword, str(text)) for keyword, text in texts.items() if text]
+        cards[field] = [(keyword, card_text(str(text))) for keyword, text in texts.items() if text]
     return encoded, cards
+
+
+def card_text(text: str) -> str:
+    """Return printable ASCII as a header can hold it: no record of a name and a number, which astropy would see."""
+    return text if _is_kept(text) else text.replace(": ", " : ")
+
+
+def _field_name(name: str) -> str:
+    """A name of a column as a header can hold it, in one card."""
+    field = _escape(name).strip()[:_MAX_NAME].strip() or "column"
+    if field.count("'") + len(field) > _MAX_NAME:  # each quote takes two places
+        field = field.replace("'", "_")
+    return field if _is_kept(field) else field.replace(":", "_")
+
+
+def _is_kept(text: str) -> bool:
+    """Whether text in a header is read as it was written."""
+    card = fits.Card.fromstring(fits.Card("TTYPE1", text).image)
+    return (card.keyword, card.value) == ("TTYPE1", text.rstrip())
 
 
 def _unique(name: str, taken: set[str]) -> str:
@@ -256,7 +313,8 @@ def _escape(text: str) -> str:
     return text.encode("unicode_escape").decode("ascii")
 
 
-def _unescape(text: str) -> str:
+def unescape(text: str) -> str:
+    """Return text that was escaped because it is not printable ASCII, as it was."""
     try:
         return text.encode("ascii").decode("unicode_escape")
     except UnicodeError:

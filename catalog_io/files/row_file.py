@@ -1,13 +1,59 @@
 """Records on disk, read and written by number: what would not fit into memory for a large catalogue."""
 
+import io
+import os
 import tempfile
+import threading
 import weakref
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from radio_ag.errors import OutputError
+
+_reading = threading.Lock()
+
+
+def read_at(file: BinaryIO, position: int, size: int) -> bytes:
+    """Return the bytes at a place, fewer at the end of the file, whatever other threads and processes read of it.
+
+    Processes that forked share the position that ``seek`` sets: between a seek and a read another may move it.
+    """
+    if not hasattr(os, "pread"):  # Windows, where no process forks
+        with _reading:
+            file.seek(position)
+            return file.read(size)
+    blocks = []
+    while size > 0 and (block := os.pread(file.fileno(), size, position)):
+        blocks.append(block)
+        position, size = position + len(block), size - len(block)
+    return b"".join(blocks)
+
+
+class FileView(io.RawIOBase):
+    """A file with a position of its own, for whoever reads by that: see `read_at`."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file, self._position = file, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        start = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: os.fstat(self._file.fileno()).st_size}
+        self._position = start[whence] + offset
+        return self._position
+
+    def readinto(self, buffer: Any) -> int:
+        content = read_at(self._file, self._position, len(buffer))
+        buffer[: len(content)] = content
+        self._position += len(content)
+        return len(content)
 
 
 class RowFile:
@@ -49,8 +95,8 @@ class RowFile:
         wanted, place = np.unique(rows, return_inverse=True)
         records = np.empty(len(wanted), dtype=self.dtype)
         for start, stop in _runs(wanted):
-            self._file.seek(int(wanted[start]) * self.dtype.itemsize)
-            content = self._file.read((stop - start) * self.dtype.itemsize)
+            size = self.dtype.itemsize
+            content = read_at(self._file, int(wanted[start]) * size, (stop - start) * size)
             records[start:stop] = np.frombuffer(content, dtype=self.dtype)
         return records[place]
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from astropy.table import Table
 
 from radio_ag import __version__
-from radio_ag.catalog_io.product.fits import check_output, written_beside
 from radio_ag.errors import OutputError
+from radio_ag.writing import check_output, written_beside
 
 _FORMATS = {
     ".fits": "fits",

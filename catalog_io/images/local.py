@@ -59,6 +59,11 @@ class Mosaics:
         return self._names[image], self._frames[image], self._plane(image)
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """Names of all images, of files without folders."""
+        return tuple(self._names)
+
+    @property
     def name(self) -> str:
         """The image's name, or how many there are."""
         return self._names[0] if len(self._names) == 1 else f"{len(self._names)} images"

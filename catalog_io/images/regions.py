@@ -1,23 +1,35 @@
 """Regions of the sky that limit a run: DS9, CRTF and FITS region files, and multi-order coverage maps (MOC)."""
 
+import re
+import warnings
 from os import PathLike
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 import numpy as np
 from astropy import units as u
 from astropy.coordinates import ICRS, SkyCoord, UnitSphericalRepresentation
+from astropy.table import QTable
 from astropy.wcs import WCS
 from numpy.typing import ArrayLike, NDArray
 
 from radio_ag.catalog_io.files.fits_open import in_order, open_checked
+from radio_ag.catalog_io.files.packed import open_unpacked
+from radio_ag.catalog_io.images import moc
 from radio_ag.catalog_io.images.geometry import sky_to_pixel
 from radio_ag.catalog_io.images.headers import ImageFrame
 from radio_ag.errors import InputError
 
+if TYPE_CHECKING:
+    from regions import Regions
+
+MAX_SHAPES = 2000
+"""Shapes that a region may have: each takes some milliseconds to read, and again to look into."""
+
 _FITS_SUFFIXES = (".fits", ".fit", ".fits.gz", ".moc")
-_MOC_KEYWORDS = ("MOCORDER", "MOCVERS", "MOCORD_S")
-_ACCEPTED = "a DS9 (.reg), CRTF (.crtf) or FITS region file, or a MOC (.fits, .json)"
+_SHAPE = re.compile(r"\s*[-+!]?\s*(?!global)[a-z]+\s*[\[(\s]", re.IGNORECASE)  # its name, and what follows
+_TEXT_FORMATS = {"crtf": ("#CRTF", ".crtf"), "ds9": ("# Region file format: DS9", ".reg")}  # signature, suffix
+_ACCEPTED = "a DS9 (.reg), CRTF (.crtf) or FITS region file, or a MOC (.fits, .json, .txt)"
 
 
 class Region(Protocol):
@@ -46,33 +58,77 @@ def open_region(region: str | PathLike | Region | None) -> Region | None:
     Parameters
     ----------
     region : path-like, Region or None
-        DS9 (``.reg``), CRTF (``.crtf``) or FITS region file; MOC as FITS or JSON (``.json``), which needs mocpy.
+        DS9 (``.reg``), CRTF (``.crtf``) or FITS region file of at most `MAX_SHAPES` shapes; MOC as FITS, JSON or text,
+        which needs mocpy. Each may be packed by gzip, bzip2 or xz.
 
     Raises
     ------
     InputError
-        If the file is missing, cannot be read, has no shape with an area, or is a MOC and mocpy is not installed.
+        If the file is missing, cannot be read, has no shape with an area or too many, describes a MOC that cannot be,
+        or is a MOC and mocpy is not installed.
     """
     if not isinstance(region, str | PathLike):
         return region
     path = Path(region).expanduser()
     if not path.is_file():
         raise InputError(f"region={str(path)!r} is no file; accepted are {_ACCEPTED}")
-    name = path.name.lower()
-    if name.endswith(".json") or (name.endswith(_FITS_SUFFIXES) and _is_moc(path)):
-        return MocRegion(path)
-    return ShapeRegion(path)
-
-
-def _is_moc(path: Path) -> bool:
     try:
-        with open_checked(path) as hdus:
-            headers = [hdu.header for hdu in in_order(hdus)][1:]
-            return any(keyword in header for header in headers for keyword in _MOC_KEYWORDS) or any(
-                header.get("ORDERING") in ("NUNIQ", "RANGE", "RANGE29") for header in headers
-            )
-    except OSError as exc:
-        raise InputError(f"region={str(path)!r} is not a readable FITS file: {exc}") from exc
+        # The parsers get what is in the file, never its name: some would unpack it without bound, or fetch it.
+        with open_unpacked(path) as stream, warnings.catch_warnings():
+            warnings.filterwarnings("error", message="File may have been truncated")
+            return _read_region(path, stream)
+    except ImportError as exc:
+        raise InputError(f"region={str(path)!r} is a MOC, which needs mocpy: pip install 'radio-ag[moc]'") from exc
+    except InputError as exc:
+        raise InputError(f"region={str(path)!r} {exc}") from exc
+    except Exception as exc:  # the parsers raise whatever they stumble on
+        reason = " ".join(str(exc).split())[:200] or type(exc).__name__
+        raise InputError(f"region={str(path)!r} cannot be read ({reason}); accepted are {_ACCEPTED}") from exc
+
+
+def _read_region(path: Path, stream: BinaryIO) -> Region:
+    name = path.name.lower()
+    start = stream.read(len(b"SIMPLE  ="))
+    stream.seek(0)
+    if start == b"SIMPLE  =":
+        with open_checked(stream) as hdus:
+            return _read_fits(path.name, list(in_order(hdus)))
+    if name.endswith(_FITS_SUFFIXES):
+        raise InputError("is not a readable FITS file")
+    text = stream.read().decode("utf-8-sig")
+    if name.endswith(".json") or text.lstrip().startswith("{"):
+        return MocRegion(path.name, moc.ranges_of_json(text))
+    if moc.is_text(text):
+        return MocRegion(path.name, moc.ranges_of_text(text))
+    for format, (signature, suffix) in _TEXT_FORMATS.items():
+        if text.startswith(signature) or suffix in name:
+            return ShapeRegion(path.name, _parse_shapes(text, format))
+    raise InputError(f"cannot be read: its name and content tell no format; accepted are {_ACCEPTED}")
+
+
+def _read_fits(name: str, hdus: list[Any]) -> Region:
+    import regions
+
+    table = next((hdu for hdu in hdus[1:] if moc.is_table(hdu)), None)
+    if table is not None:
+        return MocRegion(name, moc.ranges_of_table(table))
+    table = next((hdu for hdu in hdus[1:] if hdu.name == "REGION"), None)
+    if table is None:
+        raise InputError("is a FITS file with neither a table REGION nor a MOC")
+    _check_count(table.header["NAXIS2"])
+    return ShapeRegion(name, regions.Regions.parse(QTable.read(table), format="fits"))
+
+
+def _parse_shapes(text: str, format: str) -> "Regions":
+    import regions
+
+    _check_count(sum(_SHAPE.match(piece) is not None for piece in re.split(r"[\n;]", text)))
+    return regions.Regions.parse(text, format=format)
+
+
+def _check_count(count: int) -> None:
+    if count > MAX_SHAPES:
+        raise InputError(f"has {count} shapes; at most {MAX_SHAPES} are taken: a MOC holds any number")
 
 
 class ShapeRegion:
@@ -82,11 +138,11 @@ class ShapeRegion:
     annulus or a box are true angles, and the sides of a polygon are great circles.
     """
 
-    def __init__(self, path: Path):
+    def __init__(self, name: str, found: "Regions"):
         from regions import PixelRegion  # slow to import
 
-        self.name = path.name
-        shapes = _read_shapes(path)
+        self.name = name
+        shapes = _with_area(found)
         self._included = [shape for shape, excluded in shapes if not excluded]
         self._excluded = [shape for shape, excluded in shapes if excluded]
         self.in_pixels = any(isinstance(shape, PixelRegion) for shape, _ in shapes)
@@ -106,15 +162,10 @@ class ShapeRegion:
         return result
 
 
-def _read_shapes(path: Path) -> list[tuple[Any, bool]]:
+def _with_area(found: "Regions") -> list[tuple[Any, bool]]:
     """Shapes with an area, and whether each excludes."""
     import regions
 
-    try:
-        found = regions.Regions.read(str(path))
-    except Exception as exc:  # the parsers raise whatever they stumble on
-        reason = " ".join(str(exc).split())
-        raise InputError(f"region={str(path)!r} cannot be read ({reason}); accepted are {_ACCEPTED}") from exc
     without_area = tuple(
         getattr(regions, f"{kind}{space}Region") for kind in ("Point", "Text", "Line") for space in ("Pixel", "Sky")
     )
@@ -126,7 +177,7 @@ def _read_shapes(path: Path) -> list[tuple[Any, bool]]:
         shape.meta["include"] = True  # whether it excludes is settled here
         shapes.append((shape, excluded))
     if not shapes:
-        raise InputError(f"region={str(path)!r} has no shape with an area; accepted are {_ACCEPTED}")
+        raise InputError(f"has no shape with an area; accepted are {_ACCEPTED}")
     return shapes
 
 
@@ -169,21 +220,15 @@ def _draw(shape: Any, sky: SkyCoord) -> tuple[Any, WCS, SkyCoord]:
 
 
 class MocRegion:
-    """A multi-order coverage map, read with mocpy."""
+    """A multi-order coverage map, as mocpy holds it."""
 
     in_pixels = False
 
-    def __init__(self, path: Path):
-        self.name = path.name
-        try:
-            from mocpy import MOC
-        except ImportError as exc:
-            raise InputError(f"region={str(path)!r} is a MOC, which needs mocpy: pip install 'radio-ag[moc]'") from exc
-        try:
-            self._moc = MOC.load(path, format="json" if path.name.lower().endswith(".json") else "fits")
-        except Exception as exc:  # the parser raises whatever it stumbles on
-            reason = " ".join(str(exc).split())
-            raise InputError(f"region={str(path)!r} cannot be read as a MOC: {reason}") from exc
+    def __init__(self, name: str, ranges: NDArray[np.uint64]):
+        from mocpy import MOC
+
+        self.name = name
+        self._moc = MOC.from_depth29_ranges(moc.MAX_ORDER, ranges)
 
     def contains(self, ra: ArrayLike, dec: ArrayLike, frame: ImageFrame | None = None) -> NDArray[np.bool_]:
         """See `Region`."""

@@ -10,11 +10,12 @@ one image a source             instead of stacks, EXTNAME = ``name``, with a cel
 =============================  ========================================================================================
 """
 
+import io
 import os
 import warnings
 import weakref
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -25,9 +26,24 @@ from astropy.table import Table
 from astropy.wcs import WCS
 from numpy.typing import NDArray
 
+from radio_ag import writing
 from radio_ag.catalog_io.files.fits_append import append_hdu
+from radio_ag.catalog_io.files.fits_checksum import (
+    header_fault,
+    place_of,
+    refuse_fault,
+    unit_fault,
+)
 from radio_ag.catalog_io.files.fits_open import in_order, open_checked
-from radio_ag.catalog_io.files.fits_table import check_field_count, restore_table, rows_extension, table_extension
+from radio_ag.catalog_io.files.fits_table import (
+    check_field_count,
+    encode_table,
+    read_hdu,
+    restore_table,
+    rows_extension,
+    table_extension,
+)
+from radio_ag.catalog_io.files.row_file import FileView
 from radio_ag.catalog_io.product.columns import COLUMNS, dress_columns
 from radio_ag.catalog_io.product.headers import (
     attention_header,
@@ -36,9 +52,11 @@ from radio_ag.catalog_io.product.headers import (
     image_header,
     primary_header,
     provenance,
+    warn_of_renamed,
 )
 from radio_ag.catalog_io.product.merge import MergedParts
 from radio_ag.catalog_io.product.part import gate_of
+from radio_ag.catalog_io.product.parts import parts_folder
 from radio_ag.catalog_io.product.rows import ProductRows
 from radio_ag.catalog_io.product.stacks import AttentionStore
 from radio_ag.errors import InputError, OutputError
@@ -53,7 +71,7 @@ _CHUNK = 256  # maps inflated at once
 def check_output(
     path: str | os.PathLike, overwrite: bool = False, catalogue: Table | None = None, *, folder: bool = False
 ) -> Path:
-    """Whether a product can be written, before a long run.
+    """Return the path of a product with links resolved, or say before a long run why it cannot be written.
 
     Parameters
     ----------
@@ -66,30 +84,17 @@ def check_output(
     folder : bool
         The product is a folder.
 
-    Returns
-    -------
-    path
-        The path with links resolved.
-
     Raises
     ------
     OutputError
-        If the file exists and ``overwrite`` is not set, its folder is not there or not writable, or there are too many
+        As `radio_ag.writing.check_output`, or if the name is that of the folder of its parts, or there are too many
         columns for FITS.
     """
     if catalogue is not None:
         check_field_count(len(COLUMNS) + len(catalogue.columns))
-    path = Path(os.path.realpath(path))
-    if os.path.isdir(path) and not folder:  # unlike Path's, this takes a name that is too long
-        raise OutputError(f"{path} is a folder: name a file")
-    if os.path.isfile(path) and folder:
-        raise OutputError(f"{path} is a file, and a data set is a folder: choose another name")
-    if os.path.exists(path) and not overwrite:
-        raise OutputError(f"{path} exists: choose another name, or allow overwriting (--overwrite, overwrite=True)")
-    if not path.parent.is_dir():
-        raise OutputError(f"{path} cannot be written: there is no folder {path.parent}")
-    if not os.access(path.parent, os.W_OK):
-        raise OutputError(f"{path} cannot be written: the folder {path.parent} is not writable")
+    path = writing.check_output(path, overwrite, folder=folder)
+    if path == parts_folder(path):
+        raise OutputError(f"{path} has the name of the folder for the run's parts: choose a name that ends otherwise")
     return path
 
 
@@ -101,6 +106,7 @@ def write_product(
     *,
     attention: str | None = None,
     overwrite: bool = False,
+    folder: Path | None = None,
 ) -> None:
     """Write a result as one FITS file; nothing is left behind if that fails.
 
@@ -118,13 +124,15 @@ def write_product(
         What to write of them. None means all that was kept, as stacks. Planes that no row names are left out.
     overwrite : bool
         Replace a file of that name.
+    folder : path, optional
+        Where the product lies until it is complete; of the same file system. None: beside its place.
 
     Raises
     ------
     InputError
         If ``attention`` asks for what was not kept.
     OutputError
-        If the file exists, or cannot be written.
+        If the file exists, or cannot be written, or what was written cannot be read back.
     """
     attention = _attention_mode(attention, stores)
     path = check_output(path, overwrite)
@@ -133,10 +141,12 @@ def write_product(
     if cutouts is not None:
         table, cutout_planes = _number_planes(table, cutouts, "cutout_plane", shared=True)
     normalisation = table.meta.get("normalisation")
-    with written_beside(path) as stream:
+    check_field_count(len(table.columns))
+    with written_beside(path, folder) as stream:
         append_hdu(stream, primary_header(table, attention))
-        header, blocks = table_extension(table)
-        append_hdu(stream, classification_header(header, table), blocks)
+        encoded, cards = encode_table(table)
+        header, blocks = table_extension(encoded, cards)
+        append_hdu(stream, classification_header(header, table, encoded.colnames), blocks)
         if attention == "hdus":
             _append_images(stream, table, stores["mean"], planes)
         elif len(planes):
@@ -147,6 +157,8 @@ def write_product(
         if cutouts is not None and len(cutout_planes):
             header, blocks = cutouts.extension(cutout_planes)
             append_hdu(stream, cutouts_header(header), blocks)
+        _read_back(stream, len(table))
+    warn_of_renamed(table, encoded.colnames)
 
 
 def write_merged(
@@ -182,8 +194,10 @@ def write_merged(
         header["NSRC"], header["NCLASS"], header["NPLANE"] = len(rows), classified, merged.mapped
         append_hdu(stream, header)
         header, blocks = rows_extension(rows.encoded, len(rows), rows.cards, rows.masked)
-        append_hdu(stream, classification_header(header, template), blocks)
+        append_hdu(stream, classification_header(header, template, rows.fields), blocks)
         append_stacks(stream, merged, meta.get("normalisation"))
+        _read_back(stream, len(rows))
+    warn_of_renamed(template, rows.fields)
 
 
 def append_stacks(stream: BinaryIO, merged: MergedParts, normalisation: str | None) -> None:
@@ -196,28 +210,57 @@ def append_stacks(stream: BinaryIO, merged: MergedParts, normalisation: str | No
             append_hdu(stream, header, blocks)
 
 
+def _read_back(stream: BinaryIO, rows: int) -> None:
+    """Open a product before it takes its name, as its users will: a file that astropy alone cannot read is none."""
+    stream.flush()
+    try:
+        with warnings.catch_warnings(action="ignore"), fits.open(stream.name) as hdus:
+            table = hdus["CLASSIFICATION"]
+            found, columns, names = len(table.data), table.header["TFIELDS"], set(table.columns.names)
+            Table.read(fits.BinTableHDU(table.data[:1], table.header), unit_parse_strict="silent")
+    except Exception as exc:  # astropy raises nearly anything
+        raise OutputError(f"the product cannot be read back, and is not kept: {type(exc).__name__} {exc}") from exc
+    if (found, len(names)) != (rows, columns):
+        what = f"{found} of {rows} rows and {len(names)} of {columns} columns"
+        raise OutputError(f"the product cannot be read back, and is not kept: {what} are there")
+
+
 def columns_reader(path: Path, names: Sequence[str]) -> Callable[[], dict[str, NDArray]]:
-    """What reads columns of a product, as `radio_ag.catalog_io.product.columns.result_table` takes them.
+    """Return what reads columns of a product, as `radio_ag.catalog_io.product.columns.result_table` takes them.
 
     The product is open until then: it may get another name meanwhile, or none.
     """
     stream = path.open("rb")
 
     def read() -> dict[str, NDArray]:
-        with _any_names(), fits.open(stream, memmap=False, character_as_bytes=True) as hdus:
-            data = hdus["CLASSIFICATION"].data
-            columns = {name: np.asarray(data[name]) for name in names}
+        view = io.BufferedReader(FileView(stream))
+        with _any_names(), fits.open(view, memmap=False, character_as_bytes=True) as hdus:
+            unit = hdus["CLASSIFICATION"]
+            refuse_fault(unit_fault(unit), f"extension CLASSIFICATION of {path}")
+            columns = {name: np.asarray(unit.data[name]) for name in names}
         return {name: values.astype(values.dtype.newbyteorder("=")) for name, values in columns.items()}
 
     weakref.finalize(read, stream.close)
     return read
 
 
-def open_stacks(path: Path) -> dict[str | int, AttentionStore]:
-    """Stacks of a product by "mean", 1, 2, 3 and "CUTOUTS"; none where none were kept, or each map is an HDU."""
-    with fits.open(path, disable_image_compression=True) as hdus:
-        names = [hdu.name for hdu in hdus if hdu.header.get("ZIMAGE")]
-    return {name if name == "CUTOUTS" else gate_of(name): AttentionStore.open(path, name) for name in names}
+def open_stacks(path: Path, *, verify: bool = True) -> dict[str | int, AttentionStore]:
+    """Open the stacks of a product by "mean", 1, 2, 3 and "CUTOUTS"; none were kept, or each map is an HDU: no stack.
+
+    Raises
+    ------
+    InputError
+        If a stack is damaged, or the file is packed.
+    """
+    try:
+        with open_checked(path, disable_image_compression=True) as hdus:
+            names = [hdu.name for hdu in in_order(hdus) if hdu.header.get("ZIMAGE")]
+    except Exception as exc:  # astropy raises nearly anything for a file that makes no sense
+        raise _unreadable(path, exc) from exc
+    if names and not _is_plain(path):
+        raise InputError(f"{path} is packed, so that no map in it can be read alone: unpack it first")
+    stores = {name: AttentionStore.open(path, name, verify=verify) for name in names}
+    return {name if name == "CUTOUTS" else gate_of(name): store for name, store in stores.items()}
 
 
 def read_provenance(path: Path) -> dict[str, Any]:
@@ -235,48 +278,111 @@ def read_provenance(path: Path) -> dict[str, Any]:
 
 
 def read_product(
-    path: str | os.PathLike,
+    path: str | os.PathLike, *, verify: bool = True
 ) -> tuple[Table, dict[str | int, AttentionStore], AttentionStore | None]:
-    """The table of a product, with the provenance as its ``meta``, its attention maps, and its cutouts if it has any.
+    """Read the table of a product, with the provenance as its ``meta``, its attention maps, and its cutouts if any.
 
     Stacks stay in the file, of which one plane at a time is read; maps in HDUs of their own are read and kept in a
     temporary file.
 
+    Parameters
+    ----------
+    path : path
+        The product.
+    verify : bool
+        Hold what is read against its checksums. What has none is taken as it is.
+
     Raises
     ------
     InputError
-        If the file is not there, or no product of radio-ag.
+        If the file is not there, damaged, or no product of radio-ag.
     """
     path = Path(path)
     try:
-        return _read(path)
+        return _read(path, verify)
     except InputError:
         raise
     except Exception as exc:  # astropy raises nearly anything for a file that makes no sense
-        raise InputError(f"{path} cannot be read as FITS: {' '.join(str(exc).split()) or type(exc).__name__}") from exc
+        raise _unreadable(path, exc) from exc
 
 
-def _read(path: Path) -> tuple[Table, dict[str | int, AttentionStore], AttentionStore | None]:
+def find_faults(path: Path) -> dict[str, str | None]:
+    """Return for each HDU of a product what is wrong with it, None for nothing; every byte is read.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read as FITS.
+    """
+    faults: dict[str, str | None] = {}
+    try:
+        with warnings.catch_warnings(action="ignore"), open_checked(path, disable_image_compression=True) as hdus:
+            for number, hdu in enumerate(in_order(hdus)):
+                name = hdu.name or f"HDU {number}"
+                faults[name if name not in faults else f"{name} (HDU {number})"] = unit_fault(hdu)
+            end = place_of(hdus[-1]).end
+    except Exception as exc:  # astropy raises nearly anything for a file that makes no sense
+        raise _unreadable(path, exc) from exc
+    if _is_plain(path) and (behind := path.stat().st_size - end):
+        faults["end"] = f"is not where the last HDU ends: {abs(behind)} bytes are {'over' if behind > 0 else 'lacking'}"
+    return faults
+
+
+def _read(path: Path, verify: bool) -> tuple[Table, dict[str | int, AttentionStore], AttentionStore | None]:
     with _any_names(), open_checked(path, memmap=False, character_as_bytes=True) as hdus:
         if "CLASSIFICATION" not in [hdu.name for hdu in in_order(hdus)]:
             raise InputError(f"{path} has no extension CLASSIFICATION: not a product of radio-ag")
-        meta = provenance(hdus[0].header)
         mode = hdus[0].header.get("ATTMODE", "none")
-        table = Table.read(hdus["CLASSIFICATION"], unit_parse_strict="silent")
         images = [hdu for hdu in hdus[2:] if hdu.name != "CUTOUTS"] if mode == "hdus" else []
-        stores = {"mean": _collect_images(images)} if images else {}
+        if verify:
+            _refuse_damaged(path, hdus, images)
+        meta = provenance(hdus[0].header)
+        table = read_hdu(hdus["CLASSIFICATION"], unit_parse_strict="silent")
+        stores: dict[str | int, AttentionStore] = {}
+        if images:
+            stores["mean"] = _collect_images(images)
     table = restore_table(table)
     lacking = [spec.name for spec in COLUMNS if spec.name not in table.colnames]
     if lacking:
         raise InputError(f"{path} lacks the columns {lacking}: not a product of radio-ag")
     dress_columns(table)
     table.meta.update(meta)
-    stores |= open_stacks(path)
+    stores |= open_stacks(path, verify=verify)
     cutouts = stores.pop("CUTOUTS", None)
-    for column, stack in [("attention_plane", store) for store in stores.values()] + [("cutout_plane", cutouts)]:
-        if stack is not None and np.max(table[column], initial=-1) >= len(stack):
-            raise InputError(f"{path} is damaged: {column} counts further than the {len(stack)} planes that are there")
+    check_planes(path, table, stores, cutouts, mode)
     return table, stores, cutouts
+
+
+def check_planes(
+    path: Path, table: Table, stores: Mapping[str | int, AttentionStore], cutouts: AttentionStore | None, mode: str
+) -> None:
+    """Raise `InputError` if a table names planes that no stack has; ``mode`` says which attention maps were kept."""
+    named = [("attention_plane", store) for store in stores.values()]
+    if mode != "none" and "mean" not in stores:
+        named.append(("attention_plane", None))
+    if "cutout_plane" in table.colnames:
+        named.append(("cutout_plane", cutouts))
+    for column, stack in named:
+        count = 0 if stack is None else len(stack)
+        if np.max(table[column], initial=-1) >= count:
+            raise InputError(f"{path} is damaged: {column} counts further than the {count} planes that are there")
+
+
+def _refuse_damaged(path: Path, hdus: fits.HDUList, images: Iterable[Any]) -> None:
+    """Raise `InputError` if what is read at once does not match its sums: the primary header, the table, images."""
+    refuse_fault(header_fault(hdus[0]), f"the primary header of {path}")
+    for hdu in (hdus["CLASSIFICATION"], *images):
+        refuse_fault(unit_fault(hdu), f"extension {hdu.name} of {path}")
+
+
+def _unreadable(path: Path, exc: Exception) -> InputError:
+    return InputError(f"{path} cannot be read as FITS: {' '.join(str(exc).split()) or type(exc).__name__}")
+
+
+def _is_plain(path: Path) -> bool:
+    """Whether a FITS file is not packed."""
+    with path.open("rb") as stream:
+        return stream.read(6) == b"SIMPLE"
 
 
 def cutout_wcs(row: Table.Row) -> WCS:

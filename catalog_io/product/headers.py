@@ -2,7 +2,8 @@
 
 import os
 import re
-from collections.abc import Mapping
+import warnings
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import PurePath
@@ -12,7 +13,9 @@ import numpy as np
 from astropy.io import fits
 from astropy.table import Table
 
+from radio_ag.catalog_io.files.fits_table import card_text
 from radio_ag.catalog_io.product.tiles import LEVELS
+from radio_ag.errors import RadioAGWarning
 from radio_ag.flags import Flag
 
 _PACKAGES = ("astropy", "numpy", "scipy", "torch", "astroquery", "photutils", "regions", "reproject", "safetensors")
@@ -27,6 +30,7 @@ _KEYWORDS = {
     "catalogue": ("INPUTCAT", "input catalogue"),
     "catalogue_sha256": ("INPUTSHA", "sha256 of the input catalogue"),
     "reference": ("REFERENC", "paper"),
+    "incomplete": ("INCOMPLE", "rows still to be had: run the same again"),
 }
 _NAMES = {keyword: name for name, (keyword, _) in _KEYWORDS.items()}
 # Of the primary header, what is not provenance: the format's own keywords, and facts about this file.
@@ -82,18 +86,36 @@ def provenance(header: fits.Header) -> dict[str, Any]:
     return result
 
 
-def classification_header(header: fits.Header, table: Table) -> fits.Header:
+def renamed_columns(table: Table, fields: Sequence[str]) -> dict[str, str]:
+    """Return the names of the input's columns that are others in the product: the new one by the old one.
+
+    Parameters
+    ----------
+    table : `~astropy.table.Table`
+        Of a result.
+    fields : sequence of str
+        What each of its columns is called in the product.
+    """
+    old = ((column.info.meta or {}).get("input_name", name) for name, column in table.columns.items())
+    return {name: field for name, field in zip(old, fields, strict=True) if name != field}
+
+
+def warn_of_renamed(table: Table, fields: Sequence[str]) -> None:
+    """Say in one line which columns have names that FITS cannot hold, and what they are called in the product."""
+    names = [f"{name!r} is {field!r}" for name, field in zip(table.colnames, fields, strict=True) if name != field]
+    if names:
+        more = f", and {len(names) - 5} more" if len(names) > 5 else ""
+        text = f"columns with names that FITS cannot hold are renamed in the product: {', '.join(names[:5])}{more}"
+        warnings.warn(text, RadioAGWarning, stacklevel=2)
+
+
+def classification_header(header: fits.Header, table: Table, fields: Sequence[str]) -> fits.Header:
     """The table's own header with its name, the bits of ``flags``, and the columns that were renamed."""
     header = header.copy()
     header.set("EXTNAME", "CLASSIFICATION", after="TFIELDS")
     for bit, flag in enumerate(Flag):
         header[f"FLAG{bit}"] = f"{flag.name}: {flag.description}"
-    renamed = [
-        (column.info.meta["input_name"], name)
-        for name, column in table.columns.items()
-        if "input_name" in (column.info.meta or {})
-    ]
-    for number, (old, new) in enumerate(renamed, start=1):
+    for number, (old, new) in enumerate(renamed_columns(table, fields).items(), start=1):
         header[f"INCOL{number}"] = header_text(f"{old} -> {new}")
     return header
 
@@ -140,7 +162,8 @@ def header_text(value: str) -> str:
     text = " ".join(value.split())
     if text.startswith(("/", "~", "\\", "file:")) or re.match(r"[A-Za-z]:[\\/]", text):
         text = PurePath(text.replace("\\", "/")).name
-    return text.encode("unicode_escape" if not text.isascii() or not text.isprintable() else "ascii").decode("ascii")
+    escaped = text.encode("unicode_escape" if not text.isascii() or not text.isprintable() else "ascii")
+    return card_text(escaped.decode("ascii"))
 
 
 def _describe_maps(header: fits.Header, gate: str | int, normalisation: str | None) -> None:

@@ -5,16 +5,18 @@ product. A field's metadata have ``unit``, ``description``, ``ucd`` and ``utype`
 JSON, under ``radio-ag``. What is missing is null. pandas, polars, pyarrow and DuckDB read the folder as one table.
 Attention maps and cutouts, which Parquet has no use for, lie beside it in ``NAME.attention.fits``, stacks as in the
 FITS product: ``attention_plane`` and ``cutout_plane`` name their planes.
+
+Each file tells how many files and rows there are in all (``radio-ag-set``), and the SHA-256 of itself with zeros in the
+place of that (``radio-ag-sha256``).
 """
 
+import hashlib
 import json
 import os
 import re
-import secrets
-import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import pyarrow
@@ -22,19 +24,26 @@ from astropy.table import Column, MaskedColumn, Table
 from astropy.table.serialize import represent_mixins_as_columns
 from pyarrow import parquet
 
+from radio_ag import writing
 from radio_ag.catalog_io.files.fits_append import append_hdu
-from radio_ag.catalog_io.files.fits_table import Cards
+from radio_ag.catalog_io.files.fits_checksum import UNCHECKED
+from radio_ag.catalog_io.files.fits_table import Cards, unescape
 from radio_ag.catalog_io.product import fits as product
 from radio_ag.catalog_io.product.columns import COLUMNS, dress_columns
-from radio_ag.catalog_io.product.headers import primary_header
+from radio_ag.catalog_io.product.headers import primary_header, warn_of_renamed
 from radio_ag.catalog_io.product.merge import MergedParts
 from radio_ag.catalog_io.product.rows import ProductRows
 from radio_ag.catalog_io.product.stacks import AttentionStore
 from radio_ag.errors import InputError, OutputError
-from radio_ag.writing import written_beside
+from radio_ag.writing import folder_beside, written_beside
 
 _KEY = b"radio-ag"
 _FILE_NAME = re.compile(r"part-\d{5,}\.parquet")
+_SET, _SUM = b"radio-ag-set", b"radio-ag-sha256"
+_SUM_PLACE = re.compile(re.escape(_SUM) + rb"..([0-9a-f]{64})", re.DOTALL)  # between them: type and length
+_NO_SUM = b"0" * 64
+_TAIL = 8  # bytes behind the footer: its length, and PAR1
+_BLOCK = 4 << 20  # bytes read at once
 _GROUP = 1 << 16  # rows written at once
 _FILE = 8  # groups in a file
 _CARDS = {"TUNIT": "unit", "TCOMM": "description", "TUCD": "ucd", "TUTYP": "utype"}
@@ -54,6 +63,7 @@ def check_output(path: str | os.PathLike, overwrite: bool = False, catalogue: Ta
         Also if the folder has files that are not of a data set.
     """
     path = product.check_output(path, overwrite, catalogue, folder=True)
+    writing.check_output(maps_beside(path), overwrite)
     if path.exists():
         foreign = [entry.name for entry in path.iterdir() if not _FILE_NAME.fullmatch(entry.name)]
         if foreign:
@@ -86,36 +96,53 @@ def write_merged(
     OutputError
         If it cannot be written.
     """
-    part = folder / f".radio-ag-{secrets.token_hex(8)}.part"
-    try:
-        part.mkdir()
+    with folder_beside(path, folder) as part:
         _write_files(part, rows, meta)
+        _read_back(part, rows)
         _write_maps(maps_beside(path), rows.template, merged, meta, attention, folder)
-        _replace_folder(part, path, folder)
-    except OSError as exc:
-        raise OutputError(f"{path} cannot be written: {exc.strerror or exc}") from exc
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+    warn_of_renamed(rows.template, rows.fields)
 
 
-def read_product(path: Path) -> tuple[Table, dict[str | int, AttentionStore], AttentionStore | None]:
-    """The table of a data set with the provenance as its ``meta``, its attention maps, and its cutouts if it has any.
+def read_product(
+    path: Path, *, verify: bool = True
+) -> tuple[Table, dict[str | int, AttentionStore], AttentionStore | None]:
+    """Read the table of a data set, with the provenance as its ``meta``, its attention maps, and its cutouts if any.
+
+    Parameters
+    ----------
+    path : path
+        The folder.
+    verify : bool
+        Hold what is read against its sums. What has none is taken as it is.
 
     Raises
     ------
     InputError
-        If it is no product of radio-ag.
+        If it is damaged, or no product of radio-ag.
     """
     meta = read_provenance(path)
-    table = _from_arrow(parquet.read_table(path))
+    table = _from_arrow(_read_arrow(path, verify=verify))
     lacking = [spec.name for spec in COLUMNS if spec.name not in table.colnames]
     if lacking:
         raise InputError(f"{path} lacks the columns {lacking}: not a product of radio-ag")
     dress_columns(table)
     table.meta.update(meta)
-    stores = open_stacks(path)
+    stores = open_stacks(path, verify=verify)
     cutouts = stores.pop("CUTOUTS", None)
+    product.check_planes(path, table, stores, cutouts, str(meta.get("attention", "none")))
     return table, stores, cutouts
+
+
+def find_faults(path: Path) -> dict[str, str | None]:
+    """Return for each file of a data set, and each HDU beside it, what is wrong with it; every byte is read."""
+    read_provenance(path)
+    faults = {file.name: _fault(file) for file in _files(path)}
+    if not any(faults.values()):
+        faults["files"] = _lacking(path)
+    maps = maps_beside(path)
+    if maps.exists():
+        faults |= {f"{name} of {maps.name}": fault for name, fault in product.find_faults(maps).items()}
+    return faults
 
 
 def read_provenance(path: Path) -> dict[str, Any]:
@@ -128,27 +155,110 @@ def read_provenance(path: Path) -> dict[str, Any]:
     """
     try:
         metadata = parquet.read_schema(path / _file_name(0)).metadata or {}
-    except (OSError, pyarrow.ArrowException) as exc:
+        provenance = json.loads(metadata.get(_KEY, "null"))
+    except (OSError, ValueError, pyarrow.ArrowException) as exc:
         raise InputError(f"{path} cannot be read as a data set of Parquet files: {exc}") from exc
-    if _KEY not in metadata:
+    if not isinstance(provenance, dict):
         raise InputError(f"{path} has no provenance of radio-ag: not a product of radio-ag")
-    return json.loads(metadata[_KEY])
+    return provenance
 
 
 def columns_reader(path: Path, names: Sequence[str]) -> Callable[[], dict[str, Column]]:
     """What reads columns of a data set, as `radio_ag.catalog_io.product.columns.result_table` takes them."""
 
     def read() -> dict[str, Column]:
-        table = _from_arrow(parquet.read_table(path, columns=list(names)))
+        table = _from_arrow(_read_arrow(path, columns=list(names)))
         return {name: table[name] for name in names}
 
     return read
 
 
-def open_stacks(path: Path) -> dict[str | int, AttentionStore]:
-    """Stacks of a data set by "mean", 1, 2, 3 and "CUTOUTS"; none where none were kept."""
+def open_stacks(path: Path, *, verify: bool = True) -> dict[str | int, AttentionStore]:
+    """Open the stacks of a data set by "mean", 1, 2, 3 and "CUTOUTS"; none where none were kept."""
     maps = maps_beside(path)
-    return product.open_stacks(maps) if maps.exists() else {}
+    return product.open_stacks(maps, verify=verify) if maps.exists() else {}
+
+
+def _files(path: Path) -> list[Path]:
+    """The files of a data set in the order of their rows."""
+    files = [entry for entry in path.iterdir() if _FILE_NAME.fullmatch(entry.name)]
+    return sorted(files, key=lambda file: int(file.stem.removeprefix("part-")))
+
+
+def _read_arrow(path: Path, *, columns: list[str] | None = None, verify: bool = True) -> pyarrow.Table:
+    """The rows of a data set, whose files were held against their sums."""
+    for file in _files(path) if verify else ():
+        if (fault := _fault(file)) not in (None, UNCHECKED):
+            raise InputError(f"{file} {fault}: it is damaged (Result.read(path, verify=False) takes it as it is)")
+    try:
+        if verify and (lacking := _lacking(path)):
+            raise InputError(f"{path} {lacking}")
+        return parquet.read_table(path, columns=columns)
+    except (OSError, pyarrow.ArrowException) as exc:
+        raise InputError(f"{path} cannot be read as a data set of Parquet files: {exc}") from exc
+
+
+def _lacking(path: Path) -> str | None:
+    """What is wrong with a data set by what its first file says of all."""
+    files = _files(path)
+    stated = json.loads((parquet.read_metadata(files[0]).metadata or {}).get(_SET, "{}"))
+    there = {"files": len(files), "rows": sum(parquet.read_metadata(file).num_rows for file in files)}
+    if not stated or stated == there:
+        return None
+    return f"has {there['rows']} rows in {there['files']} files, of {stated['rows']} in {stated['files']}"
+
+
+def _fault(path: Path) -> str | None:
+    """What is wrong with a file by its sum."""
+    with path.open("rb") as stream:
+        start, footer = _footer(stream)
+        found = _SUM_PLACE.search(footer)
+        if found is None:
+            return "has a footer that is damaged" if _SUM in footer or _SET in footer else UNCHECKED
+        return None if _sha256(stream, start, footer) == found[1].decode() else "does not match its SHA-256"
+
+
+def _footer(stream: BinaryIO) -> tuple[int, bytes]:
+    """Where the footer of a file begins, and all that follows; nothing where it makes no sense."""
+    size = stream.seek(0, os.SEEK_END)
+    stream.seek(max(size - _TAIL, 0))
+    length = int.from_bytes(stream.read(_TAIL)[:4], "little")
+    start = max(size - _TAIL - length, 0)
+    stream.seek(start)
+    return start, stream.read()
+
+
+def _sha256(stream: BinaryIO, start: int, footer: bytes) -> str:
+    """SHA-256 of a file with zeros where its sum stands, in blocks."""
+    digest = hashlib.sha256()
+    stream.seek(0)
+    for position in range(0, start, _BLOCK):
+        digest.update(stream.read(min(_BLOCK, start - position)))
+    digest.update(_SUM_PLACE.sub(lambda match: match[0][:-64] + _NO_SUM, footer, count=1))
+    return digest.hexdigest()
+
+
+def _write_sum(stream: BinaryIO) -> None:
+    """Put the sum of a file where its zeros stand."""
+    start, footer = _footer(stream)
+    stream.seek(start + _SUM_PLACE.search(footer).start(1))
+    place = stream.tell()
+    digest = _sha256(stream, start, footer)
+    stream.seek(place)
+    stream.write(digest.encode())
+
+
+def _read_back(folder: Path, rows: ProductRows) -> None:
+    """Open a data set before it takes its name, as its users will: one that pyarrow alone cannot read is none."""
+    found = 0
+    for file in _files(folder):
+        metadata = parquet.read_metadata(file)
+        found += metadata.num_rows
+        names = metadata.schema.to_arrow_schema().names
+        if len(names) != len(set(names)) or len(names) < len(rows.fields):
+            raise OutputError(f"the product cannot be read back, and is not kept: it has {len(set(names))} columns")
+    if found != len(rows):
+        raise OutputError(f"the product cannot be read back, and is not kept: {found} of {len(rows)} rows are there")
 
 
 def _file_name(number: int) -> str:
@@ -158,15 +268,18 @@ def _file_name(number: int) -> str:
 def _write_files(folder: Path, rows: ProductRows, meta: Mapping[str, Any]) -> None:
     groups = [slice(start, min(start + _GROUP, len(rows))) for start in range(0, max(len(rows), 1), _GROUP)]
     cards = rows.cards
-    schema_metadata = {_KEY: json.dumps(dict(meta), default=str)}
+    count = {"files": -(-len(groups) // _FILE), "rows": len(rows)}
+    schema_metadata = {_KEY: json.dumps(dict(meta), default=str), _SET: json.dumps(count)}
     for number, start in enumerate(range(0, len(groups), _FILE)):
-        with (folder / _file_name(number)).open("xb") as stream:
+        with (folder / _file_name(number)).open("x+b") as stream:
             writer = None
             for group in groups[start : start + _FILE]:
                 table = _to_arrow(rows.encoded(group), cards).replace_schema_metadata(schema_metadata)
                 writer = writer or parquet.ParquetWriter(stream, table.schema, compression="zstd")
                 writer.write_table(table)
+            writer.add_key_value_metadata({_SUM: _NO_SUM})
             writer.close()
+            _write_sum(stream)
             stream.flush()
             os.fsync(stream.fileno())
 
@@ -184,14 +297,6 @@ def _write_maps(
         product.append_stacks(stream, merged, meta.get("normalisation"))
 
 
-def _replace_folder(new: Path, path: Path, folder: Path) -> None:
-    """Give a folder its name; one that has it goes."""
-    if path.exists():
-        old = folder / f".radio-ag-{secrets.token_hex(8)}.part"
-        os.replace(path, old)
-    os.replace(new, path)
-
-
 def _to_arrow(encoded: Table, cards: Cards) -> pyarrow.Table:
     """Columns in types that FITS has, as Arrow's."""
     arrays, fields = [], []
@@ -199,6 +304,7 @@ def _to_arrow(encoded: Table, cards: Cards) -> pyarrow.Table:
         for part, plain in _plain_columns(name, column):
             array = _to_array(plain)
             notes = {_CARDS[keyword]: text for keyword, text in cards.get(part, ()) if keyword in _CARDS}
+            notes |= {"written_from": from_name} if (from_name := (plain.info.meta or {}).get("written_from")) else {}
             arrays.append(array)
             fields.append(pyarrow.field(part, array.type, metadata=notes or None))
     return pyarrow.table(arrays, schema=pyarrow.schema(fields))
@@ -238,9 +344,10 @@ def _from_arrow(arrow: pyarrow.Table) -> Table:
     """The table, masked where a value is null, with units and descriptions."""
     table = Table()
     for field, chunked in zip(arrow.schema, arrow.columns, strict=True):
-        table[field.name] = _from_array(chunked.combine_chunks())
         notes = {key.decode(): value.decode() for key, value in (field.metadata or {}).items()}
-        column = table[field.name]
+        column = _from_array(chunked.combine_chunks())
+        table.add_column(column, name=unescape(notes.pop("written_from", field.name)), copy=False)
+        column = table.columns[-1]
         column.unit, column.description = notes.pop("unit", None), notes.pop("description", None)
         column.meta.update(notes)
     return table

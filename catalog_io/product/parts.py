@@ -53,10 +53,10 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
         If there is a manifest that cannot be read.
     """
     try:
-        manifest = json.loads((folder / _MANIFEST).read_text())
+        manifest = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
-    except (OSError, ValueError) as exc:
+    except (OSError, ValueError, RecursionError) as exc:
         raise InputError(f"{folder / _MANIFEST} cannot be read ({exc}): {_RESTART}") from exc
     if not isinstance(manifest, dict) or manifest.get("format") != _FORMAT or not isinstance(manifest.get("of"), dict):
         raise InputError(f"{folder / _MANIFEST} is not of this version of radio-ag: {_RESTART}")
@@ -176,7 +176,7 @@ class PartsFolder:
     def adopt(self, number: int, total: str) -> None:
         """Take a part that `write_part_file` has written, with its hash, as done."""
         try:
-            with (self.path / _SUMS).open("a") as stream:
+            with (self.path / _SUMS).open("a", encoding="ascii") as stream:
                 stream.write(f"{total}  {part_name(number)}\n")
         except OSError as exc:
             raise OutputError(f"{self.path / _SUMS} cannot be written: {exc.strerror or exc}; {self.stay}") from exc
@@ -203,9 +203,9 @@ class PartsFolder:
         self.done = {}
 
     def _recorded(self) -> dict[int, str]:
-        """Hashes by number; a line that a crash has cut short says nothing."""
+        """Hashes by number; a line that is damaged, or that a crash has cut short, says nothing."""
         try:
-            lines = (self.path / _SUMS).read_text().splitlines(keepends=True)
+            lines = (self.path / _SUMS).read_text(encoding="ascii", errors="replace").splitlines(keepends=True)
         except FileNotFoundError:
             return {}
         found = (_SUM_LINE.fullmatch(line) for line in lines)
@@ -235,7 +235,7 @@ def _lock(path: Path) -> int:
 
 def _empty(path: Path) -> None:
     """Remove what a run has left; a folder that holds anything else is not ours."""
-    ours = re.compile(rf"{re.escape(_MANIFEST)}|{_SUMS}|part-\d{{5,}}\.fits|\.radio-ag-[0-9a-f]+\.part")
+    ours = re.compile(rf"{re.escape(_MANIFEST)}|{_SUMS}|part-\d{{5,}}\.fits|\.radio-ag-[0-9a-f-]+\.part")
     names = [entry.name for entry in path.iterdir()]
     foreign = [name for name in names if not ours.fullmatch(name)]
     if foreign:

@@ -50,6 +50,11 @@ class ProductRows:
     def __len__(self) -> int:
         return len(self._catalogue)
 
+    @cached_property
+    def fields(self) -> list[str]:
+        """Names of the columns in the product, in the order of the template's."""
+        return [*self.ours, *self._inputs[0].colnames]
+
     @property
     def cards(self) -> Cards:
         """Header cards of each column that astropy does not write."""

@@ -4,6 +4,7 @@ References: Pence et al. 2010, A&A 524, A42; FITS standard 4.0, section 10.1.
 """
 
 import io
+import zlib
 from typing import BinaryIO, NamedTuple
 
 import numpy as np
@@ -16,10 +17,14 @@ from radio_ag.errors import InputError
 LEVELS = 1024
 """Quantisation steps over the range of a plane: no pixel moves by more than range / 2048."""
 
-# A row of the extension's table: the tile's descriptor, of 64 bits since the heap may pass 2^31 bytes, and its scale.
-ROW = np.dtype([("length", np.int64), ("offset", np.int64), ("scale", np.float64), ("zero", np.float64)])
+# A row of the extension's table: the tile's descriptor, of 64 bits since the heap may pass 2^31 bytes, its scale, and
+# the CRC-32 of all that the plane is made of, from when it was compressed; -1 where a file does not tell it.
+ROW = np.dtype([(name, np.int64) for name in ("length", "offset")]
+               + [(name, np.float64) for name in ("scale", "zero")] + [("crc", np.int64)])  # fmt: skip
 
-TILE_COLUMNS = np.dtype([("COMPRESSED_DATA", np.int64, 2), ("ZSCALE", np.float64), ("ZZERO", np.float64)])
+TILE_COLUMNS = np.dtype(
+    [("COMPRESSED_DATA", np.int64, 2), ("ZSCALE", np.float64), ("ZZERO", np.float64), ("CRC32", np.int64)]
+)
 """The same with the columns that the extension's header names."""
 
 
@@ -28,6 +33,10 @@ class Tiles(NamedTuple):
 
     rows: NDArray
     heap: bytes
+
+    def joined(self, others: "Tiles") -> "Tiles":
+        """Return these planes and after them others."""
+        return Tiles(contiguous(np.concatenate([self.rows, others.rows])), self.heap + others.heap)
 
 
 _BLANK = np.iinfo(np.int32).min
@@ -42,7 +51,18 @@ def pack(planes: NDArray[np.float32], step: NDArray[np.float64] | None = None) -
         return Tiles(rows, b"")
     integers, rows["scale"], rows["zero"] = quantise(planes, step)
     rows["length"], heap = compress(integers)
-    return Tiles(contiguous(rows), heap)
+    rows = contiguous(rows)
+    rows["crc"] = tile_sums(rows, heap)
+    return Tiles(rows, heap)
+
+
+def tile_sums(rows: NDArray, heap: bytes) -> NDArray[np.int64]:
+    """Return the CRC-32 (n,) of each tile, its scale and its zero; the tiles lie in ``heap`` one after the other."""
+    scales = np.stack([rows["scale"], rows["zero"]], 1).astype(">f8")
+    tiles, stops = memoryview(heap), np.cumsum(rows["length"]).tolist()
+    starts = [0, *stops[:-1]]
+    sums = (zlib.crc32(scale, zlib.crc32(tiles[a:b])) for scale, a, b in zip(scales, starts, stops, strict=True))
+    return np.fromiter(sums, dtype=np.int64, count=len(rows))
 
 
 def quantise(
@@ -121,13 +141,15 @@ def tile_header(count: int, heap_size: int, longest: int, shape: tuple[int, int]
             ("NAXIS2", count, "number of planes"),
             ("PCOUNT", heap_size, "bytes of compressed tiles"),
             ("GCOUNT", 1),
-            ("TFIELDS", 3),
+            ("TFIELDS", 4),
             ("TTYPE1", "COMPRESSED_DATA"),
             ("TFORM1", f"1QB({longest})", "64-bit descriptor"),
             ("TTYPE2", "ZSCALE", "quantisation step"),
             ("TFORM2", "1D"),
             ("TTYPE3", "ZZERO", "minimum of the plane"),
             ("TFORM3", "1D"),
+            ("TTYPE4", "CRC32", "of tile, ZSCALE and ZZERO"),
+            ("TFORM4", "1K"),
             ("ZIMAGE", True, "a compressed image"),
             ("ZTENSION", "IMAGE"),
             ("ZBITPIX", -32, "float32"),
@@ -178,6 +200,7 @@ def read_rows(file: BinaryIO, start: int, count: int, columns: np.dtype) -> NDAr
     rows = np.empty(count, dtype=ROW)
     rows["length"], rows["offset"] = table["COMPRESSED_DATA"].T
     rows["scale"], rows["zero"] = (table[n] if n in columns.names else np.nan for n in ("ZSCALE", "ZZERO"))
+    rows["crc"] = table["CRC32"] if "CRC32" in columns.names else -1
     return rows
 
 

@@ -43,6 +43,7 @@ from radio_ag.attention.panels import (
 )
 from radio_ag.errors import OutputError
 from radio_ag.preprocess.images import CROP_SIZE, PIXEL_SCALE
+from radio_ag.writing import check_output
 
 __all__ = [
     "COLUMN_WIDTH",
@@ -235,16 +236,13 @@ def figure_files(path: str | os.PathLike, *, overwrite: bool = False) -> list[Pa
     Raises
     ------
     OutputError
-        A file exists already, or its folder does not.
+        A file exists already, or cannot be written.
     """
     path = Path(path)
     stem = path.with_suffix("") if path.suffix.lower() in (".png", ".pdf") else path
     files = [stem.with_name(stem.name + suffix) for suffix in (".png", ".pdf")]
     for file in files:
-        if file.exists() and not overwrite:
-            raise OutputError(f"{file} exists: choose another name or allow overwriting")
-        if not file.parent.is_dir():
-            raise OutputError(f"{file} cannot be written: there is no folder {file.parent}")
+        check_output(file, overwrite)
     return files
 
 

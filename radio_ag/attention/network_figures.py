@@ -29,7 +29,7 @@ from radio_ag.attention.panels import (
 from radio_ag.network.model import CLASSES
 
 if TYPE_CHECKING:
-    from radio_ag.attention.inside import GateSteps
+    from radio_ag.network.model import GateSteps
 
 _TIMES, _MINUS, _CONVOLVED = "\N{MULTIPLICATION SIGN}", "\N{MINUS SIGN}", "\N{ASTERISK OPERATOR}"
 _ARROW, _PRIME = "\N{RIGHTWARDS ARROW}", "\N{PRIME}"
@@ -105,7 +105,7 @@ def gate_steps_figure(steps: Sequence[GateSteps], *, title: str = "", width: flo
     Parameters
     ----------
     steps : sequence of GateSteps
-        As of `radio_ag.attention.inside.gate_steps`.
+        As of `radio_ag.network.classifier.look_inside`.
     title : str
     width : float
         Inches.

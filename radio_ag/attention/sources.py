@@ -21,7 +21,7 @@ from radio_ag.catalog_io.product.fits import cutout_wcs
 from radio_ag.catalog_io.result import Result
 from radio_ag.errors import InputError, SourceNotFoundError
 from radio_ag.flags import Flag
-from radio_ag.labelled.file import LabelledFile
+from radio_ag.labelled.data import LabelledFile
 from radio_ag.network.model import CLASSES
 from radio_ag.preprocess.images import CROP_SIZE, PIXEL_SCALE, clip
 
@@ -100,7 +100,7 @@ def open_sources(
     ----------
     path : path
         A product; or a file with the HDUs ``SOURCES`` and ``IMAGES``, see
-        `radio_ag.labelled.file.LabelledFile`. Of both a chunk at a time is in memory.
+        `radio_ag.labelled.data.LabelledFile`. Of both a chunk at a time is in memory.
     images : optional
         Of a result: where its cutouts come from, as for `radio_ag.catalog_io.export.cutouts.open_cutouts`.
     label_column : str, optional
@@ -193,10 +193,10 @@ def _text(table: Table, column: str) -> NDArray[np.str_]:
 
 def _from_labelled(path: Path) -> InspectedSources:
     file = LabelledFile(path)
-    for name in ("ra", "dec"):
+    ra, dec = file.ra, file.dec
+    for name, values in (("ra", ra), ("dec", dec)):
         if name not in file.table.colnames:
-            file.table[name] = np.nan
-    ra, dec = (np.asarray(file.table[name], float) for name in ("ra", "dec"))
+            file.table[name] = values
     table = file.table[_shown(file.table)]
     if "name" not in table.colnames:
         table.add_column(iau_names(ra, dec), name="name", index=0)
@@ -204,8 +204,8 @@ def _from_labelled(path: Path) -> InspectedSources:
         table=table,
         label=file.label,
         certain=file.certain,
-        observed=file.fields,
-        clipped=file.clipped,
+        observed=file.images,
+        clipped=lambda rows, threshold: file.clipped(rows, threshold).images,
         wcs=lambda row: _centred_wcs(ra[row], dec[row]) if np.isfinite(ra[row] + dec[row]) else None,
     )
 

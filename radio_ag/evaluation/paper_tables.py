@@ -8,10 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
+from typing import Any
 
 from radio_ag.labelled.data import Labelled
 from radio_ag.labelled.published import FRDEEP, MIRABEST
-from radio_ag.network.model import AGGREGATIONS, NORMALISATIONS
+from radio_ag.network.baselines import architecture_of, kind_of
+from radio_ag.network.model import AGGREGATIONS, NORMALISATIONS, Architecture
+from radio_ag.weights import Card
 
 MIRABEST_CERTAIN = f"{MIRABEST}*"
 """The sources of MiraBest with certain labels."""
@@ -117,21 +120,22 @@ def published_test_set(data: Labelled) -> str | None:
     return name if name and set(data.origin) == {name.rstrip("*")} else None
 
 
-def comparable(test_set: str | None, cards: Sequence[Mapping]) -> list[PaperColumn]:
+def comparable(test_set: str | None, cards: Sequence[Card]) -> list[PaperColumn]:
     """The columns that are of the same test set and of networks built alike.
 
     Parameters
     ----------
     test_set : str or None
         As `published_test_set` gives it.
-    cards : sequence of mapping
+    cards : sequence of Card
         Cards of the weights whose mean figures are to be compared; one, as a rule.
     """
-    ours = [_built(card["architecture"]) for card in cards]
+    ours = [_built(card.architecture) for card in cards if card.architecture is not None]
     return [c for c in COLUMNS if c.test_set == test_set and len(c.networks) == len(ours) and c.networks == set(ours)]
 
 
-def _built(architecture: Mapping) -> tuple:
-    kind = architecture.get("kind", "agcnn")
-    names = ("normalisation", "aggregation", "gates")
-    return tuple(architecture[name] for name in names) if kind == "agcnn" else (kind,)
+def _built(settings: Mapping[str, Any]) -> tuple:
+    architecture = architecture_of(settings)
+    if isinstance(architecture, Architecture):
+        return architecture.normalisation, architecture.aggregation, architecture.gates
+    return (kind_of(architecture),)

@@ -31,6 +31,8 @@ from radio_ag.labelled.splits import near
 from radio_ag.network.checkpoints import Weights
 from radio_ag.network.classifier import Classifier
 from radio_ag.network.model import CLASSES
+from radio_ag.weights import Card
+from radio_ag.writing import check_output
 
 if TYPE_CHECKING:
     from astropy.table import Table
@@ -45,7 +47,7 @@ class Report:
 
     Attributes
     ----------
-    card : dict
+    card : Card
         Of the weights.
     data : Labelled
     outcome : Outcome
@@ -55,7 +57,7 @@ class Report:
         All figures, ready for JSON.
     """
 
-    card: dict
+    card: Card
     data: Labelled
     outcome: Outcome
     learnt: NDArray[np.bool_] | None
@@ -113,8 +115,8 @@ def assess(
     learnt = None if positions is None else near(data.ra, data.dec, positions)
     flags = outcome.flags if protocol == "served" else None
     content = {
-        "weights": weights.card["name"],
-        "sha256": weights.card["sha256"],
+        "weights": weights.card.name,
+        "sha256": weights.card.sha256,
         "protocol": protocol,
         "orbit": orbit,
         "seed": seed,
@@ -165,7 +167,7 @@ def source_table(reports: Sequence[Report]) -> Table:
         label = np.array(CLASSES)[data.label]
         table = Table(
             {
-                "weights": np.full(len(data), report.card["name"]),
+                "weights": np.full(len(data), report.card.name),
                 "name": data.name,
                 "ra": data.ra,
                 "dec": data.dec,
@@ -226,11 +228,10 @@ def write_report(stem: str | os.PathLike, reports: Sequence[Report], *, overwrit
 
 
 def output_files(stem: str | os.PathLike, *, overwrite: bool = False) -> tuple[Path, Path]:
-    """Paths of the two files of `write_report`; raises `OutputError` where one exists, before a long run."""
+    """Paths of the two files of `write_report`; raises `OutputError` where one cannot be written, before a long run."""
     path = Path(stem)
     path = path.with_suffix("") if path.suffix in (".json", ".ecsv") else path
     files = path.with_name(path.name + ".json"), path.with_name(path.name + ".ecsv")
     for file in files:
-        if file.exists() and not overwrite:
-            raise OutputError(f"{file} exists: choose another name, or allow overwriting (--overwrite)")
+        check_output(file, overwrite)
     return files

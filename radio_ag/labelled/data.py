@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
+from astropy.io import fits
+from astropy.table import Table
 from numpy.typing import NDArray
 
+from radio_ag.catalog_io.files.fits_open import in_order, open_checked
+from radio_ag.catalog_io.images.headers import jy_per_beam
 from radio_ag.errors import CatalogueError, ImageError, InputError
 from radio_ag.flags import Flag
 from radio_ag.labelled.published import is_batches, read_batches
 from radio_ag.labelled.same_images import find_same_images
-from radio_ag.labelled.splits import SAME_SOURCE, assign_folds, close_pairs, group_by_position
+from radio_ag.labelled.splits import SAME_SOURCE, close_pairs, group_by_position
 from radio_ag.network.model import CLASSES
 from radio_ag.preprocess.images import CROP_SIZE, FIELD_SIZE, clip, crop, estimate_rms
-
-__all__ = ["SAME_SOURCE", "Labelled", "assign_folds", "group_by_position", "load_labelled"]
 
 CLIP = 3.0
 """Fields are clipped at this many times their noise."""
@@ -25,6 +29,8 @@ LEFT_OUT = ("hybrid", "compact", "bent")
 
 _DUPLICATE = 30.0  # arcsec: two entries of one source
 _FAINTEST_PEAK = 64  # of 255: an 8-bit crop with a fainter peak has too few grey levels left
+_CHUNK = 64  # images read at once: 23 MB
+_NOT_GIVEN: Any = None
 _MARGIN = (FIELD_SIZE - CROP_SIZE) // 2
 
 
@@ -58,19 +64,19 @@ class Labelled:
         ``BLANKED`` and ``RMS_FALLBACK`` of `radio_ag.flags.Flag`.
     """
 
-    fields: np.ndarray
-    label: np.ndarray
-    certain: np.ndarray
-    ra: np.ndarray
-    dec: np.ndarray
-    origin: np.ndarray
-    group: np.ndarray
-    name: np.ndarray | None = None
-    known: np.ndarray | None = None
-    rms: np.ndarray | None = None
-    flags: np.ndarray | None = None
+    fields: NDArray[np.float32]
+    label: NDArray[np.intp]
+    certain: NDArray[np.bool_]
+    ra: NDArray[np.float64]
+    dec: NDArray[np.float64]
+    origin: NDArray[np.str_]
+    group: NDArray[np.intp]
+    name: NDArray[np.str_] = _NOT_GIVEN
+    known: NDArray[np.intp] = _NOT_GIVEN
+    rms: NDArray[np.float32] = _NOT_GIVEN
+    flags: NDArray[np.int32] = _NOT_GIVEN
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         n = len(self.label)
         defaults = {
             "name": np.full(n, ""),
@@ -79,24 +85,25 @@ class Labelled:
             "flags": np.zeros(n, np.int32),
         }
         for attribute, value in defaults.items():
-            if getattr(self, attribute) is None:
+            if getattr(self, attribute) is _NOT_GIVEN:
                 object.__setattr__(self, attribute, value)
 
     def __len__(self) -> int:
         return len(self.label)
 
-    def __getitem__(self, rows) -> Labelled:
+    def __getitem__(self, rows: Any) -> Labelled:
         return Labelled(*(getattr(self, f.name)[rows] for f in fields(self)))
 
 
-def load_labelled(*paths, test: bool = False) -> Labelled:
-    """Read labelled images: FITS files, and published batches as they are downloaded.
+def load_labelled(*paths: str | os.PathLike, test: bool = False) -> Labelled:
+    """Read labelled images into memory: FITS files, and published batches as they are downloaded.
 
     Parameters
     ----------
     *paths : path-like
         FITS files, each with a table ``SOURCES`` (``ra``, ``dec`` in deg, ``fr_class``; optional ``name``,
-        ``confidence``: certain or uncertain, and ``rms`` in Jy/beam where the noise of the fields is known) and a cube
+        ``confidence``: certain or uncertain, and ``rms`` in Jy/beam where the noise of the fields is known, NaN where
+        it is to be measured) and a cube
         ``IMAGES``: raw fields (n, 300, 300) in Jy/beam, or images already clipped and scaled to 0-255 (8-bit,
         300x300 or 150x150; ``ra`` and ``dec`` may be missing). Or folders of published batches of MiraBest or
         FR-DEEP-F, or single batches, see `radio_ag.labelled.published`.
@@ -140,98 +147,190 @@ def _read_published(path: Path, test: bool) -> dict[str, NDArray]:
     batches = read_batches(path, test=test)
     rows = _rows_of_classes(batches["fr_class"], path)
     return {
-        "fields": _pad(batches["images"][rows]),
+        "fields": _padded(batches["images"][rows]),
         "label": _labels(batches["fr_class"][rows]),
         **{name: batches[name][rows] for name in ("certain", "ra", "dec", "origin", "name")},
-        **_without_noise(len(rows), CROP_SIZE),
+        "known": np.full(len(rows), CROP_SIZE),
+        "rms": np.full(len(rows), np.nan, np.float32),
+        "flags": np.zeros(len(rows), np.int32),
     }
 
 
 def _read_fits(path: Path) -> dict[str, NDArray]:
-    from radio_ag.catalog_io.files.fits_open import in_order, open_checked
-
-    try:
-        hdus = open_checked(path)
-        names = [hdu.name for hdu in in_order(hdus)]
-    except OSError as exc:
-        raise CatalogueError(f"{path} is neither FITS nor a published batch: {exc}") from exc
-    with hdus:
-        if "SOURCES" not in names or "IMAGES" not in names:
-            raise CatalogueError(f"{path.name}: needs the HDUs SOURCES and IMAGES, has {', '.join(names)}")
-        table, images = hdus["SOURCES"].data, hdus["IMAGES"].data
-        scaled = _check_images(images, len(table), path)
-        table = {name.lower(): np.asarray(table[name]) for name in table.names}
-        missing = ({"fr_class"} if scaled else {"ra", "dec", "fr_class"}) - set(table)
-        if missing:
-            raise CatalogueError(f"{path.name}: SOURCES lacks the columns {', '.join(sorted(missing))}")
-        rows = _rows_of_classes(table["fr_class"], path)
-        if scaled:
-            rows = rows[crop(images[rows].astype(np.float32)).max((1, 2)) >= _FAINTEST_PEAK]
-        stack = images[rows].astype(np.float32)
-        table = {name: values[rows] for name, values in table.items()}
-        if scaled:
-            stack, measured = _pad(stack), _without_noise(len(rows), images.shape[-1])
-        else:
-            stack, measured = _clip(stack, table, hdus["IMAGES"].header.get("BUNIT"), path)
-    ra, dec = _positions(table, path)
+    file = LabelledFile(path)
+    if file.raw and not {"ra", "dec"} <= set(file.table.colnames):
+        raise CatalogueError(f"{path.name}: SOURCES lacks the columns ra, dec")
+    n = len(file)
+    stack = np.empty((n, FIELD_SIZE, FIELD_SIZE), np.float32)
+    rms, flags, kept = np.empty(n, np.float32), np.empty(n, np.int32), np.ones(n, bool)
+    for start in range(0, n, _CHUNK):
+        rows = np.arange(start, min(start + _CHUNK, n))
+        images, rms[rows], flags[rows] = file.clipped(rows)
+        if not file.raw:
+            kept[rows] = crop(images).max((1, 2)) >= _FAINTEST_PEAK
+        stack[rows] = _padded(images)
     return {
-        "fields": stack,
-        "label": _labels(table["fr_class"]),
-        "certain": _certain(table, path),
-        "ra": ra,
-        "dec": dec,
-        "origin": np.full(len(rows), path.stem),
-        "name": np.char.strip(table["name"].astype(str)) if "name" in table else np.full(len(rows), ""),
-        **measured,
+        "fields": stack if kept.all() else stack[kept],
+        "label": file.label[kept],
+        "certain": file.certain[kept],
+        "ra": file.ra[kept],
+        "dec": file.dec[kept],
+        "origin": np.full(np.count_nonzero(kept), path.stem),
+        "name": file.name[kept],
+        "known": np.full(np.count_nonzero(kept), file.side),
+        "rms": rms[kept],
+        "flags": flags[kept],
     }
 
 
-def _check_images(images: NDArray | None, sources: int, path: Path) -> bool:
-    """Whether the images came scaled to 8 bits; raises where they are neither these nor raw fields."""
-    shape, kind = (None, "") if images is None else (images.shape, images.dtype.kind)
-    if kind not in ("u", "f"):
-        what = "no images" if images is None else f"values of type {images.dtype}"
-        raise ImageError(f"{path.name}: IMAGES has {what}, expected floating point (Jy/beam) or 8-bit images")
-    sides = (FIELD_SIZE, CROP_SIZE) if kind == "u" else (FIELD_SIZE,)
-    if shape not in [(sources, side, side) for side in sides]:
-        hint = "" if kind == "u" else ": the noise is measured on the whole field"
-        expected = " or ".join(str((sources, side, side)) for side in sides)
-        raise ImageError(f"{path.name}: IMAGES has shape {shape}, expected {expected}{hint}")
-    return kind == "u"
+class Clipped(NamedTuple):
+    """Images without noise, and what is known of it.
+
+    Attributes
+    ----------
+    images : ndarray, shape (k, 300, 300) or (k, 150, 150), float32
+        Zero where nothing exceeds the clip; Jy/beam, or 0 to 255 where they came so.
+    rms : ndarray, shape (k,), float32
+        Jy/beam; NaN for images that came clipped, whose noise is not known.
+    flags : ndarray, shape (k,), int32
+        ``BLANKED`` and ``RMS_FALLBACK`` of `radio_ag.flags.Flag`.
+    """
+
+    images: NDArray[np.float32]
+    rms: NDArray[np.float32]
+    flags: NDArray[np.int32]
 
 
-def _clip(stack: NDArray, table: dict[str, NDArray], unit: str | None, path: Path) -> tuple[NDArray, dict]:
-    """Fields clipped at their noise, and what was measured on the way."""
-    if unit:
-        from radio_ag.catalog_io.images.headers import jy_per_beam  # reading files is its business, and slow to import
+class LabelledFile:
+    """A FITS file of sources labelled FRI or FRII, whose images stay on disk until they are asked for.
 
+    Parameters
+    ----------
+    path : path-like
+        As for `load_labelled`. ``ra`` and ``dec`` may be missing.
+
+    Attributes
+    ----------
+    table : `~astropy.table.Table`
+        Rows of ``SOURCES`` labelled FRI or FRII, in their order; names of columns in lower case.
+    label : ndarray of int, shape (n,)
+        0 for FRI, 1 for FRII.
+    certain : ndarray of bool, shape (n,)
+        Whether ``confidence`` is "certain"; where there is no such column every label is.
+    ra, dec : ndarray of float, shape (n,)
+        Degrees, ICRS; NaN where there are no such columns.
+    name : ndarray of str, shape (n,)
+        Empty where there is no such column.
+    raw : bool
+        Whether the images are fields in Jy/beam; clipped and scaled to 0-255 otherwise.
+    side : int
+        Of an image, pixels.
+
+    Raises
+    ------
+    CatalogueError
+        The file or its table cannot be used; a label, a confidence, a position or a noise that is not understood.
+    ImageError
+        Images of another size, type or unit, or not one a row.
+    """
+
+    def __init__(self, path: str | os.PathLike) -> None:
+        self._path = Path(path)
+        with self._opened() as hdus:
+            names = [hdu.name for hdu in in_order(hdus)]
+            if not {"SOURCES", "IMAGES"} <= set(names):
+                raise CatalogueError(f"{self._path.name}: needs the HDUs SOURCES and IMAGES, has {', '.join(names)}")
+            table = _in_lower_case(Table.read(hdus["SOURCES"]))
+            self.raw, self.side = _kind_of_images(hdus["IMAGES"], len(table), self._path)
+            self._unit = hdus["IMAGES"].header.get("BUNIT")
+        if "fr_class" not in table.colnames:
+            raise CatalogueError(f"{self._path.name}: SOURCES lacks the columns fr_class")
+        self._planes = _rows_of_classes(_text(table["fr_class"]), self._path)
+        self.table = table[self._planes]
+        self.label = _labels(_text(self.table["fr_class"]))
+        self.certain = _certain(self.table, self._path)
+        self.ra, self.dec = _positions(self.table, self._path)
+        self.name = _text(self.table["name"]) if "name" in table.colnames else np.full(len(self.table), "")
+        self._rms = _known_noise(self.table, self._path)
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def images(self, rows: NDArray[np.intp]) -> NDArray[np.float32]:
+        """Return the images of some rows, shape (k, ny, nx): Jy/beam, or 0-255 where they came so."""
+        with self._opened() as hdus:
+            section = hdus["IMAGES"].section
+            images = np.stack([section[int(plane)] for plane in self._planes[rows]]).astype(np.float32)
+        if self.raw and self._unit:
+            try:
+                images *= np.float32(jy_per_beam(self._unit, beam=None, pixel_scale=1.0))
+            except ImageError as exc:
+                raise ImageError(f"{self._path.name}: {exc}") from exc
+        return images
+
+    def clipped(self, rows: NDArray[np.intp], threshold: float = CLIP) -> Clipped:
+        """Return the images of some rows with zero where nothing exceeds ``threshold`` times the noise.
+
+        The noise is that of the column ``rms``, and measured where there is none or it is NaN. Images of 8 bits came
+        clipped, and are as they are.
+        """
+        images = self.images(rows)
+        if not self.raw:
+            return Clipped(images, np.full(len(rows), np.nan, np.float32), np.zeros(len(rows), np.int32))
+        rms, flags = self._rms[rows], np.where(np.isfinite(images).all((1, 2)), 0, Flag.BLANKED)
+        unknown = np.isnan(rms)
+        if unknown.any():
+            rms[unknown], fallback = estimate_rms(images[unknown])
+            flags[unknown] |= np.where(fallback, Flag.RMS_FALLBACK, 0)
+        return Clipped(clip(images, rms, threshold), rms, flags.astype(np.int32))
+
+    def _opened(self) -> fits.HDUList:
         try:
-            stack *= np.float32(jy_per_beam(unit, beam=None, pixel_scale=1.0))
-        except ImageError as exc:
-            raise ImageError(f"{path.name}: {exc}") from exc
-    blanked = ~np.isfinite(stack).all((1, 2))
-    if "rms" in table:
-        rms, fallback = table["rms"].astype(np.float32), np.zeros(len(stack), bool)
-    else:
-        rms, fallback = estimate_rms(stack)
-    flags = np.where(blanked, Flag.BLANKED, 0) | np.where(fallback, Flag.RMS_FALLBACK, 0)
-    measured = {"known": np.full(len(stack), FIELD_SIZE), "rms": rms, "flags": flags.astype(np.int32)}
-    return clip(stack, rms, CLIP), measured
+            return open_checked(self._path)
+        except OSError as exc:
+            raise CatalogueError(f"{self._path} is neither FITS nor a published batch: {exc}") from exc
 
 
-def _without_noise(n: int, known: int) -> dict[str, NDArray]:
-    return {"known": np.full(n, known), "rms": np.full(n, np.nan, np.float32), "flags": np.zeros(n, np.int32)}
+def _in_lower_case(table: Table) -> Table:
+    table.convert_bytestring_to_unicode()
+    table.rename_columns(table.colnames, [name.lower() for name in table.colnames])
+    return table
 
 
-def _pad(images: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Images in the middle of fields that are zero beyond them."""
+def _kind_of_images(hdu: Any, sources: int, path: Path) -> tuple[bool, int]:
+    """Return whether the images are raw fields, and their side in pixels; raise where they are of no known kind."""
+    shape = getattr(hdu, "shape", ())
+    dtype = np.dtype(hdu.section.dtype) if shape else None
+    if dtype is None or dtype.kind not in ("u", "f"):
+        what = "no images" if dtype is None else f"values of type {dtype}"
+        raise ImageError(f"{path.name}: IMAGES has {what}, expected floating point (Jy/beam) or 8-bit images")
+    raw = dtype.kind == "f"
+    accepted = [(sources, side, side) for side in ((FIELD_SIZE,) if raw else (FIELD_SIZE, CROP_SIZE))]
+    if shape not in accepted:
+        hint = ": the noise is measured on the whole field" if raw else ""
+        raise ImageError(f"{path.name}: IMAGES has shape {shape}, expected {' or '.join(map(str, accepted))}{hint}")
+    return raw, shape[-1]
+
+
+def _padded(images: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return images in the middle of fields that are zero beyond them."""
     if images.shape[-1] == FIELD_SIZE:
         return images
     return np.pad(images, ((0, 0), (_MARGIN, _MARGIN), (_MARGIN, _MARGIN)))
 
 
+def _text(column: Any) -> NDArray[np.str_]:
+    """Return a column as text without spaces around it, empty where it is masked."""
+    return np.char.strip(np.ma.filled(column.astype(str), ""))
+
+
+def _numbers(column: Any) -> NDArray[np.float64]:
+    """Return a column as numbers, NaN where it is masked."""
+    return np.ma.filled(np.ma.asarray(column, dtype=float), np.nan)
+
+
 def _rows_of_classes(values: NDArray, path: Path) -> NDArray[np.intp]:
-    """Rows of FRI and FRII; raises where a class is neither one of these nor known to be left out."""
+    """Return the rows of FRI and FRII; raise where a class is neither one of these nor known to be left out."""
     values = np.char.strip(values.astype(str))
     used = np.isin(values, CLASSES)
     unknown = np.flatnonzero(~used & ~np.isin(np.char.lower(values), LEFT_OUT))
@@ -247,10 +346,10 @@ def _labels(fr_class: NDArray) -> NDArray[np.intp]:
     return np.array([CLASSES.index(value.strip()) for value in fr_class.astype(str)], int)
 
 
-def _certain(table: dict[str, NDArray], path: Path) -> NDArray[np.bool_]:
-    if "confidence" not in table:
-        return np.ones(len(table["fr_class"]), bool)
-    values = np.char.strip(table["confidence"].astype(str))
+def _certain(table: Table, path: Path) -> NDArray[np.bool_]:
+    if "confidence" not in table.colnames:
+        return np.ones(len(table), bool)
+    values = _text(table["confidence"])
     unknown = np.flatnonzero(~np.isin(values, ("certain", "uncertain")))
     if len(unknown):
         raise CatalogueError(
@@ -260,16 +359,35 @@ def _certain(table: dict[str, NDArray], path: Path) -> NDArray[np.bool_]:
     return values == "certain"
 
 
-def _positions(table: dict[str, NDArray], path: Path) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    if not {"ra", "dec"} <= set(table):
-        return np.full((2, len(table["fr_class"])), np.nan)
-    ra, dec = table["ra"].astype(float), table["dec"].astype(float)
+def _positions(table: Table, path: Path) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    if not {"ra", "dec"} <= set(table.colnames):
+        return np.full(len(table), np.nan), np.full(len(table), np.nan)
+    ra, dec = _numbers(table["ra"]), _numbers(table["dec"])
     bad = np.flatnonzero(~((ra >= 0) & (ra <= 360) & (np.abs(dec) <= 90)))
     if len(bad):
         raise CatalogueError(
             f"{path.name}: ra {ra[bad[0]]}, dec {dec[bad[0]]} is no position in degrees ({len(bad)} such rows)"
         )
     return ra, dec
+
+
+def _known_noise(table: Table, path: Path) -> NDArray[np.float32]:
+    """Return the noise that the table tells, Jy/beam; NaN where it does not."""
+    if "rms" not in table.colnames:
+        return np.full(len(table), np.nan, np.float32)
+    rms, unit = _numbers(table["rms"]), table["rms"].unit
+    if unit is not None:
+        try:
+            rms = rms * jy_per_beam(str(unit), beam=None, pixel_scale=1.0)
+        except ImageError as exc:
+            raise CatalogueError(f"{path.name}: the column rms: {exc}") from exc
+    bad = np.flatnonzero((rms <= 0) | np.isinf(rms))
+    if len(bad):
+        raise CatalogueError(
+            f"{path.name}: rms is {rms[bad[0]]} ({len(bad)} such rows); accepted are positive numbers in Jy/beam, and "
+            "NaN where it is to be measured"
+        )
+    return rms.astype(np.float32)
 
 
 def _without_duplicates(ra: NDArray, dec: NDArray, origin: NDArray) -> NDArray[np.bool_]:

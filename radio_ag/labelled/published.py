@@ -11,13 +11,14 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from radio_ag.errors import CatalogueError, ImageError
-from radio_ag.labelled.restricted_pickle import read_pickle
 from radio_ag.network.model import CLASSES
+from radio_ag.pickles import read_pickle, shown
 from radio_ag.preprocess.images import CROP_SIZE
 
 MIRABEST, FRDEEP = "MiraBest", "FR-DEEP-F"
@@ -26,6 +27,7 @@ HYBRID = "hybrid"
 MIRABEST_CODES = ("100", "102", "104", "110", "112", "200", "201", "210", "300", "310")
 """What MiraBest's labels 0 to 9 stand for: class (FRI, FRII, hybrid), confidence (0: certain), morphology."""
 
+_LONGEST_NAME = 255  # characters: an array of text has the width of its longest
 _CLASS_OF_CODE = {"1": "FRI", "2": "FRII", "3": HYBRID}
 _MIRABEST_NAME = re.compile(r"(?P<code>\d{3})_(?P<ra>\d+\.\d+)(?P<dec>[+-]\d+\.\d+)_[^_]*_[^_]*")
 
@@ -83,7 +85,8 @@ def _read_batch(path: Path) -> dict[str, NDArray]:
     batch = read_pickle(path)
     if not isinstance(batch, dict) or not {"data", "labels", "filenames"} <= set(batch):
         raise CatalogueError(f"{path.name} is no batch: it needs the entries data, labels and filenames")
-    images, labels, names = batch["data"], list(batch["labels"]), [_stem(name) for name in batch["filenames"]]
+    images, labels, names = (_items(batch, entry, path) for entry in ("data", "labels", "filenames"))
+    names = [_stem(name, row, path) for row, name in enumerate(names)]
     if not len(images) == len(labels) == len(names):
         raise CatalogueError(
             f"{path.name} has {len(images)} images, {len(labels)} labels and {len(names)} names: as many of each needed"
@@ -100,31 +103,54 @@ def _read_batch(path: Path) -> dict[str, NDArray]:
     }
 
 
-def _stem(name: str | bytes) -> str:
-    text = name.decode("latin1") if isinstance(name, bytes) else str(name)
+def _items(batch: dict, entry: str, path: Path) -> list:
+    items = batch[entry]
+    if not isinstance(items, list | tuple) and not (isinstance(items, np.ndarray) and items.ndim):
+        raise CatalogueError(f"{path.name}: {entry} is a {type(items).__name__}, expected a list or an array")
+    return list(items)
+
+
+def _stem(name: Any, row: int, path: Path) -> str:
+    if not isinstance(name, str | bytes) or len(name) > _LONGEST_NAME:
+        raise CatalogueError(
+            f"{path.name}: the file name of image {row} is {shown(name)}, expected text of at most {_LONGEST_NAME} "
+            "characters"
+        )
+    text = name.decode("latin1") if isinstance(name, bytes) else name
     return PurePosixPath(text.replace("\\", "/")).name.removesuffix(".png")
 
 
-def _images(images, path: Path) -> NDArray[np.float32]:
+def _images(images: list, path: Path) -> NDArray[np.float32]:
     stack = np.empty((len(images), CROP_SIZE, CROP_SIZE), np.float32)
     for row, image in enumerate(images):
-        pixels = np.asarray(image)
+        try:
+            pixels = np.asarray(image)
+        except ValueError as exc:  # lists of several lengths
+            raise ImageError(f"{path.name}: image {row} is no array of numbers") from exc
         if pixels.size != CROP_SIZE**2 or pixels.dtype.kind not in "ui":
             raise ImageError(
                 f"{path.name}: image {row} has {pixels.size} values of type {pixels.dtype}, expected {CROP_SIZE**2} of "
                 "uint8 (150x150)"
             )
+        if pixels.min() < 0 or pixels.max() > 255:
+            raise ImageError(f"{path.name}: image {row} has values beyond 0 to 255")
         stack[row] = pixels.reshape(CROP_SIZE, CROP_SIZE)
     return stack
+
+
+def _is_label(label: Any, count: int) -> bool:
+    return isinstance(label, int | np.integer) and not isinstance(label, bool) and 0 <= label < count
 
 
 def _mirabest(labels: list, matches: list[re.Match], path: Path) -> dict[str, NDArray]:
     codes = []
     for row, (label, match) in enumerate(zip(labels, matches, strict=True)):
-        if label not in range(len(MIRABEST_CODES)) or MIRABEST_CODES[label] != match["code"]:
+        if not (float(match["ra"]) <= 360 and abs(float(match["dec"])) <= 90):
+            raise CatalogueError(f"{path.name}: the name of image {row} has no position in degrees: {match[0]}")
+        if not _is_label(label, len(MIRABEST_CODES)) or MIRABEST_CODES[label] != match["code"]:
             raise CatalogueError(
-                f"{path.name}: label {label!r} of image {row} does not belong to the code {match['code']} of its name; "
-                f"labels 0 to 9 stand for {', '.join(MIRABEST_CODES)}"
+                f"{path.name}: label {shown(label)} of image {row} does not belong to the code {match['code']} of its "
+                f"name; labels 0 to 9 stand for {', '.join(MIRABEST_CODES)}"
             )
         codes.append(match["code"])
     return {
@@ -137,10 +163,10 @@ def _mirabest(labels: list, matches: list[re.Match], path: Path) -> dict[str, ND
 
 def _frdeep(labels: list, path: Path) -> dict[str, NDArray]:
     for row, label in enumerate(labels):
-        if label not in range(len(CLASSES)):
+        if not _is_label(label, len(CLASSES)):
             raise CatalogueError(
-                f"{path.name}: label {label!r} of image {row} is not accepted: 0 for FRI, 1 for FRII (only MiraBest, "
-                "whose file names carry positions, has others)"
+                f"{path.name}: label {shown(label)} of image {row} is not accepted: 0 for FRI, 1 for FRII (only "
+                "MiraBest, whose file names carry positions, has others)"
             )
     nowhere = np.full(len(labels), np.nan)
     return {

@@ -13,8 +13,9 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
-from radio_ag.errors import CatalogueError, InputError, OutputError
+from radio_ag.errors import InputError, OutputError
 from radio_ag.network.model import CLASSES
+from radio_ag.writing import check_output
 
 if TYPE_CHECKING:
     from radio_ag.labelled.data import Labelled
@@ -170,8 +171,7 @@ def write_split(
     from radio_ag import __version__
 
     path = Path(path)
-    if path.exists() and not overwrite:
-        raise OutputError(f"{path} exists: choose another name, or allow overwriting")
+    check_output(path, overwrite)
     table = Table(
         {
             "origin": data.origin,
@@ -191,37 +191,3 @@ def write_split(
     except OSError as exc:
         raise OutputError(f"cannot write {path}: {exc.strerror}") from exc
     return path
-
-
-def read_split(path: str | os.PathLike, data: Labelled) -> NDArray:
-    """The part of each source of ``data`` in a record of `write_split`, shape (n,).
-
-    Raises
-    ------
-    CatalogueError
-        Not such a record, or a source is not in it.
-    """
-    from astropy.table import Table
-
-    path = Path(path)
-    try:
-        table = Table.read(path, format="ascii.ecsv")
-        recorded = [_key(*row) for row in table["origin", "name", "ra", "dec"].iterrows()]
-        parts = np.asarray(table["part"])
-    except (OSError, ValueError, KeyError) as exc:
-        raise CatalogueError(f"{path} is not the record of a split: {exc}") from exc
-    place = {key: row for row, key in enumerate(recorded)}
-    rows = [place.get(_key(*source)) for source in zip(data.origin, data.name, data.ra, data.dec, strict=True)]
-    missing = rows.count(None)
-    if missing:
-        first = rows.index(None)
-        raise CatalogueError(
-            f"{path} lacks {missing} of {len(data)} sources, such as {data.name[first] or 'the one'} "
-            f"at {data.ra[first]:.4f} {data.dec[first]:+.4f} of {data.origin[first]}"
-        )
-    return parts[rows]
-
-
-def _key(origin: str, name: str, ra: float, dec: float) -> tuple:
-    """What tells a source of a data set from the others: its position, or its name where it has none."""
-    return (str(origin), float(ra), float(dec)) if np.isfinite(ra) else (str(origin), str(name))

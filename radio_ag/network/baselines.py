@@ -12,10 +12,19 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from radio_ag.errors import InputError
-from radio_ag.network.model import AGCNN, AGGREGATIONS, NORMALISATIONS, Aggregation, Architecture, Output
+from radio_ag.network.model import (
+    AGCNN,
+    AGGREGATIONS,
+    NORMALISATIONS,
+    Aggregation,
+    Architecture,
+    Network,
+    Output,
+    check_choice,
+    check_common,
+)
 
 _CLASSIC_CONVOLUTIONS = ((6, 11, 2), (16, 5, 3), (24, 3, 1), (24, 3, 1), (16, 3, 5))  # channels, kernel, pooling
 _CLASSIC_DENSE = (400, 256, 256, 256)  # 16 channels of 5x5 pixels, then the hidden layers
@@ -41,7 +50,7 @@ class ClassicArchitecture:
     kind: str = "classic_cnn"
 
     def __post_init__(self):
-        _check_common(self)
+        check_common(self)
 
     @property
     def gates(self) -> int:
@@ -74,14 +83,13 @@ class SonoNetArchitecture:
     kind: str = "ag_sononet"
 
     def __post_init__(self):
-        _check_common(self)
+        check_common(self)
         for name, accepted in (
             ("normalisation", NORMALISATIONS),
             ("aggregation", AGGREGATIONS),
             ("features", ("sum", "average")),
         ):
-            if getattr(self, name) not in accepted:
-                raise InputError(f"{name} must be one of {', '.join(accepted)}, not {getattr(self, name)!r}")
+            check_choice(name, getattr(self, name), accepted)
 
     @property
     def gates(self) -> int:
@@ -92,7 +100,7 @@ class SonoNetArchitecture:
 AnyArchitecture = Architecture | ClassicArchitecture | SonoNetArchitecture
 
 
-class ClassicCNN(nn.Module):
+class ClassicCNN(Network):
     """Five convolutions with three max poolings, and four dense layers.
 
     The paper gives two numbers: 250 k parameters, of which 94 % are in the dense layers. The sizes of the layers are
@@ -108,6 +116,8 @@ class ClassicCNN(nn.Module):
     ----------
     Tang, Scaife & Leahy 2019, MNRAS 488, 3358; Bowles et al. 2021, MNRAS 501, 4579, sections 1 and 3.
     """
+
+    blocks = ()  # batch norm follows the ReLU and cannot be folded
 
     def __init__(self, architecture: ClassicArchitecture | None = None):
         super().__init__()
@@ -128,12 +138,8 @@ class ClassicCNN(nn.Module):
         for inputs, outputs in pairwise(_CLASSIC_DENSE):
             dense += [nn.Linear(inputs, outputs), nn.ReLU(), nn.Dropout(self.architecture.dropout)]
         self.dense = nn.Sequential(*dense)
-        self.classifier = nn.Linear(_CLASSIC_DENSE[-1], self.architecture.classes)
-
-    @property
-    def blocks(self) -> tuple[()]:
-        """Blocks whose batch norm `~radio_ag.network.model.fold_batch_norm` can fold: none, as it follows the ReLU."""
-        return ()
+        self.n_features = _CLASSIC_DENSE[-1]
+        self.classifier = nn.Linear(self.n_features, self.architecture.classes)
 
     def forward(self, images: Tensor) -> Output:
         """Classify normalised images (B, 1, 150, 150); there are no attention maps."""
@@ -162,16 +168,12 @@ class AGSonoNet(AGCNN):
         shared = {"dropout": a.dropout, "features": a.features, "classes": a.classes}
         super().__init__(Architecture(normalisation=a.normalisation, aggregation=a.aggregation, gates=2, **shared))
         self.architecture = a
+        self.n_features = sum(_SONONET_CHANNELS)
         self.classifier = Aggregation(a.aggregation, _SONONET_CHANNELS, a.classes, relu=False)
 
     def forward(self, images: Tensor) -> Output:
         """Classify normalised images (B, 1, H, W), H and W at least 16."""
-        maps = []
-        x = images
-        for i, block in enumerate(self.blocks):
-            x = block(F.max_pool2d(x, 2) if i else x)
-            maps.append(x)
-        g, *gated = reversed(maps)
+        g, *gated = reversed(self.block_outputs(images))
         attention = [gate(x, g) for gate, x in zip(self.gates, gated, strict=False)]  # (B, 1, H, W) each
         features = [self._features(a, x) for a, x in zip(attention, gated, strict=False)]  # (B, C) each
         features.append(g.float().mean((2, 3)))  # (B, 64)
@@ -214,18 +216,11 @@ def architecture_of(settings: Mapping[str, Any]) -> AnyArchitecture:
         raise InputError(f"not an architecture of {kind}: {exc}; its settings are {known}") from exc
 
 
-def build(architecture: AnyArchitecture) -> nn.Module:
-    """A new network with random parameters."""
+def build(architecture: AnyArchitecture) -> Network:
+    """Return a new network with random parameters."""
     return _KINDS[kind_of(architecture)][1](architecture)
 
 
 def needs_whole_images(architecture: AnyArchitecture) -> bool:
     """Whether the network takes images of 150x150 pixels and of no other size: its dense layers count the pixels."""
     return architecture.gates == 0
-
-
-def _check_common(architecture: ClassicArchitecture | SonoNetArchitecture) -> None:
-    if architecture.classes < 2:
-        raise InputError(f"classes must be 2 or more, not {architecture.classes!r}")
-    if not 0 <= architecture.dropout < 1:
-        raise InputError(f"dropout must be in [0, 1), not {architecture.dropout!r}")

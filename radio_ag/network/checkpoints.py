@@ -6,18 +6,25 @@ import hashlib
 import json
 import os
 import re
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
-import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save
-from torch import Tensor, nn
+from torch import Tensor
 
 from radio_ag import weights as registry
 from radio_ag.errors import InputError, OutputError, WeightsError
 from radio_ag.network.baselines import AnyArchitecture, architecture_of, build
-from radio_ag.network.model import AGCNN, CLASSES, INPUT_SIZE, NORMALISATIONS, Architecture, count_parameters
+from radio_ag.network.model import CLASSES, INPUT_SIZE, NORMALISATIONS, Architecture, Network, count_parameters
+from radio_ag.network.pytorch_files import read_pytorch
+from radio_ag.pickles import shown
+from radio_ag.weights import Card
+from radio_ag.writing import check_output
+
+_LARGEST_FILE = 1 << 30  # bytes; the bundled ensemble has 2.4 MB
+_LARGEST_HEADER = 8 << 20  # bytes of names, types, shapes and places
 
 
 @dataclass(frozen=True)
@@ -26,18 +33,22 @@ class Weights:
 
     Attributes
     ----------
-    networks : tuple of Module
+    networks : tuple of Network
         The members of an ensemble, or a single network; in evaluation mode, on the CPU. AG-CNNs, or baselines of
         `radio_ag.network.baselines`.
-    card : dict
-        Architecture, input, calibration, training and metrics.
+    card : Card
+        Architecture, input, calibration; ``card.content`` tells of training and metrics too.
     extra : dict of Tensor
         Further tensors of the file, such as the statistics of the training features.
     """
 
-    networks: tuple[nn.Module, ...]
-    card: dict
+    networks: tuple[Network, ...]
+    card: Card
     extra: dict[str, Tensor]
+
+    def described(self, **changes: Any) -> Weights:
+        """Return the same networks with some fields of their card replaced."""
+        return replace(self, card=Card.of({**self.card.content, **changes}))
 
 
 def load_weights(name: str | os.PathLike = registry.DEFAULT) -> Weights:
@@ -51,48 +62,54 @@ def load_weights(name: str | os.PathLike = registry.DEFAULT) -> Weights:
     Raises
     ------
     WeightsError
-        Unknown or damaged weights; a tensor that is missing, superfluous, or of another shape is named.
+        Unknown or damaged weights; a field of the card or a tensor that cannot be used is named.
     """
-    path, card = locate(name), card_of(name)
-    found = sha256(path)
-    if card.get("sha256") != found:
-        raise WeightsError(
-            f"{path.name} is damaged or not the file of its card: sha256 {found}, the card says {card.get('sha256')}"
-        )
+    path, card = registry.locate(name), registry.card(name)
+    if card.architecture is None or card.sha256 is None:
+        raise WeightsError(f"the card of {path.name} lacks its {'sha256' if card.architecture else 'architecture'}")
+    tensors = _read_tensors(path, card.sha256)
     try:
-        tensors = load_file(path)
-    except SafetensorError as exc:
-        raise WeightsError(f"{path.name} is not a safetensors file: {exc}") from exc
-    try:
-        architecture = architecture_of(card["architecture"])
+        architecture = architecture_of(card.architecture)
     except InputError as exc:
         raise WeightsError(f"the card of {path.name} is of no use: {exc}") from exc
+    if card.classes != CLASSES or architecture.classes != len(CLASSES):
+        raise WeightsError(f"the card of {path.name} is of no use: its classes must be {', '.join(CLASSES)}")
     networks = []
-    for member in range(card.get("members", 1)):
+    for member in range(card.members):
         prefix = f"{member}."
         own = {key.removeprefix(prefix): tensors.pop(key) for key in list(tensors) if key.startswith(prefix)}
-        networks.append(_fill(architecture, own, path.name))
+        networks.append(fill(architecture, own, path.name))
     return Weights(tuple(networks), card, tensors)
 
 
-def card_of(name: str | os.PathLike) -> dict:
-    """The card of some weights, as ``radio_ag.weights.card`` gives it, with errors of this package."""
+def _read_tensors(path: Path, expected_sha256: str) -> dict[str, Tensor]:
+    """Return the tensors of a safetensors file that is the one of its card, of a size that is worth reading."""
+    with path.open("rb") as file:
+        header = int.from_bytes(file.read(8), "little")
+        size = file.seek(0, os.SEEK_END)
+    if header > _LARGEST_HEADER or size > _LARGEST_FILE:
+        raise WeightsError(
+            f"{path.name} has {size:,} bytes, {header:,} of them names; accepted are {_LARGEST_FILE:,} and "
+            f"{_LARGEST_HEADER:,}"
+        )
+    found = sha256(path)
+    if found != expected_sha256:
+        raise WeightsError(
+            f"{path.name} is damaged or not the file of its card: sha256 {found}, the card says {expected_sha256}"
+        )
     try:
-        return registry.card(name)
-    except (LookupError, ValueError) as exc:
-        raise WeightsError(str(exc)) from exc
-
-
-def locate(name: str | os.PathLike) -> Path:
-    """Path of the safetensors file, as ``radio_ag.weights.locate`` gives it, with errors of this package."""
-    try:
-        return registry.locate(name)
-    except LookupError as exc:
-        raise WeightsError(str(exc)) from exc
+        return load_file(path)
+    except Exception as exc:  # safetensors raises several kinds for a header that cannot be
+        raise WeightsError(f"{path.name} is not a safetensors file: {exc}") from exc
 
 
 def save_weights(
-    path: Path, networks, card: dict, extra: dict[str, Tensor] | None = None, *, overwrite: bool = False
+    path: Path,
+    networks: Sequence[Network],
+    card: Mapping[str, Any],
+    extra: Mapping[str, Tensor] | None = None,
+    *,
+    overwrite: bool = False,
 ) -> Path:
     """Write networks of one architecture and their card.
 
@@ -100,7 +117,7 @@ def save_weights(
     ----------
     path : Path
         The safetensors file; the card takes its name with ``.json``.
-    networks : sequence of Module
+    networks : sequence of Network
         AG-CNNs, or baselines of `radio_ag.network.baselines`.
     card : dict
         ``name``, ``description``, ``input``, ``calibration``, and so on; architecture, parameters, members and sha256
@@ -113,22 +130,26 @@ def save_weights(
     ------
     OutputError
         The file exists already, or cannot be written.
+    WeightsError
+        A field of the card cannot be used.
     """
-    if path.exists() and not overwrite:
-        raise OutputError(f"{path} exists already; overwrite it by asking for that, or choose another name")
     tensors = {f"{i}.{k}": v.contiguous() for i, net in enumerate(networks) for k, v in net.state_dict().items()}
     beside = path.with_suffix(".safetensors.part")
+    content = save(tensors | dict(extra or {}))
+    full = {
+        **card,
+        "architecture": asdict(networks[0].architecture),
+        "classes": list(CLASSES),
+        "parameters": count_parameters(networks[0]),
+        "members": len(networks),
+        "sha256": hashlib.sha256(content).hexdigest(),
+    }
+    Card.of(full)  # what cannot be read again is not written
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        beside.write_bytes(save(tensors | (extra or {})))
-        full = {
-            **card,
-            "architecture": asdict(networks[0].architecture),
-            "classes": list(CLASSES),
-            "parameters": count_parameters(networks[0]),
-            "members": len(networks),
-            "sha256": sha256(beside),
-        }
+        for file in (path, path.with_suffix(".json")):
+            check_output(file, overwrite)
+        beside.write_bytes(content)
         card_beside = path.with_suffix(".json.part")
         card_beside.write_text(json.dumps(full, indent=1) + "\n", encoding="utf-8")
         os.replace(beside, path)
@@ -139,8 +160,9 @@ def save_weights(
 
 
 def sha256(path: Path) -> str:
-    """Hexadecimal sha256 of a file."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    """Return the hexadecimal sha256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def import_checkpoint(path, name: str, *, normalisation: str, overwrite: bool = False) -> Path:
@@ -189,47 +211,53 @@ def import_checkpoint(path, name: str, *, normalisation: str, overwrite: bool = 
 
 
 def _read_checkpoint(path: Path) -> dict[str, Tensor]:
-    try:
-        tensors = torch.load(path, weights_only=True, map_location="cpu")
-    except FileNotFoundError as exc:
-        raise WeightsError(f"no file {path}") from exc
-    except Exception as exc:  # torch.load raises many kinds for a file that is not a checkpoint
-        raise WeightsError(
-            f"{path.name} cannot be read as a PyTorch checkpoint of tensors alone: {type(exc).__name__}"
-        ) from exc
-    if not isinstance(tensors, dict) or not all(isinstance(v, Tensor) for v in tensors.values()):
+    tensors = read_pytorch(path)
+    if not isinstance(tensors, dict) or not all(
+        isinstance(key, str) and isinstance(value, Tensor) for key, value in tensors.items()
+    ):
         raise WeightsError(f"{path.name} is not a dictionary of tensors")
     return tensors
 
 
-def convert_checkpoint(tensors: dict[str, Tensor], normalisation: str, source: str = "the checkpoint") -> AGCNN:
-    """Network of a published checkpoint; gates and aggregation are found from the tensors' names and shapes."""
+def convert_checkpoint(tensors: Mapping[str, Tensor], normalisation: str, source: str = "the checkpoint") -> Network:
+    """Return the network of a published checkpoint; gates and aggregation are found from its names and shapes.
+
+    Parameters
+    ----------
+    tensors : mapping of str to Tensor
+    normalisation : {"range", "softmax", "sigmoid", "standardisation"}
+    source : str
+        Where the tensors come from, for messages.
+
+    Raises
+    ------
+    WeightsError
+        Not such a checkpoint; the tensor that does not fit is named.
+    """
+    biases = [tensors[key] for key in ("classifier.bias", "classifiers.0.bias") if key in tensors]
+    if not biases:
+        raise WeightsError(f"{source} has neither classifier.bias nor classifiers.0.bias: not an AG-CNN checkpoint")
+    if biases[0].shape != (len(CLASSES),):
+        raise WeightsError(f"{source} has a last layer of shape {tuple(biases[0].shape)}, expected ({len(CLASSES)},)")
     gates = sum(f"attention{n}.theta.weight" in tensors for n in (1, 2, 3))
     architecture = Architecture(
-        normalisation=normalisation,
-        aggregation=_aggregation(tensors, gates),
-        gates=gates,
-        classes=_output_classes(tensors, source),
-        published_details=True,
+        normalisation=normalisation, aggregation=_aggregation(tensors, gates), gates=gates, published_details=True
     )
-    ours = {_our_name(k, gates): v for k, v in tensors.items() if not re.match(r"fc\d\.", k)}
-    return _fill(architecture, ours, source)
+    ours = {
+        _our_name(key, gates): value.float() if value.is_floating_point() else value
+        for key, value in tensors.items()
+        if not re.match(r"fc\d\.", key)
+    }
+    return fill(architecture, ours, source)
 
 
-def _output_classes(tensors: dict[str, Tensor], source: str) -> int:
-    for key in ("classifier.bias", "classifiers.0.bias"):
-        if key in tensors:
-            return len(tensors[key])
-    raise WeightsError(f"{source} has neither classifier.bias nor classifiers.0.bias: not an AG-CNN checkpoint")
-
-
-def _aggregation(tensors: dict[str, Tensor], gates: int) -> str:
+def _aggregation(tensors: Mapping[str, Tensor], gates: int) -> str:
     final, per_gate = tensors.get("classifier.weight"), "classifiers.0.weight" in tensors
     if final is None:
         return "mean"
     if not per_gate or not gates:
         return "concatenation" if gates else "fine_tuned"
-    return "fine_tuned" if final.shape[1] == gates * final.shape[0] else "deep_supervised"
+    return "fine_tuned" if final.shape[-1:] == (gates * len(CLASSES),) else "deep_supervised"
 
 
 def _our_name(key: str, gates: int) -> str:
@@ -246,17 +274,45 @@ def _our_name(key: str, gates: int) -> str:
     return key
 
 
-def _fill(architecture: AnyArchitecture, tensors: dict[str, Tensor], source: str) -> nn.Module:
+def fill(architecture: AnyArchitecture, tensors: Mapping[str, Tensor], source: str) -> Network:
+    """Build a network and give it its parameters.
+
+    Parameters
+    ----------
+    architecture : Architecture
+    tensors : mapping of str to Tensor
+        By the names of the network's ``state_dict``.
+    source : str
+        Where they come from, for messages.
+
+    Returns
+    -------
+    Network
+        In evaluation mode, on the CPU.
+
+    Raises
+    ------
+    WeightsError
+        A tensor is missing, superfluous, of another shape or type, or holds what no trained network does.
+    """
     network = build(architecture)
     wanted = network.state_dict()
     problems = [f"{key} is missing" for key in wanted if key not in tensors]
-    problems += [f"{key} is not part of the network" for key in tensors if key not in wanted]
-    problems += [
-        f"{key} has shape {tuple(tensors[key].shape)}, expected {tuple(value.shape)}"
-        for key, value in wanted.items()
-        if key in tensors and tensors[key].shape != value.shape
-    ]
+    problems += [f"{shown(key)} is not part of the network" for key in tensors if key not in wanted]
+    misfits = {key: _misfit(tensors[key], value, key) for key, value in wanted.items() if key in tensors}
+    problems += [f"{key} {misfit}" for key, misfit in misfits.items() if misfit]
     if problems:
         raise WeightsError(f"{source} does not fit the architecture: " + "; ".join(problems[:5]))
     network.load_state_dict(tensors)
     return network.eval()
+
+
+def _misfit(tensor: Tensor, wanted: Tensor, name: str) -> str:
+    """Return why a tensor cannot stand in the place of another one; nothing if it can."""
+    if tensor.shape != wanted.shape:
+        return f"has shape {tuple(tensor.shape)}, expected {tuple(wanted.shape)}"
+    if tensor.dtype != wanted.dtype:
+        return f"holds {tensor.dtype}, expected {wanted.dtype}"
+    if not tensor.isfinite().all():
+        return "holds values that are not finite"
+    return "is negative" if name.endswith("running_var") and tensor.min() < 0 else ""

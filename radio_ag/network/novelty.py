@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from radio_ag.errors import WeightsError
+from radio_ag.network.model import CLASSES
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,30 @@ class FeatureModel:
         within = standard - means[np.searchsorted(np.unique(labels), labels)]
         covariance = (1 - shrinkage) * within.T @ within / len(within) + shrinkage * np.eye(len(centre))
         return cls(means, np.linalg.inv(covariance), centre, scale)
+
+    @classmethod
+    def of(cls, tensors: Mapping[str, Tensor], features: int) -> FeatureModel:
+        """Take a model out of the tensors beside a network's own, where it is kept as ``novelty.NAME``.
+
+        Parameters
+        ----------
+        tensors : mapping of str to Tensor
+        features : int
+            How many features the networks give.
+
+        Raises
+        ------
+        WeightsError
+            One of the tensors is missing, of another shape, or not finite.
+        """
+        shapes = {"means": (len(CLASSES), features), "precision": (features, features)}
+        shapes |= {"centre": (features,), "scale": (features,)}
+        for name, shape in shapes.items():
+            tensor = tensors.get(f"novelty.{name}")
+            if tensor is None or tensor.shape != shape or not tensor.is_floating_point() or not tensor.isfinite().all():
+                found = "missing" if tensor is None else f"{tensor.dtype} of shape {tuple(tensor.shape)}"
+                raise WeightsError(f"the tensor novelty.{name} is {found}, expected finite numbers of shape {shape}")
+        return cls(**{name: tensors[f"novelty.{name}"].double().numpy() for name in shapes})
 
     def distance(self, features: ArrayLike) -> NDArray[np.float64]:
         """Mahalanobis distance from the nearest class, shape (n,)."""

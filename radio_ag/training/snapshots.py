@@ -6,16 +6,18 @@ import os
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
-import torch
+from torch import Tensor
 
 from radio_ag.errors import OutputError, WeightsError
-from radio_ag.network.baselines import build
-from radio_ag.network.checkpoints import Weights
+from radio_ag.network.checkpoints import Weights, fill
 from radio_ag.network.classifier import Classifier
+from radio_ag.network.pytorch_files import read_pytorch
 from radio_ag.preprocess.images import Preprocessing
-from radio_ag.training.recipes import recipe_of
+from radio_ag.training.recipes import Recipe, recipe_of
+from radio_ag.weights import Card
 
 SUFFIX = ".pt"
 """Of checkpoints of a training."""
@@ -47,7 +49,7 @@ def expand_snapshots(names: Iterable[str]) -> list[str]:
         seen = {}
         for path in Path(name).glob(f"*{SUFFIX}"):
             try:
-                seen[path] = _images_seen(_read(path))
+                seen[path] = _read(path).images
             except WeightsError:  # such as the weights.pt of the end, which tells neither its recipe nor its age
                 continue
         if not seen:
@@ -77,7 +79,7 @@ def keep_snapshot(checkpoint: Path) -> Path:
     OutputError
         The copy cannot be written.
     """
-    copy = checkpoint.parent / COURSE / f"{_images_seen(_read(checkpoint)):09d}{SUFFIX}"
+    copy = checkpoint.parent / COURSE / f"{_read(checkpoint).images:09d}{SUFFIX}"
     if not copy.exists():
         part = copy.with_suffix(".part")
         try:
@@ -121,34 +123,38 @@ def load_snapshot(path: Path) -> Weights:
     WeightsError
         Not a checkpoint of a training.
     """
-    saved = _read(path)
-    recipe = recipe_of(saved["recipe"])
-    network = build(recipe.architecture).eval()
-    try:
-        network.load_state_dict(saved["averaged"])
-    except RuntimeError as exc:
-        raise WeightsError(f"{path} does not fit the network of its own recipe: {exc}") from exc
-    clip = Preprocessing().clip
-    card = {"name": snapshot_label(path), "input": {"clip": clip, "stretch": recipe.stretch, "value_range": [0.0, 1.0]}}
-    return Weights((network,), card, {})
+    snapshot = _read(path)
+    network = fill(snapshot.recipe.architecture, snapshot.averaged, path.name)
+    settings = {"clip": Preprocessing().clip, "stretch": snapshot.recipe.stretch, "value_range": [0.0, 1.0]}
+    return Weights((network,), Card.of({"name": snapshot.label, "input": settings}), {})
 
 
 def snapshot_label(path: Path) -> str:
     """How far a checkpoint's training had come: ``64,000 images``."""
-    return f"{_images_seen(_read(path)):,} images"
+    return _read(path).label
 
 
-def _images_seen(saved: dict) -> int:
-    return saved["step"] * recipe_of(saved["recipe"]).batch
+class _Snapshot(NamedTuple):
+    """What is used of a checkpoint of a training."""
+
+    recipe: Recipe
+    images: int  # seen so far
+    averaged: dict[str, Tensor]
+
+    @property
+    def label(self) -> str:
+        return f"{self.images:,} images"
 
 
-def _read(path: Path) -> dict:
-    try:
-        saved = torch.load(path, weights_only=True, map_location="cpu")
-    except FileNotFoundError as exc:
-        raise WeightsError(f"no file {path}") from exc
-    except Exception as exc:  # torch.load raises many kinds for a file that is not a checkpoint
-        raise WeightsError(f"{path} cannot be read as a checkpoint of a training ({type(exc).__name__})") from exc
+def _read(path: Path) -> _Snapshot:
+    saved = read_pytorch(path)
     if not isinstance(saved, dict) or not {"recipe", "step", "averaged"} <= set(saved):
         raise WeightsError(f"{path} is not a checkpoint of a training: radio-ag weights import takes published ones")
-    return saved
+    averaged, step = saved["averaged"], saved["step"]
+    try:
+        recipe = recipe_of(saved["recipe"])
+    except (TypeError, ValueError, KeyError, AttributeError) as exc:
+        raise WeightsError(f"the recipe in {path} is of no use: {exc}") from exc
+    if type(step) is not int or step < 0 or not isinstance(averaged, dict):
+        raise WeightsError(f"{path} is not a checkpoint of a training: its step or its parameters are damaged")
+    return _Snapshot(recipe, step * recipe.batch, averaged)

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from scipy.special import softmax
-from torch import nn
 
 from radio_ag.errors import InputError
 from radio_ag.evaluation.numbers import confidence_threshold, evaluate, fit_temperature
@@ -19,13 +19,14 @@ from radio_ag.evaluation.served import served_logits
 from radio_ag.labelled.data import Labelled, load_labelled
 from radio_ag.labelled.splits import assign_folds, reserve_calibration, write_split
 from radio_ag.network.checkpoints import Weights, save_weights
-from radio_ag.network.classifier import FURTHER_WITHIN
-from radio_ag.network.model import CLASSES, INPUT_SIZE
+from radio_ag.network.classifier import FURTHER_WITHIN, run_network
+from radio_ag.network.model import CLASSES, INPUT_SIZE, Network
 from radio_ag.network.novelty import FeatureModel
-from radio_ag.preprocess.images import PIXEL_SCALE, Preprocessing, crop
+from radio_ag.preprocess.images import PIXEL_SCALE, Preprocessing, crop, normalise
 from radio_ag.training.log import read_entries
-from radio_ag.training.loop import make_folder, predict, replace_file, train
+from radio_ag.training.loop import make_folder, replace_file, train
 from radio_ag.training.recipes import Recipe
+from radio_ag.weights import Card
 
 _FAMILIAR_SHARE = 0.97  # of the certain calibration sources are not to be flagged OUT_OF_DISTRIBUTION
 
@@ -163,19 +164,17 @@ def train_weights(
         )
     training = _training(data, split, recipe, folder, prescribed=prescribed, seeds=members, folds=(fold, folds))
     card = {"name": folder.resolve().name} | _description(recipe) | {"training": training}
-    calibration, extra = _calibrate(Weights(tuple(networks), card, {}), data, split, recipe.stretch)
-    card |= calibration
+    weights = _calibrated(Weights(tuple(networks), Card.of(card), {}), data, split, recipe.stretch)
     watched = data[split.validation]
-    logits = served_logits(Weights(tuple(networks), card, extra), watched)
-    probabilities = softmax(logits / card["calibration"]["temperature"]["8"], 1)
-    card["metrics"] = {"orbit_8": evaluate(probabilities, watched.label, watched.certain)}
-    card["metrics_sources"] = (
-        "the validation sources, on the sky none of them within 270 arcsec of one that was learnt from"
-        + (", which chose the weights by their loss" if recipe.early_stopping else "")
+    probabilities = softmax(served_logits(weights, watched) / weights.card.temperatures["8"], 1)
+    weights = weights.described(
+        metrics={"orbit_8": evaluate(probabilities, watched.label, watched.certain)},
+        metrics_sources="the validation sources, on the sky none of them within 270 arcsec of one that was learnt from"
+        + (", which chose the weights by their loss" if recipe.early_stopping else ""),
+        metrics_command=command,
     )
-    card["metrics_command"] = command
-    path = folder / f"{card['name']}.safetensors"
-    return save_weights(path, networks, card, extra, overwrite=True)
+    path = folder / f"{weights.card.name}.safetensors"
+    return save_weights(path, networks, weights.card.content, weights.extra, overwrite=True)
 
 
 def _check_run(path: Path, settings: dict) -> None:
@@ -187,7 +186,7 @@ def _check_run(path: Path, settings: dict) -> None:
         there = json.loads(path.read_text(encoding="utf-8"))
         changed = [f"{name} is {there[name]!r} there, {value!r} here" for name, value in settings.items()
                    if there[name] != value]  # fmt: skip
-    except (ValueError, KeyError, TypeError) as exc:
+    except (ValueError, KeyError, TypeError, RecursionError) as exc:
         raise InputError(f"{path} is not the record of a run: choose another folder") from exc
     if changed:
         raise InputError(f"{path.parent} holds another run: {', '.join(changed)}")
@@ -261,15 +260,16 @@ def _description(recipe: Recipe) -> dict:
     }
 
 
-def _features(networks: Sequence[nn.Module], data: Labelled, stretch: str) -> np.ndarray:
-    """Features of all members (n, F), averaged over the exact orientations."""
-    return np.concatenate([predict(network, data, stretch, orbit=True)[1].mean(0) for network in networks], 1)
+def _features(networks: Sequence[Network], data: Labelled, stretch: str) -> NDArray[np.float32]:
+    """Return the features of all members (n, F), averaged over the exact orientations."""
+    images = normalise(crop(data.fields, INPUT_SIZE), stretch)
+    return np.concatenate([run_network(network, images, views=8)[1].mean(0) for network in networks], 1)
 
 
-def _calibrate(weights: Weights, data: Labelled, split: Split, stretch: str) -> tuple[dict, dict[str, torch.Tensor]]:
-    """What the card says of calibration and novelty; the tensors of the latter, and where the training sources are."""
+def _calibrated(weights: Weights, data: Labelled, split: Split, stretch: str) -> Weights:
+    """Return the same networks with calibration, novelty, and the places of the sources that they learnt from."""
     reserved, learnt = data[split.calibration], data[split.training]
-    weights.card["calibration"] = {"further_within": FURTHER_WITHIN}
+    weights = weights.described(calibration={"further_within": FURTHER_WITHIN})
     logits = {orbit: served_logits(weights, reserved, orbit=orbit) for orbit in (1, 8)}
     temperature = {str(orbit): round(fit_temperature(values, reserved.label), 4) for orbit, values in logits.items()}
     certain = reserved.certain if reserved.certain.any() else np.ones(len(reserved), bool)
@@ -278,19 +278,17 @@ def _calibrate(weights: Weights, data: Labelled, split: Split, stretch: str) -> 
     model = FeatureModel.fit(_features(weights.networks, learnt, stretch), learnt.label)
     distance = model.distance(_features(weights.networks, reserved, stretch))
     familiar = float(np.quantile(distance[certain], _FAMILIAR_SHARE))
-    card = {
-        "calibration": {
-            "temperature": temperature,
-            "further_within": FURTHER_WITHIN,
-            "uncertain_below": round(threshold, 4),
-            "sources": f"{len(reserved)} reserved sources; the threshold from those with a certain label",
-        },
-        "novelty": {
-            "threshold": round(familiar, 4),
-            "sources": f"{_FAMILIAR_SHARE:.0%} of the reserved sources with a certain label are nearer",
-        },
+    calibration = {
+        "temperature": temperature,
+        "further_within": FURTHER_WITHIN,
+        "uncertain_below": round(threshold, 4),
+        "sources": f"{len(reserved)} reserved sources; the threshold from those with a certain label",
+    }
+    novelty = {
+        "threshold": round(familiar, 4),
+        "sources": f"{_FAMILIAR_SHARE:.0%} of the reserved sources with a certain label are nearer",
     }
     extra = {f"novelty.{name}": torch.from_numpy(values).float() for name, values in asdict(model).items()}
     positions = np.stack([learnt.ra, learnt.dec], 1)
     extra["training.positions"] = torch.from_numpy(positions[np.isfinite(positions).all(1)])
-    return card, extra
+    return replace(weights.described(calibration=calibration, novelty=novelty), extra=extra)

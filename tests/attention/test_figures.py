@@ -11,9 +11,9 @@ from PIL import Image
 
 from radio_ag.attention import figures
 from radio_ag.attention import panels as _panels
-from radio_ag.attention.inside import GateSteps
 from radio_ag.attention.statistics import AggregateMaps
 from radio_ag.errors import InputError, OutputError
+from radio_ag.network.model import GateSteps
 
 Y, X = np.mgrid[:150, :150] - 74.5
 EMISSION = np.where(np.hypot(X, Y) < 12, 2.0 - np.hypot(X, Y) / 12, 0)  # a round source

@@ -14,6 +14,7 @@ from radio_ag.attention.statistics import UNLABELLED
 from radio_ag.errors import CatalogueError, ImageError, InputError, SourceNotFoundError
 from radio_ag.flags import Flag
 from radio_ag.labelled.data import load_labelled
+from radio_ag.preprocess.images import clip, estimate_rms
 from radio_ag.simulated import make_mosaic
 
 
@@ -71,6 +72,21 @@ def test_labelled_images_are_read_as_a_training_reads_them(kind, labelled_file, 
         assert (sources.clipped(np.array([0]), 5.0) > 0).sum() < (chunk.images[:1] > 0).sum()
 
 
+def test_known_noise_is_used_as_a_training_uses_it(labelled_file, tmp_path):
+    """Five times the noise that would be measured: what `attention` draws is what `evaluate` classifies."""
+    with fits.open(labelled_file) as hdus:
+        table, images = Table(hdus["SOURCES"].data), hdus["IMAGES"].data
+    table["rms"] = 5 * estimate_rms(images).rms
+    path = tmp_path / "known.fits"
+    hdus = [fits.PrimaryHDU(), fits.BinTableHDU(table, name="SOURCES"), fits.ImageHDU(images, name="IMAGES")]
+    fits.HDUList(hdus).writeto(path)
+    sources = open_sources(path)
+    (chunk,) = sources.chunks(3.0)
+    expected = load_labelled(path).fields
+    np.testing.assert_array_equal(chunk.images, expected)
+    assert np.count_nonzero(expected) < 0.8 * np.count_nonzero(clip(images, estimate_rms(images).rms))
+
+
 def test_a_chunk_of_labelled_images_is_in_memory_at_a_time(labelled_file, tmp_path):
     with fits.open(labelled_file) as hdus:
         table, images = Table(hdus["SOURCES"].data), hdus["IMAGES"].data
@@ -90,7 +106,7 @@ def test_a_chunk_of_labelled_images_is_in_memory_at_a_time(labelled_file, tmp_pa
 @pytest.mark.parametrize(
     ("change", "error", "words"),
     [
-        (lambda table, images: (table["name", "ra", "dec"], images), CatalogueError, "lacks the column fr_class"),
+        (lambda table, images: (table["name", "ra", "dec"], images), CatalogueError, "lacks the columns fr_class"),
         (lambda table, images: (table[:3], images), ImageError, r"has shape \(4, 300, 300\), expected \(3, 300, 300\)"),
     ],
 )

@@ -21,26 +21,15 @@ from typer.testing import CliRunner
 
 import radio_ag
 import radio_ag.pipeline
-from radio_ag.cli import app
+from radio_ag.cli import app, main
+from radio_ag.cli.app import Stopped
 from radio_ag.cli.classify import default_output
 from radio_ag.cli.console import reporting
 from radio_ag.cli.options import parse_size
-from radio_ag.errors import RadioAGError, ServiceError
+from radio_ag.errors import CatalogueError, RadioAGError, ServiceError
 from radio_ag.flags import Flag
-from radio_ag.simulated import make_mosaic
 
 SCRIPT = Path(sys.executable).with_name("radio-ag")
-
-
-@pytest.fixture(scope="session")
-def sky(tmp_path_factory) -> Path:
-    """Folder with a simulated mosaic and its catalogue; copied from, never written to."""
-    folder = tmp_path_factory.mktemp("sky")
-    mosaic, truth = make_mosaic(size=900, n_sources=5, seed=3)
-    mosaic.writeto(folder / "mosaic.fits")
-    truth["name"] = [f"source {number}" for number in range(len(truth))]
-    truth["name", "ra", "dec"].write(folder / "catalogue.csv")
-    return folder
 
 
 @pytest.fixture
@@ -114,9 +103,9 @@ def test_summary_as_json_agrees_with_the_product(sky, catalogue, tmp_path):
 
 
 def test_quiet_says_nothing(sky, catalogue, environment):
-    done = run("classify", catalogue, "--images", sky / "mosaic.fits", "--orbit", 1, "-q", env=environment)
+    done = invoke("classify", catalogue, "--images", sky / "mosaic.fits", "--orbit", 1, "-q", env=environment)
 
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert (done.exit_code, done.stdout, done.stderr) == (0, "", "")
     assert catalogue.with_name("catalogue.radio-ag.fits").exists()
 
 
@@ -130,13 +119,14 @@ def test_an_empty_catalogue_gives_an_empty_product(sky, tmp_path):
     assert len(Table.read(tmp_path / "empty.radio-ag.fits", hdu="CLASSIFICATION")) == 0
 
 
+@pytest.mark.filterwarnings("default::radio_ag.errors.RadioAGWarning")
 def test_a_catalogue_of_another_sky_gives_a_product_and_a_warning(sky, tmp_path, environment):
     catalogue = tmp_path / "southern.ecsv"
     Table({"ra": [30.0, 31.0], "dec": [-60.0, -61.0]}, units={"ra": "deg", "dec": "deg"}).write(catalogue)
 
-    done = run("classify", catalogue, "--images", sky / "mosaic.fits", "-q", env=environment)
+    done = invoke("classify", catalogue, "--images", sky / "mosaic.fits", "-q", env=environment)
 
-    assert (done.returncode, done.stdout) == (0, "")
+    assert (done.exit_code, done.stdout) == (0, "")
     (line,) = done.stderr.splitlines()
     assert line.startswith("radio-ag: warning: ")
     assert "all 2 rows" in line
@@ -222,8 +212,12 @@ def test_an_input_is_never_replaced(name, sky, tmp_path):
     assert (tmp_path / name).read_bytes() == before
 
 
-@pytest.mark.parametrize("existing", [False, True])
-def test_ctrl_c_leaves_no_half_written_product(catalogue, environment, existing, tmp_path):
+@pytest.mark.cluster
+@pytest.mark.parametrize(
+    ("number", "existing", "what"),
+    [(signal.SIGINT, True, "interrupted"), (signal.SIGTERM, False, "stopped by SIGTERM")],
+)
+def test_a_signal_leaves_no_half_written_product(catalogue, environment, number, existing, what, tmp_path):
     product = tmp_path / "product.fits"
     if existing:
         product.write_text("the old one")
@@ -248,14 +242,15 @@ def test_ctrl_c_leaves_no_half_written_product(catalogue, environment, existing,
     ):
         try:
             assert arrived.wait(120), "no request reached the service"
-            process.send_signal(signal.SIGINT)
+            process.send_signal(number)
             stdout, stderr = process.communicate(timeout=120)  # long before the service answers
         finally:
             process.kill()
 
-    assert process.returncode == 130
+    assert process.returncode == 128 + number
     assert stdout == ""
-    assert stderr.splitlines()[-1] == "radio-ag: error: interrupted"
+    said = f"radio-ag: error: {what}: the same command, without --restart, goes on where it stopped"
+    assert stderr.splitlines()[-1] == said
     assert {path.name for path in tmp_path.iterdir()} == {catalogue.name} | ({product.name} if existing else set())
     if existing:
         assert product.read_text() == "the old one"
@@ -348,16 +343,69 @@ def test_wrong_usage_is_exit_code_2(args):
 
 
 def test_debug_shows_the_traceback_wherever_it_stands(tmp_path, environment):
-    quiet = run("classify", "nowhere.fits", env=environment, cwd=tmp_path)
-    before = run("--debug", "classify", "nowhere.fits", env=environment, cwd=tmp_path)
-    after = run("classify", "nowhere.fits", "--debug", env=environment, cwd=tmp_path)
+    quiet = invoke("classify", "nowhere.fits")
+    before = invoke("--debug", "classify", "nowhere.fits")
+    after = run("weights", "info", "nowhere", "--debug", env=environment, cwd=tmp_path)
 
-    assert quiet.returncode == 2
+    assert quiet.exit_code == 2
     assert "Traceback" not in quiet.stderr
-    for shown in (before, after):
-        assert shown.returncode != 0
-        assert "Traceback (most recent call last)" in shown.stderr
-        assert "CatalogueError" in shown.stderr
+    assert isinstance(before.exception, CatalogueError)
+    assert after.returncode != 0
+    assert "Traceback (most recent call last)" in after.stderr
+    assert "WeightsError" in after.stderr
+
+
+@pytest.mark.parametrize(
+    ("number", "args", "line"),
+    [
+        (signal.SIGTERM, ("weights", "info", "x"), "stopped by SIGTERM"),
+        (signal.SIGHUP, ("weights", "info", "x"), "stopped by SIGHUP"),
+        (signal.SIGINT, ("weights", "info", "x"), "interrupted"),
+    ],
+)
+def test_a_signal_has_its_line_and_its_exit_code(number, args, line, monkeypatch):
+    def stop(*_):
+        raise Stopped(number) if number != signal.SIGINT else KeyboardInterrupt
+
+    monkeypatch.setattr("radio_ag.network.checkpoints.card_of", stop)
+    result = invoke(*args)
+    assert (result.exit_code, result.stderr) == (128 + number, f"radio-ag: error: {line}\n")
+
+
+def test_signals_end_the_command_but_not_those_that_the_user_ignores(monkeypatch, capsys):
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    monkeypatch.setattr(sys, "argv", ["radio-ag", "--version"])
+    try:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
+        with pytest.raises(SystemExit, match="0"):
+            main()
+        os.kill(os.getpid(), signal.SIGHUP)
+        with pytest.raises(KeyboardInterrupt) as stop:
+            os.kill(os.getpid(), signal.SIGTERM)
+        assert stop.value.number == signal.SIGTERM
+        assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL  # a second one ends the process
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@pytest.mark.cluster
+def test_a_product_is_worth_exit_code_0_whatever_becomes_of_what_is_printed(sky, catalogue, environment, tmp_path):
+    """An encoding that lacks the characters, a reader that goes away, and a log on a full disk."""
+    product = tmp_path / "größte → [b].fits"
+    odd = environment | {"PYTHONIOENCODING": "latin-1"}
+    command = [SCRIPT, "classify", catalogue, "--images", sky / "mosaic.fits", "-o", product, "--orbit", "1"]
+    shown = subprocess.run(command, env=odd, capture_output=True)
+    assert shown.returncode == 0, shown.stderr
+    assert rb"5 rows \u2192" in shown.stdout
+    assert r"größte \u2192 [b].fits".encode("latin-1") in shown.stdout.replace(b"\n", b"")
+    read, write = os.pipe()
+    os.close(read)
+    with open("/dev/full", "w") as full, os.fdopen(write, "w") as gone:
+        lost = subprocess.run([*command, "--overwrite"], env=odd, stdout=gone, stderr=full)
+    assert lost.returncode == 0
+    assert len(Table.read(product, hdu="CLASSIFICATION")) == 5
 
 
 def all_errors(root: type = RadioAGError) -> list[type]:
@@ -394,15 +442,15 @@ def test_fields_come_from_the_service_that_the_environment_names_and_stay_in_the
     with FirstServer() as server:
         env = environment | {"RADIO_AG_FIRST_URL": server.url}
         args = ("classify", catalogue, "--cache-dir", cache, "--orbit", 1, "-q", "--overwrite")
-        first = run(*args, env=env)
+        first = invoke(*args, env=env)
         asked = len(server.requests)
-        again = run(*args, env=env)
+        again = invoke(*args, env=env)
         asked_again = len(server.requests) - asked
-        uncached = run(*args, "--no-cache", env=env)
+        uncached = invoke(*args, "--no-cache", env=env)
         asked_uncached = len(server.requests) - asked - asked_again
 
     for done in (first, again, uncached):
-        assert (done.returncode, done.stderr) == (0, "")
+        assert (done.exit_code, done.stderr) == (0, "")
     rows = len(Table.read(catalogue))
     assert (asked, asked_again, asked_uncached) == (rows, 0, rows)
     assert any(cache.rglob("*.fits*"))
@@ -410,9 +458,9 @@ def test_fields_come_from_the_service_that_the_environment_names_and_stay_in_the
 
 def test_a_service_that_is_down_is_exit_code_3(catalogue, environment):
     with FirstServer(decide=lambda request: "404") as server:  # not asked for again, as a refused connection is
-        done = run("classify", catalogue, "--service-url", server.url, env=environment)
+        done = invoke("classify", catalogue, "--service-url", server.url, env=environment)
 
-    assert done.returncode == 3
+    assert done.exit_code == 3
     assert done.stdout == ""
     assert done.stderr.splitlines()[-1].startswith("radio-ag: error: ")
     assert not list(catalogue.parent.glob("*.radio-ag.fits*"))
@@ -432,7 +480,7 @@ def test_weights_info_is_the_card():
 
     result = invoke("weights", "info", "agcnn-first")
     assert result.exit_code == 0
-    assert json.loads(result.stdout) == card("agcnn-first")
+    assert json.loads(result.stdout) == card("agcnn-first").content
 
 
 def test_unknown_weights_are_an_error_that_lists_the_known():

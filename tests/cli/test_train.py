@@ -128,8 +128,8 @@ def test_paper_recipe_with_a_baseline_states_its_share(survey, tmp_path):
     assert result.exit_code == 0, result.output
     assert not result.stderr
     weights = load_weights(folder / "classic.safetensors")
-    training = weights.card["training"]
-    assert weights.card["parameters"] == 250_234
+    training = weights.card.content["training"]
+    assert weights.card.parameters == 250_234
     assert training["images_of_the_recipe"] == 2 * 72 * sum(training["sources"].values())
     assert training["share_of_the_recipe"] == pytest.approx(32 / training["images_of_the_recipe"], rel=1e-2)
     entries = read_entries(folder / "seed-0" / "log.jsonl")
@@ -167,6 +167,7 @@ def test_settings_that_cannot_be_are_named(survey, tmp_path):
     assert not (tmp_path / "own").exists()
 
 
+@pytest.mark.cluster
 def test_page_runs(tmp_path):
     """The worked example, as printed."""
     blocks = re.findall(r"<!-- test -->\n```(python|sh)\n(.*?)```", PAGE, re.DOTALL)

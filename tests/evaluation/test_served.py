@@ -32,6 +32,7 @@ from radio_ag.network.model import AGCNN, Architecture
 from radio_ag.preprocess.images import Preprocessing, crop
 from radio_ag.preprocess.islands import measure_islands
 from radio_ag.simulated import make_field
+from radio_ag.weights import Card
 
 
 def weights(members: int = 1, seed: int = 0, clip: float = 3.0) -> Weights:
@@ -51,7 +52,7 @@ def weights(members: int = 1, seed: int = 0, clip: float = 3.0) -> Weights:
         "input": {"clip": clip, "stretch": "sqrt", "value_range": [0.0, 1.0]},
         "calibration": {"temperature": {"1": 2.0, "8": 3.0}, "uncertain_below": 0.6},
     }
-    return Weights(tuple(networks), card, {})
+    return Weights(tuple(networks), Card.of(card), {})
 
 
 @pytest.fixture(scope="module")
@@ -158,7 +159,7 @@ class Watching:
     """Stands for a classifier: FRII where the brightest pixel lies further than ``reach`` from the centre."""
 
     preprocessing = Preprocessing()
-    card = {"name": "watching"}  # noqa: RUF012
+    card = Card.of({"name": "watching", "input": {"clip": 3.0, "stretch": "linear", "value_range": [0, 1]}})
 
     def __init__(self, orbit=1, reach=10.0, direction=None):
         self.orbit, self.reach, self.direction, self.seen = orbit, reach, direction, 0

@@ -1,15 +1,23 @@
 """Catalogues at random: each row comes out with its true position or none, and nothing raises what it should not."""
 
+import bz2
+import contextlib
+import gzip
+import io
+import lzma
+import signal
+import sqlite3
 import warnings
 
 import numpy as np
 import pytest
 from astropy import units as u
 from astropy.coordinates import Angle
+from astropy.io.votable import from_table
 from astropy.table import MaskedColumn, Table
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from run_examples import Doubles, untrained
+from run_examples import Doubles
 
 from radio_ag import Result, classify
 from radio_ag.catalog_io.catalogs import read_catalogue
@@ -20,10 +28,9 @@ from radio_ag.flags import Flag
 NAMES = [("RA", "DEC"), ("ra", "dec"), ("RAJ2000", "DEJ2000"), ("ra_deg_cont", "dec_deg_cont"), ("RAdeg", "DEdeg")]
 UNITS = ["deg", "hourangle", "rad", "sexagesimal"]
 FORMATS = {"fits": ".fits", "votable": ".xml", "ascii.ecsv": ".ecsv", "csv": ".csv", "ascii.fixed_width": ".txt"}
-FEW = settings(
-    max_examples=80, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
 TEXT = st.text(st.characters(codec="utf-8", exclude_categories=["Cs", "Cc"]), max_size=12)
+
+pytestmark = pytest.mark.fuzz
 
 right_ascensions = st.floats(0, 359.9999) | st.sampled_from([0.0, 30.0, 359.9999, np.nan, np.inf, -1e9, 720.0])
 declinations = st.floats(-90, 90) | st.sampled_from([90.0, -90.0, 0.0, -0.001, np.nan, -np.inf, 91.0])
@@ -58,7 +65,6 @@ def make_table(places, unit, names, extra, note):
     return table, good
 
 
-@FEW
 @given(
     places=rows,
     unit=st.sampled_from(UNITS),
@@ -100,7 +106,6 @@ def test_every_position_is_the_true_one_or_none(tmp_path, places, unit, names, k
     assert np.isnan(catalogue.ra[~catalogue.valid]).all()
 
 
-@FEW
 @given(content=st.binary(max_size=400), suffix=st.sampled_from([*FORMATS.values(), ".parquet", ".db"]))
 @example(content=b"", suffix=".csv")
 @example(content=b"SIMPLE  =                    T", suffix=".fits")
@@ -120,11 +125,6 @@ def test_what_is_no_catalogue_is_said_to_be_none(tmp_path, content, suffix):
             message = str(error)
     assert len(message.splitlines()) <= 1
     assert message or len(catalogue) == len(catalogue.table)
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory):
-    return untrained(tmp_path_factory.mktemp("weights"))
 
 
 @pytest.mark.parametrize("count", [0, 1, 3])
@@ -160,3 +160,133 @@ def test_names_in_a_catalogue_reach_no_file_system(weights, tmp_path):
     assert {file.parent for file in files} == {folder, folder / "sources"}
     assert len(files) == len(evil) + 2  # the product, and the index of the folder
     assert list(Result.read(folder / "product.fits").table["Source_name"]) == evil
+
+
+POSITIONS = np.linspace(100, 200, 30).round(4), np.linspace(-40, 80, 30).round(4)
+
+
+def undamaged(folder) -> dict[str, bytes]:
+    """Catalogues of 30 rows in every form, by the name of the file."""
+    ra, dec = POSITIONS
+    row = np.arange(len(ra))
+    table = Table(
+        {"name": [f"J{number:03d}" for number in row], "RA": ra, "DEC": dec}, units={"RA": "deg", "DEC": "deg"}
+    )
+    table["note"] = np.array(["plain", "a, b", 'c "d"'])[row % 3]
+    plain = table.copy()
+    table["ok"] = MaskedColumn(row % 2 == 0, mask=row % 5 == 0)
+    table["n"] = MaskedColumn(row, mask=row % 7 == 0)
+    files = {}
+    kinds = {**FORMATS, "ascii.tab": ".tab", "ascii.ipac": ".tbl", "parquet": ".parquet"}
+    for kind, suffix in kinds.items():
+        table.write(folder / f"c{suffix}", format=kind)
+        files[f"c{suffix}"] = (folder / f"c{suffix}").read_bytes()
+    for form in ("binary", "binary2"):
+        stream = io.BytesIO()
+        from_table(plain).to_xml(stream, tabledata_format=form)
+        files[f"{form}.xml"] = stream.getvalue()
+    names = ("background", "local_rms", "ra", "dec", "peak_flux", "flags", "uuid", "peak_pixel")
+    with contextlib.closing(sqlite3.connect(folder / "c.db")) as database:
+        database.execute(f"CREATE TABLE simples ({', '.join(names)})")
+        rows = [(0.0, 1.0, *place, 1.0, 0, f"u{number}", 1.0) for number, place in enumerate(zip(ra, dec, strict=True))]
+        database.executemany("INSERT INTO simples VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
+        database.commit()
+    files["c.db"] = (folder / "c.db").read_bytes()
+    for name in ("c.csv", "c.fits", "c.xml"):
+        for suffix, pack in {"gz": gzip.compress, "bz2": bz2.compress, "xz": lzma.compress}.items():
+            files[f"{name}.{suffix}"] = pack(files[name])
+    return files
+
+
+def damaged(content: bytes, rng: np.random.Generator) -> bytes:
+    """With some bits turned, a byte changed, a piece cut out or doubled, or the end missing."""
+    changed = bytearray(content)
+    place, length = int(rng.integers(len(changed))), int(rng.integers(1, 60))
+    match rng.integers(5):
+        case 0:
+            for other in rng.integers(len(changed), size=3):
+                changed[other] ^= 1 << int(rng.integers(8))
+        case 1:
+            changed[place] = int(rng.integers(256))
+        case 2:
+            del changed[place : place + length]
+        case 3:
+            other = int(rng.integers(len(changed)))
+            changed[place:place] = changed[other : other + length]
+        case 4:
+            del changed[place:]
+    return bytes(changed)
+
+
+@pytest.fixture(scope="module")
+def whole_files(tmp_path_factory):
+    return undamaged(tmp_path_factory.mktemp("whole"))
+
+
+NAMES_OF_FILES = [
+    *("c.fits", "c.xml", "c.ecsv", "c.csv", "c.txt", "c.tab", "c.tbl", "c.parquet"),
+    *("binary.xml", "binary2.xml", "c.db"),
+    *(f"c.{kind}.{suffix}" for kind in ("csv", "fits", "xml") for suffix in ("gz", "bz2", "xz")),
+]
+
+
+def read_damaged(path):
+    """The catalogue, or None where it is refused, in a line; no other exception, and nothing that never ends."""
+    message = ""
+    with time_limit(20), warnings.catch_warnings(action="ignore"):
+        try:
+            return read_catalogue(path)
+        except CatalogueError as error:
+            message = str(error)
+    assert len(message.splitlines()) == 1
+    return None
+
+
+@pytest.mark.parametrize("name", NAMES_OF_FILES)
+def test_damaged_files_are_refused_in_a_line_or_read(tmp_path, whole_files, name):
+    assert set(whole_files) == set(NAMES_OF_FILES)
+    rng = np.random.default_rng([7, NAMES_OF_FILES.index(name)])
+    path = tmp_path / name
+    path.write_bytes(whole_files[name])
+    np.testing.assert_allclose(read_catalogue(path).ra, POSITIONS[0], rtol=1e-6)
+    for _ in range(settings.default.max_examples):
+        path.write_bytes(damaged(whole_files[name], rng))
+        catalogue = read_damaged(path)
+        assert catalogue is None or len(catalogue) == len(catalogue.table)
+        if catalogue is not None and name.endswith((".gz", ".bz2", ".xz")):  # they have sums
+            np.testing.assert_allclose(catalogue.ra, POSITIONS[0], rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["c.csv", "c.tab", "c.txt", "c.tbl"])
+def test_what_is_cut_off_changes_no_other_row(tmp_path, whole_files, name):
+    """Text that ends anywhere: each row that is left has its own position, or none."""
+    content = whole_files[name]
+    rng = np.random.default_rng([8, len(content)])
+    read = 0
+    for stop in rng.integers(len(content) // 3, len(content), size=3 * settings.default.max_examples).tolist():
+        (tmp_path / name).write_bytes(content[:stop])
+        catalogue = read_damaged(tmp_path / name)
+        if catalogue is None:  # cut off between quotation marks
+            assert content[:stop].count(b'"') % 2
+            continue
+        read += 1
+        rows = len(catalogue)
+        assert rows >= content[:stop].count(b"\n") - 4
+        for measured, true in zip((catalogue.ra, catalogue.dec), POSITIONS, strict=True):
+            assert (np.isnan(measured) | (measured == true[:rows])).all()
+        assert catalogue.valid[: rows - 1].all()
+    assert read > settings.default.max_examples
+
+
+@contextlib.contextmanager
+def time_limit(seconds: int):
+    def stop(*_):
+        raise TimeoutError(f"not done after {seconds} s")
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)

@@ -11,7 +11,7 @@ from functools import cache
 import numpy as np
 import pytest
 from astropy.io import fits
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from radio_ag.attention.sources import open_sources
@@ -44,12 +44,12 @@ CARDS += ["TFORM1", "TTYPE1", "TFIELDS", "PCOUNT", "GCOUNT", "XTENSION"]
 VALUES = ["0", "1", "-1", "7", "64", "-64", "999", "2147483648", "1E400", "-1E308", "1E-308", "NaN", "Inf", "T", "''"]
 VALUES += ["'abc'", "'RA---SIN'", "'DEC--TAN'", "'GLON-CAR'", "'FREQ'", "'deg'", "'FK9'", "'GZIP_1'", "'1PB(99999999)'"]
 VALUES += ["", "'never ends", "1 2 3", "(1.0, 2.0)", "\x80\xff"]
-SOME = settings(
-    max_examples=60, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
 
 # What astropy leaves open when it raises, it closes when the error is forgotten.
-pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+pytestmark = [
+    pytest.mark.fuzz,
+    pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"),
+]
 
 
 @pytest.fixture(autouse=True)
@@ -106,7 +106,6 @@ def patched(content, keyword, value):
     return content if place < 0 else content[:place] + card + content[place + 80 :]
 
 
-@SOME
 @given(
     bitpix=st.sampled_from([8, 16, 32, 64, -32, -64]),
     unit=st.sampled_from(list(UNITS)),
@@ -137,7 +136,6 @@ def test_every_pixel_has_its_value_in_jy_per_beam(tmp_path, bitpix, unit, packin
     assert share == 1 if blank is None else 0.4 < share < 0.6
 
 
-@SOME
 @given(bitpix=st.sampled_from([16, 32, -32, -64]), unit=st.sampled_from(list(UNITS)), size=st.sampled_from([None, 306]))
 def test_a_service_s_image_has_its_values_too(bitpix, unit, size):
     data, cards = stored(bitpix, PEAK / (UNITS[unit] or 1.0))
@@ -179,7 +177,6 @@ def damaged(content, what, where, how):
     return content[:place] + bytes([content[place] ^ how]) + content[place + 1 :]
 
 
-@SOME
 @given(packing=st.sampled_from(PACKINGS), wounds=st.lists(damage, min_size=1, max_size=3))
 def test_damaged_files_are_refused_or_flagged(tmp_path, packing, wounds):
     content = whole(packing.replace(".gz", ""))
@@ -200,7 +197,6 @@ def test_damaged_files_are_refused_or_flagged(tmp_path, packing, wounds):
         assert not np.isinf(fields.data[row]).any()
 
 
-@SOME
 @given(wounds=st.lists(damage, min_size=1, max_size=3))
 def test_damaged_answers_are_failures(wounds):
     content = whole("")

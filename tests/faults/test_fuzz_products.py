@@ -6,23 +6,22 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
-from run_examples import Doubles, positions, untrained
 
 import radio_ag
-from radio_ag import Result, classify
+from radio_ag import Result
 from radio_ag.catalog_io.images.geometry import tangent_wcs
 from radio_ag.catalog_io.services.cache import FieldCache, FieldKey
 from radio_ag.errors import InputError
 
-SOME = settings(
-    max_examples=60, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
 KEY = FieldKey("FIRST", 180.0, 30.0, 306)
 
 # What astropy leaves open when it raises, it closes when the error is forgotten.
-pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+pytestmark = [
+    pytest.mark.fuzz,
+    pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"),
+]
 
 wounds = st.lists(
     st.tuples(st.floats(0, 1, exclude_max=True), st.binary(max_size=4), st.booleans()), min_size=1, max_size=4
@@ -37,15 +36,6 @@ def damaged(content, wounds):
     return content
 
 
-@pytest.fixture(scope="module")
-def product(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("product")
-    options = {"weights": untrained(folder), "device": "cpu", "orbit": 1, "keep_cutouts": True}
-    classify(positions(5), images=Doubles(), output=folder / "product.fits", **options)
-    return folder / "product.fits"
-
-
-@SOME
 @given(wounds=wounds)
 @example(wounds=[(0.0, b"", True)])
 def test_a_damaged_product_is_refused_or_read(product, tmp_path, wounds):
@@ -61,7 +51,6 @@ def test_a_damaged_product_is_refused_or_read(product, tmp_path, wounds):
     assert len(message.splitlines()) == (maps is None)
 
 
-@SOME
 @given(wounds=wounds)
 def test_a_damaged_kept_image_is_as_good_as_none(tmp_path, wounds):
     data = np.random.default_rng(0).normal(0, 1e-4, (306, 306)).astype(np.float32)
@@ -80,12 +69,10 @@ def test_a_damaged_kept_image_is_as_good_as_none(tmp_path, wounds):
 
 
 def test_nothing_that_runs_what_it_reads():
-    """Of the package's modules one alone knows pickle, which lets nothing but tensors through; none starts a shell."""
+    """No module runs pickles: they are read by a machine of our own. None starts a shell."""
     package = Path(radio_ag.__file__).parent
     roots = [package, package.parent / "catalog_io", package.parent / "cli", package.parent / "weights"]
     sources = {path: path.read_text(encoding="utf-8") for root in roots for path in root.rglob("*.py")}
     assert len(sources) > 100
-    runs = re.compile(
-        r"import pickle|from pickle|allow_pickle=True|weights_only=False|yaml\.load\(|subprocess|os\.system"
-    )
-    assert {path.name for path, text in sources.items() if runs.search(text)} <= {"restricted_pickle.py"}
+    runs = re.compile(r"(import|from) pickle\b|allow_pickle=True|torch\.load\(|yaml\.load\(|subprocess|os\.system")
+    assert not [path for path, text in sources.items() if runs.search(text)]

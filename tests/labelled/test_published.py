@@ -10,8 +10,8 @@ from astropy.io import fits
 from radio_ag.errors import CatalogueError, ImageError
 from radio_ag.labelled.data import load_labelled
 from radio_ag.labelled.published import is_batches, read_batches
-from radio_ag.labelled.restricted_pickle import read_pickle
 from radio_ag.labelled.splits import divide_sources
+from radio_ag.pickles import read_pickle
 
 NAMES = ["100_162.947+055.386_0.0739_0250.34", "210_208.259-003.091_0.0610_0123.73", "310_001.500+000.000_0.4_010.0"]
 
@@ -168,6 +168,16 @@ def test_bad_batches_are_named(tmp_path):
         with pytest.raises(error, match=message):
             read_batches(dump(tmp_path / "bad", content))
 
+    refuses(batch(labels=[0, 7, 9.0]), "label 9.0 of image 2 does not belong")
+    refuses(batch(labels=[0, 7, "x" * 999]), "label x{79}… of image 2 does not belong")
+    refuses(batch(labels=[0, 7, None]), "label a NoneType of image 2 does not belong")
+    refuses(batch(["1_example"], [True]), "label True of image 0 is not accepted")
+    refuses(batch() | {"labels": 7}, "labels is a int, expected a list or an array")
+    refuses(batch() | {"filenames": [None] * 3}, "file name of image 0 is a NoneType, expected text")
+    refuses(batch() | {"filenames": ["a" * 999] * 3}, "file name of image 0 is a{79}…, expected text of at most 255")
+    refuses(batch([f"100_{'9' * 200}.9+055.386_0_0"], [0]), "the name of image 0 has no position in degrees")
+    refuses(batch() | {"data": [[[1], [2, 3]]] * 3}, "image 0 is no array of numbers", ImageError)
+    refuses(batch() | {"data": [np.full((150, 150), 256)] * 3}, "image 0 has values beyond 0 to 255", ImageError)
     refuses([1, 2], "bad is no batch: it needs the entries data, labels and filenames")
     refuses(batch(labels=[0, 7]), "bad has 3 images, 2 labels and 3 names")
     refuses(batch(labels=[0, 5, 9]), "label 5 of image 1 does not belong to the code 210 of its name")

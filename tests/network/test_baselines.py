@@ -100,7 +100,7 @@ def test_weights_come_back_and_classify(architecture, tmp_path):
     path = save_weights(tmp_path / "own.safetensors", [network], CARD)
     weights = load_weights(path)
     assert weights.networks[0].architecture == architecture
-    assert weights.card["architecture"]["kind"] == kind_of(architecture)
+    assert weights.card.architecture["kind"] == kind_of(architecture)
     images = torch.rand(2, 1, 150, 150)
     assert torch.equal(weights.networks[0](images).logits, network(images).logits)
     classifier = Classifier(weights, device="cpu", orbit=1)
@@ -134,7 +134,7 @@ def test_architectures_come_back_from_their_settings():
     ("settings", "message"),
     [
         ({"dropout": 1.0}, r"dropout must be in \[0, 1\), not 1.0"),
-        ({"classes": 1}, "classes must be 2 or more, not 1"),
+        ({"classes": 1}, "classes must be a whole number of 2 or more, not 1"),
         ({"normalisation": "batch"}, f"normalisation must be one of {', '.join(NORMALISATIONS)}, not 'batch'"),
         ({"aggregation": "vote"}, "aggregation must be one of mean, .*, not 'vote'"),
         ({"features": "maximum"}, "features must be one of sum, average, not 'maximum'"),

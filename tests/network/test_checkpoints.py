@@ -40,7 +40,7 @@ def test_published_networks_give_the_published_answers(name, data_dir, tmp_path)
     assert path == locate(name)
     network = weights.networks[0]
     assert (network.architecture.aggregation, network.architecture.gates) == (aggregation, gates)
-    low, high = weights.card["input"]["value_range"]
+    low, high = weights.card.preprocessing.value_range
     images = torch.from_numpy(reference["images"] / np.float32(255) * (high - low) + low)[:, None]
     with torch.inference_mode():
         outputs = [network(image[None]) for image in images]
@@ -66,7 +66,7 @@ def test_pickle_with_code_is_refused(tmp_path):
 
     path = tmp_path / "harmful.pt"
     torch.save({"conv1a.weight": Harmful()}, path)
-    with pytest.raises(WeightsError, match=r"harmful\.pt cannot be read as a PyTorch checkpoint of tensors alone"):
+    with pytest.raises(WeightsError, match=r"harmful\.pt asks for \w+\.open, which is no array"):
         import_checkpoint(path, "harmful", normalisation="range")
     assert not (tmp_path / "touched").exists()
 
@@ -98,8 +98,8 @@ def test_round_trip(members, tmp_path):
     networks = [AGCNN(Architecture("sigmoid", "mean", 2, features="average")).eval() for _ in range(members)]
     path = save_weights(tmp_path / "mine.safetensors", networks, CARD, {"mean": torch.arange(3.0)})
     weights = load_weights(path)
-    assert weights.card["name"] == "mine"
-    assert weights.card["parameters"] == count_parameters(networks[0])
+    assert weights.card.name == "mine"
+    assert weights.card.parameters == count_parameters(networks[0])
     assert weights.extra["mean"].tolist() == [0, 1, 2]
     assert len(weights.networks) == members
     images = torch.rand(2, 1, 150, 150)
@@ -159,9 +159,94 @@ def test_missing_and_broken_cards(tmp_path):
 
 
 def test_bundled_weights_load_and_have_the_published_size():
-    bundled = [card for card in list_weights() if card["name"].startswith("agcnn-")]
-    assert "agcnn-first" in [card["name"] for card in bundled]
+    bundled = [card for card in list_weights() if card.name.startswith("agcnn-")]
+    assert "agcnn-first" in [card.name for card in bundled]
     for card in bundled:
-        weights = load_weights(card["name"])
-        assert [count_parameters(net) for net in weights.networks] == [card["parameters"]] * card["members"]
-    assert load_weights("agcnn-first").card["parameters"] == 101_447
+        weights = load_weights(card.name)
+        assert [count_parameters(net) for net in weights.networks] == [card.parameters] * card.members
+    assert load_weights("agcnn-first").card.parameters == 101_447
+
+
+def hostile(path, content: bytes) -> None:
+    """Put other bytes in the place of weights whose card does not mind."""
+    path.write_bytes(content)
+    card_path = path.with_suffix(".json")
+    card_path.write_text(json.dumps(json.loads(card_path.read_text()) | {"sha256": sha256(path)}))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("0.blocks.0.0.weight", torch.full((6, 1, 3, 3), torch.nan), "blocks.0.0.weight holds values that are not fin"),
+        ("0.gates.1.psi.bias", torch.tensor([torch.inf]), "gates.1.psi.bias holds values that are not finite"),
+        ("0.blocks.0.1.running_var", torch.full((6,), -1.0), "blocks.0.1.running_var is negative"),
+        ("0.gates.1.psi.bias", torch.tensor([1]), "gates.1.psi.bias holds torch.int64, expected torch.float32"),
+        ("0.gates.1.psi.bias", torch.zeros(1, dtype=torch.complex64), "gates.1.psi.bias holds torch.complex64"),
+        ("0.gates.1.psi.bias", torch.zeros(()), r"gates.1.psi.bias has shape \(\), expected \(1,\)"),
+        ("0." + "x" * 999, torch.zeros(1), r"x{79}… is not part of the network"),
+    ],
+)
+def test_parameters_that_no_training_gives_are_named(tmp_path, name, value, message):
+    path = save_weights(tmp_path / "mine.safetensors", [AGCNN()], CARD)
+    save_file(load_file(path) | {name: value}, path)
+    hostile(path, path.read_bytes())
+    with pytest.raises(WeightsError, match=message):
+        load_weights(path)
+
+
+def test_headers_that_cannot_be_are_refused_in_one_line(tmp_path):
+    """Sizes, types, places and names of safetensors' header changed 400 times, under a sha256 that is right."""
+    path = save_weights(tmp_path / "mine.safetensors", [AGCNN(Architecture(gates=1))], CARD)
+    good, rng = path.read_bytes(), np.random.default_rng(0)
+    length = int.from_bytes(good[:8], "little")
+    outcomes = []
+    for number in range(400):
+        header = json.loads(good[8 : 8 + length])
+        name = list(header)[rng.integers(len(header))]
+        field, value = [
+            ("shape", [1 << 40]), ("shape", [-1]), ("shape", []), ("shape", "x"), ("dtype", "F64"), ("dtype", "I32"),
+            ("dtype", "X"), ("data_offsets", [0, 1 << 60]), ("data_offsets", [8, 0]), ("data_offsets", None),
+        ][number % 10]  # fmt: skip
+        header[name] = header[name] | {field: value} if number % 3 else [None, 7, "x", {}][rng.integers(4)]
+        text = json.dumps(header)
+        if number % 7 == 0:
+            text = text.replace(f'"{name}"', f'"{next(iter(header))}"')  # the same name twice
+        text = text.encode()
+        hostile(path, len(text).to_bytes(8, "little") + text + good[8 + length :])
+        message = ""
+        try:
+            load_weights(path)
+        except WeightsError as exc:
+            message = str(exc)
+        assert "\n" not in message
+        assert len(message) < 600
+        outcomes.append(not message)
+    assert outcomes.count(False) > 350
+    for size in (1 << 62, 1 << 30, 0):
+        hostile(path, size.to_bytes(8, "little") + good[8:])
+        with pytest.raises(WeightsError, match=r"names; accepted are|is not a safetensors file"):
+            load_weights(path)
+    hostile(path, good[:5])
+    with pytest.raises(WeightsError, match=r"names; accepted are|is not a safetensors file"):
+        load_weights(path)
+
+
+@pytest.mark.parametrize(
+    ("tensors", "message"),
+    [
+        ({"classifier.bias": torch.zeros(())}, r"has a last layer of shape \(\), expected \(2,\)"),
+        ({"classifier.bias": torch.zeros(10)}, r"has a last layer of shape \(10,\), expected \(2,\)"),
+        ({"classifier.bias": torch.zeros(2), "classifier.weight": torch.zeros(3)}, "does not fit the architecture"),
+    ],
+)
+def test_a_checkpoint_of_another_last_layer_is_refused(tmp_path, tensors, message):
+    torch.save(tensors, tmp_path / "other.pt")
+    with pytest.raises(WeightsError, match=message):
+        import_checkpoint(tmp_path / "other.pt", "other", normalisation="range")
+
+
+@pytest.mark.parametrize("name", ["", "..", "a\tb", ".hidden"])
+def test_names_that_are_no_names_are_refused(data_dir, name):
+    source = data_dir / "published" / "weights" / "range_norm_ft_0gates.pt"
+    with pytest.raises(WeightsError, match=r"a name without folders|neither a plain name"):
+        import_checkpoint(source, name, normalisation="range")

@@ -9,10 +9,12 @@ from torch.nn import functional as F
 from radio_ag.errors import DeviceError, InputError
 from radio_ag.flags import Flag
 from radio_ag.network.checkpoints import Weights, import_checkpoint
-from radio_ag.network.classifier import Classifier, choose_device
+from radio_ag.network.classifier import Classifier
+from radio_ag.network.devices import choose_device
 from radio_ag.network.model import AGCNN, Architecture, Output
 from radio_ag.network.orbit import turn, turn_back
 from radio_ag.preprocess.images import normalise
+from radio_ag.weights import Card
 
 CARD = {"name": "test", "input": {"clip": 3.0, "stretch": "linear", "value_range": [0.0, 1.0]}}
 
@@ -37,7 +39,8 @@ def _network(**options) -> AGCNN:
 
 
 def _classifier(card=CARD, networks=None, **options) -> Classifier:
-    return Classifier(Weights(tuple(networks or [_network(features="average")]), card, {}), device="cpu", **options)
+    networks = tuple(networks or [_network(features="average")])
+    return Classifier(Weights(networks, Card.of(card), {}), device="cpu", **options)
 
 
 @pytest.mark.parametrize("view", range(8))
@@ -123,6 +126,8 @@ def test_further_angles_agree_with_the_exact_ones(fields):
 class Compass(Probe):
     """Like the probe, with scores that tell sources along the axes from those between them."""
 
+    n_features = 1
+
     def __init__(self, gain):
         super().__init__()
         y, x = np.mgrid[:150, :150] - 74.5
@@ -151,8 +156,9 @@ def test_doubtful_sources_are_seen_from_further_angles(fields, members):
 
     def look(orbit, within=0.0, further=True):
         card = CARD | {"calibration": {"further_within": within}, "novelty": {"threshold": 1.0}}
-        extra = {f"novelty.{name}": torch.zeros(1) for name in ("means", "precision", "centre", "scale")}
-        classifier = Classifier(Weights(tuple(networks), card, extra), device="cpu", orbit=orbit)
+        shapes = {"means": (2, members), "precision": (members, members), "centre": (members,), "scale": (members,)}
+        extra = {f"novelty.{name}": torch.zeros(shape) for name, shape in shapes.items()}
+        classifier = Classifier(Weights(tuple(networks), Card.of(card), extra), device="cpu", orbit=orbit)
         classifier.feature_model = Observed()
         for network in classifier._served:
             network.register_forward_pre_hook(lambda _, images: seen.append(len(images[0])))
@@ -273,7 +279,7 @@ def test_bad_attention_is_named(fields):
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_gpu_agrees_with_cpu(fields):
-    weights = Weights((_network(features="average"),), CARD, {})
+    weights = Weights((_network(features="average"),), Card.of(CARD), {})
     cpu = Classifier(weights, device="cpu").predict(fields)
     gpu = Classifier(weights, device="cuda").predict(fields)
     np.testing.assert_allclose(gpu.probabilities, cpu.probabilities, atol=1e-3)

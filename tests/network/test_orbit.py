@@ -9,20 +9,12 @@ import torch
 
 from radio_ag.network.baselines import ClassicArchitecture, SonoNetArchitecture, build
 from radio_ag.network.checkpoints import Weights, load_weights
-from radio_ag.network.classifier import Classifier, _choose_batch
+from radio_ag.network.classifier import Classifier
+from radio_ag.network.devices import MAX_HALF_ERROR, choose_batch, half_suffices, side_by_side, with_half_gates
 from radio_ag.network.model import AGGREGATIONS, NORMALISATIONS, Architecture, AttentionGate
-from radio_ag.network.orbit import (
-    MAX_HALF_ERROR,
-    Task,
-    half_suffices,
-    plan,
-    see,
-    side_by_side,
-    turn,
-    turn_back,
-    with_half_gates,
-)
+from radio_ag.network.orbit import Task, plan, see, turn, turn_back
 from radio_ag.preprocess.images import Prepared, prepare
+from radio_ag.weights import Card
 
 CARD = {"name": "test", "input": {"clip": 3.0, "stretch": "linear", "value_range": [0.0, 1.0]}}
 ARCHITECTURES = [
@@ -102,7 +94,7 @@ def test_every_architecture_as_served_is_the_plain_network(architecture, device,
     temperature = max(1.0, float(logits.abs().max()) / 5)  # sums over pixels saturate a softmax, which hides errors
     expected, maps = predict_plainly(network, images, 2, temperature)
     card = CARD | {"calibration": {"temperature": {"1": temperature}}}
-    classifier = Classifier(Weights((network,), card, {}), device=device, orbit=2, batch=2)
+    classifier = Classifier(Weights((network,), Card.of(card), {}), device=device, orbit=2, batch=2)
     got = classifier.predict(None, prepared=known(images), attention="gates")
     tolerance = 1 if device == "cpu" else 10
     np.testing.assert_allclose(got.probabilities, expected, atol=tolerance * 1e-4)
@@ -224,7 +216,7 @@ def test_half_precision_on_real_sources(name, data_dir):
 @pytest.mark.parametrize(("free", "batch"), [(70e9, 512), (500e9, 1024), (4e9, 32), (1e6, 1)])
 def test_batch_follows_from_the_memory_of_a_gpu(free, batch, monkeypatch):
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free, 80e9))
-    assert _choose_batch(torch.device("cuda:0")) == batch
+    assert choose_batch(torch.device("cuda:0")) == batch
 
 
 @pytest.mark.gpu
@@ -233,7 +225,7 @@ def test_batch_follows_from_the_memory_of_a_gpu(free, batch, monkeypatch):
 def test_gpu_gives_every_batch_in_order(batch, images):
     network = network_of(Architecture(features="average"), images)
     many = np.concatenate([np.roll(images, shift, 2) for shift in range(20)])
-    weights = Weights((network,), CARD, {})
+    weights = Weights((network,), Card.of(CARD), {})
     cpu = Classifier(weights, device="cpu").predict(None, prepared=known(many))
     gpu = Classifier(weights, device="cuda", batch=batch).predict(None, prepared=known(many))
     np.testing.assert_allclose(gpu.probabilities, cpu.probabilities, atol=1e-3)

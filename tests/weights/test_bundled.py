@@ -19,9 +19,9 @@ from radio_ag.weights import DEFAULT, card, list_weights
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("name", [c["name"] for c in list_weights() if c["name"].startswith("agcnn-")])
+@pytest.mark.parametrize("name", [c.name for c in list_weights() if c.name.startswith("agcnn-")])
 def test_card_says_what_a_user_must_know(name):
-    content = card(name)
+    content = card(name).content
     assert content["classes"] == ["FRI", "FRII"]
     assert content["input"]["size"] == 150
     assert content["training"]["recipe"]["samples"] > 0
@@ -54,7 +54,7 @@ def test_weights_are_as_good_as_their_card_says(name, raw):
     data, fields = data[unseen], fields[unseen]
     prediction = Classifier(weights, device="cpu").predict(fields, attention="none")
     right = prediction.probabilities.argmax(1) == data.label
-    figures = weights.card["metrics"]["orbit_8"]
+    figures = weights.card.content["metrics"]["orbit_8"]
     assert len(right) == figures["all"]["sources"]
     assert right.mean() == pytest.approx(figures["all"]["accuracy"], abs=1.5 / len(right))
     assert right[data.certain].mean() == pytest.approx(figures["certain"]["accuracy"], abs=1.5 / data.certain.sum())
@@ -71,7 +71,7 @@ def test_artefacts_do_not_pass_for_sources(make):
 
 
 def test_cross_validation_counts_each_certain_source_once():
-    figures = card(DEFAULT)["cross_validation"]
+    figures = card(DEFAULT).content["cross_validation"]
     certain = figures["pooled"]["certain"]
     shares = figures["certain by class and size"].values()
     assert sum(part["fields"] for part in shares) == certain["sources"]
@@ -80,7 +80,7 @@ def test_cross_validation_counts_each_certain_source_once():
 
 
 def test_readme_repeats_the_card():
-    figures = card(DEFAULT)["metrics"]["orbit_8"]
+    figures = card(DEFAULT).content["metrics"]["orbit_8"]
     for name in ("certain", "uncertain", "all"):
         sources, accuracy = figures[name]["sources"], figures[name]["accuracy"]
         low, high = figures[name]["accuracy_interval"]

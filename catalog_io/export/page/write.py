@@ -16,11 +16,11 @@ from radio_ag.catalog_io.export.cutouts import Cutouts, open_cutouts
 from radio_ag.catalog_io.export.page.columns import json_for_html, table_columns
 from radio_ag.catalog_io.export.page.document import image_chunk, page_head, page_tail
 from radio_ag.catalog_io.export.page.sprites import encode_sprite, panel_places
-from radio_ag.catalog_io.product.fits import check_output, written_beside
 from radio_ag.catalog_io.result import Result
 from radio_ag.errors import InputError
 from radio_ag.flags import Flag
 from radio_ag.preprocess.images import CROP_SIZE, PIXEL_SCALE
+from radio_ag.writing import check_output, written_beside
 
 PER_PAGE = 10_000
 """Sources on one page."""

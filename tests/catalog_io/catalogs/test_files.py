@@ -1,18 +1,29 @@
 """Catalogue files and objects: every format gives the same positions and the same columns; every failure reads well."""
 
+import bz2
+import contextlib
 import gzip
 import hashlib
+import lzma
+import os
+import socket
+import sqlite3
+import warnings
 
 import astropy.units as u
 import numpy as np
 import pandas
+import pyarrow
 import pytest
-from astropy.coordinates import SkyCoord
+from astropy.coordinates import AltAz, EarthLocation, SkyCoord
 from astropy.io import fits
-from astropy.table import QTable, Table
+from astropy.table import Column, QTable, Table
+from astropy.time import Time
+from astropy.utils import iers
+from pyarrow import parquet
 
 from radio_ag.catalog_io.catalogs import read_catalogue
-from radio_ag.errors import CatalogueError
+from radio_ag.errors import CatalogueError, RadioAGWarning
 
 RA = np.array([162.53, 350.25, 0.125, 10.5])
 DEC = np.array([30.677, -0.5, 89.0, -30.0])
@@ -70,11 +81,12 @@ def test_content_decides_and_not_the_name(name, table, tmp_path):
     np.testing.assert_allclose(read_catalogue(str(path)).ra, RA)
 
 
-@pytest.mark.parametrize("format", ["fits", "ascii.csv", "votable"])
-def test_compressed(format, table, tmp_path):
+@pytest.mark.parametrize("pack", [gzip.compress, bz2.compress, lzma.compress])
+@pytest.mark.parametrize("format", ["fits", "ascii.csv", "ascii.ecsv", "votable", "parquet"])
+def test_packed(format, pack, table, tmp_path):
     table.write(tmp_path / "plain", format=format)
-    path = tmp_path / "catalogue.gz"
-    path.write_bytes(gzip.compress((tmp_path / "plain").read_bytes()))
+    path = tmp_path / "catalogue.packed"
+    path.write_bytes(pack((tmp_path / "plain").read_bytes()))
     np.testing.assert_allclose(read_catalogue(path).dec, DEC)
 
 
@@ -123,6 +135,11 @@ class TestObjects:
             read_catalogue(source)
 
 
+def read_text_table(tmp_path, text) -> Table:
+    (tmp_path / "text.csv").write_text(text)
+    return read_catalogue(tmp_path / "text.csv", ra_unit="deg").table
+
+
 class TestText:
     def read(self, tmp_path, text, encoding="utf-8"):
         path = tmp_path / "catalogue.txt"
@@ -156,9 +173,74 @@ class TestText:
         catalogue = self.read(tmp_path, text)
         np.testing.assert_allclose(catalogue.ra, 162.53)
 
-    def test_rows_that_end_early(self, tmp_path):
-        catalogue = self.read(tmp_path, "RA,DEC,name\n162.5,30.5\n,3,A\n163,,B\n")
+    def test_missing_values(self, tmp_path):
+        catalogue = self.read(tmp_path, "RA,DEC,name\n162.5,30.5,\n,3,A\n163,,B\n")
         assert catalogue.valid.tolist() == [True, False, False]
+
+    @pytest.mark.parametrize("mark", [",", ";", "\t", "|"])
+    @pytest.mark.parametrize("comment", ["", "# made by hand\n"])
+    def test_a_row_of_too_few_fields_loses_its_last_which_may_be_cut(self, tmp_path, mark, comment):
+        lines = ("id,ra,dec,flux", "A,188.32,19.481,1.0", "B,164.479,8.6", "C,150,2,3")
+        text = comment + "\n".join(lines).replace(",", mark) + "\n"
+        with pytest.warns(RadioAGWarning, match=f"^line {3 + bool(comment)} of the catalogue has fewer fields"):
+            catalogue = self.read(tmp_path, text)
+        assert catalogue.valid.tolist() == [True, False, True]
+        assert catalogue.table["id"].tolist() == ["A", "B", "C"]
+        assert catalogue.table["ra"][1] == 164.479
+        assert catalogue.table["dec"].mask.tolist() == [False, True, False]
+
+    def test_a_file_cut_in_the_middle_of_a_number(self, tmp_path):
+        """At each of its bytes: what is left has the true values or none, but for a last field that seems whole."""
+        rows = [("A", "188.32000", "19.48100", "1.5"), ("B", "164.47900", "-8.63400", "2.5")]
+        text = "\n".join(",".join(row) for row in [("id", "ra", "dec", "flux"), *rows])
+        second = text.index("B,")
+        for stop in range(second, len(text)):
+            with warnings.catch_warnings(action="ignore", category=RadioAGWarning):
+                catalogue = self.read(tmp_path, text[:stop])
+            table = catalogue.table
+            assert len(table) == 1 + (stop > second)
+            for name, true in (("ra", 164.479), ("dec", -8.634)):
+                value = table[name][-1]
+                assert np.ma.is_masked(value) or value == (
+                    true if stop > second else float(rows[0][1 + (name == "dec")])
+                )
+
+    def test_rows_in_quotation_marks(self, tmp_path):
+        text = 'ra,dec,note\n1,2,"a, ""b"""\n3,4,"two\nlines"\n5,"6"\n7,8,x\n'
+        with pytest.warns(RadioAGWarning, match="^line 5 of the catalogue has fewer fields"):
+            catalogue = read_text_table(tmp_path, text)
+        assert catalogue["note"].tolist() == ['a, "b"', "two\nlines", None, "x"]
+        assert catalogue["dec"].mask.tolist() == [False, False, True, False]
+
+    @pytest.mark.parametrize("mark", [",", " ", "\t"])
+    def test_a_quotation_mark_that_is_not_closed(self, tmp_path, mark):
+        text = 'RA,DEC,name\n162.5,30.5,"A\n163,1,B\n'.replace(",", mark)
+        with pytest.raises(CatalogueError, match=r"catalogue\.txt: a quotation mark in line 2 is not closed"):
+            self.read(tmp_path, text)
+
+    def test_a_row_behind_a_comment_sign_is_told(self, tmp_path):
+        with pytest.warns(RadioAGWarning, match="^line 4 of the catalogue has the fields of a row behind '#'"):
+            assert len(self.read(tmp_path, "# by hand\nRA,DEC\n162.5,30.5\n#163,1\n164,2\n")) == 2
+
+    def test_bars_part_the_columns_wherever_they_stand(self, tmp_path):
+        text = "| id | RA | DEC |\n| A | 162.50 | 30.5 |\n| B | 163.25 | -1.5 |\n| C | 164.5 | 2"
+        with pytest.warns(RadioAGWarning, match="^line 4"):
+            catalogue = self.read(tmp_path, text)
+        assert catalogue.table["RA"].tolist() == [162.5, 163.25, 164.5]
+        assert catalogue.valid.tolist() == [True, True, False]
+
+    def test_values_below_the_bars_of_an_ipac_table(self, tmp_path):
+        head = "|  id|    RA|   DEC|\n|char|double|double|\n"
+        with pytest.raises(CatalogueError, match="line 4 does not keep to the columns"):
+            self.read(tmp_path, head + "    A  162.5   30.5 \n    B 1163.25   1.5 \n".replace(" 1163", "21163"))
+        with pytest.warns(RadioAGWarning, match="^line 4 of the catalogue has no end"):
+            catalogue = self.read(tmp_path, head + "    A  162.5   30.5 \n    B  163.5    1")
+        assert catalogue.valid.tolist() == [True, False]
+
+    def test_a_cell_as_wide_as_the_file_takes_no_memory_for_each_row(self, tmp_path):
+        text = "RA,DEC,name\n" + "162.5,30.5,A\n" * 40_000 + f"163,1,{'B' * 2_000_000}\n"
+        with pytest.raises(CatalogueError, match=r"takes more than 256 MiB, from a file of 2\.5 MB"):
+            self.read(tmp_path, text)
 
     def test_vizier_tsv(self, tmp_path):
         text = (
@@ -352,6 +434,228 @@ class TestNotATable:
             read_catalogue(tmp_path / "ragged.csv")
         assert "\n" not in str(raised.value)
         assert raised.value.__cause__ is not None
+
+
+class TestNothingBeyondTheFile:
+    """What refers to another file or to an address is refused, and a listening socket hears nothing."""
+
+    @pytest.fixture
+    def address(self):
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            server.setblocking(False)
+            yield f"127.0.0.1:{server.getsockname()[1]}"
+            with pytest.raises(BlockingIOError):
+                server.accept()
+
+    def document(self, data, head=""):
+        fields = "".join(f'<FIELD name="{name}" datatype="double" unit="deg"/>' for name in ("ra", "dec"))
+        return (
+            f'<?xml version="1.0"?>{head}<VOTABLE version="1.4" xmlns="http://www.ivoa.net/xml/VOTable/v1.3" '
+            'xmlns:v="http://www.ivoa.net/xml/VOTable/v1.3" xmlns:xi="http://www.w3.org/2001/XInclude"><RESOURCE>'
+            f'<TABLE nrows="1">{fields}<DATA>{data}</DATA></TABLE></RESOURCE></VOTABLE>'
+        )
+
+    @pytest.mark.parametrize("pack", [bytes, gzip.compress])
+    @pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+    @pytest.mark.parametrize("place", ["http://{}/x", "ftp://{}/x", "file://{}", "//{}/x", ""])
+    @pytest.mark.parametrize("kind", ["BINARY", "BINARY2", "FITS", 'PARQUET type="VOTable-remote-file"', "v:BINARY"])
+    def test_streams_of_votables(self, tmp_path, address, kind, place, encoding, pack):
+        (tmp_path / "secret").write_bytes(np.array([180.0, 30.0], ">f8").tobytes())
+        href = place.format(address if "file" not in place else tmp_path / "secret")
+        end = kind.partition(" ")[0]
+        data = f'<{kind}><{"v:" * (end[0] == "v")}STREAM href="{href}"/></{end}>'.replace("/></v:", "></v:STREAM></v:")
+        path = tmp_path / "catalogue.xml"
+        path.write_bytes(pack(self.document(data).encode(encoding)))
+        with pytest.raises(CatalogueError, match=r"^catalogue\.xml: its data are elsewhere, at '|is not a table"):
+            read_catalogue(path)
+
+    @pytest.mark.parametrize(
+        "declaration",
+        [
+            '<!DOCTYPE VOTABLE [<!ENTITY x SYSTEM "http://{}/x">]>',
+            '<!DOCTYPE VOTABLE SYSTEM "http://{}/VOTable.dtd">',
+            '<!DOCTYPE VOTABLE [<!ENTITY % x SYSTEM "http://{}/x"> %x;]>',
+            '<!DOCTYPE VOTABLE [<!ENTITY x "30">]>',
+        ],
+    )
+    def test_entities(self, tmp_path, address, declaration):
+        cells = "<TABLEDATA><TR><TD>180</TD><TD>&x;</TD></TR></TABLEDATA>"
+        (tmp_path / "catalogue.xml").write_text(self.document(cells, declaration.format(address)))
+        with pytest.raises(CatalogueError, match="declares a document type"):
+            read_catalogue(tmp_path / "catalogue.xml")
+
+    @pytest.mark.parametrize("place", ["<TABLEDATA>", "<TD>30", "<RESOURCE>"])
+    def test_inclusions(self, tmp_path, address, place):
+        text = self.document("<TABLEDATA><TR><TD>180</TD><TD>30</TD></TR></TABLEDATA>")
+        text = text.replace(place, f'{place}<xi:include href="http://{address}/x"/>')
+        (tmp_path / "catalogue.xml").write_text(text)
+        with pytest.raises(CatalogueError, match="its data are elsewhere"):
+            read_catalogue(tmp_path / "catalogue.xml")
+
+    def test_links_for_people(self, tmp_path, address):
+        text = self.document("<TABLEDATA><TR><TD>180</TD><TD>30</TD></TR></TABLEDATA>")
+        text = text.replace("<DATA>", f'<LINK href="http://{address}/x"/><DATA>')
+        text = text.replace('unit="deg"/>', f'unit="deg"><VALUES ref="http://{address}/x"/></FIELD>')
+        (tmp_path / "catalogue.xml").write_text(text)
+        assert read_catalogue(tmp_path / "catalogue.xml").ra.tolist() == [180]
+
+    @pytest.mark.parametrize("scheme", ["http", "https", "ftp", "s3", "file"])
+    @pytest.mark.parametrize("name", ["c.fits", "c.csv", "c.xml", "c.parquet", "c.ecsv", "c.fits.gz"])
+    def test_addresses_are_no_files(self, address, scheme, name):
+        with pytest.raises(CatalogueError, match="no such catalogue"):
+            read_catalogue(f"{scheme}://{address}/{name}")
+
+    @pytest.mark.parametrize("name", ["*.csv", "@list.csv", "c.csv[1]", "c.csv,c.csv"])
+    def test_names_are_not_expanded(self, tmp_path, name):
+        for file in ("c.csv", "list.csv"):
+            (tmp_path / file).write_text("RA,DEC\n180,30\n")
+        with pytest.raises(CatalogueError, match="no such catalogue"):
+            read_catalogue(tmp_path / name)
+
+    def test_one_word_is_a_line_of_names_not_the_name_of_a_file(self, tmp_path, address):
+        for content in (f"http://{address}/x", "/etc/passwd", "# %ECSV 1.0"):
+            (tmp_path / "catalogue.csv").write_text(content)
+            with pytest.raises(CatalogueError):
+                read_catalogue(tmp_path / "catalogue.csv")
+
+    @pytest.mark.parametrize("tag", ["python/object/apply:os.system ['touch escaped']", "python/name:os.system", "x"])
+    def test_tags_of_ecsv(self, tmp_path, monkeypatch, tag):
+        monkeypatch.chdir(tmp_path)
+        head = f"# %ECSV 1.0\n# ---\n# datatype:\n# - {{name: RA, datatype: float64}}\n# meta: !!{tag}\n"
+        (tmp_path / "catalogue.ecsv").write_text(f"{head}RA\n180\n")
+        with pytest.raises(CatalogueError, match=r"catalogue\.ecsv cannot be read as a table"):
+            read_catalogue(tmp_path / "catalogue.ecsv")
+        assert not (tmp_path / "escaped").exists()
+
+    def test_coordinates_that_need_the_earth_s_rotation(self, tmp_path, address):
+        """astropy would fetch tables of it."""
+        frame = AltAz(obstime=Time("2026-06-01"), location=EarthLocation.from_geodetic(0, 50))
+        table = QTable({"sky": SkyCoord([180.0], [60.0], unit="deg", frame=frame)})
+        settings = {"iers_auto_url": f"http://{address}/a", "iers_auto_url_mirror": f"http://{address}/b"}
+        with contextlib.ExitStack() as stack, warnings.catch_warnings(action="ignore"):
+            for name, value in {**settings, "remote_timeout": 1}.items():
+                stack.enter_context(iers.conf.set_temp(name, value))
+            stack.enter_context(contextlib.suppress(CatalogueError))
+            read_catalogue(table)
+
+    def test_parquet_that_is_an_index_of_others(self, tmp_path):
+        pandas.DataFrame({"ra": [180.0], "dec": [30.0]}).to_parquet(tmp_path / "data.parquet")
+        metadata = parquet.read_metadata(tmp_path / "data.parquet")
+        metadata.set_file_path("data.parquet")
+        metadata.write_metadata_file(tmp_path / "catalogue.parquet")
+        with pytest.raises(CatalogueError, match=r"its data are elsewhere, in 'data\.parquet'"):
+            read_catalogue(tmp_path / "catalogue.parquet")
+
+    def test_folders_are_no_columns(self, tmp_path):
+        path = tmp_path / "dec=77" / "catalogue.parquet"
+        path.parent.mkdir()
+        pandas.DataFrame({"ra": [180.0], "DEC": [30.0]}).to_parquet(path)
+        catalogue = read_catalogue(path)
+        assert (catalogue.table.colnames, catalogue.dec.tolist()) == (["ra", "DEC"], [30.0])
+
+    def test_a_database_without_what_lies_beside_it(self, tmp_path):
+        names = ("background", "local_rms", "ra", "dec", "peak_flux", "flags", "uuid", "peak_pixel")
+        with contextlib.closing(sqlite3.connect(tmp_path / "a.db")) as database:
+            database.execute("PRAGMA journal_mode = WAL")
+            database.execute(f"CREATE TABLE simples ({', '.join(names)})")
+            database.execute("INSERT INTO simples VALUES (0, 1, 180.0, 30.0, 1, 0, 'a', 1)")
+            database.commit()
+            database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            database.execute("INSERT INTO simples VALUES (0, 1, 190.0, 40.0, 1, 0, 'b', 1)")
+            database.commit()
+            assert (tmp_path / "a.db-wal").stat().st_size
+            assert read_catalogue(tmp_path / "a.db").ra.tolist() == [180.0]
+            database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            assert read_catalogue(tmp_path / "a.db").ra.tolist() == [180.0, 190.0]
+
+    @pytest.mark.parametrize(
+        "definition",
+        [
+            "VIEW components AS SELECT * FROM sqlite_master",
+            "VIRTUAL TABLE components USING fts5(ra, dec)",
+            "TABLE components (ra, dec, x AS (zeroblob(1000000000)))",
+        ],
+    )
+    def test_tables_of_a_database_that_are_computed(self, tmp_path, definition):
+        with contextlib.closing(sqlite3.connect(tmp_path / "a.db")) as database:
+            database.execute(f"CREATE {definition}")
+            if definition.startswith("TABLE"):
+                database.execute("INSERT INTO components VALUES (1, 2)")
+            database.commit()
+        with pytest.raises(CatalogueError, match=r"has no table 'components'|too big"):
+            read_catalogue(tmp_path / "a.db")
+
+
+class TestBounds:
+    """Small files that would take much memory or time."""
+
+    @pytest.mark.parametrize("pack", [gzip.compress, bz2.compress, lzma.compress])
+    def test_packed_files(self, tmp_path, pack):
+        (tmp_path / "catalogue.csv.gz").write_bytes(pack(b"RA,DEC\n" + bytes(1 << 20)) * 300)
+        with pytest.raises(CatalogueError, match=r"catalogue\.csv\.gz cannot be read: it takes more than 256 MiB"):
+            read_catalogue(tmp_path / "catalogue.csv.gz")
+
+    def test_equal_rows_of_parquet(self, tmp_path):
+        zeros = pyarrow.array(np.zeros(20_000_000))
+        parquet.write_table(pyarrow.table({"ra": zeros, "dec": zeros}), tmp_path / "catalogue.parquet")
+        with pytest.raises(CatalogueError, match="takes more than 256 MiB"):
+            read_catalogue(tmp_path / "catalogue.parquet")
+
+    def test_equal_texts_of_parquet(self, tmp_path):
+        text = pyarrow.DictionaryArray.from_arrays(pyarrow.array(np.zeros(3000, "i4")), pyarrow.array(["x" * 100_000]))
+        numbers = pyarrow.array(np.arange(3000.0))
+        columns = {"ra": numbers, "dec": numbers, "note": text}
+        parquet.write_table(pyarrow.table(columns), tmp_path / "c.parquet", store_schema=False)
+        with pytest.raises(CatalogueError, match="takes more than 256 MiB"):
+            read_catalogue(tmp_path / "c.parquet")
+
+    @pytest.mark.parametrize(
+        ("attributes", "field", "message"),
+        [
+            ('nrows="1000000000000"', "", "declares 1000000000000 rows, more than the bytes that it has"),
+            ('nrows="100"', '<FIELD name="x" datatype="char" arraysize="10000000"/>', "takes more than 256 MiB"),
+            ("", '<FIELD name="x" datatype="char" arraysize="10000000"/>', "takes more than 256 MiB"),
+            ("", '<FIELD name="x" datatype="double" arraysize="1000x1000x1000x1000"/>', "takes more than 256 MiB"),
+        ],
+    )
+    def test_votables_that_declare_much(self, tmp_path, attributes, field, message):
+        document = TestNothingBeyondTheFile().document(
+            "<TABLEDATA>" + "<TR><TD>1</TD><TD/><TD/></TR>" * 100 + "</TABLEDATA>"
+        )
+        document = document.replace('nrows="1"', attributes).replace("<DATA>", f"{field}<DATA>")
+        (tmp_path / "catalogue.xml").write_text(document)
+        with pytest.raises(CatalogueError, match=message):
+            read_catalogue(tmp_path / "catalogue.xml")
+
+    def test_what_is_no_regular_file_is_not_waited_for(self, tmp_path):
+        os.mkfifo(tmp_path / "pipe")
+        with pytest.raises(CatalogueError, match="pipe cannot be read: it is no regular file"):
+            read_catalogue(tmp_path / "pipe")
+
+
+class TestBooleans:
+    """Logical columns of FITS: ``T``, ``F`` and a null byte."""
+
+    def written(self, path, values):
+        column = fits.Column("ok", "L", array=np.ones(len(values), bool))
+        places = [fits.Column(name, "D", unit="deg", array=np.full(len(values), 30.0)) for name in ("RA", "DEC")]
+        fits.BinTableHDU.from_columns([*places, column]).writeto(path)
+        content = path.read_bytes()
+        data = 2 * 2880
+        for row, value in enumerate(values):
+            place = data + row * 17 + 16
+            assert content[place : place + 1] == b"T"
+            content = content[:place] + value + content[place + 1 :]
+        path.write_bytes(content)
+
+    def test_null_is_neither_true_nor_false(self, tmp_path):
+        self.written(tmp_path / "c.fits", [b"T", b"\0", b"F", b"x"])
+        assert read_catalogue(tmp_path / "c.fits").table["ok"].tolist() == [True, None, False, None]
+
+    def test_without_null_there_is_no_mask(self, tmp_path):
+        self.written(tmp_path / "c.fits", [b"T", b"F"])
+        column = read_catalogue(tmp_path / "c.fits").table["ok"]
+        assert (type(column), column.tolist()) == (Column, [True, False])
 
 
 def test_parquet_with_missing_values(tmp_path):

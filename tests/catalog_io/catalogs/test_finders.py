@@ -7,15 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from astropy.coordinates import CartesianRepresentation, SkyCoord
 from astropy.table import Table, join
 
 from radio_ag import Result, classify
 from radio_ag.catalog_io.catalogs import read_catalogue
 from radio_ag.catalog_io.product.fits import cutout_wcs
-from radio_ag.network.checkpoints import save_weights
-from radio_ag.network.model import AGCNN, Architecture
 from radio_ag.simulated import make_mosaic
 
 needs_pybdsf = pytest.mark.skipif(find_spec("bdsf") is None, reason="PyBDSF is not installed: radio-ag[finders]")
@@ -29,6 +26,8 @@ for kind, form in ("srl", "fits"), ("gaul", "csv"):
     if not found.write_catalog(outfile=f"found.{kind}.{form}", catalog_type=kind, format=form):
         sys.exit(f"PyBDSF wrote no {kind}")
 """
+pytestmark = pytest.mark.cluster
+
 AEGEAN_FORMS = ("fits", "csv", "vot", "db")
 
 
@@ -39,14 +38,6 @@ def sky(tmp_path_factory) -> tuple[Path, Table]:
     path = tmp_path_factory.mktemp("sky") / "mosaic.fits"
     mosaic.writeto(path)
     return path, truth
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory) -> Path:
-    torch.manual_seed(0)
-    network = AGCNN(Architecture())
-    card = {"name": "untrained", "input": {"clip": 3.0, "stretch": "linear", "value_range": [0.0, 1.0]}}
-    return save_weights(tmp_path_factory.mktemp("weights") / "untrained.safetensors", [network.eval()], card)
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 import astropy.units as u
 import numpy as np
 import pytest
-import torch
 from astropy.coordinates import SkyCoord
 from astropy.io import fits
 from astropy.table import Table
@@ -17,8 +16,6 @@ from radio_ag.catalog_io.product.columns import COLUMNS
 from radio_ag.cli import app
 from radio_ag.errors import InputError
 from radio_ag.flags import Flag
-from radio_ag.network.checkpoints import save_weights
-from radio_ag.network.model import AGCNN, Architecture
 from radio_ag.simulated import make_mosaic
 
 
@@ -281,14 +278,6 @@ def sky(tmp_path_factory):
     path = tmp_path_factory.mktemp("sky") / "mosaic.fits"
     mosaic.writeto(path)
     return path, truth
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory):
-    torch.manual_seed(0)
-    network = AGCNN(Architecture())
-    card = {"name": "untrained", "input": {"clip": 3.0, "stretch": "linear", "value_range": [0.0, 1.0]}}
-    return save_weights(tmp_path_factory.mktemp("weights") / "untrained.safetensors", [network.eval()], card)
 
 
 @pytest.fixture

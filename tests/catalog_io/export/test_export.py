@@ -3,6 +3,8 @@
 import csv
 import json
 import re
+import shutil
+import subprocess
 import warnings
 
 import numpy as np
@@ -10,7 +12,7 @@ import pytest
 from astropy import units as u
 from astropy.coordinates import SkyCoord
 from astropy.io import fits, votable
-from astropy.table import Column, MaskedColumn, Table
+from astropy.table import Column, MaskedColumn, QTable, Table
 from astropy.time import Time
 from astropy.wcs import WCS
 from regions import CircleSkyRegion, Regions
@@ -325,6 +327,129 @@ def test_positions_and_arrays_of_the_catalogue(tmp_path, format):
         assert table["sky.ra"].unit == u.deg
         assert np.array_equal(np.ma.filled(table["flux"], np.nan), [[1.5, np.nan], [2, 3]], equal_nan=True)
         assert table["flux"].unit == u.Jy
+
+
+FORMULAS = [
+    "=1+1",
+    "@SUM(A1)",
+    "\t=1",
+    "\r=1",
+    "\n=1",
+    "+cmd|' /C calc'!A0",
+    "-1+1",
+    "-2-3",
+    "+A1",
+    "\uff1d1+1",
+    "-",
+    "+1e",
+]
+HARMLESS = [
+    "",
+    "a=b",
+    " =1",
+    "-1",
+    "+1.5e-3",
+    "-.5",
+    "-inf",
+    "+nan",
+    "+30:40:37.2",
+    "-00 30 00",
+    "+30d40m37.2s",
+    "'=1",
+    "1-2",
+]
+
+
+def test_a_spreadsheet_runs_nothing(tmp_path):
+    """An apostrophe before what it would run; all else, and by default everything, comes out as it came."""
+    texts = [*FORMULAS, *HARMLESS]
+    catalogue = Table({"a": texts, "=b": np.arange(len(texts)), "masked": MaskedColumn(texts, mask=True)})
+    catalogue["number"] = -1.5 * np.arange(len(texts))
+    result = Result.from_columns(catalogue, example_columns(len(texts)), {}, PROVENANCE)
+
+    def rows(name, **options):
+        result.export(tmp_path / name, **options)
+        with (tmp_path / name).open(newline="") as stream:
+            return list(csv.DictReader(stream))
+
+    plain, safe = rows("plain.csv"), rows("safe.csv", spreadsheet_safe=True)
+    assert [row["a"] for row in plain] == texts
+    assert [row["a"] for row in safe] == [f"'{text}" for text in FORMULAS] + HARMLESS
+    assert [row["=b"] for row in plain] == [row["'=b"] for row in safe]
+    same = set(plain[0]) - {"a", "=b"}
+    assert [{name: row[name] for name in same} for row in plain] == [{name: row[name] for name in same} for row in safe]
+
+
+def test_the_index_of_cutouts_too(tmp_path):
+    result = placed(2)
+    result.table["source_id"] = np.array(["=1+1", "-5"])
+    result.export(tmp_path / "plain", "cutouts", images="none")
+    result.export(tmp_path / "safe", "cutouts", images="none", spreadsheet_safe=True)
+    assert list(Table.read(tmp_path / "plain" / INDEX, format="ascii.csv")["source_id"]) == ["=1+1", "-5"]
+    assert list(Table.read(tmp_path / "safe" / INDEX, format="ascii.csv")["source_id"]) == ["'=1+1", "-5"]
+
+
+@pytest.mark.parametrize("format", ["ds9", "crtf", "votable", "ecsv"])
+def test_other_formats_are_not_for_spreadsheets(tmp_path, format):
+    with pytest.raises(InputError, match=f"spreadsheet_safe means something to the formats 'csv' and.*{format!r}"):
+        placed().export(tmp_path / "out", format, spreadsheet_safe=True)
+
+
+def every_column_of_a_votable(count=9) -> Table:
+    row = np.arange(count)
+    mask = row % 3 == 1
+    return QTable(
+        {
+            "ok": MaskedColumn(row % 2 == 0, mask=mask),
+            "oks": MaskedColumn(np.ones((count, 2), bool), mask=np.stack([mask, ~mask], axis=1)),
+            "true": np.ones(count, bool),
+            "flux": row * u.mJy / u.beam,
+            "note": np.array(["a", "", "ü"])[row % 3],
+            "S: 1.4": row * 1.5,
+            "has space": row,
+            "when": Time(50000 + row, format="mjd"),
+            "sky": SkyCoord(row, row, unit="deg"),
+            "byte": row.astype("i1"),
+            "masked": MaskedColumn(row, mask=mask),
+            "object": np.array([None, "a", 1])[row % 3].astype(object),
+            "grid": np.ones((count, 2, 3)),
+            "complex": row + 1j,
+        }
+    )
+
+
+def test_booleans_of_a_votable_may_be_null(tmp_path):
+    example_result(9, catalogue=every_column_of_a_votable()).export(tmp_path / "out.xml")
+    field = votable.parse(tmp_path / "out.xml").get_first_table().get_field_by_id_or_name("ok")
+    assert field.datatype == "boolean"
+    column = read_votable(tmp_path / "out.xml")["ok"]
+    assert column.tolist() == [True, None, True, False, None, False, True, None, True]
+
+
+@pytest.fixture
+def stilts():
+    program = shutil.which("stilts")
+    if program is None:
+        pytest.skip("stilts is not installed")
+    return lambda *arguments: (
+        subprocess.run([program, *arguments], capture_output=True, text=True, check=True, timeout=100).stdout
+    )
+
+
+def test_votlint_has_nothing_to_say(tmp_path, stilts):
+    example_result(9, catalogue=every_column_of_a_votable()).export(tmp_path / "out.xml")
+    assert stilts("votlint", f"votable={tmp_path / 'out.xml'}") == ""
+
+
+@pytest.mark.parametrize("name", ["out.xml", "out.fits"])
+def test_stilts_reads_null_as_null(tmp_path, stilts, name):
+    catalogue = every_column_of_a_votable()
+    catalogue.remove_column("S: 1.4")  # FITS cannot hold it, which is said
+    result = example_result(9, catalogue=catalogue)
+    (result.export if name == "out.xml" else result.write)(tmp_path / name)
+    text = stilts("tpipe", f"in={tmp_path / name}", "cmd=keepcols 'ok true'", "omode=out", "ofmt=csv", "out=-")
+    values = [line.partition(",")[0] for line in text.split()[1:]]
+    assert values == ["true", "", "true", "false", "", "false", "true", "", "true"]
 
 
 def test_names_and_descriptions_that_xml_forbids(tmp_path):

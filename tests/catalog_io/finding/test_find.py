@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-import torch
 from astropy import units as u
 from astropy.coordinates import SkyCoord
 from astropy.io import fits
@@ -25,8 +24,6 @@ from radio_ag.catalog_io.images.planes import is_image
 from radio_ag.cli import app
 from radio_ag.errors import ImageError, InputError, OutputError, RadioAGWarning
 from radio_ag.flags import Flag
-from radio_ag.network.checkpoints import save_weights
-from radio_ag.network.model import AGCNN, Architecture
 from radio_ag.simulated import correlated_noise, make_mosaic
 
 RMS = 0.15e-3
@@ -484,16 +481,6 @@ def test_images_and_tables_are_told_apart(crowded, crowded_sources, halves, tmp_
     assert is_image([halves / "left.fits", halves / "right.fits"])
     for other in (tmp_path / "table.fits", tmp_path / "table.csv", tmp_path / "missing.fits", Table({"ra": [1.0]}), []):
         assert not is_image(other)
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory):
-    """A network that has learnt nothing, which is all that bookkeeping needs."""
-    torch.manual_seed(0)
-    network = AGCNN(Architecture(features="average"))
-    network(torch.rand(8, 1, 150, 150))
-    card = {"name": "untrained", "input": {"clip": 3.0, "stretch": "sqrt", "value_range": [0.0, 1.0]}}
-    return save_weights(tmp_path_factory.mktemp("weights") / "untrained.safetensors", [network.eval()], card)
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,10 @@
 """Regions: which positions are inside, against distances and angles worked out on the sphere."""
 
+import bz2
+import gzip
+import lzma
+import socket
+
 import astropy.units as u
 import numpy as np
 import pytest
@@ -9,7 +14,7 @@ from regions import CirclePixelRegion, PixCoord, PolygonPixelRegion, Regions
 
 from radio_ag.catalog_io.images.geometry import tangent_wcs
 from radio_ag.catalog_io.images.headers import read_frame
-from radio_ag.catalog_io.images.regions import open_region
+from radio_ag.catalog_io.images.regions import MAX_SHAPES, open_region
 from radio_ag.errors import InputError
 
 
@@ -105,7 +110,7 @@ def test_pixels_need_a_mosaic(tmp_path, format):
         region.contains(ra, dec)
 
 
-@pytest.mark.parametrize("suffix", ["fits", "json"])
+@pytest.mark.parametrize("suffix", ["fits", "json", "ascii"])
 def test_moc(tmp_path, suffix):
     mocpy = pytest.importorskip("mocpy", reason="mocpy is an extra: MOCs are read with it")
     moc = mocpy.MOC.from_cone(Longitude(180 * u.deg), Latitude(30 * u.deg), radius=0.5 * u.deg, max_depth=14)
@@ -148,3 +153,53 @@ def test_what_is_a_region_already_is_taken_as_it_is(tmp_path):
     region = written(tmp_path, 'icrs\ncircle(10,10,60")\n')
     assert open_region(region) is region
     assert open_region(None) is None
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, bz2.compress, lzma.compress])
+@pytest.mark.parametrize("name", ["a.reg", "a.crtf", "a.fits", "m.json"])
+def test_packed_files(tmp_path, name, pack):
+    texts = {"m.json": '{"1": [0]}', "a.crtf": "#CRTFv0\ncircle [[180deg, 30deg], 60arcsec], coord=ICRS\n"}
+    if name in texts:
+        (tmp_path / name).write_text(texts[name])
+    else:
+        Regions([CirclePixelRegion(PixCoord(100, 120), 10)]).write(str(tmp_path / name))
+    packed = tmp_path / f"{name}.gz"
+    packed.write_bytes(pack((tmp_path / name).read_bytes()))
+    assert open_region(packed).in_pixels == (name not in texts)
+    packed.write_bytes(packed.read_bytes()[:-9])
+    with pytest.raises(InputError, match=r"cannot be read \(it is damaged: "):
+        open_region(packed)
+
+
+def test_what_unpacks_to_much_is_refused(tmp_path):
+    (tmp_path / "a.reg.gz").write_bytes(gzip.compress(bytes(1 << 20)) * 300)
+    with pytest.raises(InputError, match="takes more than 256 MiB"):
+        open_region(tmp_path / "a.reg.gz")
+
+
+@pytest.mark.parametrize("end", ["\n", ";"])
+def test_the_number_of_shapes_is_bounded(tmp_path, end):
+    shape = f'circle(180,30,10"){end}'
+    with pytest.raises(InputError, match=rf"many\.reg' has {MAX_SHAPES + 1} shapes; at most {MAX_SHAPES} are taken"):
+        written(tmp_path, f"fk5\n{shape * (MAX_SHAPES + 1)}", "many.reg")
+
+
+@pytest.mark.parametrize("name", ["http://{}/a.reg", "ftp://{}/a.fits", "https://{}/m.json", "s3://{}/a.crtf"])
+def test_addresses_are_no_files(name):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.setblocking(False)
+        with pytest.raises(InputError, match="is no file"):
+            open_region(name.format(f"127.0.0.1:{server.getsockname()[1]}"))
+        with pytest.raises(BlockingIOError):
+            server.accept()
+
+
+@pytest.mark.parametrize("text", ["http://{}/a.reg", "@other.reg", "icrs\n@other.reg", "icrs\n# include other.reg"])
+def test_other_files_are_not_read(tmp_path, text):
+    (tmp_path / "other.reg").write_text('icrs\ncircle(10,10,60")\n')
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.setblocking(False)
+        with pytest.raises(InputError, match=r"cannot be read|no shape with an area"):
+            written(tmp_path, text.format(f"127.0.0.1:{server.getsockname()[1]}"))
+        with pytest.raises(BlockingIOError):
+            server.accept()

@@ -8,7 +8,7 @@ import pytest
 from astropy import units as u
 from astropy.table import MaskedColumn, Table
 from column_examples import every_kind_of_column
-from run_examples import Doubles, positions, untrained
+from run_examples import Doubles, positions
 
 from radio_ag import Result, classify
 from radio_ag.errors import InputError, OutputError
@@ -17,11 +17,6 @@ pandas = pytest.importorskip("pandas")
 parquet = pytest.importorskip("pyarrow.parquet")
 OPTIONS = {"device": "cpu", "orbit": 1, "threads": 1, "chunk": 5, "attention": "gates", "keep_cutouts": True}
 ROWS = 18
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory):
-    return untrained(tmp_path_factory.mktemp("weights"))
 
 
 @pytest.fixture(scope="module")

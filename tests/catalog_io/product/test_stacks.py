@@ -158,8 +158,8 @@ def test_a_heap_beyond_2_gib(store, tmp_path):
     store.append(smooth_planes(2))
     header, blocks = store.extension()
     data = b"".join(blocks)
-    rows, heap = data[: 2 * 32], data[2 * 32 :]
-    row_type = np.dtype([("length", ">i8"), ("offset", ">i8"), ("scale", ">f8"), ("zero", ">f8")])
+    rows, heap = data[: 2 * 40], data[2 * 40 :]
+    row_type = np.dtype([("length", ">i8"), ("offset", ">i8"), ("scale", ">f8"), ("zero", ">f8"), ("crc", ">i8")])
     table = np.frombuffer(rows, dtype=row_type).copy()
     first = int(table["length"][0])
     far = 2**31 + 12345
@@ -171,7 +171,7 @@ def test_a_heap_beyond_2_gib(store, tmp_path):
         stream.write(header.tostring().encode("ascii"))
         start = stream.tell()
         stream.write(table.tobytes() + heap[:first])
-        stream.seek(start + 64 + far)
+        stream.seek(start + 80 + far)
         stream.write(heap[first:])
         stream.truncate(-(-stream.tell() // 2880) * 2880)
     opened = AttentionStore.open(tmp_path / "a.fits")

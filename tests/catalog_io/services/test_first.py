@@ -550,6 +550,18 @@ def _asked(request):
     return round(hours, 7), round(degrees, 6)
 
 
+def _check_fields(fields, ra, dec, sky):
+    """Check that flags, pixels and places are those that the states of the rows ask for."""
+    flags = {"ok": 0, "partial": 0, "no_coverage": Flag.NO_COVERAGE}
+    np.testing.assert_array_equal(fields.flags, [flags.get(word, Flag.FETCH_FAILED) for word in fields.status])
+    shown = np.isin(fields.status, ["ok", "partial"])
+    np.testing.assert_array_equal(np.isnan(fields.data).all(axis=(1, 2)), ~shown)
+    np.testing.assert_array_equal(fields.cutout_ra, np.where(shown, ra, np.nan))
+    for i in np.flatnonzero(np.array(fields.status) == "ok")[::10]:
+        truth, _ = _expected(sky, ra[i], dec[i])
+        np.testing.assert_allclose(fields.data[i], truth, atol=TOLERANCE)
+
+
 def test_hundreds_of_rows_and_every_failure(tmp_path):
     """Each row comes out in its place, with the right flag; a second run asks only for what failed."""
     n, retries = 300, 3
@@ -581,7 +593,6 @@ def test_hundreds_of_rows_and_every_failure(tmp_path):
 
     expected = [outcome(row) for row in range(n)]
     assert set(expected) == {"ok", "partial", "no_coverage", *PASSING.values()}
-    flags = {"ok": 0, "partial": 0, "no_coverage": Flag.NO_COVERAGE}
     with FirstServer(decide=decide) as server:
         options = {"cache_dir": tmp_path / "cache", "retries": retries, "timeout": 3.0}
         images = _images(server, **options)
@@ -590,21 +601,13 @@ def test_hundreds_of_rows_and_every_failure(tmp_path):
         for chunk in chunks:
             fields = images.fetch(ra[chunk], dec[chunk])
             status += fields.status
-            np.testing.assert_array_equal(fields.flags, [flags.get(word, Flag.FETCH_FAILED) for word in fields.status])
-            shown = np.isin(fields.status, ["ok", "partial"])
-            np.testing.assert_array_equal(np.isnan(fields.data).all(axis=(1, 2)), ~shown)
-            np.testing.assert_array_equal(fields.cutout_ra, np.where(shown, ra[chunk], np.nan))
-            for i in np.flatnonzero(np.array(fields.status) == "ok")[::10]:
-                truth, _ = _expected(server.sky, ra[chunk][i], dec[chunk][i])
-                np.testing.assert_allclose(fields.data[i], truth, atol=TOLERANCE)
+            _check_fields(fields, ra[chunk], dec[chunk], server.sky)
             first_data.append(fields.data[::16].copy())
         assert status == expected
         assert server.max_concurrent <= 4 + len(slow)  # the server does not see that a client has given up
         assert set(server.modes()) == {"slow", *fates}
         failing = {row for row in range(n) if row != 7 and fate[row] in PASSING}
-        asked = Counter()
-        for request in server.requests:
-            asked[row_of[_asked(request)]] += 1
+        asked = Counter(row_of[_asked(request)] for request in server.requests)
         for row in range(n):
             tries = 0 if row == 7 else 2 if row in slow else 1
             if row in failing:

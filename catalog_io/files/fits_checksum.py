@@ -1,0 +1,121 @@
+"""CHECKSUM and DATASUM of header-data units: made, and held against what is there.
+
+References: FITS standard 4.0, section 4.4.2.7 and appendix J.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from radio_ag.errors import InputError
+
+NO_CHECKSUM = "0" * 16
+UNCHECKED = "has neither CHECKSUM nor DATASUM"
+"""The fault of a unit that says nothing about its sums."""
+
+_CARD = 80
+_BLOCK = 4 << 20  # bytes read at once
+_MINUS_ZERO = 0xFFFFFFFF
+
+
+class Place(NamedTuple):
+    """Where a unit lies in its file: first byte of the header and of the data, and the end of their padding."""
+
+    header: int
+    data: int
+    end: int
+
+
+def add_words(data: bytes | memoryview, total: int) -> int:
+    """Return the ones' complement sum of ``total`` and of 32-bit words, a multiple of 4 bytes."""
+    total += int(np.frombuffer(data, dtype=">u4").sum(dtype=np.uint64))
+    while total >> 32:
+        total = (total & 0xFFFFFFFF) + (total >> 32)
+    return total
+
+
+def encode_checksum(total: int) -> str:
+    """Return the 16 characters whose sum, in place of 16 zeros, makes the sum of the unit -0 (all bits set)."""
+    complement = 0xFFFFFFFF - total
+    code = bytearray(16)
+    for index, value in enumerate(complement.to_bytes(4, "big")):
+        letters = [value // 4 + value % 4 + 48, value // 4 + 48, value // 4 + 48, value // 4 + 48]
+        for j in (0, 2):
+            while not (chr(letters[j]).isalnum() and chr(letters[j + 1]).isalnum()):
+                letters[j] += 1
+                letters[j + 1] -= 1
+        code[index::4] = bytes(letters)
+    # The value begins one byte before a word's boundary, hence the rotation.
+    return (code[-1:] + code[:-1]).decode("ascii")
+
+
+def find_fault(header: bytes, data_sum: int | None = None) -> str | None:
+    """Return what is wrong with a unit by its sums, or None.
+
+    Parameters
+    ----------
+    header : bytes
+        With its END and padding.
+    data_sum : int, optional
+        The sum of the data unit, with its padding. None: the data are not looked at, and the header alone is checked,
+        with the sum of the data that it states.
+    """
+    check_sum, stated = (_text_of(header, keyword) for keyword in ("CHECKSUM", "DATASUM"))
+    if check_sum is None and stated is None:
+        return UNCHECKED
+    if stated is not None and not stated.isdecimal():
+        return "has a DATASUM that is no number"
+    if data_sum is not None and stated is not None and int(stated) != data_sum:
+        return "has data that do not match its DATASUM"
+    total = data_sum if data_sum is not None else None if stated is None else int(stated)
+    if check_sum is not None and total is not None and add_words(header, total) != _MINUS_ZERO:
+        return "has a header that does not match its CHECKSUM"
+    return None
+
+
+def place_of(hdu: Any) -> Place:
+    """Return where a unit of an open file lies."""
+    info = hdu.fileinfo()
+    return Place(info["hdrLoc"], info["datLoc"], info["datLoc"] + info["datSpan"])
+
+
+def header_fault(hdu: Any) -> str | None:
+    """Return what is wrong with the header of a unit; its data are not read."""
+    return find_fault(_header(hdu))
+
+
+def unit_fault(hdu: Any) -> str | None:
+    """Return what is wrong with a unit, header and data, read in blocks."""
+    header, place, file = _header(hdu), place_of(hdu), hdu.fileinfo()["file"]
+    total = 0
+    for position in range(place.data, place.end, _BLOCK):
+        block = file.read(min(_BLOCK, place.end - position))
+        if len(block) != min(_BLOCK, place.end - position):
+            return "ends too early"
+        total = add_words(block, total)
+    return find_fault(header, total)
+
+
+def refuse_fault(fault: str | None, name: str) -> None:
+    """Raise `InputError` for a unit that does not match its sums; one without sums is taken as it is."""
+    if fault not in (None, UNCHECKED):
+        raise InputError(
+            f"{name} {fault}: it is damaged, or was changed by a program that does not keep checksums "
+            "(Result.read(path, verify=False) takes it as it is)"
+        )
+
+
+def _text_of(header: bytes, keyword: str) -> str | None:
+    """The text in a card; None without such a card, or where it is blank, which means that it is not known."""
+    start = f"{keyword:8}= '".encode()
+    for place in range(0, len(header), _CARD):
+        if header.startswith(start, place):
+            return header[place + len(start) : place + _CARD].split(b"'")[0].decode("latin-1").strip() or None
+    return None
+
+
+def _header(hdu: Any) -> bytes:
+    """The header of a unit as it stands in its file, and the file at the data."""
+    place, file = place_of(hdu), hdu.fileinfo()["file"]
+    file.seek(place.header)
+    return file.read(place.data - place.header)

@@ -1,0 +1,85 @@
+"""From parts to the product: what is said of a run that lacks images, and what is left of one that was stopped."""
+
+import os
+import signal
+import subprocess
+import sys
+from functools import partial
+
+import pytest
+from astropy.io import fits
+from run_examples import Doubles, data_units, failed_rows, positions, untrained
+
+from radio_ag import Result, classify
+from radio_ag.run import Run
+
+ROWS = 14
+OPTIONS = {"device": "cpu", "orbit": 1, "threads": 1, "batch": 16, "chunk": 3}
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    return untrained(tmp_path_factory.mktemp("weights"))
+
+
+@pytest.mark.parametrize("name", ["out.fits", "out.parquet", None])
+@pytest.mark.parametrize(("max_failed", "incomplete"), [(0.1, True), (0.9, False), (None, False)])
+def test_a_run_that_lacks_too_many_images_is_incomplete(weights, tmp_path, monkeypatch, name, max_failed, incomplete):
+    monkeypatch.setattr("radio_ag.pipeline.Run", partial(Run, max_failed=max_failed))
+    output = name and tmp_path / name
+    options = OPTIONS | {"weights": weights, "output": output, "attention": "none"}
+    failing = frozenset(positions(ROWS)["ra"][:6].tolist())
+    result = classify(positions(ROWS), images=Doubles(failing), **options)
+    failed = failed_rows(result.table)
+    assert failed > 3
+    assert result.incomplete == incomplete * failed
+    if name is None:
+        return
+    assert Result.read(output).incomplete == incomplete * failed
+    assert (tmp_path / "out.parts").is_dir() == incomplete
+    if name == "out.fits":
+        header = fits.getheader(output)
+        assert header.get("INCOMPLE", 0) == incomplete * failed
+    if incomplete:
+        images = Doubles()
+        result = classify(positions(ROWS), images=images, resume=True, **options)
+        assert result.incomplete == Result.read(output).incomplete == failed_rows(result.table) == 0
+        assert failing.issuperset(images.asked) or len(images.asked) < ROWS
+        assert os.listdir(tmp_path) == [name]
+
+
+def test_the_number_is_known_before_the_table_is_made(weights, tmp_path, monkeypatch):
+    monkeypatch.setattr("radio_ag.pipeline.Run", partial(Run, max_failed=0.1))
+    failing = frozenset(positions(ROWS)["ra"].tolist()[:6])
+    result = classify(positions(ROWS), images=Doubles(failing), weights=weights, output=tmp_path / "o.fits", **OPTIONS)
+    monkeypatch.setattr("radio_ag.run.result_table", None)
+    assert result.incomplete > 0
+
+
+STOPPED = """
+import os, signal, sys
+import radio_ag.catalog_io.product.fits as product
+from run_examples import Doubles, positions
+from radio_ag import classify
+product._append_images = lambda *_: os.kill(os.getpid(), signal.SIGTERM)
+classify(positions({rows}), images=Doubles(), weights=sys.argv[1], output=sys.argv[2], attention="hdus", **{options})
+"""
+
+
+def test_a_run_that_is_stopped_while_it_joins_leaves_its_parts_alone(weights, tmp_path):
+    def run(output):
+        classify(positions(ROWS), images=images, weights=weights, output=output, attention="hdus", **OPTIONS)
+
+    code = STOPPED.format(rows=ROWS, options=OPTIONS)
+    environment = os.environ | {"PYTHONPATH": os.path.dirname(__file__)}
+    output = tmp_path / "out.fits"
+    stopped = subprocess.run([sys.executable, "-c", code, weights, output], env=environment, cwd=tmp_path)
+    assert stopped.returncode == -signal.SIGTERM
+    assert os.listdir(tmp_path) == ["out.parts"]
+    assert any(name.endswith(".part") for name in os.listdir(tmp_path / "out.parts"))
+    images = Doubles()
+    run(output)
+    assert images.asked == []
+    assert os.listdir(tmp_path) == ["out.fits"]
+    run(tmp_path / "expected.fits")
+    assert data_units(output) == data_units(tmp_path / "expected.fits")

@@ -1,0 +1,228 @@
+"""Cards: the JSON beside a file of weights, that says what network it holds and how to feed it; checked when read."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from radio_ag.errors import WeightsError
+from radio_ag.preprocess.images import CROP_SIZE, PIXEL_SCALE, STRETCHES, Preprocessing
+
+_LARGEST = 16 << 20  # bytes; a card with the figures of a cross-validation has 50 kB
+_SHOWN = 60  # characters of a value in a message
+_LARGE = 1e6  # beyond any clip, value range or distance that makes sense, and safe in float32
+_MOST_MEMBERS = 100
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a card says, as far as a classifier depends on it.
+
+    Attributes
+    ----------
+    name : str
+        Without folders.
+    description : str
+    architecture : mapping or None
+        Settings for `radio_ag.network.baselines.architecture_of`; None in a card that is not on disk yet.
+    classes : tuple of str
+        In the order of the network's outputs.
+    members : int
+        Networks of the ensemble, 1 to 100.
+    parameters : int or None
+        Of each network.
+    preprocessing : Preprocessing
+        How to make the network's input.
+    temperatures : mapping of str to float
+        By the size of the orbit, "1" and "8" as a rule; the class scores are divided by them.
+    uncertain_below : float
+        Probability of the class below which a source is ``UNCERTAIN``.
+    further_within : float
+        Difference of the class scores below which a source is seen from further angles.
+    novelty : float or None
+        Distance from the training set above which a source is ``OUT_OF_DISTRIBUTION``; None where it is not known.
+    sha256 : str or None
+        Of the file of weights, hexadecimal.
+    content : mapping
+        All that the card says.
+    """
+
+    name: str
+    description: str
+    architecture: Mapping[str, Any] | None
+    classes: tuple[str, ...]
+    members: int
+    parameters: int | None
+    preprocessing: Preprocessing
+    temperatures: Mapping[str, float]
+    uncertain_below: float
+    further_within: float
+    novelty: float | None
+    sha256: str | None
+    content: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, content: Any, source: str = "the card") -> Card:
+        """Check a card.
+
+        Parameters
+        ----------
+        content : mapping
+            As JSON gives it.
+        source : str
+            What messages call it.
+
+        Raises
+        ------
+        WeightsError
+            A field is missing or cannot be used: its name, its value and what is accepted are named.
+        """
+        if not _is_mapping(content):
+            raise WeightsError(f"{source} is not a card: it is {_shown(content)}, expected an object with names")
+        whole = _Section(content, source)
+        calibration, novelty = whole.section("calibration", {}), whole.section("novelty", None)
+        some = f"a number from 0 to {_LARGE:g}", _number(0, _LARGE)
+        return cls(
+            name=whole.get("name", "a name without folders", _is_plain_name),
+            description=whole.get("description", "text", _is_text, ""),
+            architecture=whole.get("architecture", "an object of settings", _is_settings, None),
+            classes=tuple(whole.get("classes", "a list of two names or more", _are_classes, ("FRI", "FRII"))),
+            members=whole.get("members", f"a whole number from 1 to {_MOST_MEMBERS}", _whole(1, _MOST_MEMBERS), 1),
+            parameters=whole.get("parameters", "a whole number", _whole(1, 10**9), None),
+            preprocessing=_preprocessing(whole.section("input")),
+            temperatures=_temperatures(calibration.section("temperature", {})),
+            uncertain_below=calibration.get("uncertain_below", "a number from 0 to 1", _number(0, 1), 0.0),
+            further_within=calibration.get("further_within", *some, 0.0),
+            novelty=None if novelty.content is None else novelty.get("threshold", *some),
+            sha256=whole.get("sha256", "64 hexadecimal digits", _is_sha256, None),
+            content=content,
+        )
+
+    @classmethod
+    def read(cls, path: Path) -> Card:
+        """Read and check the card in a file.
+
+        Raises
+        ------
+        WeightsError
+            There is no such file, it is no card, or a field of it cannot be used.
+        """
+        try:
+            with path.open("rb") as file:
+                text = file.read(_LARGEST + 1)
+            if len(text) > _LARGEST:
+                raise ValueError(f"larger than {_LARGEST >> 20} MiB")
+            content = json.loads(text.decode("utf-8"), object_pairs_hook=_without_repetition)
+        except FileNotFoundError as exc:
+            weights = path.with_suffix(".safetensors").name
+            raise WeightsError(f"{weights} has no card {path.name} beside it") from exc
+        except OSError as exc:
+            raise WeightsError(f"the card {path} cannot be read: {exc.strerror}") from exc
+        except (ValueError, RecursionError) as exc:
+            raise WeightsError(f"{path.name} is not a card: {exc}") from exc
+        return cls.of(content, path.name)
+
+
+_REQUIRED = object()
+
+
+class _Section:
+    """Some fields of a card, and where in it they are."""
+
+    def __init__(self, content: Mapping[str, Any] | None, source: str, place: str = ""):
+        self.content, self._source, self._place = content, source, place
+
+    def get(self, name: str, accepted: str, check: Callable[[Any], bool], default: Any = _REQUIRED) -> Any:
+        value = (self.content or {}).get(name, default)
+        if value is _REQUIRED:
+            raise WeightsError(f"{self._source} lacks {self._place}{name}: {accepted}")
+        if value is not default and not check(value):
+            raise WeightsError(f"{self._source}: {self._place}{name} is {_shown(value)}, accepted is {accepted}")
+        return value
+
+    def section(self, name: str, default: Any = _REQUIRED) -> _Section:
+        value = self.get(name, "an object with names", _is_mapping, default)
+        return _Section(value, self._source, f"{self._place}{name}.")
+
+
+def _preprocessing(section: _Section) -> Preprocessing:
+    section.get("size", f"{CROP_SIZE}", _whole(CROP_SIZE, CROP_SIZE), CROP_SIZE)
+    section.get("pixel_scale", f"{PIXEL_SCALE} (arcsec)", _number(PIXEL_SCALE, PIXEL_SCALE), PIXEL_SCALE)
+    section.get("survey", "text", _is_text, "")
+    return Preprocessing(
+        clip=section.get("clip", f"a number from 0 to {_LARGE:g} (times the noise)", _number(0, _LARGE)),
+        stretch=section.get("stretch", f"one of {', '.join(STRETCHES)}", lambda value: value in STRETCHES),
+        value_range=tuple(section.get("value_range", "two numbers, the lower first", _is_range)),
+    )
+
+
+def _temperatures(section: _Section) -> dict[str, float]:
+    for orbit in section.content:
+        section.get(orbit, "a number from 0.001 to 1000", _number(0.001, 1000))
+    return dict(section.content)
+
+
+def _number(low: float, high: float) -> Callable[[Any], bool]:
+    return lambda value: type(value) in (int, float) and low <= value <= high  # no NaN, no bool, no endless integer
+
+
+def _whole(low: int, high: int) -> Callable[[Any], bool]:
+    return lambda value: type(value) is int and low <= value <= high
+
+
+def _is_mapping(value: Any) -> bool:
+    return isinstance(value, Mapping)
+
+
+def _is_settings(value: Any) -> bool:
+    """Whether names stand for single values, as those of an architecture do."""
+    return isinstance(value, Mapping) and all(
+        (isinstance(setting, str) and len(setting) < 100) or isinstance(setting, bool) or _number(-1e9, 1e9)(setting)
+        for setting in value.values()
+    )
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_plain_name(value: Any) -> bool:
+    return (
+        isinstance(value, str)
+        and 0 < len(value) <= 200
+        and value.isprintable()
+        and not value.startswith(".")
+        and not set(value) & set("/\\")
+    )
+
+
+def _is_range(value: Any) -> bool:
+    number = _number(-_LARGE, _LARGE)
+    return isinstance(value, list | tuple) and len(value) == 2 and all(map(number, value)) and value[0] < value[1]
+
+
+def _are_classes(value: Any) -> bool:
+    return isinstance(value, list | tuple) and len(value) > 1 and all(map(_is_text, value))
+
+
+def _is_sha256(value: Any) -> bool:
+    return isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value) is not None
+
+
+def _shown(value: Any) -> str:
+    try:
+        text = repr(value)
+    except ValueError:  # an integer of more digits than Python writes
+        text = "a number of very many digits"
+    return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
+
+
+def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        raise ValueError("a name stands there twice")
+    return content
