@@ -117,17 +117,13 @@ class _Count:
         no_class = np.zeros(len(unwanted), "S1")
         self._counts = Counter(count_rows(no_class, run.unreached_flags(unwanted), self._size[unwanted]))
 
-    def add(self, part: Part) -> None:
-        size = self._size[part.sources]
-        self._done += int(size.sum())
-        self._counts.update(count_rows(part.columns["class"], part.columns["flags"], size))
-
-    def add_again(self, part: Part) -> None:
-        """Add sources that have been counted as failed."""
-        failed = int(self._size[part.sources].sum())
-        self._done -= failed
-        self._counts[Flag.FETCH_FAILED.name] -= failed
-        self.add(part)
+    def add(self, part: Part, before: Part | None = None) -> None:
+        """Add a part, which may be in the place of the same sources as they were before."""
+        for counted, sign in ((before, -1), (part, 1)):
+            if counted is not None:
+                size = sign * self._size[counted.sources]
+                self._done += int(size.sum())
+                self._counts.update(count_rows(counted.columns["class"], counted.columns["flags"], size))
 
     def tell(self) -> None:
         if self._progress:
@@ -163,8 +159,8 @@ def classify_in_memory(run: Run) -> Result:
             late.note(number, part)
             count.tell()
             yield part
-        for _, part in late.once_more():
-            count.add_again(part)
+        for _, before, part in late.once_more():
+            count.add(part, before)
             count.tell()
             yield part
 
@@ -204,9 +200,9 @@ def classify_to_file(
             if folder.done:
                 raise ServiceError(f"{exc}; {folder.stay}") from exc
             raise
-        for number, part in late.once_more():
+        for number, before, part in late.once_more():
             folder.write(number, _updated(folder.read(number), part), PLANE_SHAPE)
-            count.add_again(part)
+            count.add(part, before)
             count.tell()
         missing = count.missing()
         try:
@@ -221,29 +217,43 @@ def classify_to_file(
 
 
 class _Late:
-    """Sources whose images were not to be had, to be asked for once more when all else is done."""
+    """Parts in which images were not to be had, to be done once more when all else is done.
+
+    All of a part is, since the last bits of its numbers depend on what the network sees together; the sources that
+    failed alone where the image source would be asked for the others again.
+    """
 
     def __init__(self, run: Run) -> None:
         self._run, self._chunks = run, []
+        self._before: dict[int, Part] = {}
 
-    def note(self, number: int, part: Part, *, before: bool = False) -> None:
-        """Keep in mind which sources of a part are to be asked for again: where it helps, or the part is of before."""
-        failed = part.columns["flags"] & Flag.FETCH_FAILED != 0
-        if failed.any() and (before or getattr(self._run.source, "asks_again", False)):
-            ra, dec = part.columns["ra"][failed], part.columns["dec"][failed]
-            self._chunks.append(Chunk(number, part.sources[failed], ra, dec))
+    def note(self, number: int, part: Part, *, earlier: bool = False) -> None:
+        """Keep a part in mind if images failed that may come: as those of an earlier run always may."""
+        source, columns = self._run.source, part.columns
+        failed = np.flatnonzero(columns["flags"] & Flag.FETCH_FAILED)
+        if not earlier:
+            ra, dec = columns["ra"][failed], columns["dec"][failed]
+            failed = failed[source.asks_again(ra, dec)] if hasattr(source, "asks_again") else failed[:0]
+        if not len(failed):
+            return
+        rows = slice(None) if getattr(source, "keeps_images", True) else failed
+        self._chunks.append(Chunk(number, part.sources[rows], columns["ra"][rows], columns["dec"][rows]))
+        counted = {name: columns[name][rows] for name in ("class", "flags")}
+        self._before[number] = Part(part.sources[rows], counted, {}, part.batch)
 
-    def once_more(self) -> Iterator[tuple[int, Part]]:
-        """Ask again; the number of the part, and what has become of those sources of it."""
+    def once_more(self) -> Iterator[tuple[int, Part, Part]]:
+        """Yield numbers of parts, and sources of them as they were before and as they are now."""
         try:
             for number, part, _ in _classified(self._run, self._chunks, None, check=False):
-                yield number, part
+                yield number, self._before[number], part
         except ServiceError as exc:  # all else is done, and they have their flag
             _log.warning("%s", exc)
 
 
 def _updated(part: Part, again: Part) -> Part:
-    """A part with what has become of some of its sources, which had no planes."""
+    """A part with what has become of all of its sources, or of some, which had no planes."""
+    if len(again) == len(part):
+        return again
     rows = np.flatnonzero(np.isin(part.sources, again.sources))
     columns = {name: values.copy() for name, values in part.columns.items()}
     for name, values in again.columns.items():
@@ -278,7 +288,7 @@ def _take_up(folder: PartsFolder, count: _Count, late: _Late) -> None:
     """Count the parts that are done already, and note what is to be asked for again."""
     for number, part in folder.kept():
         count.add(part)
-        late.note(number, part, before=True)
+        late.note(number, part, earlier=True)
     folder.settle(set())
     if folder.done:
         count.tell()

@@ -105,7 +105,8 @@ class Connections:
     """
 
     def __init__(self, count: int):
-        self.count, self._open, self._busy_until = count, 0, 0.0
+        self.count, self._open = count, 0
+        self._busy_until = self._spared_until = 0.0
         self._freed = threading.Condition()
 
     def __enter__(self) -> None:
@@ -124,9 +125,11 @@ class Connections:
         return self.count if time.monotonic() >= self._busy_until else max(1, self.count // 2)
 
     def halve(self, seconds: float) -> None:
-        """Make do with half of them for so long."""
+        """Make do with half of them for so long. Then they come back, and stay for as long whatever is asked."""
         with self._freed:
-            self._busy_until = max(self._busy_until, time.monotonic() + seconds)
+            now = time.monotonic()
+            if now >= self._spared_until:
+                self._busy_until, self._spared_until = now + seconds, now + 2 * seconds
 
 
 class FirstByte:

@@ -267,9 +267,22 @@ class ServiceImages:
         return chunk.fields
 
     @property
-    def asks_again(self) -> bool:
-        """Whether what failed may come if it is asked for once more; what cannot pass is not asked for again then."""
-        return not self.offline
+    def keeps_images(self) -> bool:
+        """Whether what has come once is not asked for again."""
+        return self.cache is not None
+
+    def asks_again(self, ra: NDArray[np.float64], dec: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Return for which positions an image that did not come may come if it is asked for once more.
+
+        Parameters
+        ----------
+        ra, dec : ndarray, shape (n,), float64
+            Degrees ICRS.
+        """
+        if self.offline:
+            return np.zeros(len(ra), bool)
+        asked = (Request(*self._asked(*position), self._size) for position in zip(ra, dec, strict=True))
+        return np.array([request not in self._refused for request in asked], bool)
 
     @property
     def traffic(self) -> Traffic:

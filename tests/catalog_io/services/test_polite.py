@@ -126,6 +126,16 @@ def test_retry_after_halves_the_connections_for_as_long(clock, header, most):
     assert clock.slept == []  # and no other request was held
 
 
+def test_the_connections_come_back_even_where_patience_is_asked_for_all_the_time(clock):
+    connections = manners().connections
+    most = []
+    for _ in range(40):
+        connections.halve(5.0)
+        most.append(connections.most())
+        clock.now += 1.0
+    assert Counter(most) == {2: 20, 4: 20}
+
+
 def test_one_connection_stays_one():
     shared = manners(connections=1)
     shared.connections.halve(60.0)
