@@ -286,15 +286,15 @@ class _Dtype:
     """Stands for a `numpy.dtype` while a pickle is read."""
 
     def __init__(self, code: str | bytes, *_: Any):
-        self.code, self.order = code if isinstance(code, str) else code.decode("ascii"), "="
+        self.code, self.order = code if isinstance(code, str) else code.decode("ascii"), ""
 
     def restore(self, state: tuple) -> None:
-        self.order = state[1] if state[1] in ("<", ">") else "="
+        self.order = state[1] if state[1] in ("<", ">") else ""
 
     def build(self) -> np.dtype:
         if not re.fullmatch(r"[biufSU]\d{1,9}", self.code):
             raise RefusedError(f"holds an array of type {shown(self.code)}, which may be of numbers or text alone")
-        return np.dtype(self.code).newbyteorder(self.order)
+        return np.dtype(self.order + self.code)
 
 
 class _Array:

@@ -13,6 +13,7 @@ import os
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from astropy.wcs import WCS
@@ -234,25 +235,26 @@ def aggregate_figure(maps: AggregateMaps, *, by: str = "label", width: float = P
     """
     if by not in ("label", "predicted"):
         raise InputError(f"by must be label or predicted, not {by!r}")
-    kinds: list = [*(["mean"] if maps.gates else []), *range(1, maps.gates + 1)]
-    figure, axes = sky_panels(3, 1 + len(kinds), width, below=0.15)
-    for column, kind in enumerate([None, *kinds]):
-        pair = [maps.image(**{by: c}) if kind is None else maps.attention(kind, **{by: c}) for c in (0, 1)]
+    of_class: list[dict[str, Any]] = [{by: 0}, {by: 1}]
+    gates: list[str | int] = [*(["mean"] if maps.gates else []), *range(1, maps.gates + 1)]
+    figure, axes = sky_panels(3, 1 + len(gates), width, below=0.15)
+    for column, gate in enumerate([None, *gates]):
+        pair = [maps.image(**one) if gate is None else maps.attention(gate, **one) for one in of_class]
         limits = float(np.nanmin(pair)), float(np.nanmax(pair))
         for row, mean in enumerate(pair):
-            if kind is None:
+            if gate is None:
                 drawn = draw_mean_image(axes[row, 0], mean, peak=limits[1])
             else:
                 drawn = draw_attention(axes[row, column], mean, limits=limits)
         colour_bar(figure, drawn, axes[1, column])
         change = pair[0] - pair[1]
-        limit = DIFFERENCE_LIMIT if kind is None else max(float(np.nanmax(np.abs(change), initial=0)), 1e-12)
+        limit = DIFFERENCE_LIMIT if gate is None else max(float(np.nanmax(np.abs(change), initial=0)), 1e-12)
         colour_bar(figure, draw_difference(axes[2, column], change, limit=limit), axes[2, column])
-        name = "image" if kind is None else "mean attention" if kind == "mean" else f"gate {kind}"
+        name = "image" if gate is None else "mean attention" if gate == "mean" else f"gate {gate}"
         axes[0, column].set_title(f"⟨{name}⟩")
     word = "" if by == "label" else "predicted "
     for row, name in enumerate(CLASSES):
-        name_row(axes[row, 0], f"{word}{name}\n{maps.count(**{by: row}):,} images")
+        name_row(axes[row, 0], f"{word}{name}\n{maps.count(**of_class[row]):,} images")
     name_row(axes[2, 0], f"⟨{word}FRI⟩ {_MINUS} ⟨{word}FRII⟩")
     return figure
 
@@ -261,7 +263,9 @@ def aggregate_figure(maps: AggregateMaps, *, by: str = "label", width: float = P
 def difference_figure(maps: AggregateMaps, *, by: str = "label", width: float = COLUMN_WIDTH) -> Figure:
     """The mean image of FRI less that of FRII, saturated at ±0.05 (Figure 8)."""
     figure, axes = sky_panels(1, 1, width, right=0.7)
-    drawn = draw_difference(axes[0, 0], maps.image(**{by: 0}) - maps.image(**{by: 1}))
+    of_class: list[dict[str, Any]] = [{by: 0}, {by: 1}]
+    first, second = (maps.image(**one) for one in of_class)
+    drawn = draw_difference(axes[0, 0], first - second)
     figure.colorbar(drawn, ax=axes[0, 0], extend="both", label=f"⟨FRI⟩ {_MINUS} ⟨FRII⟩", shrink=0.9)
     return figure
 
@@ -287,7 +291,7 @@ def confusion_figure(maps: AggregateMaps, *, width: float = COLUMN_WIDTH) -> Fig
 @rc_context(STYLE)
 def certainty_figure(maps: AggregateMaps, *, by: str = "label", width: float = PAGE_WIDTH) -> Figure:
     """Mean images with their contours, and mean attention, by class and certainty (Figure 12)."""
-    groups = [{by: c, "certain": certain} for c in (0, 1) for certain in (True, False)]
+    groups: list[dict[str, Any]] = [{by: c, "certain": certain} for c in (0, 1) for certain in (True, False)]
     figure, axes = sky_panels(2, len(groups), width, right=0.6)
     limits = _common_limits([maps.attention(**group) for group in groups])
     top = _common_limits([maps.image(**group) for group in groups])[1]
@@ -305,7 +309,7 @@ def certainty_figure(maps: AggregateMaps, *, by: str = "label", width: float = P
 @rc_context(STYLE)
 def network_figure(
     image: ArrayLike,
-    features: Sequence[ArrayLike],
+    features: Sequence[NDArray[np.float32]],
     gates: Sequence[ArrayLike],
     probabilities: ArrayLike,
     *,
@@ -376,8 +380,10 @@ def gate_steps_figure(steps: Sequence[GateSteps], *, title: str = "", width: flo
     width : float
         Inches.
     """
-    names = ("features x", f"x {_CONVOLVED} θ", f"(g {_CONVOLVED} φ){_PRIME}", "ReLU of sum", f"{_CONVOLVED} ψ: score")
-    names = (*names, "attention", f"attention {_TIMES} x")
+    names = (
+        *("features x", f"x {_CONVOLVED} θ", f"(g {_CONVOLVED} φ){_PRIME}", "ReLU of sum"),
+        *(f"{_CONVOLVED} ψ: score", "attention", f"attention {_TIMES} x"),
+    )
     side = (width - 0.42) / len(names)
     height = len(steps) * side + 0.2 + (0.18 if title else 0)
     figure = Figure((width, height))

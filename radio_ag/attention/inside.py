@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -45,7 +45,8 @@ def measure_attention(
     for chunk in chunks:
         prepared = prepare_clipped(chunk.images, classifier)
         prediction = classifier.predict(chunk.images, attention="gates", prepared=prepared)
-        found = attention_statistics(prediction.attention, crop(chunk.images), prediction.gates)
+        attention: Any = prediction.attention  # there is some where there are gates
+        found = attention_statistics(attention, crop(chunk.images), prediction.gates)
         empty = prediction.classes == ""
         statistics.append([np.where(empty, np.float32(np.nan), values) for values in found])
         classes.append(prediction.classes)

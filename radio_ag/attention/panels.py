@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from astropy.wcs import WCS
@@ -10,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import AsinhNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike, NDArray
@@ -22,7 +24,7 @@ DIFFERENCE_LIMIT = 0.05
 """Where the difference of mean images saturates (Figure 8)."""
 MEAN_IMAGE_LEVELS = (0.001, 0.005, 0.01, 0.05, 0.1)
 """Contours of mean images (Figure 12)."""
-STYLE = {
+STYLE: Any = {
     "font.size": 7.0,
     "axes.titlesize": 7.0,
     "axes.labelsize": 7.0,
@@ -62,9 +64,9 @@ def draw_image(axes: Axes, image: ArrayLike, *, emission: ArrayLike | None = Non
     emission : array_like, shape (ny, nx), optional
         Clipped image: its edge is drawn as a contour.
     """
-    image = np.nan_to_num(np.asarray(image, float), nan=0.0)
+    known = np.nan_to_num(np.asarray(image, float), nan=0.0)
     norm = AsinhNorm(_SOFTENING, vmin=0, vmax=1)
-    drawn = show(axes, np.clip(image / max(image.max(), 1e-30), 0, None), IMAGE_COLOURS, norm)
+    drawn = show(axes, np.clip(known / max(known.max(), 1e-30), 0, None), IMAGE_COLOURS, norm)
     if emission is not None:
         draw_clip(axes, emission, colour=LINE_COLOUR)
     return drawn
@@ -127,8 +129,8 @@ def draw_features(
         Orange above zero and purple below, instead of dark above zero.
     """
     block = np.asarray(block, float)
-    channels = most_varied(block) if channels is None else channels
-    scaled = [c / max(np.abs(c).max(), 1e-30) for c in block[channels]]
+    chosen = most_varied(block) if channels is None else np.asarray(channels, int)
+    scaled = [c / max(np.abs(c).max(), 1e-30) for c in block[chosen]]
     tiles = np.block([[scaled[2], scaled[3]], [scaled[0], scaled[1]]])
     if signed:
         return show(axes, tiles, DIFFERENCE_COLOURS, Normalize(-1, 1))
@@ -196,8 +198,8 @@ def sky_panels(
         Room for colour bars at the right of the figure, and below panels in all, inches.
     """
     size = (width - 0.55 - right) / columns
-    figure = Figure((width, rows * (size + 0.16) + 0.45 + below), layout="compressed")
-    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0.01, hspace=0.01)
+    layout = ConstrainedLayoutEngine(compress=True, w_pad=0.02, h_pad=0.02, wspace=0.01, hspace=0.01)
+    figure = Figure((width, rows * (size + 0.16) + 0.45 + below), layout=layout)
     axes = np.empty((rows, columns), object)
     for row in range(rows):
         for column in range(columns):

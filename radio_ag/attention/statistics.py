@@ -207,7 +207,7 @@ def summarise_result(table: Table) -> list[dict[str, object]]:
         As `summarise_by_class` gives it.
     """
     rows = np.unique(table["group_id"], return_index=True)[1] if "group_id" in table.colnames else slice(None)
-    values = {
+    values: dict[str, ArrayLike] = {
         name: np.ma.filled(np.ma.asarray(table[f"attention_{name}"][rows], float), np.nan)
         for name in AttentionStatistics._fields
     }
@@ -288,7 +288,7 @@ class AggregateMaps:
         if not (self.gates >= 1 if gate == "mean" else gate in range(1, self.gates + 1)):
             raise InputError(f"gate must be 'mean' or a number from 1 to {self.gates}, not {gate!r}")
         maps = self._mean(_cells(label, certain, predicted))[1:]
-        return maps.mean(0) if gate == "mean" else maps[gate - 1]
+        return maps[gate - 1] if isinstance(gate, int) else maps.mean(0)
 
     def _mean(self, cells: tuple) -> NDArray[np.float64]:
         total = int(self._counts[cells].sum())
@@ -297,7 +297,10 @@ class AggregateMaps:
 
 
 def _cells(label: int | None, certain: bool | None, predicted: int | None) -> tuple[slice, slice, slice]:
-    """Slices of the cells of a choice: every axis stays."""
+    """Return slices of the cells of a choice: every axis stays."""
     last = 2  # where the sources without a label are
-    places = (last if label == UNLABELLED else label, certain, predicted)
-    return tuple(slice(None) if v is None else slice(int(v), int(v) + 1) for v in places)
+
+    def cells(value: int | None) -> slice:
+        return slice(None) if value is None else slice(int(value), int(value) + 1)
+
+    return cells(last if label == UNLABELLED else label), cells(certain), cells(predicted)

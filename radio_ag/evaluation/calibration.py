@@ -7,7 +7,7 @@ with the same probabilities would get: `error_if_calibrated`.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -117,7 +117,7 @@ def uncertainty_calibration_error(
 
 
 def error_if_calibrated(
-    error: Callable[..., NDArray[np.float64]],
+    error: Callable[..., Any],
     probabilities: ArrayLike,
     *,
     bins: int = BINS,
@@ -146,11 +146,11 @@ def error_if_calibrated(
     rng = np.random.default_rng(seed)
     n = len(probabilities)
     block = max(1, _LABELS_AT_ONCE // n)
-    errors = []
+    parts = []
     for start in range(0, draws, block):
         labels = rng.random((min(block, draws - start), n)) < probabilities[:, 1]
-        errors.append(error(probabilities, labels, bins))
-    errors = np.concatenate(errors)
+        parts.append(error(probabilities, labels, bins))
+    errors = np.concatenate(parts)
     low, high = np.quantile(errors, (0.025, 0.975))
     return float(errors.mean()), (float(low), float(high))
 
@@ -171,7 +171,7 @@ def _mean_gap(gap: NDArray, place: NDArray, bins: int, counts: ArrayLike | None)
     The gaps (n,) or (k, n) of sources, which lie at ``place`` (n,) between 0 and 1; ``counts`` (k, n) of the sources.
     """
     if not len(place):
-        return float("nan") if counts is None else np.full(len(counts), np.nan)
+        return float("nan") if counts is None else np.full(len(np.asarray(counts)), np.nan)
     weighted = gap if counts is None else gap * np.asarray(counts)
     sums = weighted @ np.eye(bins)[_bin(place, bins)]
     whole = len(place) if counts is None else np.sum(counts, axis=-1)

@@ -38,11 +38,9 @@ def confusion_matrix(labels: ArrayLike, shares: ArrayLike, counts: ArrayLike | N
     ndarray, shape (2, 2) or (k, 2, 2)
         Rows are labels, columns are classes given, in the order FRI, FRII.
     """
-    labels, shares = np.asarray(labels), np.asarray(shares)
-    one_hot = np.eye(len(CLASSES))
-    if shares.ndim == 1:
-        shares = one_hot[shares]
-    of_source = one_hot[labels][:, :, None] * shares[:, None, :]
+    one_hot, given = np.eye(len(CLASSES)), np.asarray(shares)
+    of_class = one_hot[given] if given.ndim == 1 else given
+    of_source = one_hot[np.asarray(labels)][:, :, None] * of_class[:, None, :]
     return of_source.sum(0) if counts is None else np.tensordot(np.asarray(counts, float), of_source, 1)
 
 

@@ -7,6 +7,7 @@ What a classifier says of labelled sources comes from :mod:`radio_ag.evaluation.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -177,7 +178,7 @@ def _figures(probabilities: NDArray, labels: NDArray, flags: NDArray | None, see
 
     predicted, log_loss, brier_loss = p.argmax(1), log_losses(p, label), brier_losses(p, label)
 
-    def statistics(counts: NDArray[np.intp]) -> dict[str, NDArray[np.float64]]:
+    def statistics(counts: NDArray[np.intp]) -> dict[str, Any]:
         drawn = counts.sum(1)
         return confusion_scores(confusion_matrix(label, predicted, counts)) | {
             "auc": area_under_curve(p[:, 1], label, counts),

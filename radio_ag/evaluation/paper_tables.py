@@ -19,7 +19,7 @@ from radio_ag.weights import Card
 MIRABEST_CERTAIN = f"{MIRABEST}*"
 """The sources of MiraBest with certain labels."""
 
-_TEST_COUNTS = {  # table 5: FRI certain, FRI uncertain, FRII certain, FRII uncertain
+_TEST_COUNTS: dict[tuple[int, ...], str] = {  # table 5: FRI certain, FRI uncertain, FRII certain, FRII uncertain
     (49, 25, 55, 24): MIRABEST,
     (49, 0, 55, 0): MIRABEST_CERTAIN,
     (22, 0, 28, 0): FRDEEP,

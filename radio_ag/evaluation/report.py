@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -113,7 +113,7 @@ def assess(
     positions = learnt_positions(weights)
     learnt = None if positions is None else near(data.ra, data.dec, positions)
     flags = outcome.flags if protocol == "served" else None
-    content = {
+    content: dict[str, Any] = {
         "weights": weights.card.name,
         "sha256": weights.card.sha256,
         "protocol": protocol,
@@ -193,7 +193,7 @@ def as_json(reports: Sequence[Report]) -> dict:
     """Everything that is known, ready for JSON: each of the weights, their mean, and the paper's figures beside."""
     from radio_ag import __version__
 
-    content = {"radio_ag": __version__, "evaluations": [report.content for report in reports]}
+    content: dict[str, Any] = {"radio_ag": __version__, "evaluations": [report.content for report in reports]}
     if len(reports) > 1:
         content["mean"] = mean_over_weights(reports)
     content["paper"] = {

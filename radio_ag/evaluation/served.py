@@ -207,5 +207,10 @@ def _chunks(n: int) -> Iterator[slice]:
 def _joined(parts: list[Outcome]) -> Outcome:
     if not parts:
         raise InputError("there is no FRI or FRII among the labelled sources")
-    columns = zip(*parts, strict=True)
-    return Outcome(*(None if column[0] is None else np.concatenate(column) for column in columns))
+    probabilities, std, flags, copies = zip(*parts, strict=True)
+    return Outcome(
+        np.concatenate(probabilities),
+        np.concatenate(std),
+        np.concatenate(flags),
+        None if copies[0] is None else np.concatenate(copies),
+    )

@@ -40,8 +40,9 @@ def group_by_position(
     -------
     ndarray of int, shape (n,)
     """
+    n = len(np.asarray(ra))
     pairs = np.concatenate([close_pairs(ra, dec, radius), np.asarray(links, np.intp).reshape(-1, 2)])
-    matrix = coo_array((np.ones(len(pairs)), tuple(pairs.T)), shape=(len(ra), len(ra)))
+    matrix = coo_array((np.ones(len(pairs)), tuple(pairs.T)), shape=(n, n))
     return connected_components(matrix, directed=False)[1]
 
 

@@ -165,8 +165,16 @@ class AGSonoNet(AGCNN):
 
     def __init__(self, architecture: SonoNetArchitecture | None = None):
         a = architecture or SonoNetArchitecture()
-        shared = {"dropout": a.dropout, "features": a.features, "classes": a.classes}
-        super().__init__(Architecture(normalisation=a.normalisation, aggregation=a.aggregation, gates=2, **shared))
+        super().__init__(
+            Architecture(
+                normalisation=a.normalisation,
+                aggregation=a.aggregation,
+                gates=2,
+                classes=a.classes,
+                dropout=a.dropout,
+                features=a.features,
+            )
+        )
         self.architecture = a
         self.n_features = sum(_SONONET_CHANNELS)
         self.classifier = Aggregation(a.aggregation, _SONONET_CHANNELS, a.classes, relu=False)

@@ -12,13 +12,14 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from radio_ag.errors import DeviceError
-from radio_ag.network.model import INPUT_SIZE, AttentionGate
+from radio_ag.network.model import INPUT_SIZE, AttentionGate, Network, NetworkT
 from radio_ag.network.orbit import Seen, Task, to_arrays
 
 MAX_HALF_ERROR = 1e-3
@@ -68,6 +69,12 @@ def layout_on(device: torch.device) -> torch.memory_format:
     return torch.contiguous_format if device.type == "mps" else torch.channels_last
 
 
+def in_layout(network: NetworkT, layout: torch.memory_format) -> NetworkT:
+    """Put a network's parameters, in place, into an order in memory."""
+    anything: Any = network  # the stubs of Module.to do not know of it
+    return anything.to(memory_format=layout)
+
+
 class _Precision:
     """Float32 with its 24 bits while anyone needs them: the settings are the process's own, the last one restores them.
 
@@ -76,7 +83,7 @@ class _Precision:
     """
 
     def __init__(self) -> None:
-        backends = torch.backends
+        backends: Any = torch.backends  # whose stubs lack the operators' own settings
         self._settings = (
             *(backends.cudnn.conv, backends.cudnn.rnn, backends.cuda.matmul),
             *(backends.mkldnn.conv, backends.mkldnn.rnn, backends.mkldnn.matmul),
@@ -146,8 +153,8 @@ def ahead(launch: Callable[[Task, Tensor], Seen], tasks: Sequence[Task], device:
         with torch.cuda.stream(downwards):
             for tensor in filter(torch.is_tensor, seen):
                 tensor.record_stream(downwards)
-            here = Seen(*(None if tensor is None else tensor.to("cpu", non_blocking=True) for tensor in seen))
-            return here, downwards.record_event()
+            here = (None if tensor is None else tensor.to("cpu", non_blocking=True) for tensor in seen)
+            return Seen(*here), downwards.record_event()
 
     waiting = None
     for task in tasks:
@@ -164,14 +171,15 @@ def _arrived(seen: Seen, event: torch.cuda.Event) -> Seen:
     return to_arrays(seen)
 
 
-def with_half_gates(network: nn.Module) -> nn.Module:
+def with_half_gates(network: Network) -> Network:
     """Return a copy whose gates compute in float16, in which their 64 channels a pixel are half as much to carry.
 
     All else stays as it is: the convolutions before them need float32 for probabilities to stay within 1e-3, and
     float16 can neither hold nor add up the sums over 22,500 pixels that follow.
     """
     half = copy.deepcopy(network)
-    for gate in half.gates:
+    gates: Any = half.gates
+    for gate in gates:
         gate.half().__class__ = _HalfGate
     return half
 
@@ -181,7 +189,7 @@ class _HalfGate(AttentionGate):
         return self.normalise(self.score(x.half(), g.half()).float())
 
 
-def half_suffices(network: nn.Module, half: nn.Module, temperature: float, device: torch.device) -> bool:
+def half_suffices(network: Network, half: Network, temperature: float, device: torch.device) -> bool:
     """Return whether a copy in half precision gives the same probabilities for some simulated images."""
     x = _probes().to(device)
     with inference():

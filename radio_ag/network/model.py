@@ -6,7 +6,7 @@ Shape letters: B batch, C channels, H height, W width, K classes.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
 
@@ -156,7 +156,7 @@ def _normalise_standardisation_published(scores: Tensor) -> Tensor:
     return ((scores - low) / divisor - 0.5) / 0.25
 
 
-NORMALISATIONS = {
+NORMALISATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "range": _normalise_range,
     "softmax": _normalise_softmax,
     "sigmoid": torch.sigmoid,
@@ -211,7 +211,7 @@ class ConvBlock(nn.Sequential):
 class AttentionGate(nn.Module):
     """Additive attention gate (eqs. 7, 8; Table 2): which pixels of ``x`` agree with the gating signal ``g``."""
 
-    def __init__(self, channels: int, normalise):
+    def __init__(self, channels: int, normalise: Callable[[Tensor], Tensor]):
         super().__init__()
         self.theta = nn.Conv2d(channels, _GATING_CHANNELS, 1, bias=False)
         self.phi = nn.Conv2d(_GATING_CHANNELS, _GATING_CHANNELS, 1, bias=False)
@@ -242,7 +242,7 @@ class AttentionGate(nn.Module):
         with torch.autocast(x.device.type, enabled=False):
             gating = F.conv2d(g.float(), self.phi.weight)  # (B, 64, h, w)
             score = compatibility(x, gating, self.theta.weight[:, :, 0, 0], self.psi.weight[0, :, 0, 0])
-            return (score + self.psi.bias).unsqueeze(1)
+            return (score + self.psi.get_parameter("bias")).unsqueeze(1)
 
 
 class Aggregation(nn.Module):
@@ -318,6 +318,7 @@ class AGCNN(Network):
         self.n_features = sum(channels) if a.gates else _GATING_CHANNELS * (INPUT_SIZE // 16) ** 2
         self.gates = nn.ModuleList(AttentionGate(c, normalise) for c in channels)
         self.dropout = nn.Dropout(a.dropout)
+        self.classifier: nn.Module
         if a.gates:
             self.classifier = Aggregation(a.aggregation, channels, a.classes, a.published_details)
         else:
@@ -338,8 +339,8 @@ class AGCNN(Network):
         """
         *maps, g = self.block_outputs(images)  # g: (B, 64, 18, 18)
         if not self.gates:
-            features = _pool(g).flatten(1)  # (B, 64 * 9 * 9)
-            return Output(self.classifier(self.dropout(features)), features)
+            last = _pool(g).flatten(1)  # (B, 64 * 9 * 9)
+            return Output(self.classifier(self.dropout(last)), last)
         maps.reverse()  # gate 1 sees the deepest block
         attention = [gate(x, g) for gate, x in zip(self.gates, maps, strict=False)]  # (B, 1, H, W) each
         features = [self._features(a, x) for a, x in zip(attention, maps, strict=False)]  # (B, C) each

@@ -67,7 +67,7 @@ class FeatureModel:
         WeightsError
             One of the tensors is missing, of another shape, or not finite.
         """
-        shapes = {"means": (len(CLASSES), features), "precision": (features, features)}
+        shapes: dict[str, tuple[int, ...]] = {"means": (len(CLASSES), features), "precision": (features, features)}
         shapes |= {"centre": (features,), "scale": (features,)}
         for name, shape in shapes.items():
             tensor = tensors.get(f"novelty.{name}")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from functools import reduce
+from operator import add
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -28,9 +30,9 @@ class Seen(NamedTuple):
     On a CPU it holds arrays, on a GPU tensors until they are copied.
     """
 
-    logits: Tensor | NDArray[np.float32]  # (v * m, b, 2)
-    features: Tensor | NDArray[np.float32]  # (b, features of all networks), summed over the orientations
-    maps: Tensor | NDArray[np.float32] | None  # (b, planes, 150, 150), summed over orientations and networks
+    logits: Any  # (v * m, b, 2)
+    features: Any  # (b, features of all networks), summed over the orientations
+    maps: Any  # (b, planes, 150, 150), summed over orientations and networks; None where they are not wanted
 
 
 def plan(
@@ -76,8 +78,8 @@ def see(networks: Sequence[nn.Module], images: Tensor, task: Task, attention: st
     features = torch.cat([output.features for output in outputs], 1)
     maps = None
     if attention != "none":
-        maps = sum(_maps(output, attention) for output in outputs).split(count)
-        maps = sum(_on_sky(turned, view, task.angle) for turned, view in zip(maps, views, strict=True))
+        of_views = reduce(add, (_maps(output, attention) for output in outputs)).split(count)
+        maps = reduce(add, (_on_sky(of_view, view, task.angle) for of_view, view in zip(of_views, views, strict=True)))
     return Seen(
         logits.unflatten(0, (len(views), count)).transpose(1, 2).flatten(0, 1),
         features.unflatten(0, (len(views), count)).sum(0),
@@ -116,4 +118,5 @@ def rotate(images: Tensor, angle: float) -> Tensor:
 
 def to_arrays(seen: Seen) -> Seen:
     """The same in memory, as arrays."""
-    return Seen(*(None if tensor is None else tensor.cpu().numpy() for tensor in seen))
+    logits, features, maps = (None if tensor is None else tensor.cpu().numpy() for tensor in seen)
+    return Seen(logits, features, maps)

@@ -232,7 +232,8 @@ def _link(member: NDArray[np.bool_], pixels: list[NDArray]) -> None:
     while len(new) and not member.all():
         tree = cKDTree(np.concatenate([pixels[k] for k in new]))
         others = np.flatnonzero(~member)
-        new = [k for k in others if (tree.query(pixels[k], distance_upper_bound=LINK_RADIUS)[0] < np.inf).any()]
+        near = [(tree.query(pixels[k], distance_upper_bound=LINK_RADIUS)[0] < np.inf).any() for k in others]
+        new = others[np.array(near, bool)]
         member[new] = True
 
 

@@ -29,7 +29,7 @@ def as_stack(array: ArrayLike, name: str) -> NDArray:
         raise ImageError(f"{name} must have pixels, but is of shape {array.shape}")
     if array.dtype.kind not in "fiu":
         raise ImageError(f"{name} must hold real numbers, not {array.dtype}")
-    return array.astype(np.float32).filled(np.nan) if isinstance(array, np.ma.MaskedArray) else array
+    return np.ma.filled(array.astype(np.float32), np.nan) if isinstance(array, np.ma.MaskedArray) else array
 
 
 def to_native(array: NDArray) -> NDArray[np.float32]:

@@ -124,7 +124,22 @@ class Recipe:
 
         Where `passes` are given this does not depend on `samples`, which may be fewer.
         """
-        return self.samples if self.passes is None else self.epochs * self.passes * sources
+        if self.passes is not None:
+            return self.epochs * self.passes * sources
+        return self.known_samples
+
+    @property
+    def known_samples(self) -> int:
+        """Number of images seen in all.
+
+        Raises
+        ------
+        InputError
+            It depends on the number of sources, see `prescribed`.
+        """
+        if self.samples is None:
+            raise InputError("samples must be a number, not None: it depends on the number of training sources")
+        return self.samples
 
     def shortened(self, samples: int) -> Recipe:
         """This recipe for another number of images, the same share of them seen through the smaller window."""
@@ -201,9 +216,11 @@ def named_recipe(name: str, settings: Mapping[str, str] | None = None) -> Recipe
 
 
 def recipe_of(settings: Mapping[str, Any]) -> Recipe:
-    """The recipe whose settings a checkpoint or a card holds; what it does not name is as in `Recipe`."""
+    """Return the recipe whose settings a checkpoint or a card holds; what it does not name is as in `Recipe`."""
     known = {f.name for f in fields(Recipe)} - {"architecture"}
-    own = {name: tuple(v) if isinstance(v, list) else v for name, v in settings.items() if name in known}
+    own: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in settings.items() if name in known
+    }
     return Recipe(architecture=architecture_of(settings["architecture"]), **own)
 
 

@@ -54,7 +54,7 @@ def expand_snapshots(names: Iterable[str]) -> list[str]:
                 continue
         if not seen:
             raise WeightsError(f"the folder {name} has no checkpoint of a training (*{SUFFIX}, such as checkpoint.pt)")
-        ordered = sorted(seen, key=seen.get)
+        ordered = sorted(seen, key=lambda path: seen[path])
         steps = np.linspace(0, len(ordered) - 1, min(MOST, len(ordered)))
         expanded += [str(ordered[step]) for step in np.rint(steps).astype(int)]
     return expanded

@@ -6,6 +6,7 @@ import json
 import platform
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -146,7 +147,8 @@ def train_weights(
         f"{len(split.training)} sources to learn from, {len(split.validation)} to watch, "
         f"{len(split.calibration)} to calibrate with"
     )
-    log(f"{recipe.samples:,} images each network, {recipe.samples / prescribed:.3g} of the recipe's {prescribed:,}")
+    images = recipe.known_samples
+    log(f"{images:,} images each network, {images / prescribed:.3g} of the recipe's {prescribed:,}")
     networks = []
     members = range(recipe.seed, recipe.seed + seeds)
     for seed in members:
@@ -159,7 +161,7 @@ def train_weights(
                 replace(recipe, seed=seed),
                 member,
                 device=device,
-                log=lambda line, seed=seed: log(f"seed {seed}: {line}" if seeds > 1 else line),
+                log=partial(_log_member, log, seed if seeds > 1 else None),
             ).cpu()
         )
     training = _training(data, split, recipe, folder, prescribed=prescribed, seeds=members, folds=(fold, folds))
@@ -175,6 +177,10 @@ def train_weights(
     )
     path = folder / f"{weights.card.name}.safetensors"
     return save_weights(path, networks, weights.card.content, weights.extra, overwrite=True)
+
+
+def _log_member(log: Callable[[str], None], seed: int | None, line: str) -> None:
+    log(line if seed is None else f"seed {seed}: {line}")
 
 
 def _check_run(path: Path, settings: dict) -> None:
@@ -237,7 +243,7 @@ def _training(
         "recipe": asdict(recipe),
         "images": recipe.samples,
         "images_of_the_recipe": prescribed,
-        "share_of_the_recipe": float(f"{recipe.samples / prescribed:.3g}"),
+        "share_of_the_recipe": float(f"{recipe.known_samples / prescribed:.3g}"),
         "kept_after_images": [
             (min(own, key=lambda entry: entry["nll"]) if recipe.early_stopping else own[-1])["samples"] for own in looks
         ],
