@@ -67,7 +67,7 @@ def source_figure(
     title: str = "",
     width: float = PAGE_WIDTH,
 ) -> Figure:
-    """One source: its image with contours of the mean attention, the map of each gate, and their mean (Figure 4).
+    """Draw one source: its image with contours of the mean attention, the map of each gate, and their mean (Figure 4).
 
     Parameters
     ----------
@@ -110,7 +110,7 @@ def grid_figure(
     title: str = "",
     width: float = PAGE_WIDTH,
 ) -> Figure:
-    """Maps of several networks side by side, each in its own range of colours (Figures 5, 6, 7, 10, 13).
+    """Draw maps of several networks side by side, each in its own range of colours (Figures 5, 6, 7, 10, 13).
 
     Parameters
     ----------
@@ -162,7 +162,7 @@ def grid_figure(
 def preprocessing_figure(
     field: ArrayLike, clipped: ArrayLike, prepared: ArrayLike, augmented: ArrayLike, *, width: float = PAGE_WIDTH
 ) -> Figure:
-    """Preprocessing stage by stage (Figure 3).
+    """Draw preprocessing stage by stage (Figure 3).
 
     Parameters
     ----------
@@ -197,7 +197,7 @@ def preprocessing_figure(
 def outliers_figure(
     images: Sequence[ArrayLike], maps: Sequence[ArrayLike], titles: Sequence[str], *, width: float = PAGE_WIDTH
 ) -> Figure:
-    """Pairs of image, with a contour at the clip, and mean attention, three sources a row (Figure 14).
+    """Draw pairs of image, with a contour at the clip, and mean attention, three sources a row (Figure 14).
 
     Parameters
     ----------
@@ -223,7 +223,7 @@ def outliers_figure(
 
 @rc_context(STYLE)
 def aggregate_figure(maps: AggregateMaps, *, by: str = "label", width: float = PAGE_WIDTH) -> Figure:
-    """Mean image, mean attention and each gate for FRI, FRII and their difference (Figures 8 and 9).
+    """Draw mean image, mean attention and each gate for FRI, FRII and their difference (Figures 8 and 9).
 
     Parameters
     ----------
@@ -261,7 +261,7 @@ def aggregate_figure(maps: AggregateMaps, *, by: str = "label", width: float = P
 
 @rc_context(STYLE)
 def difference_figure(maps: AggregateMaps, *, by: str = "label", width: float = COLUMN_WIDTH) -> Figure:
-    """The mean image of FRI less that of FRII, saturated at ±0.05 (Figure 8)."""
+    """Draw the mean image of FRI less that of FRII, saturated at ±0.05 (Figure 8)."""
     figure, axes = sky_panels(1, 1, width, right=0.7)
     of_class: list[dict[str, Any]] = [{by: 0}, {by: 1}]
     first, second = (maps.image(**one) for one in of_class)
@@ -272,7 +272,7 @@ def difference_figure(maps: AggregateMaps, *, by: str = "label", width: float = 
 
 @rc_context(STYLE)
 def confusion_figure(maps: AggregateMaps, *, width: float = COLUMN_WIDTH) -> Figure:
-    """Mean attention by label and predicted class, with contours of the mean image (Figure 11)."""
+    """Draw mean attention by label and predicted class, with contours of the mean image (Figure 11)."""
     figure, axes = sky_panels(2, 2, width, right=0.6)
     cells = {(t, p): maps.attention(label=t, predicted=p) for t in (0, 1) for p in (0, 1)}
     limits = _common_limits(list(cells.values()))
@@ -290,7 +290,7 @@ def confusion_figure(maps: AggregateMaps, *, width: float = COLUMN_WIDTH) -> Fig
 
 @rc_context(STYLE)
 def certainty_figure(maps: AggregateMaps, *, by: str = "label", width: float = PAGE_WIDTH) -> Figure:
-    """Mean images with their contours, and mean attention, by class and certainty (Figure 12)."""
+    """Draw mean images with their contours, and mean attention, by class and certainty (Figure 12)."""
     groups: list[dict[str, Any]] = [{by: c, "certain": certain} for c in (0, 1) for certain in (True, False)]
     figure, axes = sky_panels(2, len(groups), width, right=0.6)
     limits = _common_limits([maps.attention(**group) for group in groups])
@@ -315,7 +315,7 @@ def network_figure(
     *,
     width: float = PAGE_WIDTH,
 ) -> Figure:
-    """The network with what its parts make of one source (Figures 1 and 2).
+    """Draw the network with what its parts make of one source (Figures 1 and 2).
 
     Parameters
     ----------
@@ -367,7 +367,7 @@ def network_figure(
 
 @rc_context(STYLE)
 def gate_steps_figure(steps: Sequence[GateSteps], *, title: str = "", width: float = PAGE_WIDTH) -> Figure:
-    """What happens inside each attention gate for one source, a gate a row (Figure 1).
+    """Draw what happens inside each attention gate for one source, a gate a row (Figure 1).
 
     Of stacks of channels four are drawn, each over its peak: those of the features that vary most, and the same four of
     the intermediate channels in each of their panels. Orange is above zero and purple below.
@@ -375,7 +375,7 @@ def gate_steps_figure(steps: Sequence[GateSteps], *, title: str = "", width: flo
     Parameters
     ----------
     steps : sequence of GateSteps
-        As of `radio_ag.network.classifier.look_inside`.
+        As of `radio_ag.network.classifier.trace_network`.
     title : str
     width : float
         Inches.
@@ -414,7 +414,7 @@ def gate_steps_figure(steps: Sequence[GateSteps], *, title: str = "", width: flo
 
 
 def figure_files(path: str | os.PathLike, *, overwrite: bool = False) -> list[Path]:
-    """The files that `save_figure` writes, for a check before a long run.
+    """Return the files that `save_figure` writes, for a check before a long run.
 
     Raises
     ------

@@ -185,7 +185,7 @@ def _extent(axes: Axes, image: NDArray) -> dict:
 def sky_panels(
     rows: int, columns: int, width: float, wcs: WCS | None = None, *, right: float = 0.0, below: float = 0.0
 ) -> tuple[Figure, NDArray]:
-    """A figure of square panels on the sky; coordinates are written at its left and lower edge alone.
+    """Make a figure of square panels on the sky; coordinates are written at its left and lower edge alone.
 
     Parameters
     ----------

@@ -109,7 +109,7 @@ def attention_statistics(
 
 
 def gate_agreement(gates: ArrayLike) -> NDArray[np.float32]:
-    """Mean over the pairs of gates of the correlation coefficient of their maps.
+    """Return the mean over the pairs of gates of the correlation coefficient of their maps.
 
     Parameters
     ----------
@@ -163,7 +163,7 @@ def _centroid(weights: NDArray) -> NDArray:
 
 
 def summarise_by_class(values: Mapping[str, ArrayLike], classes: ArrayLike) -> list[dict[str, object]]:
-    """Quartiles of numbers by class, and of all.
+    """Return the quartiles of numbers by class, and of all.
 
     Parameters
     ----------
@@ -194,7 +194,7 @@ def summarise_by_class(values: Mapping[str, ArrayLike], classes: ArrayLike) -> l
 
 
 def summarise_result(table: Table) -> list[dict[str, object]]:
-    """Quartiles by class of the columns that ``--attention-stats`` adds to a product.
+    """Return the quartiles by class of the columns that ``--attention-stats`` adds to a product.
 
     Parameters
     ----------
@@ -267,7 +267,7 @@ class AggregateMaps:
     def image(
         self, *, label: int | None = None, certain: bool | None = None, predicted: int | None = None
     ) -> NDArray[np.float64]:
-        """Mean image (size, size) of those that `count` counts; NaN where there are none."""
+        """Return the mean image (size, size) of those that `count` counts; NaN where there are none."""
         return self._mean(_cells(label, certain, predicted))[0]
 
     def attention(
@@ -278,7 +278,7 @@ class AggregateMaps:
         certain: bool | None = None,
         predicted: int | None = None,
     ) -> NDArray[np.float64]:
-        """Mean map (size, size) of a gate (1, 2, 3), or of the gates' mean; NaN where there are no images.
+        """Return the mean map (size, size) of a gate (1, 2, 3), or of the gates' mean; NaN where there are no images.
 
         Raises
         ------

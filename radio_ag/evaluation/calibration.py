@@ -67,7 +67,7 @@ def reliability(probabilities: ArrayLike, labels: ArrayLike, bins: int = BINS) -
 def calibration_error(
     probabilities: ArrayLike, labels: ArrayLike, bins: int = BINS, counts: ArrayLike | None = None
 ) -> float | NDArray[np.float64]:
-    """Expected calibration error over equal-width bins of the larger of two probabilities, 0.5 to 1.
+    """Return the expected calibration error over equal-width bins of the larger of two probabilities, 0.5 to 1.
 
     Parameters
     ----------
@@ -90,7 +90,7 @@ def calibration_error(
 def uncertainty_calibration_error(
     probabilities: ArrayLike, labels: ArrayLike, bins: int = BINS, counts: ArrayLike | None = None
 ) -> float | NDArray[np.float64]:
-    """Uncertainty calibration error over equal-width bins of the predictive uncertainty, 0 to 1.
+    """Return the uncertainty calibration error over equal-width bins of the predictive uncertainty, 0 to 1.
 
     The uncertainty of a source is the entropy of its two probabilities in bits, so that it runs from 0 to 1. In each
     bin b of n_b sources, err(b) is the share of wrong classes and uncert(b) the mean uncertainty; the error is
@@ -124,7 +124,7 @@ def error_if_calibrated(
     draws: int = 1000,
     seed: int = 0,
 ) -> tuple[float, tuple[float, float]]:
-    """What a calibration error would be if every probability were true: labels are drawn with these probabilities.
+    """Draw labels with the given probabilities to see what a calibration error would be if all were true.
 
     Parameters
     ----------
@@ -180,12 +180,12 @@ def _mean_gap(gap: NDArray, place: NDArray, bins: int, counts: ArrayLike | None)
 
 
 def log_losses(probabilities: ArrayLike, labels: ArrayLike) -> NDArray[np.float64]:
-    """``-ln p(label)`` of each source, whose mean is the negative log-likelihood, shape (n,)."""
+    """Return ``-ln p(label)`` of each source, whose mean is the negative log-likelihood, shape (n,)."""
     return -np.log(np.maximum(_of_label(probabilities, labels), _TINY))
 
 
 def brier_losses(probabilities: ArrayLike, labels: ArrayLike) -> NDArray[np.float64]:
-    """``(1 - p(label))**2`` of each source, whose mean is the Brier score for one of two classes, shape (n,)."""
+    """Return ``(1 - p(label))**2`` of each source, whose mean is the Brier score for one of two classes, shape (n,)."""
     return (1 - _of_label(probabilities, labels)) ** 2
 
 
@@ -195,7 +195,7 @@ def _of_label(probabilities: ArrayLike, labels: ArrayLike) -> NDArray[np.float64
 
 
 def fit_temperature(logits: ArrayLike, labels: ArrayLike) -> float:
-    """Temperature that minimises the negative log-likelihood of ``softmax(logits / temperature)``.
+    """Fit the temperature that minimises the negative log-likelihood of ``softmax(logits / temperature)``.
 
     Parameters
     ----------
@@ -217,7 +217,7 @@ def fit_temperature(logits: ArrayLike, labels: ArrayLike) -> float:
 
 
 def confidence_threshold(probabilities: ArrayLike, labels: ArrayLike, accuracy: float = 0.99) -> float:
-    """Smallest probability above which the share ``accuracy`` of the classes is right; 1 if there is none."""
+    """Return the least probability above which the share ``accuracy`` of the classes is right; 1 if there is none."""
     confidence, right = _confidence(probabilities, labels)
     order = np.argsort(-confidence)
     reached = np.cumsum(right[order]) / np.arange(1, len(order) + 1) >= accuracy

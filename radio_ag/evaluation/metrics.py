@@ -23,7 +23,7 @@ _COUNTS_AT_ONCE = 200_000  # numbers in the counts of one call: they stay in the
 
 
 def confusion_matrix(labels: ArrayLike, shares: ArrayLike, counts: ArrayLike | None = None) -> NDArray[np.float64]:
-    """Sources by label and by the class that they get.
+    """Count sources by label and by the class that they get.
 
     Parameters
     ----------
@@ -45,7 +45,7 @@ def confusion_matrix(labels: ArrayLike, shares: ArrayLike, counts: ArrayLike | N
 
 
 def confusion_scores(matrix: ArrayLike) -> dict[str, NDArray[np.float64]]:
-    """Accuracy, and precision, recall and F1 of each class (paper eqs. A1-A4); NaN where a denominator is 0.
+    """Return accuracy, and precision, recall and F1 of each class (paper eqs. A1-A4); NaN where a denominator is 0.
 
     Parameters
     ----------
@@ -68,7 +68,7 @@ def confusion_scores(matrix: ArrayLike) -> dict[str, NDArray[np.float64]]:
 
 
 def ratio(part: ArrayLike, whole: ArrayLike) -> NDArray[np.float64]:
-    """Parts of wholes of the same shape; NaN where a whole is 0."""
+    """Return parts of wholes of the same shape; NaN where a whole is 0."""
     part, whole = np.asarray(part, float), np.asarray(whole, float)
     return np.divide(part, whole, out=np.full(whole.shape, np.nan), where=whole > 0)
 
@@ -76,7 +76,7 @@ def ratio(part: ArrayLike, whole: ArrayLike) -> NDArray[np.float64]:
 def area_under_curve(
     scores: ArrayLike, labels: ArrayLike, counts: ArrayLike | None = None
 ) -> float | NDArray[np.float64]:
-    """Area under the ROC curve: the chance that an FRII scores higher than an FRI, ties counting half.
+    """Return the area under the ROC curve: the chance that an FRII scores higher than an FRI, ties counting half.
 
     Parameters
     ----------
@@ -102,7 +102,7 @@ def area_under_curve(
 
 
 def wilson_interval(successes: float, trials: float, confidence: float = CONFIDENCE) -> tuple[float, float]:
-    """Interval of a proportion (Wilson 1927, JASA 22, 209, eq. for the score interval).
+    """Return the interval of a proportion (Wilson 1927, JASA 22, 209, eq. for the score interval).
 
     Parameters
     ----------
@@ -125,7 +125,7 @@ def wilson_interval(successes: float, trials: float, confidence: float = CONFIDE
 
 
 def wilson_intervals(matrix: ArrayLike) -> dict[str, tuple[float, float]]:
-    """Wilson intervals of the proportions of a confusion matrix: accuracy, precision and recall of each class."""
+    """Return Wilson intervals of a confusion matrix's proportions: accuracy, precision and recall of each class."""
     matrix = np.asarray(matrix)
     intervals = {"accuracy": wilson_interval(np.trace(matrix), matrix.sum())}
     for k, name in enumerate(CLASSES):
@@ -142,7 +142,7 @@ def bootstrap_intervals(
     seed: int = 0,
     confidence: float = CONFIDENCE,
 ) -> dict[str, tuple[float, float]]:
-    """Percentile intervals of statistics over sources drawn with replacement (Efron 1979).
+    """Draw sources with replacement for percentile intervals of statistics (Efron 1979).
 
     Parameters
     ----------
@@ -176,7 +176,7 @@ def bootstrap_intervals(
 
 
 def spread(values: ArrayLike) -> dict[str, float]:
-    """Mean and sample standard deviation over networks, such as seeds or the members of an ensemble."""
+    """Return the mean and sample standard deviation over networks, such as seeds or the members of an ensemble."""
     values = np.asarray(values, float)
     return {
         "mean": float(values.mean()),

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from radio_ag.errors import InputError, OutputError
-from radio_ag.evaluation.numbers import evaluate, evaluate_copies, spread_of
 from radio_ag.evaluation.paper_tables import MIRABEST, MIRABEST_CERTAIN, PaperColumn, comparable, published_test_set
 from radio_ag.evaluation.robustness import accuracy_by_offset, classes_when_turned, rotation_consistency
+from radio_ag.evaluation.scores import score_copies, score_sources, spread_of
 from radio_ag.evaluation.served import (
     PAPER_COPIES,
     Outcome,
@@ -63,7 +63,7 @@ class Report:
     content: dict
 
 
-def assess(
+def evaluate(
     weights: Weights,
     data: Labelled,
     *,
@@ -123,14 +123,14 @@ def assess(
         "data": {str(name): int((data.origin == name).sum()) for name in np.unique(data.origin)},
         "noise_known": int(np.isfinite(data.rms).sum()),
         "learnt_from": None if learnt is None else int(learnt.sum()),
-        "figures": evaluate(outcome.probabilities, data.label, data.certain, flags=flags, seed=seed),
+        "figures": score_sources(outcome.probabilities, data.label, data.certain, flags=flags, seed=seed),
     }
     if outcome.copies is not None:
         content["times"] = times
-        content["copies"] = evaluate_copies(outcome.copies, data.label, data.certain, seed=seed)
+        content["copies"] = score_copies(outcome.copies, data.label, data.certain, seed=seed)
     if len(weights.networks) > 1:
         single = [run(member)[1] for member in single_networks(weights)]
-        content["members"] = spread_of([evaluate(one.probabilities, data.label, data.certain) for one in single])
+        content["members"] = spread_of([score_sources(one.probabilities, data.label, data.certain) for one in single])
     if robustness:
         turned = classes_when_turned(classifier, data, progress=progress)
         content["rotation"] = rotation_consistency(turned, data.certain)
@@ -139,7 +139,7 @@ def assess(
 
 
 def paper_columns(reports: Sequence[Report]) -> dict[str, list[PaperColumn]]:
-    """The paper's figures for the same test set and for networks built alike, by subset; empty where nothing compares.
+    """Return the paper's figures for the same test set and for networks built alike, by subset, where any compare.
 
     The figures of `reports` must count copies (protocol ``paper``). The paper's network for MiraBest* has learnt from
     the certain sources alone.
@@ -155,7 +155,7 @@ def paper_columns(reports: Sequence[Report]) -> dict[str, list[PaperColumn]]:
 
 
 def source_table(reports: Sequence[Report]) -> Table:
-    """A row for each source and each of the weights: label, probabilities, class, flags."""
+    """Make a table with a row for each source and each of the weights: label, probabilities, class, flags."""
     from astropy.table import Table, vstack
 
     tables = []
@@ -190,7 +190,7 @@ def source_table(reports: Sequence[Report]) -> Table:
 
 
 def as_json(reports: Sequence[Report]) -> dict:
-    """Everything that is known, ready for JSON: each of the weights, their mean, and the paper's figures beside."""
+    """Return all figures, ready for JSON: of each of the weights, their mean, and the paper's beside."""
     from radio_ag import __version__
 
     content: dict[str, Any] = {"radio_ag": __version__, "evaluations": [report.content for report in reports]}
@@ -204,7 +204,7 @@ def as_json(reports: Sequence[Report]) -> dict:
 
 
 def mean_over_weights(reports: Sequence[Report]) -> dict[str, dict]:
-    """Mean and standard deviation over the weights of each figure, of copies where there are some."""
+    """Return the mean and standard deviation over the weights of each figure, of copies where there are some."""
     kind = "copies" if all("copies" in report.content for report in reports) else "figures"
     return spread_of([report.content[kind] for report in reports])
 
@@ -227,7 +227,7 @@ def write_report(stem: str | os.PathLike, reports: Sequence[Report], *, overwrit
 
 
 def output_files(stem: str | os.PathLike, *, overwrite: bool = False) -> tuple[Path, Path]:
-    """Paths of the two files of `write_report`; raises `OutputError` where one exists, before a long run."""
+    """Return the paths of the two files of `write_report`; raise `OutputError` where one exists, before a long run."""
     path = Path(stem)
     path = path.with_suffix("") if path.suffix in (".json", ".ecsv") else path
     files = path.with_name(path.name + ".json"), path.with_name(path.name + ".ecsv")

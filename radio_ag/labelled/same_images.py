@@ -35,7 +35,7 @@ class _Spectra(NamedTuple):
 
 
 def find_same_images(images: ArrayLike, others: ArrayLike | None = None) -> NDArray[np.intp]:
-    """Pairs of images that show the same source.
+    """Find the pairs of images that show the same source.
 
     Parameters
     ----------

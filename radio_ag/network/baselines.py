@@ -201,7 +201,7 @@ def kind_of(architecture: AnyArchitecture) -> str:
 
 
 def architecture_of(settings: Mapping[str, Any]) -> AnyArchitecture:
-    """The architecture whose settings a card or a checkpoint holds.
+    """Return the architecture whose settings a card or a checkpoint holds.
 
     Parameters
     ----------
@@ -230,5 +230,5 @@ def build(architecture: AnyArchitecture) -> Network:
 
 
 def needs_whole_images(architecture: AnyArchitecture) -> bool:
-    """Whether the network takes images of 150x150 pixels and of no other size: its dense layers count the pixels."""
+    """Return whether the network takes images of 150x150 pixels alone: its dense layers count the pixels."""
     return architecture.gates == 0

@@ -1,7 +1,7 @@
 """From fields to classes: networks over an orbit of rotations and flips, calibrated, on any device.
 
 Here alone networks are run but for the steps of a training: as they are served (`Classifier.predict`), on images as
-they lie (`Classifier.look`, `run_network`), and with all that happens inside of them (`look_inside`).
+they lie (`Classifier.look`, `run_network`), and with all that happens inside of them (`trace_network`).
 """
 
 from __future__ import annotations
@@ -157,7 +157,7 @@ class Classifier:
         return self.networks[0].architecture.gates
 
     def prepare(self, fields: ArrayLike) -> Prepared:
-        """The network's input from raw fields: `~radio_ag.preprocess.images.prepare`, on a GPU where there is one."""
+        """Make the network's input from raw fields as `radio_ag.preprocess.images.prepare` does, on a GPU if it is in use."""
         if self.device.type == "cuda":
             return prepare_on(self.device, fields, self.preprocessing)
         return prepare(fields, self.preprocessing)
@@ -373,7 +373,7 @@ def run_network(
     return torch.stack(logits).numpy(), torch.stack(features).numpy()
 
 
-def look_inside(network: AGCNN, image: ArrayLike) -> tuple[list[NDArray[np.float32]], list[GateSteps]]:
+def trace_network(network: AGCNN, image: ArrayLike) -> tuple[list[NDArray[np.float32]], list[GateSteps]]:
     """Show one image to a network and keep what its parts make of it.
 
     Parameters

@@ -121,7 +121,7 @@ class Output(NamedTuple):
         return tuple(a for a in (self.attention1, self.attention2, self.attention3) if a is not None)
 
     def attention(self) -> tuple[Tensor, ...]:
-        """Each gate's map on the pixels of the input: a tuple of (B, 150, 150).
+        """Return each gate's map on the pixels of the input: a tuple of (B, 150, 150).
 
         A cell is placed at the centre of the pixels that it pools; plain upsampling would
         shift gates 1 and 2 by up to 1.8 px, since pooling drops the last rows.
@@ -129,7 +129,7 @@ class Output(NamedTuple):
         return tuple(place_on_input(a, stride) for a, stride in zip(self.gates, _GATE_STRIDE, strict=False))
 
     def mean_attention(self) -> Tensor:
-        """Mean of the gates' maps on the pixels of the input, shape (B, 150, 150)."""
+        """Return the mean of the gates' maps on the pixels of the input, shape (B, 150, 150)."""
         maps = self.attention()
         if not maps:
             raise ValueError("a network without attention gates has no attention map")
@@ -219,12 +219,12 @@ class AttentionGate(nn.Module):
         self.normalise = normalise
 
     def forward(self, x: Tensor, g: Tensor) -> Tensor:
-        """The normalised map (B, 1, H, W) for features ``x`` (B, C, H, W) and gating signal ``g`` (B, 64, h, w)."""
+        """Return the normalised map (B, 1, H, W) of features ``x`` (B, C, H, W) and gating signal ``g`` (B, 64, h, w)."""
         score = self.score_by_tiles if x.device.type == "cpu" else self.score
         return self.normalise(score(x, g).float())
 
     def score(self, x: Tensor, g: Tensor) -> Tensor:
-        """Compatibility score of eq. 8, shape (B, 1, H, W)."""
+        """Return the compatibility score of eq. 8, shape (B, 1, H, W)."""
         gating = F.interpolate(self.phi(g), x.shape[2:], mode="bilinear", align_corners=False)  # (B, 64, H, W)
         return self.psi(F.relu(self.theta(x) + gating))
 
@@ -238,7 +238,7 @@ class AttentionGate(nn.Module):
         return GateSteps(x, projected, gating, agreement, score[:, 0], attention[:, 0], attention * x)
 
     def score_by_tiles(self, x: Tensor, g: Tensor) -> Tensor:
-        """The same score, several times as fast on a CPU."""
+        """Return the same score, several times as fast on a CPU."""
         with torch.autocast(x.device.type, enabled=False):
             gating = F.conv2d(g.float(), self.phi.weight)  # (B, 64, h, w)
             score = compatibility(x, gating, self.theta.weight[:, :, 0, 0], self.psi.weight[0, :, 0, 0])

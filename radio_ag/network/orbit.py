@@ -38,7 +38,7 @@ class Seen(NamedTuple):
 def plan(
     turned: Sequence[tuple[float, NDArray[np.float32]]], orbit: int, batch: int, together: bool
 ) -> list[list[Task]]:
-    """The tasks of each part of a run.
+    """Return the tasks of each part of a run.
 
     Parameters
     ----------
@@ -97,13 +97,13 @@ def _on_sky(maps: Tensor, view: int, angle: float) -> Tensor:
 
 
 def turn(images: Tensor, view: int) -> Tensor:
-    """One of the 8 rotations and flips of (..., H, W) images; view 0 is the image itself, 4 its mirror image."""
+    """Return one of the 8 rotations and flips of (..., H, W) images; view 0 is the image itself, 4 its mirror image."""
     mirrored = images.flip(-1) if view >= 4 else images
     return torch.rot90(mirrored, view % 4, (-2, -1))
 
 
 def turn_back(images: Tensor, view: int) -> Tensor:
-    """The inverse of :func:`turn`."""
+    """Undo :func:`turn`."""
     upright = torch.rot90(images, -(view % 4), (-2, -1))
     return upright.flip(-1) if view >= 4 else upright
 
@@ -117,6 +117,6 @@ def rotate(images: Tensor, angle: float) -> Tensor:
 
 
 def to_arrays(seen: Seen) -> Seen:
-    """The same in memory, as arrays."""
+    """Bring what is on a device to memory, as arrays."""
     logits, features, maps = (None if tensor is None else tensor.cpu().numpy() for tensor in seen)
     return Seen(logits, features, maps)

@@ -20,7 +20,7 @@ _BLOCK = 128  # fields a task at most: they share the cost of the fit, and of pa
 
 
 def as_stack(array: ArrayLike, name: str) -> NDArray:
-    """A stack (n, ny, nx) of any real type and byte order, masked pixels as NaN."""
+    """Return a stack (n, ny, nx) of any real type and byte order, masked pixels as NaN."""
     array = np.asanyarray(array)
     if array.ndim != 3:
         hint = ": give a single image as image[None]" if array.ndim == 2 else ""
@@ -33,7 +33,7 @@ def as_stack(array: ArrayLike, name: str) -> NDArray:
 
 
 def to_native(array: NDArray) -> NDArray[np.float32]:
-    """Contiguous float32 of the machine's byte order; no copy where it is that already."""
+    """Return contiguous float32 of the machine's byte order; no copy where it is that already."""
     return np.ascontiguousarray(array, np.float32)
 
 
@@ -45,7 +45,7 @@ def per_image(values: ArrayLike, n: int, name: str) -> NDArray[np.float32]:
 
 
 def run_blocks(work: Callable[[slice], None], n: int) -> None:
-    """Call `work` for slices that cover n fields, on all processors: NumPy's loops run side by side."""
+    """Run `work` for slices that cover n fields, on all processors: NumPy's loops run side by side."""
     processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     size = min(_BLOCK, max(-(-n // processors), 1))
     blocks = [slice(start, start + size) for start in range(0, n, size)]

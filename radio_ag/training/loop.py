@@ -173,11 +173,11 @@ class Trainer:
         return self.step * self.recipe.batch
 
     def size_at(self, step: int) -> int:
-        """Pixels along each side of the images of a batch."""
+        """Return the pixels along each side of the images of a batch."""
         return self.recipe.window if step * self.recipe.batch < self.recipe.windowed else INPUT_SIZE
 
     def update(self, images: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
-        """One step of the optimiser.
+        """Make one step of the optimiser.
 
         Parameters
         ----------
@@ -239,7 +239,7 @@ class Trainer:
             self.averaged.load_state_dict(self.network.state_dict())
 
     def take_entry(self) -> dict[str, float]:
-        """What the log says of the steps since the last entry.
+        """Return what the log says of the steps since the last entry.
 
         Raises
         ------
@@ -263,7 +263,7 @@ class Trainer:
         return entry
 
     def state(self, source: str) -> dict:
-        """All that `restore` needs; ``source`` is the fingerprint of the data."""
+        """Return all that `restore` needs; ``source`` is the fingerprint of the data."""
         cuda = self.device.type == "cuda"
         return {
             "recipe": asdict(self.recipe),
@@ -311,7 +311,7 @@ class Trainer:
 
 
 def fingerprint(data: Labelled, training: np.ndarray, validation: np.ndarray) -> str:
-    """A hash that tells other sources, labels or splits apart; of the images, every seventh pixel counts."""
+    """Return a hash that tells other sources, labels or splits apart; of the images, every seventh pixel counts."""
     digest = hashlib.sha256()
     for rows in (training, validation):
         digest.update(np.ascontiguousarray(data.fields[:, ::7, ::7][rows], "<f4").tobytes())
@@ -321,7 +321,7 @@ def fingerprint(data: Labelled, training: np.ndarray, validation: np.ndarray) ->
 
 
 def batch_rows(sources: int, step: int, recipe: Recipe) -> Tensor:
-    """Rows of a batch: whole permutations of the sources one after another, a pure function of the step."""
+    """Return the rows of a batch: whole permutations of the sources one after another, a pure function of the step."""
     positions = np.arange(step * recipe.batch, (step + 1) * recipe.batch)
     rows = np.empty(recipe.batch, int)
     for turn_of_all in np.unique(positions // sources):
@@ -332,7 +332,7 @@ def batch_rows(sources: int, step: int, recipe: Recipe) -> Tensor:
 
 
 def source_weights(data: Labelled, training: np.ndarray, recipe: Recipe) -> np.ndarray:
-    """Weight of each training source in the loss, float32, 1 on average."""
+    """Return the weight of each training source in the loss, float32, 1 on average."""
     label = data.label[training]
     weights = np.where(data.certain[training], 1.0, recipe.uncertain_weight)
     if recipe.balanced:

@@ -17,6 +17,18 @@ _CHOICES = {
     "optimizer": ("muon", "adam"),
     "schedule": ("linear", "constant"),
 }
+_LIMITS: dict[str, tuple[float, ...]] = {
+    "samples": (1,),
+    "passes": (1,),
+    "epochs": (1,),
+    "windowed": (0,),
+    "window": (_SMALLEST_WINDOW,),
+    "batch": (2,),
+    "weight_decay": (0,),
+    "label_smoothing": (0, 1),
+    "uncertain_weight": (0, 1),
+    "averaging": (0, 1),
+}
 
 
 @dataclass(frozen=True)
@@ -96,16 +108,11 @@ class Recipe:
         for name, accepted in _CHOICES.items():
             if getattr(self, name) not in accepted:
                 raise InputError(f"{name} must be one of {', '.join(accepted)}, not {getattr(self, name)!r}")
-        for name in ("samples", "passes"):
+        for name, limits in _LIMITS.items():
             if getattr(self, name) is not None:
-                _check_range(self, name, 1)
+                _check_range(self, name, *limits)
         if self.samples is None and self.passes is None:
             raise InputError("samples or passes must say how many images are seen: both are None")
-        for name, low in (("epochs", 1), ("windowed", 0), ("window", _SMALLEST_WINDOW), ("batch", 2)):
-            _check_range(self, name, low)
-        _check_range(self, "weight_decay", 0)
-        for name in ("label_smoothing", "uncertain_weight", "averaging"):
-            _check_range(self, name, 0, 1)
         for name in ("rate", "other_rate"):
             if not getattr(self, name) > 0:
                 raise InputError(f"{name} must be positive, not {getattr(self, name)!r}")
@@ -142,7 +149,7 @@ class Recipe:
         return self.samples
 
     def shortened(self, samples: int) -> Recipe:
-        """This recipe for another number of images, the same share of them seen through the smaller window."""
+        """Return this recipe for another number of images, the same share of them seen through the smaller window."""
         if self.samples is None or not self.windowed:
             return replace(self, samples=samples)
         return replace(self, samples=samples, windowed=round(self.windowed * samples / self.samples))
@@ -186,7 +193,7 @@ _PAPER_RATE_ONE_GATE = 1e-5  # Table 9
 
 
 def named_recipe(name: str, settings: Mapping[str, str] | None = None) -> Recipe:
-    """A recipe with some of its settings changed.
+    """Return a recipe with some of its settings changed.
 
     Parameters
     ----------
@@ -225,7 +232,7 @@ def recipe_of(settings: Mapping[str, Any]) -> Recipe:
 
 
 def differences(recipe: Recipe, other: Recipe) -> list[str]:
-    """What sets a recipe apart from another one, as ``NAME is VALUE, not VALUE``."""
+    """Return what sets a recipe apart from another one, as ``NAME is VALUE, not VALUE``."""
     here, there = asdict(recipe), asdict(other)
     return [f"{name} is {there[name]!r} there, {here[name]!r} here" for name in here if here[name] != there[name]]
 

@@ -28,7 +28,7 @@ MOST = 8
 
 
 def expand_snapshots(names: Iterable[str]) -> list[str]:
-    """Names and paths of weights, with each folder replaced by the checkpoints in it, by the images they have seen.
+    """Replace each folder among names and paths of weights by the checkpoints in it, by the images they have seen.
 
     Parameters
     ----------
@@ -92,7 +92,7 @@ def keep_snapshot(checkpoint: Path) -> Path:
 
 
 def load_classifier(name: str | os.PathLike, **options) -> Classifier:
-    """A classifier from weights, or from a checkpoint of a training.
+    """Load a classifier from weights, or from a checkpoint of a training.
 
     Parameters
     ----------
@@ -112,7 +112,7 @@ def load_classifier(name: str | os.PathLike, **options) -> Classifier:
 
 
 def load_snapshot(path: Path) -> Weights:
-    """The network of a checkpoint as it would serve if training had ended there; it is not calibrated.
+    """Load the network of a checkpoint as it would serve if training had ended there; it is not calibrated.
 
     Parameters
     ----------
@@ -130,7 +130,7 @@ def load_snapshot(path: Path) -> Weights:
 
 
 def snapshot_label(path: Path) -> str:
-    """How far a checkpoint's training had come: ``64,000 images``."""
+    """Return how far a checkpoint's training had come: ``64,000 images``."""
     return _read(path).label
 
 

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 
 from radio_ag.errors import InputError
-from radio_ag.evaluation.numbers import confidence_threshold, evaluate, fit_temperature
+from radio_ag.evaluation.calibration import confidence_threshold, fit_temperature
+from radio_ag.evaluation.scores import score_sources
 from radio_ag.evaluation.served import served_logits
 from radio_ag.labelled.data import Labelled, load_labelled
 from radio_ag.labelled.splits import assign_folds, reserve_calibration, write_split
@@ -51,7 +52,7 @@ class Split:
     calibration: np.ndarray
 
     def parts(self) -> dict[str, np.ndarray]:
-        """The rows of each part by its name."""
+        """Return the rows of each part by its name."""
         return {name: getattr(self, name) for name in ("training", "validation", "calibration")}
 
 
@@ -170,7 +171,7 @@ def train_weights(
     watched = data[split.validation]
     probabilities = softmax(served_logits(weights, watched) / weights.card.temperatures["8"], 1)
     weights = weights.described(
-        metrics={"orbit_8": evaluate(probabilities, watched.label, watched.certain)},
+        metrics={"orbit_8": score_sources(probabilities, watched.label, watched.certain)},
         metrics_sources="the validation sources, on the sky none of them within 270 arcsec of one that was learnt from"
         + (", which chose the weights by their loss" if recipe.early_stopping else ""),
         metrics_command=command,
