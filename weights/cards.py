@@ -106,6 +106,10 @@ class Card:
     def read(cls, path: Path) -> Card:
         """Read and check the card in a file.
 
+        Parameters
+        ----------
+        path : Path
+
         Raises
         ------
         WeightsError

@@ -261,7 +261,16 @@ def aggregate_figure(maps: AggregateMaps, *, by: str = "label", width: float = P
 
 @rc_context(STYLE)
 def difference_figure(maps: AggregateMaps, *, by: str = "label", width: float = COLUMN_WIDTH) -> Figure:
-    """Draw the mean image of FRI less that of FRII, saturated at ±0.05 (Figure 8)."""
+    """Draw the mean image of FRI less that of FRII, saturated at ±0.05 (Figure 8).
+
+    Parameters
+    ----------
+    maps : AggregateMaps
+    by : {"label", "predicted"}
+        Which class.
+    width : float
+        Inches.
+    """
     figure, axes = sky_panels(1, 1, width, right=0.7)
     of_class: list[dict[str, Any]] = [{by: 0}, {by: 1}]
     first, second = (maps.image(**one) for one in of_class)
@@ -272,7 +281,15 @@ def difference_figure(maps: AggregateMaps, *, by: str = "label", width: float = 
 
 @rc_context(STYLE)
 def confusion_figure(maps: AggregateMaps, *, width: float = COLUMN_WIDTH) -> Figure:
-    """Draw mean attention by label and predicted class, with contours of the mean image (Figure 11)."""
+    """Draw mean attention by label and predicted class, with contours of the mean image (Figure 11).
+
+    Parameters
+    ----------
+    maps : AggregateMaps
+        Of labelled sources.
+    width : float
+        Inches.
+    """
     figure, axes = sky_panels(2, 2, width, right=0.6)
     cells = {(t, p): maps.attention(label=t, predicted=p) for t in (0, 1) for p in (0, 1)}
     limits = _common_limits(list(cells.values()))
@@ -290,7 +307,16 @@ def confusion_figure(maps: AggregateMaps, *, width: float = COLUMN_WIDTH) -> Fig
 
 @rc_context(STYLE)
 def certainty_figure(maps: AggregateMaps, *, by: str = "label", width: float = PAGE_WIDTH) -> Figure:
-    """Draw mean images with their contours, and mean attention, by class and certainty (Figure 12)."""
+    """Draw mean images with their contours, and mean attention, by class and certainty (Figure 12).
+
+    Parameters
+    ----------
+    maps : AggregateMaps
+    by : {"label", "predicted"}
+        Which class.
+    width : float
+        Inches.
+    """
     groups: list[dict[str, Any]] = [{by: c, "certain": certain} for c in (0, 1) for certain in (True, False)]
     figure, axes = sky_panels(2, len(groups), width, right=0.6)
     limits = _common_limits([maps.attention(**group) for group in groups])
@@ -415,6 +441,12 @@ def gate_steps_figure(steps: Sequence[GateSteps], *, title: str = "", width: flo
 
 def figure_files(path: str | os.PathLike, *, overwrite: bool = False) -> list[Path]:
     """Return the files that `save_figure` writes, for a check before a long run.
+
+    Parameters
+    ----------
+    path : path-like
+        A suffix ``.png`` or ``.pdf`` is left away.
+    overwrite : bool
 
     Raises
     ------

@@ -65,13 +65,26 @@ class SourceSet:
         return set(range(len(CLASSES))) <= set(self.label.tolist())
 
     def chunks(self, threshold: float, chunk: int = _CHUNK) -> Iterator[Sources]:
-        """Return all sources in chunks, clipped at ``threshold`` times the noise; one chunk is in memory at a time."""
+        """Return all sources in chunks, clipped at ``threshold`` times the noise; one chunk is in memory at a time.
+
+        Parameters
+        ----------
+        threshold : float
+            In units of the noise.
+        chunk : int
+            Sources at once.
+        """
         for start in range(0, len(self), chunk):
             rows = np.arange(start, min(start + chunk, len(self)))
             yield Sources(self.clipped(rows, threshold), self.label[rows], self.certain[rows])
 
     def find(self, text: str) -> int:
         """Return the row of a source by its number (from 0), its name, or a position within 10 arcsec.
+
+        Parameters
+        ----------
+        text : str
+            A position in degrees, or sexagesimal with hours first.
 
         Raises
         ------

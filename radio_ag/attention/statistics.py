@@ -261,13 +261,26 @@ class AggregateMaps:
             self._sums[place][1:] += gates[rows].sum(0, dtype=float)
 
     def count(self, *, label: int | None = None, certain: bool | None = None, predicted: int | None = None) -> int:
-        """Number of images added, of those with a label, certainty or predicted class where these are given."""
+        """Number of images added, of those with a label, certainty or predicted class where these are given.
+
+        Parameters
+        ----------
+        label, predicted : int, optional
+            0 for FRI, 1 for FRII; the label may be `UNLABELLED`. None: any.
+        certain : bool, optional
+        """
         return int(self._counts[_cells(label, certain, predicted)].sum())
 
     def image(
         self, *, label: int | None = None, certain: bool | None = None, predicted: int | None = None
     ) -> NDArray[np.float64]:
-        """Return the mean image (size, size) of those that `count` counts; NaN where there are none."""
+        """Return the mean image (size, size) of those that `count` counts; NaN where there are none.
+
+        Parameters
+        ----------
+        label, certain, predicted : optional
+            As for `count`.
+        """
         return self._mean(_cells(label, certain, predicted))[0]
 
     def attention(
@@ -279,6 +292,12 @@ class AggregateMaps:
         predicted: int | None = None,
     ) -> NDArray[np.float64]:
         """Return the mean map (size, size) of a gate (1, 2, 3), or of the gates' mean; NaN where there are no images.
+
+        Parameters
+        ----------
+        gate : {"mean", 1, 2, 3}
+        label, certain, predicted : optional
+            As for `count`.
 
         Raises
         ------

@@ -180,12 +180,24 @@ def _mean_gap(gap: NDArray, place: NDArray, bins: int, counts: ArrayLike | None)
 
 
 def log_losses(probabilities: ArrayLike, labels: ArrayLike) -> NDArray[np.float64]:
-    """Return ``-ln p(label)`` of each source, whose mean is the negative log-likelihood, shape (n,)."""
+    """Return ``-ln p(label)`` of each source, whose mean is the negative log-likelihood, shape (n,).
+
+    Parameters
+    ----------
+    probabilities : array_like, shape (n, 2)
+    labels : array_like of int, shape (n,)
+    """
     return -np.log(np.maximum(_of_label(probabilities, labels), _TINY))
 
 
 def brier_losses(probabilities: ArrayLike, labels: ArrayLike) -> NDArray[np.float64]:
-    """Return ``(1 - p(label))**2`` of each source, whose mean is the Brier score for one of two classes, shape (n,)."""
+    """Return ``(1 - p(label))**2`` of each source, whose mean is the Brier score for one of two classes, shape (n,).
+
+    Parameters
+    ----------
+    probabilities : array_like, shape (n, 2)
+    labels : array_like of int, shape (n,)
+    """
     return (1 - _of_label(probabilities, labels)) ** 2
 
 
@@ -217,7 +229,16 @@ def fit_temperature(logits: ArrayLike, labels: ArrayLike) -> float:
 
 
 def confidence_threshold(probabilities: ArrayLike, labels: ArrayLike, accuracy: float = 0.99) -> float:
-    """Return the least probability above which the share ``accuracy`` of the classes is right; 1 if there is none."""
+    """Return the least probability above which the share ``accuracy`` of the classes is right; 1 if there is none.
+
+    Parameters
+    ----------
+    probabilities : array_like, shape (n, 2)
+        Calibrated.
+    labels : array_like of int, shape (n,)
+    accuracy : float
+        Between 0 and 1.
+    """
     confidence, right = _confidence(probabilities, labels)
     order = np.argsort(-confidence)
     reached = np.cumsum(right[order]) / np.arange(1, len(order) + 1) >= accuracy

@@ -68,7 +68,12 @@ def confusion_scores(matrix: ArrayLike) -> dict[str, NDArray[np.float64]]:
 
 
 def ratio(part: ArrayLike, whole: ArrayLike) -> NDArray[np.float64]:
-    """Return parts of wholes of the same shape; NaN where a whole is 0."""
+    """Return parts of wholes of the same shape; NaN where a whole is 0.
+
+    Parameters
+    ----------
+    part, whole : array_like
+    """
     part, whole = np.asarray(part, float), np.asarray(whole, float)
     return np.divide(part, whole, out=np.full(whole.shape, np.nan), where=whole > 0)
 
@@ -125,7 +130,13 @@ def wilson_interval(successes: float, trials: float, confidence: float = CONFIDE
 
 
 def wilson_intervals(matrix: ArrayLike) -> dict[str, tuple[float, float]]:
-    """Return Wilson intervals of a confusion matrix's proportions: accuracy, precision and recall of each class."""
+    """Return Wilson intervals of a confusion matrix's proportions: accuracy, precision and recall of each class.
+
+    Parameters
+    ----------
+    matrix : array_like, shape (2, 2)
+        As `confusion_matrix` gives it.
+    """
     matrix = np.asarray(matrix)
     intervals = {"accuracy": wilson_interval(np.trace(matrix), matrix.sum())}
     for k, name in enumerate(CLASSES):
@@ -176,7 +187,13 @@ def bootstrap_intervals(
 
 
 def spread(values: ArrayLike) -> dict[str, float]:
-    """Return the mean and sample standard deviation over networks, such as seeds or the members of an ensemble."""
+    """Return the mean and sample standard deviation over networks, such as seeds or the members of an ensemble.
+
+    Parameters
+    ----------
+    values : sequence of float
+        One a network.
+    """
     values = np.asarray(values, float)
     return {
         "mean": float(values.mean()),

@@ -110,6 +110,10 @@ COLUMNS = (
 def published_test_set(data: Labelled) -> str | None:
     """Tell which of the paper's test sets these sources are, by their origin and their counts by class and certainty.
 
+    Parameters
+    ----------
+    data : Labelled
+
     Returns
     -------
     str or None

@@ -143,6 +143,11 @@ def paper_columns(reports: Sequence[Report]) -> dict[str, list[PaperColumn]]:
 
     The figures of `reports` must count copies (protocol ``paper``). The paper's network for MiraBest* has learnt from
     the certain sources alone.
+
+    Parameters
+    ----------
+    reports : sequence of Report
+        One for each of the weights.
     """
     if any(report.outcome.copies is None for report in reports):
         return {}
@@ -155,7 +160,13 @@ def paper_columns(reports: Sequence[Report]) -> dict[str, list[PaperColumn]]:
 
 
 def source_table(reports: Sequence[Report]) -> Table:
-    """Make a table with a row for each source and each of the weights: label, probabilities, class, flags."""
+    """Make a table with a row for each source and each of the weights: label, probabilities, class, flags.
+
+    Parameters
+    ----------
+    reports : sequence of Report
+        One for each of the weights.
+    """
     from astropy.table import Table, vstack
 
     tables = []
@@ -190,7 +201,13 @@ def source_table(reports: Sequence[Report]) -> Table:
 
 
 def as_json(reports: Sequence[Report]) -> dict:
-    """Return all figures, ready for JSON: of each of the weights, their mean, and the paper's beside."""
+    """Return all figures, ready for JSON: of each of the weights, their mean, and the paper's beside.
+
+    Parameters
+    ----------
+    reports : sequence of Report
+        One for each of the weights.
+    """
     from radio_ag import __version__
 
     content: dict[str, Any] = {"radio_ag": __version__, "evaluations": [report.content for report in reports]}
@@ -204,13 +221,26 @@ def as_json(reports: Sequence[Report]) -> dict:
 
 
 def mean_over_weights(reports: Sequence[Report]) -> dict[str, dict]:
-    """Return the mean and standard deviation over the weights of each figure, of copies where there are some."""
+    """Return the mean and standard deviation over the weights of each figure, of copies where there are some.
+
+    Parameters
+    ----------
+    reports : sequence of Report
+        One for each of the weights.
+    """
     kind = "copies" if all("copies" in report.content for report in reports) else "figures"
     return spread_of([report.content[kind] for report in reports])
 
 
 def write_report(stem: str | os.PathLike, reports: Sequence[Report], *, overwrite: bool = False) -> list[Path]:
     """Write the figures as ``STEM.json`` and the sources as ``STEM.ecsv``.
+
+    Parameters
+    ----------
+    stem : path-like
+        A suffix ``.json`` or ``.ecsv`` is left away.
+    reports : sequence of Report
+    overwrite : bool
 
     Raises
     ------
@@ -227,7 +257,14 @@ def write_report(stem: str | os.PathLike, reports: Sequence[Report], *, overwrit
 
 
 def output_files(stem: str | os.PathLike, *, overwrite: bool = False) -> tuple[Path, Path]:
-    """Return the paths of the two files of `write_report`; raise `OutputError` where one exists, before a long run."""
+    """Return the paths of the two files of `write_report`; raise `OutputError` where one exists, before a long run.
+
+    Parameters
+    ----------
+    stem : path-like
+        A suffix ``.json`` or ``.ecsv`` is left away.
+    overwrite : bool
+    """
     path = Path(stem)
     path = path.with_suffix("") if path.suffix in (".json", ".ecsv") else path
     files = path.with_name(path.name + ".json"), path.with_name(path.name + ".ecsv")

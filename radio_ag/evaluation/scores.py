@@ -121,7 +121,14 @@ def score_copies(copies: ArrayLike, labels: ArrayLike, certain: ArrayLike | None
 
 
 def subset_rows(n: int, certain: ArrayLike | None) -> dict[str, NDArray[np.intp]]:
-    """Return the row numbers of the subsets of n sources that are not empty, by name."""
+    """Return the row numbers of the subsets of n sources that are not empty, by name.
+
+    Parameters
+    ----------
+    n : int
+    certain : array_like of bool, shape (n,), or None
+        None: ``all`` alone.
+    """
     masks = {"all": np.ones(n, bool)}
     if certain is not None:
         masks |= {"certain": np.asarray(certain, bool), "uncertain": ~np.asarray(certain, bool)}

@@ -134,7 +134,12 @@ def classify_copies(
 
 
 def known_flags(data: Labelled) -> NDArray[np.int32]:
-    """Return the flags of labelled fields before the network sees them, of islands too where the noise is known."""
+    """Return the flags of labelled fields before the network sees them, of islands too where the noise is known.
+
+    Parameters
+    ----------
+    data : Labelled
+    """
     flags, noisy = data.flags.copy(), np.isfinite(data.rms)
     flags[noisy] |= measure_islands(data.fields[noisy], data.rms[noisy]).flags
     return flags
@@ -162,14 +167,26 @@ def predict_clipped(classifier: Classifier, fields: NDArray[np.float32], flags: 
 
 
 def served_logits(weights: Weights, data: Labelled, *, orbit: int = 8) -> NDArray[np.float32]:
-    """Return the class scores (n, 2) of labelled fields as the classifier averages them, before the temperature."""
+    """Return the class scores (n, 2) of labelled fields as the classifier averages them, before the temperature.
+
+    Parameters
+    ----------
+    weights : Weights
+    data : Labelled
+    orbit : int
+    """
     classifier = Classifier(weights, device="cpu", orbit=orbit)
     parts = (data[rows] for rows in _chunks(len(data)))
     return np.concatenate([predict_clipped(classifier, part.fields, known_flags(part)).logits for part in parts])
 
 
 def single_networks(weights: Weights) -> Iterator[Weights]:
-    """Yield each member of an ensemble as weights of its own, with the ensemble's temperature, without its novelty."""
+    """Yield each member of an ensemble as weights of its own, with the ensemble's temperature, without its novelty.
+
+    Parameters
+    ----------
+    weights : Weights
+    """
     for network in weights.networks:
         yield replace(weights.described(novelty=None), networks=(network,), extra={})
 
@@ -178,6 +195,10 @@ def learnt_positions(weights: Weights) -> NDArray[np.float64] | None:
     """Return the positions (m, 2), degrees, of the sources that any member learnt from, if the weights' file tells.
 
     They are kept as the tensor ``training.positions`` beside the networks' own.
+
+    Parameters
+    ----------
+    weights : Weights
     """
     kept = weights.extra.get("training.positions")
     return None if kept is None else kept.double().numpy()

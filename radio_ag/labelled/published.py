@@ -33,7 +33,12 @@ _MIRABEST_NAME = re.compile(r"(?P<code>\d{3})_(?P<ra>\d+\.\d+)(?P<dec>[+-]\d+\.\
 
 
 def is_batches(path: str | os.PathLike) -> bool:
-    """Return whether a path is a folder with batches, or may be a single batch: a file that is not FITS."""
+    """Return whether a path is a folder with batches, or may be a single batch: a file that is not FITS.
+
+    Parameters
+    ----------
+    path : path-like
+    """
     path = Path(path)
     if path.is_dir():
         return bool(_batch_files(path, "data_batch_") or _batch_files(path, "test_batch"))

@@ -140,7 +140,14 @@ class Classifier:
 
     @classmethod
     def load(cls, weights: str | os.PathLike = DEFAULT, **options) -> Classifier:
-        """Load weights by name or path; ``options`` as for the class.
+        """Load weights by name or path.
+
+        Parameters
+        ----------
+        weights : str or path-like
+            A name that ``radio-ag weights list`` shows, or a path to a safetensors file.
+        **options
+            As for the class.
 
         Raises
         ------
@@ -157,7 +164,13 @@ class Classifier:
         return self.networks[0].architecture.gates
 
     def prepare(self, fields: ArrayLike) -> Prepared:
-        """Make the network's input from raw fields as `radio_ag.preprocess.images.prepare` does, on a GPU if it is in use."""
+        """Make the network's input from raw fields, as `radio_ag.preprocess.images.prepare` does.
+
+        Parameters
+        ----------
+        fields : array_like, shape (n, 300, 300)
+            Jy/beam, NaN where blank.
+        """
         if self.device.type == "cuda":
             return prepare_on(self.device, fields, self.preprocessing)
         return prepare(fields, self.preprocessing)

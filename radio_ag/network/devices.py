@@ -57,7 +57,12 @@ def choose_device(name: str = "auto") -> torch.device:
 
 
 def choose_batch(device: torch.device) -> int:
-    """Return how many images networks take at once, from a GPU's free memory."""
+    """Return how many images networks take at once, from a GPU's free memory.
+
+    Parameters
+    ----------
+    device : torch.device
+    """
     if device.type != "cuda":
         return _CPU_BATCH
     free, _ = torch.cuda.mem_get_info(device)
@@ -65,12 +70,23 @@ def choose_batch(device: torch.device) -> int:
 
 
 def layout_on(device: torch.device) -> torch.memory_format:
-    """Return the order of a tensor's values in memory that convolutions are fastest with."""
+    """Return the order of a tensor's values in memory that convolutions are fastest with.
+
+    Parameters
+    ----------
+    device : torch.device
+    """
     return torch.contiguous_format if device.type == "mps" else torch.channels_last
 
 
 def in_layout(network: NetworkT, layout: torch.memory_format) -> NetworkT:
-    """Put a network's parameters, in place, into an order in memory."""
+    """Put a network's parameters, in place, into an order in memory.
+
+    Parameters
+    ----------
+    network : Network
+    layout : torch.memory_format
+    """
     anything: Any = network  # the stubs of Module.to do not know of it
     return anything.to(memory_format=layout)
 
@@ -121,7 +137,15 @@ def inference() -> Iterator[None]:
 
 
 def side_by_side(work: Callable[[Task], Seen], tasks: Sequence[Task], threads: int) -> Iterator[Seen]:
-    """Yield the results of tasks on a CPU, in order: a task a thread, unless there are fewer tasks than threads."""
+    """Yield the results of tasks on a CPU, in order: a task a thread, unless there are fewer tasks than threads.
+
+    Parameters
+    ----------
+    work : callable
+        Runs a task.
+    tasks : sequence of Task
+    threads : int
+    """
     if threads == 1 or len(tasks) < threads:
         yield from map(work, tasks)
         return
@@ -139,7 +163,15 @@ def side_by_side(work: Callable[[Task], Seen], tasks: Sequence[Task], threads: i
 
 
 def ahead(launch: Callable[[Task, Tensor], Seen], tasks: Sequence[Task], device: torch.device) -> Iterator[Seen]:
-    """Yield the results of tasks on a GPU, in order: one is computed, the next goes there and the last comes back."""
+    """Yield the results of tasks on a GPU, in order: one is computed, the next goes there and the last comes back.
+
+    Parameters
+    ----------
+    launch : callable
+        Runs a task whose images are on the device.
+    tasks : sequence of Task
+    device : torch.device
+    """
     upwards, downwards = torch.cuda.Stream(device), torch.cuda.Stream(device)
     compute = torch.cuda.current_stream(device)
 
@@ -176,6 +208,11 @@ def with_half_gates(network: Network) -> Network:
 
     All else stays as it is: the convolutions before them need float32 for probabilities to stay within 1e-3, and
     float16 can neither hold nor add up the sums over 22,500 pixels that follow.
+
+    Parameters
+    ----------
+    network : Network
+        In evaluation mode.
     """
     half = copy.deepcopy(network)
     gates: Any = half.gates
@@ -190,7 +227,16 @@ class _HalfGate(AttentionGate):
 
 
 def half_suffices(network: Network, half: Network, temperature: float, device: torch.device) -> bool:
-    """Return whether a copy in half precision gives the same probabilities for some simulated images."""
+    """Return whether a copy in half precision gives the same probabilities for some simulated images.
+
+    Parameters
+    ----------
+    network, half : Network
+        As it is, and as `with_half_gates` makes it.
+    temperature : float
+        Of the softmax.
+    device : torch.device
+    """
     x = _probes().to(device)
     with inference():
         exact, near = ((each(x).logits / temperature).softmax(1) for each in (network, half))

@@ -72,6 +72,10 @@ class Architecture:
 def check_common(architecture: Any) -> None:
     """Check the settings that the architectures of all networks have.
 
+    Parameters
+    ----------
+    architecture : Architecture, or one of a baseline
+
     Raises
     ------
     InputError
@@ -85,6 +89,12 @@ def check_common(architecture: Any) -> None:
 
 def check_choice(name: str, value: Any, accepted: Iterable[Any]) -> None:
     """Check that a setting is one of those accepted, and of the same type.
+
+    Parameters
+    ----------
+    name : str
+    value : object
+    accepted : iterable
 
     Raises
     ------
@@ -219,17 +229,45 @@ class AttentionGate(nn.Module):
         self.normalise = normalise
 
     def forward(self, x: Tensor, g: Tensor) -> Tensor:
-        """Return the normalised map (B, 1, H, W) of features ``x`` (B, C, H, W) and gating signal ``g`` (B, 64, h, w)."""
+        """Return the normalised map.
+
+        Parameters
+        ----------
+        x : Tensor, shape (B, C, H, W)
+            Features to be gated.
+        g : Tensor, shape (B, 64, h, w)
+            Gating signal.
+
+        Returns
+        -------
+        Tensor, shape (B, 1, H, W)
+        """
         score = self.score_by_tiles if x.device.type == "cpu" else self.score
         return self.normalise(score(x, g).float())
 
     def score(self, x: Tensor, g: Tensor) -> Tensor:
-        """Return the compatibility score of eq. 8, shape (B, 1, H, W)."""
+        """Return the compatibility score of eq. 8, shape (B, 1, H, W).
+
+        Parameters
+        ----------
+        x : Tensor, shape (B, C, H, W)
+            Features to be gated.
+        g : Tensor, shape (B, 64, h, w)
+            Gating signal.
+        """
         gating = F.interpolate(self.phi(g), x.shape[2:], mode="bilinear", align_corners=False)  # (B, 64, H, W)
         return self.psi(F.relu(self.theta(x) + gating))
 
     def steps(self, x: Tensor, g: Tensor) -> GateSteps:
-        """Return what `forward` makes of ``x`` (B, C, H, W) and ``g`` (B, 64, h, w), step by step."""
+        """Return what `forward` makes of ``x`` (B, C, H, W) and ``g`` (B, 64, h, w), step by step.
+
+        Parameters
+        ----------
+        x : Tensor, shape (B, C, H, W)
+            Features to be gated.
+        g : Tensor, shape (B, 64, h, w)
+            Gating signal.
+        """
         projected = self.theta(x)
         gating = F.interpolate(self.phi(g), x.shape[2:], mode="bilinear", align_corners=False)  # (B, 64, H, W)
         agreement = F.relu(projected + gating)
@@ -238,7 +276,15 @@ class AttentionGate(nn.Module):
         return GateSteps(x, projected, gating, agreement, score[:, 0], attention[:, 0], attention * x)
 
     def score_by_tiles(self, x: Tensor, g: Tensor) -> Tensor:
-        """Return the same score, several times as fast on a CPU."""
+        """Return the same score, several times as fast on a CPU.
+
+        Parameters
+        ----------
+        x : Tensor, shape (B, C, H, W)
+            Features to be gated.
+        g : Tensor, shape (B, 64, h, w)
+            Gating signal.
+        """
         with torch.autocast(x.device.type, enabled=False):
             gating = F.conv2d(g.float(), self.phi.weight)  # (B, 64, h, w)
             score = compatibility(x, gating, self.theta.weight[:, :, 0, 0], self.psi.weight[0, :, 0, 0])
@@ -260,6 +306,7 @@ class Aggregation(nn.Module):
             self.final = nn.Linear(len(channels) * classes, classes)
 
     def forward(self, features: list[Tensor]) -> Tensor:
+        """Return logits (B, K) from the features (B, C) of each gate."""
         scores = [layer(f) for layer, f in zip(self.per_gate, features, strict=False)]
         if self.kind == "mean":
             return torch.stack(scores).mean(0)
@@ -348,7 +395,12 @@ class AGCNN(Network):
         return Output(logits, torch.cat(features, 1), *(a.squeeze(1) for a in attention))
 
     def block_outputs(self, images: Tensor) -> list[Tensor]:
-        """Return what each block of convolutions makes of images (B, 1, H, W): (B, C, H / 2^i, W / 2^i) each."""
+        """Return what each block of convolutions makes of images (B, 1, H, W): (B, C, H / 2^i, W / 2^i) each.
+
+        Parameters
+        ----------
+        images : Tensor, shape (B, 1, H, W)
+        """
         outputs: list[Tensor] = []
         for block in self.blocks:
             outputs.append(block(_pool(outputs[-1]) if outputs else images))
@@ -423,5 +475,10 @@ def _placement(cells: int, stride: int, size: int) -> Tensor:
 
 
 def count_parameters(network: nn.Module) -> int:
-    """Number of trainable parameters."""
+    """Number of trainable parameters.
+
+    Parameters
+    ----------
+    network : Module
+    """
     return sum(p.numel() for p in network.parameters() if p.requires_grad)

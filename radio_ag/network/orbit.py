@@ -69,6 +69,16 @@ def see(networks: Sequence[nn.Module], images: Tensor, task: Task, attention: st
     """Run networks on the images (b, 1, 150, 150) of a task, on the device where they are.
 
     ``attention`` is one of ``mean``, ``gates``, ``none``: which maps to make.
+
+    Parameters
+    ----------
+    networks : sequence of Network
+    images : Tensor, shape (b, 1, 150, 150)
+        On their device.
+    task : Task
+        Says in which orientations.
+    attention : {"mean", "gates", "none"}
+        Which maps to make.
     """
     count, views = len(images), task.views
     layout = torch.contiguous_format if images.device.type == "mps" else torch.channels_last
@@ -97,19 +107,40 @@ def _on_sky(maps: Tensor, view: int, angle: float) -> Tensor:
 
 
 def turn(images: Tensor, view: int) -> Tensor:
-    """Return one of the 8 rotations and flips of (..., H, W) images; view 0 is the image itself, 4 its mirror image."""
+    """Return one of the 8 rotations and flips of (..., H, W) images; view 0 is the image itself, 4 its mirror image.
+
+    Parameters
+    ----------
+    images : Tensor, shape (..., H, W)
+    view : int
+        0 to 7.
+    """
     mirrored = images.flip(-1) if view >= 4 else images
     return torch.rot90(mirrored, view % 4, (-2, -1))
 
 
 def turn_back(images: Tensor, view: int) -> Tensor:
-    """Undo :func:`turn`."""
+    """Undo :func:`turn`.
+
+    Parameters
+    ----------
+    images : Tensor, shape (..., H, W)
+    view : int
+        0 to 7.
+    """
     upright = torch.rot90(images, -(view % 4), (-2, -1))
     return upright.flip(-1) if view >= 4 else upright
 
 
 def rotate(images: Tensor, angle: float) -> Tensor:
-    """Rotate (B, C, H, W) bilinearly about the centre by ``angle`` radians; the edge's value holds beyond the edge."""
+    """Rotate (B, C, H, W) bilinearly about the centre by ``angle`` radians; the edge's value holds beyond the edge.
+
+    Parameters
+    ----------
+    images : Tensor, shape (B, C, H, W)
+    angle : float
+        Radians.
+    """
     cos, sin = float(np.cos(angle)), float(np.sin(angle))
     affine = torch.tensor([[cos, -sin, 0.0], [sin, cos, 0.0]], device=images.device).expand(len(images), 2, 3)
     grid = F.affine_grid(affine, list(images.shape), align_corners=False)
@@ -117,6 +148,12 @@ def rotate(images: Tensor, angle: float) -> Tensor:
 
 
 def to_arrays(seen: Seen) -> Seen:
-    """Bring what is on a device to memory, as arrays."""
+    """Bring what is on a device to memory, as arrays.
+
+    Parameters
+    ----------
+    seen : Seen
+        Of tensors.
+    """
     logits, features, maps = (None if tensor is None else tensor.cpu().numpy() for tensor in seen)
     return Seen(logits, features, maps)

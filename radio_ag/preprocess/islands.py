@@ -238,7 +238,12 @@ def _link(member: NDArray[np.bool_], pixels: list[NDArray]) -> None:
 
 
 def extent(offset: NDArray) -> float:
-    """Return the largest distance between pixels (k, 2); the two lie at the ends of their rows."""
+    """Return the largest distance between pixels (k, 2); the two lie at the ends of their rows.
+
+    Parameters
+    ----------
+    offset : ndarray, shape (k, 2)
+    """
     order = np.lexsort(offset.T)
     ordered = offset[order]
     turn = np.flatnonzero(np.diff(ordered[:, 1]))

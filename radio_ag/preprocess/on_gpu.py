@@ -30,7 +30,16 @@ _BLOCK = 256  # fields: 92 MB of pixels, and four times that while they are coun
 
 
 def prepare_on(device: torch.device, fields: ArrayLike, settings: Preprocessing | None = None) -> Prepared:
-    """Turn raw fields (n, ny, nx) into the network's input, on a device; see `radio_ag.preprocess.images.prepare`."""
+    """Turn raw fields (n, ny, nx) into the network's input, on a device; see `radio_ag.preprocess.images.prepare`.
+
+    Parameters
+    ----------
+    device : torch.device
+    fields : array_like, shape (n, ny, nx)
+        Jy/beam.
+    settings : Preprocessing, optional
+        None means the paper's.
+    """
     settings = Preprocessing() if settings is None else settings
     fields = as_stack(fields, "fields")
     if min(fields.shape[1:]) < CROP_SIZE or not len(fields):

@@ -173,7 +173,13 @@ class Trainer:
         return self.step * self.recipe.batch
 
     def size_at(self, step: int) -> int:
-        """Return the pixels along each side of the images of a batch."""
+        """Return the pixels along each side of the images of a batch.
+
+        Parameters
+        ----------
+        step : int
+            Counted from 0.
+        """
         return self.recipe.window if step * self.recipe.batch < self.recipe.windowed else INPUT_SIZE
 
     def update(self, images: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
@@ -208,11 +214,25 @@ class Trainer:
         return loss.detach()
 
     def settle(self, data: Labelled, training: np.ndarray) -> None:
-        """Give the averaged network the statistics of batch norm that belong to its weights."""
+        """Give the averaged network the statistics of batch norm that belong to its weights.
+
+        Parameters
+        ----------
+        data : Labelled
+        training : ndarray of int
+            Rows to learn from.
+        """
         self._settle(data, training, self.size_at(self.step - 1))
 
     def look(self, data: Labelled, validation: np.ndarray) -> dict[str, float]:
-        """Score the settled network on the validation sources, as `score` does, and remember the best look."""
+        """Score the settled network on the validation sources, as `score` does, and remember the best look.
+
+        Parameters
+        ----------
+        data : Labelled
+        validation : ndarray of int
+            Rows to watch.
+        """
         size = self.size_at(self.step - 1)
         scores = score(self.averaged, data[validation], self.recipe, size)
         better = self._best is None or scores["nll"] < self._best["nll"]
@@ -222,7 +242,14 @@ class Trainer:
         return scores
 
     def finish(self, data: Labelled, training: np.ndarray) -> Network:
-        """Return the network that is kept, after the last look."""
+        """Return the network that is kept, after the last look.
+
+        Parameters
+        ----------
+        data : Labelled
+        training : ndarray of int
+            Rows to learn from.
+        """
         if self._best is not None:
             self.averaged.load_state_dict(self._best["weights"])
         elif self.size_at(self.step - 1) != INPUT_SIZE:
@@ -263,7 +290,13 @@ class Trainer:
         return entry
 
     def state(self, source: str) -> dict:
-        """Return all that `restore` needs; ``source`` is the fingerprint of the data."""
+        """Return all that `restore` needs; ``source`` is the fingerprint of the data.
+
+        Parameters
+        ----------
+        source : str
+            As `fingerprint` gives it.
+        """
         cuda = self.device.type == "cuda"
         return {
             "recipe": asdict(self.recipe),
@@ -283,6 +316,15 @@ class Trainer:
 
     def restore(self, saved: Mapping, source: str, path: Path) -> None:
         """Go on from a `state`.
+
+        Parameters
+        ----------
+        saved : mapping
+            As `state` gives it.
+        source : str
+            As `fingerprint` gives it.
+        path : Path
+            Where it comes from, for messages.
 
         Raises
         ------
@@ -311,7 +353,14 @@ class Trainer:
 
 
 def fingerprint(data: Labelled, training: np.ndarray, validation: np.ndarray) -> str:
-    """Return a hash that tells other sources, labels or splits apart; of the images, every seventh pixel counts."""
+    """Return a hash that tells other sources, labels or splits apart; of the images, every seventh pixel counts.
+
+    Parameters
+    ----------
+    data : Labelled
+    training, validation : ndarray of int
+        Rows.
+    """
     digest = hashlib.sha256()
     for rows in (training, validation):
         digest.update(np.ascontiguousarray(data.fields[:, ::7, ::7][rows], "<f4").tobytes())
@@ -321,7 +370,16 @@ def fingerprint(data: Labelled, training: np.ndarray, validation: np.ndarray) ->
 
 
 def batch_rows(sources: int, step: int, recipe: Recipe) -> Tensor:
-    """Return the rows of a batch: whole permutations of the sources one after another, a pure function of the step."""
+    """Return the rows of a batch: whole permutations of the sources one after another, a pure function of the step.
+
+    Parameters
+    ----------
+    sources : int
+        Number of training sources.
+    step : int
+        Counted from 0.
+    recipe : Recipe
+    """
     positions = np.arange(step * recipe.batch, (step + 1) * recipe.batch)
     rows = np.empty(recipe.batch, int)
     for turn_of_all in np.unique(positions // sources):
@@ -332,7 +390,15 @@ def batch_rows(sources: int, step: int, recipe: Recipe) -> Tensor:
 
 
 def source_weights(data: Labelled, training: np.ndarray, recipe: Recipe) -> np.ndarray:
-    """Return the weight of each training source in the loss, float32, 1 on average."""
+    """Return the weight of each training source in the loss, float32, 1 on average.
+
+    Parameters
+    ----------
+    data : Labelled
+    training : ndarray of int
+        Rows to learn from.
+    recipe : Recipe
+    """
     label = data.label[training]
     weights = np.where(data.certain[training], 1.0, recipe.uncertain_weight)
     if recipe.balanced:
@@ -410,6 +476,12 @@ def score(network: Network, data: Labelled, recipe: Recipe, size: int = INPUT_SI
 def replace_file(path: Path, write: Callable[[Path], object]) -> None:
     """Write a file beside its place and move it there once it is whole.
 
+    Parameters
+    ----------
+    path : Path
+    write : callable
+        Takes the path beside it.
+
     Raises
     ------
     OutputError
@@ -425,6 +497,10 @@ def replace_file(path: Path, write: Callable[[Path], object]) -> None:
 
 def make_folder(folder: Path) -> None:
     """Make a folder where there is none.
+
+    Parameters
+    ----------
+    folder : Path
 
     Raises
     ------

@@ -130,6 +130,10 @@ class Recipe:
         """Number of images that the recipe asks for with so many training sources.
 
         Where `passes` are given this does not depend on `samples`, which may be fewer.
+
+        Parameters
+        ----------
+        sources : int
         """
         if self.passes is not None:
             return self.epochs * self.passes * sources
@@ -149,7 +153,12 @@ class Recipe:
         return self.samples
 
     def shortened(self, samples: int) -> Recipe:
-        """Return this recipe for another number of images, the same share of them seen through the smaller window."""
+        """Return this recipe for another number of images, the same share of them seen through the smaller window.
+
+        Parameters
+        ----------
+        samples : int
+        """
         if self.samples is None or not self.windowed:
             return replace(self, samples=samples)
         return replace(self, samples=samples, windowed=round(self.windowed * samples / self.samples))
@@ -223,7 +232,13 @@ def named_recipe(name: str, settings: Mapping[str, str] | None = None) -> Recipe
 
 
 def recipe_of(settings: Mapping[str, Any]) -> Recipe:
-    """Return the recipe whose settings a checkpoint or a card holds; what it does not name is as in `Recipe`."""
+    """Return the recipe whose settings a checkpoint or a card holds; what it does not name is as in `Recipe`.
+
+    Parameters
+    ----------
+    settings : mapping
+        As `dataclasses.asdict` gives them.
+    """
     known = {f.name for f in fields(Recipe)} - {"architecture"}
     own: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value for name, value in settings.items() if name in known
@@ -232,7 +247,12 @@ def recipe_of(settings: Mapping[str, Any]) -> Recipe:
 
 
 def differences(recipe: Recipe, other: Recipe) -> list[str]:
-    """Return what sets a recipe apart from another one, as ``NAME is VALUE, not VALUE``."""
+    """Return what sets a recipe apart from another one, as ``NAME is VALUE, not VALUE``.
+
+    Parameters
+    ----------
+    recipe, other : Recipe
+    """
     here, there = asdict(recipe), asdict(other)
     return [f"{name} is {there[name]!r} there, {here[name]!r} here" for name in here if here[name] != there[name]]
 

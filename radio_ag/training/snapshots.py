@@ -130,7 +130,13 @@ def load_snapshot(path: Path) -> Weights:
 
 
 def snapshot_label(path: Path) -> str:
-    """Return how far a checkpoint's training had come: ``64,000 images``."""
+    """Return how far a checkpoint's training had come: ``64,000 images``.
+
+    Parameters
+    ----------
+    path : Path
+        Of a checkpoint.
+    """
     return _read(path).label
 
 
