@@ -108,7 +108,7 @@ def beam_kernel(fwhm: float = BEAM_FWHM, pixel_scale: float = PIXEL_SCALE) -> ND
 def correlated_noise(
     shape: tuple[int, int], rms: float, rng: np.random.Generator, *, fwhm: float = BEAM_FWHM
 ) -> NDArray[np.float32]:
-    """Gaussian noise whose autocorrelation is exactly that of the beam.
+    """Make Gaussian noise whose autocorrelation is exactly that of the beam.
 
     White noise is filtered by the root of the beam's Fourier transform. The plane is padded by more than the reach of
     the beam before filtering, so that opposite edges are independent.

@@ -13,6 +13,7 @@ import os
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from astropy.wcs import WCS
@@ -67,7 +68,7 @@ def source_figure(
     title: str = "",
     width: float = PAGE_WIDTH,
 ) -> Figure:
-    """One source: its image with contours of the mean attention, the map of each gate, and their mean (Figure 4).
+    """Draw one source: its image with contours of the mean attention, the map of each gate, and their mean (Figure 4).
 
     Parameters
     ----------
@@ -110,7 +111,7 @@ def grid_figure(
     title: str = "",
     width: float = PAGE_WIDTH,
 ) -> Figure:
-    """Maps of several networks side by side, each in its own range of colours (Figures 5, 6, 7, 10, 13).
+    """Draw maps of several networks side by side, each in its own range of colours (Figures 5, 6, 7, 10, 13).
 
     Parameters
     ----------
@@ -162,7 +163,7 @@ def grid_figure(
 def preprocessing_figure(
     field: ArrayLike, clipped: ArrayLike, prepared: ArrayLike, augmented: ArrayLike, *, width: float = PAGE_WIDTH
 ) -> Figure:
-    """Preprocessing stage by stage (Figure 3).
+    """Draw preprocessing stage by stage (Figure 3).
 
     Parameters
     ----------
@@ -197,7 +198,7 @@ def preprocessing_figure(
 def outliers_figure(
     images: Sequence[ArrayLike], maps: Sequence[ArrayLike], titles: Sequence[str], *, width: float = PAGE_WIDTH
 ) -> Figure:
-    """Pairs of image, with a contour at the clip, and mean attention, three sources a row (Figure 14).
+    """Draw pairs of image, with a contour at the clip, and mean attention, three sources a row (Figure 14).
 
     Parameters
     ----------
@@ -223,7 +224,7 @@ def outliers_figure(
 
 @rc_context(STYLE)
 def aggregate_figure(maps: AggregateMaps, *, by: str = "label", width: float = PAGE_WIDTH) -> Figure:
-    """Mean image, mean attention and each gate for FRI, FRII and their difference (Figures 8 and 9).
+    """Draw mean image, mean attention and each gate for FRI, FRII and their difference (Figures 8 and 9).
 
     Parameters
     ----------
@@ -235,41 +236,61 @@ def aggregate_figure(maps: AggregateMaps, *, by: str = "label", width: float = P
     """
     if by not in ("label", "predicted"):
         raise InputError(f"by must be label or predicted, not {by!r}")
-    kinds: list = [*(["mean"] if maps.gates else []), *range(1, maps.gates + 1)]
-    figure, axes = sky_panels(3, 1 + len(kinds), width, below=0.15)
-    for column, kind in enumerate([None, *kinds]):
-        pair = [maps.image(**{by: c}) if kind is None else maps.attention(kind, **{by: c}) for c in (0, 1)]
+    of_class: list[dict[str, Any]] = [{by: 0}, {by: 1}]
+    gates: list[str | int] = [*(["mean"] if maps.gates else []), *range(1, maps.gates + 1)]
+    figure, axes = sky_panels(3, 1 + len(gates), width, below=0.15)
+    for column, gate in enumerate([None, *gates]):
+        pair = [maps.image(**one) if gate is None else maps.attention(gate, **one) for one in of_class]
         limits = float(np.nanmin(pair)), float(np.nanmax(pair))
         for row, mean in enumerate(pair):
-            if kind is None:
+            if gate is None:
                 drawn = draw_mean_image(axes[row, 0], mean, peak=limits[1])
             else:
                 drawn = draw_attention(axes[row, column], mean, limits=limits)
         colour_bar(figure, drawn, axes[1, column])
         change = pair[0] - pair[1]
-        limit = DIFFERENCE_LIMIT if kind is None else max(float(np.nanmax(np.abs(change), initial=0)), 1e-12)
+        limit = DIFFERENCE_LIMIT if gate is None else max(float(np.nanmax(np.abs(change), initial=0)), 1e-12)
         colour_bar(figure, draw_difference(axes[2, column], change, limit=limit), axes[2, column])
-        name = "image" if kind is None else "mean attention" if kind == "mean" else f"gate {kind}"
+        name = "image" if gate is None else "mean attention" if gate == "mean" else f"gate {gate}"
         axes[0, column].set_title(f"⟨{name}⟩")
     word = "" if by == "label" else "predicted "
     for row, name in enumerate(CLASSES):
-        name_row(axes[row, 0], f"{word}{name}\n{maps.count(**{by: row}):,} images")
+        name_row(axes[row, 0], f"{word}{name}\n{maps.count(**of_class[row]):,} images")
     name_row(axes[2, 0], f"⟨{word}FRI⟩ {_MINUS} ⟨{word}FRII⟩")
     return figure
 
 
 @rc_context(STYLE)
 def difference_figure(maps: AggregateMaps, *, by: str = "label", width: float = COLUMN_WIDTH) -> Figure:
-    """The mean image of FRI less that of FRII, saturated at ±0.05 (Figure 8)."""
+    """Draw the mean image of FRI less that of FRII, saturated at ±0.05 (Figure 8).
+
+    Parameters
+    ----------
+    maps : AggregateMaps
+    by : {"label", "predicted"}
+        Which class.
+    width : float
+        Inches.
+    """
     figure, axes = sky_panels(1, 1, width, right=0.7)
-    drawn = draw_difference(axes[0, 0], maps.image(**{by: 0}) - maps.image(**{by: 1}))
+    of_class: list[dict[str, Any]] = [{by: 0}, {by: 1}]
+    first, second = (maps.image(**one) for one in of_class)
+    drawn = draw_difference(axes[0, 0], first - second)
     figure.colorbar(drawn, ax=axes[0, 0], extend="both", label=f"⟨FRI⟩ {_MINUS} ⟨FRII⟩", shrink=0.9)
     return figure
 
 
 @rc_context(STYLE)
 def confusion_figure(maps: AggregateMaps, *, width: float = COLUMN_WIDTH) -> Figure:
-    """Mean attention by label and predicted class, with contours of the mean image (Figure 11)."""
+    """Draw mean attention by label and predicted class, with contours of the mean image (Figure 11).
+
+    Parameters
+    ----------
+    maps : AggregateMaps
+        Of labelled sources.
+    width : float
+        Inches.
+    """
     figure, axes = sky_panels(2, 2, width, right=0.6)
     cells = {(t, p): maps.attention(label=t, predicted=p) for t in (0, 1) for p in (0, 1)}
     limits = _common_limits(list(cells.values()))
@@ -287,8 +308,17 @@ def confusion_figure(maps: AggregateMaps, *, width: float = COLUMN_WIDTH) -> Fig
 
 @rc_context(STYLE)
 def certainty_figure(maps: AggregateMaps, *, by: str = "label", width: float = PAGE_WIDTH) -> Figure:
-    """Mean images with their contours, and mean attention, by class and certainty (Figure 12)."""
-    groups = [{by: c, "certain": certain} for c in (0, 1) for certain in (True, False)]
+    """Draw mean images with their contours, and mean attention, by class and certainty (Figure 12).
+
+    Parameters
+    ----------
+    maps : AggregateMaps
+    by : {"label", "predicted"}
+        Which class.
+    width : float
+        Inches.
+    """
+    groups: list[dict[str, Any]] = [{by: c, "certain": certain} for c in (0, 1) for certain in (True, False)]
     figure, axes = sky_panels(2, len(groups), width, right=0.6)
     limits = _common_limits([maps.attention(**group) for group in groups])
     top = _common_limits([maps.image(**group) for group in groups])[1]
@@ -306,13 +336,13 @@ def certainty_figure(maps: AggregateMaps, *, by: str = "label", width: float = P
 @rc_context(STYLE)
 def network_figure(
     image: ArrayLike,
-    features: Sequence[ArrayLike],
+    features: Sequence[NDArray[np.float32]],
     gates: Sequence[ArrayLike],
     probabilities: ArrayLike,
     *,
     width: float = PAGE_WIDTH,
 ) -> Figure:
-    """The network with what its parts make of one source (Figures 1 and 2).
+    """Draw the network with what its parts make of one source (Figures 1 and 2).
 
     Parameters
     ----------
@@ -364,7 +394,7 @@ def network_figure(
 
 @rc_context(STYLE)
 def gate_steps_figure(steps: Sequence[GateSteps], *, title: str = "", width: float = PAGE_WIDTH) -> Figure:
-    """What happens inside each attention gate for one source, a gate a row (Figure 1).
+    """Draw what happens inside each attention gate for one source, a gate a row (Figure 1).
 
     Of stacks of channels four are drawn, each over its peak: those of the features that vary most, and the same four of
     the intermediate channels in each of their panels. Orange is above zero and purple below.
@@ -372,13 +402,15 @@ def gate_steps_figure(steps: Sequence[GateSteps], *, title: str = "", width: flo
     Parameters
     ----------
     steps : sequence of GateSteps
-        As of `radio_ag.network.classifier.look_inside`.
+        As of `radio_ag.network.classifier.trace_network`.
     title : str
     width : float
         Inches.
     """
-    names = ("features x", f"x {_CONVOLVED} θ", f"(g {_CONVOLVED} φ){_PRIME}", "ReLU of sum", f"{_CONVOLVED} ψ: score")
-    names = (*names, "attention", f"attention {_TIMES} x")
+    names = (
+        *("features x", f"x {_CONVOLVED} θ", f"(g {_CONVOLVED} φ){_PRIME}", "ReLU of sum"),
+        *(f"{_CONVOLVED} ψ: score", "attention", f"attention {_TIMES} x"),
+    )
     side = (width - 0.42) / len(names)
     height = len(steps) * side + 0.2 + (0.18 if title else 0)
     figure = Figure((width, height))
@@ -409,7 +441,13 @@ def gate_steps_figure(steps: Sequence[GateSteps], *, title: str = "", width: flo
 
 
 def figure_files(path: str | os.PathLike, *, overwrite: bool = False) -> list[Path]:
-    """The files that `save_figure` writes, for a check before a long run.
+    """Return the files that `save_figure` writes, for a check before a long run.
+
+    Parameters
+    ----------
+    path : path-like
+        A suffix ``.png`` or ``.pdf`` is left away.
+    overwrite : bool
 
     Raises
     ------

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
 from radio_ag.evaluation.metrics import wilson_interval
-from radio_ag.evaluation.numbers import subset_rows
+from radio_ag.evaluation.scores import subset_rows
 from radio_ag.evaluation.served import known_flags, predict_clipped
 from radio_ag.labelled.data import Labelled
 from radio_ag.network.classifier import Classifier
@@ -29,7 +29,7 @@ Progress = Callable[[int, int, Mapping[str, int]], None]
 def classes_when_turned(
     classifier: Classifier, data: Labelled, *, angles: int = ANGLES, progress: Progress | None = None
 ) -> NDArray[np.intp]:
-    """Class of each source at evenly spaced orientations.
+    """Classify each source at evenly spaced orientations.
 
     The clipped field is turned bilinearly about its centre, cropped and normalised. Where the classifier's orbit has
     all four right angles, orientations that differ by one of them have the same class and are classified once.
@@ -64,7 +64,7 @@ def classes_when_turned(
 
 
 def rotation_consistency(classes: ArrayLike, certain: ArrayLike | None = None) -> dict[str, dict]:
-    """Share of sources that get another class at any angle, with its Wilson interval, by subset.
+    """Return the share of sources that get another class at any angle, with its Wilson interval, by subset.
 
     Parameters
     ----------
@@ -88,7 +88,7 @@ def accuracy_by_offset(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> dict[str, list[dict]]:
-    """Accuracy where the position is off by so much, in a direction drawn for each source, by subset.
+    """Measure the accuracy where the position is off by so much, in a direction drawn for each source, by subset.
 
     Parameters
     ----------

@@ -258,7 +258,13 @@ class LabelledFile:
         return len(self.table)
 
     def images(self, rows: NDArray[np.intp]) -> NDArray[np.float32]:
-        """Return the images of some rows, shape (k, ny, nx): Jy/beam, or 0-255 where they came so."""
+        """Return the images of some rows, shape (k, ny, nx): Jy/beam, or 0-255 where they came so.
+
+        Parameters
+        ----------
+        rows : ndarray of int, shape (k,)
+            Of `table`.
+        """
         with self._opened() as hdus:
             section = hdus["IMAGES"].section
             images = np.stack([section[int(plane)] for plane in self._planes[rows]]).astype(np.float32)
@@ -274,6 +280,13 @@ class LabelledFile:
 
         The noise is that of the column ``rms``, and measured where there is none or it is NaN. Images of 8 bits came
         clipped, and are as they are.
+
+        Parameters
+        ----------
+        rows : ndarray of int, shape (k,)
+            Of `table`.
+        threshold : float
+            In units of the noise.
         """
         images = self.images(rows)
         if not self.raw:

@@ -85,9 +85,13 @@ def estimate_rms(fields: ArrayLike) -> Rms:
 
 
 def valid_pixels(field: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Pixels of a field (ny, nx) that are finite and not fill, as a vector.
+    """Return the pixels of a field (ny, nx) that are finite and not fill, as a vector.
 
     Zeros with nothing below them are what clipping leaves, not fill.
+
+    Parameters
+    ----------
+    field : ndarray, shape (ny, nx), float32
     """
     valid = np.isfinite(field)
     fill = _fill_value(field)
@@ -117,7 +121,13 @@ def _fill_value(field: NDArray[np.float32]) -> np.float32 | None:
 
 
 def measure_noise(fields: NDArray) -> tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.float64]]:
-    """Noise of a few fields, where it is not from the histogram fit, and the blank fraction of each."""
+    """Return the noise of a few fields, where it is not from the histogram fit, and the blank fraction of each.
+
+    Parameters
+    ----------
+    fields : ndarray, shape (n, ny, nx)
+        Jy/beam.
+    """
     guess, blank_fraction = np.full(len(fields), np.nan), np.empty(len(fields))
     counts = np.zeros((len(fields), len(BIN_CENTRES)))
     for i, field in enumerate(fields):
@@ -131,7 +141,14 @@ def measure_noise(fields: NDArray) -> tuple[NDArray[np.float32], NDArray[np.bool
 
 
 def noise_from(counts: NDArray, guess: NDArray[np.float64]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Noise from histograms in units of its first guess, and where it is that guess for want of a fit."""
+    """Return the noise from histograms in units of its first guess, and where it is that guess for want of a fit.
+
+    Parameters
+    ----------
+    counts : ndarray, shape (n, bins)
+    guess : ndarray, shape (n,)
+        Jy/beam.
+    """
     scale = _fit_gaussians(counts)
     fitted = np.isfinite(scale)
     rms = np.where(fitted, scale, 1) * guess

@@ -30,7 +30,16 @@ _BLOCK = 256  # fields: 92 MB of pixels, and four times that while they are coun
 
 
 def prepare_on(device: torch.device, fields: ArrayLike, settings: Preprocessing | None = None) -> Prepared:
-    """Turn raw fields (n, ny, nx) into the network's input, on a device; see `radio_ag.preprocess.images.prepare`."""
+    """Turn raw fields (n, ny, nx) into the network's input, on a device; see `radio_ag.preprocess.images.prepare`.
+
+    Parameters
+    ----------
+    device : torch.device
+    fields : array_like, shape (n, ny, nx)
+        Jy/beam.
+    settings : Preprocessing, optional
+        None means the paper's.
+    """
     settings = Preprocessing() if settings is None else settings
     fields = as_stack(fields, "fields")
     if min(fields.shape[1:]) < CROP_SIZE or not len(fields):
@@ -80,11 +89,11 @@ def _may_have_fill(fields: Tensor) -> NDArray[np.bool_]:
 def _histograms(fields: Tensor, centre: NDArray, scale: NDArray) -> NDArray[np.int64]:
     """Counts (n, bins) of each field's pixels about its centre."""
     bins = len(BIN_CENTRES)
-    centre, factor = (
+    middle, factor = (
         torch.from_numpy(values.astype(np.float32)[:, None]).to(fields.device)
         for values in (centre, 1 / (BIN_WIDTH * scale))
     )
-    position = (fields.flatten(1) - centre).mul_(factor).add_(bins / 2 + 1).nan_to_num_(0).clamp_(0, bins + 1).long()
+    position = (fields.flatten(1) - middle).mul_(factor).add_(bins / 2 + 1).nan_to_num_(0).clamp_(0, bins + 1).long()
     counts = torch.zeros(len(fields), bins + 2, dtype=torch.int64, device=fields.device)
     counts.scatter_add_(1, position, torch.ones_like(position))
     return counts[:, 1:-1].cpu().numpy()
@@ -92,8 +101,8 @@ def _histograms(fields: Tensor, centre: NDArray, scale: NDArray) -> NDArray[np.i
 
 def _scale(central: Tensor, limit: NDArray[np.float32], settings: Preprocessing) -> Tensor:
     """Clip at the limits (n,), and scale as `radio_ag.preprocess.images.normalise` does."""
-    limit = torch.from_numpy(limit).to(central.device)[:, None, None]
-    images = torch.where((central > limit) & (central < torch.inf), central, 0.0)
+    bound = torch.from_numpy(limit).to(central.device)[:, None, None]
+    images = torch.where((central > bound) & (central < torch.inf), central, 0.0)
     low = images.amin((1, 2), keepdim=True)
     span = images.amax((1, 2), keepdim=True) - low
     images.sub_(low).div_(torch.where(span > 0, span, 1.0))

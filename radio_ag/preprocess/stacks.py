@@ -20,7 +20,14 @@ _BLOCK = 128  # fields a task at most: they share the cost of the fit, and of pa
 
 
 def as_stack(array: ArrayLike, name: str) -> NDArray:
-    """A stack (n, ny, nx) of any real type and byte order, masked pixels as NaN."""
+    """Return a stack (n, ny, nx) of any real type and byte order, masked pixels as NaN.
+
+    Parameters
+    ----------
+    array : array_like, shape (n, ny, nx)
+    name : str
+        What messages call it.
+    """
     array = np.asanyarray(array)
     if array.ndim != 3:
         hint = ": give a single image as image[None]" if array.ndim == 2 else ""
@@ -29,15 +36,29 @@ def as_stack(array: ArrayLike, name: str) -> NDArray:
         raise ImageError(f"{name} must have pixels, but is of shape {array.shape}")
     if array.dtype.kind not in "fiu":
         raise ImageError(f"{name} must hold real numbers, not {array.dtype}")
-    return array.astype(np.float32).filled(np.nan) if isinstance(array, np.ma.MaskedArray) else array
+    return np.ma.filled(array.astype(np.float32), np.nan) if isinstance(array, np.ma.MaskedArray) else array
 
 
 def to_native(array: NDArray) -> NDArray[np.float32]:
-    """Contiguous float32 of the machine's byte order; no copy where it is that already."""
+    """Return contiguous float32 of the machine's byte order; no copy where it is that already.
+
+    Parameters
+    ----------
+    array : ndarray
+    """
     return np.ascontiguousarray(array, np.float32)
 
 
 def per_image(values: ArrayLike, n: int, name: str) -> NDArray[np.float32]:
+    """Return one number for each of n images, shape (n,), from one for all or one each.
+
+    Parameters
+    ----------
+    values : array_like, shape () or (n,)
+    n : int
+    name : str
+        What messages call them.
+    """
     values = np.asarray(values, np.float32)
     if values.shape not in ((), (n,)):
         raise InputError(f"{name} must be one number or one for each of the {n} images, not of shape {values.shape}")
@@ -45,7 +66,14 @@ def per_image(values: ArrayLike, n: int, name: str) -> NDArray[np.float32]:
 
 
 def run_blocks(work: Callable[[slice], None], n: int) -> None:
-    """Call `work` for slices that cover n fields, on all processors: NumPy's loops run side by side."""
+    """Run `work` for slices that cover n fields, on all processors: NumPy's loops run side by side.
+
+    Parameters
+    ----------
+    work : callable
+        Takes a slice.
+    n : int
+    """
     processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     size = min(_BLOCK, max(-(-n // processors), 1))
     blocks = [slice(start, start + size) for start in range(0, n, size)]

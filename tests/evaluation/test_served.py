@@ -10,12 +10,12 @@ from astropy.io import fits
 from astropy.table import Table
 
 from radio_ag.errors import InputError
-from radio_ag.evaluation.numbers import evaluate
 from radio_ag.evaluation.robustness import (
     accuracy_by_offset,
     classes_when_turned,
     rotation_consistency,
 )
+from radio_ag.evaluation.scores import score_sources
 from radio_ag.evaluation.served import (
     classify_copies,
     classify_served,
@@ -86,7 +86,7 @@ def test_served_outcome_is_the_classifiers_own_for_raw_fields(raw, data, orbit):
     np.testing.assert_allclose(outcome.std[~empty], direct.std[~empty], atol=1e-5)
     islands = measure_islands(raw, direct.prepared.rms)
     np.testing.assert_array_equal(outcome.flags, islands.flags | direct.flags)
-    assert evaluate(outcome.probabilities, data.label, flags=outcome.flags)["all"]["unclassified"] == 1
+    assert score_sources(outcome.probabilities, data.label, flags=outcome.flags)["all"]["unclassified"] == 1
 
 
 def test_fields_of_another_clip_are_refused(data):
