@@ -39,7 +39,7 @@ _DECIMAL = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?")
 
 
 def right_ascension(column, name: str, *, unit: str | None = None, degrees: bool = False) -> np.ndarray:
-    """Right ascension in degrees, 0 to 360.
+    """Return right ascensions in degrees, 0 to 360.
 
     Parameters
     ----------
@@ -83,7 +83,7 @@ def right_ascension(column, name: str, *, unit: str | None = None, degrees: bool
 
 
 def declination(column, name: str) -> np.ndarray:
-    """Declination in degrees, -90 to 90; NaN where a value is missing, unreadable or out of range.
+    """Return declinations in degrees, -90 to 90.
 
     Parameters
     ----------
@@ -91,6 +91,11 @@ def declination(column, name: str) -> np.ndarray:
         Numbers (degrees where there is no unit), decimal strings or sexagesimal strings.
     name : str
         Name of the column, for messages.
+
+    Returns
+    -------
+    numpy.ndarray, shape (n,)
+        Degrees; NaN where a value is missing, unreadable or out of range.
 
     Raises
     ------
@@ -106,12 +111,38 @@ def declination(column, name: str) -> np.ndarray:
 
 
 def numbers(column) -> np.ndarray:
-    """Values of a column of numbers, or of strings that are numbers, float64, shape (n,); NaN where missing."""
+    """Return the values of a column of numbers, or of strings that are numbers.
+
+    Parameters
+    ----------
+    column : `~astropy.table.Column` or array, shape (n,)
+        Of any unit.
+
+    Returns
+    -------
+    numpy.ndarray of float64, shape (n,)
+        In the column's own unit; NaN where missing.
+    """
     return _numbers(column, getattr(column, "name", None) or "?")[0]
 
 
 def from_parts(hours, minutes, seconds, sign, degrees, arcminutes, arcseconds) -> tuple[np.ndarray, np.ndarray]:
-    """Right ascension and declination, in degrees, from the seven columns of a printed CDS table (RAh … DEs)."""
+    """Return positions from the seven columns of a printed CDS table, RAh to DEs.
+
+    Parameters
+    ----------
+    hours, minutes, seconds : `~astropy.table.Column`, shape (n,)
+        Of right ascension.
+    sign : `~astropy.table.Column` of str, shape (n,)
+        Of the declination: ``-``, or anything else for north.
+    degrees, arcminutes, arcseconds : `~astropy.table.Column`, shape (n,)
+        Of declination.
+
+    Returns
+    -------
+    ra, dec : numpy.ndarray, shape (n,)
+        Degrees; NaN where a part is missing or out of range.
+    """
     whole = [_numbers(part, "RAh … DEs")[0] for part in (hours, minutes, seconds, degrees, arcminutes, arcseconds)]
     ra = HOUR * (whole[0] + whole[1] / 60 + whole[2] / 3600)
     dec = np.abs(whole[3]) + whole[4] / 60 + whole[5] / 3600
@@ -121,7 +152,25 @@ def from_parts(hours, minutes, seconds, sign, degrees, arcminutes, arcseconds) -
 
 
 def from_pairs(column, name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Right ascension and declination, in degrees, from strings like ``162.53,30.677`` (a SkyCoord column in CSV)."""
+    """Return positions from strings like ``162.53,30.677``, which a SkyCoord column is in CSV.
+
+    Parameters
+    ----------
+    column : `~astropy.table.Column` of str, shape (n,)
+        Right ascension and declination in degrees, with a comma between them.
+    name : str
+        Name of the column, for messages.
+
+    Returns
+    -------
+    ra, dec : numpy.ndarray, shape (n,)
+        Degrees; NaN where they are missing or unreadable.
+
+    Raises
+    ------
+    CatalogueError
+        When no string is such a pair.
+    """
     text = _strings(column, name)
     if text.size and not (np.strings.find(text, ",") > 0).any():
         raise CatalogueError(

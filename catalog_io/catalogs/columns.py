@@ -104,6 +104,11 @@ def find_positions(table: Table, ra_col: str | None = None, dec_col: str | None 
     ra_col, dec_col : str, optional
         Columns chosen by the user, which win over all else. ``ra_col`` alone may name a SkyCoord column.
 
+    Returns
+    -------
+    PositionColumns
+        The best there are.
+
     Raises
     ------
     CatalogueError
@@ -119,7 +124,18 @@ def find_positions(table: Table, ra_col: str | None = None, dec_col: str | None 
 
 
 def find_identifier(table: Table) -> str | None:
-    """Column that names the sources: by the UCD ``meta.id;meta.main``, else by a well-known name, else `None`."""
+    """Find the column that names the sources: by the UCD ``meta.id;meta.main``, else by a well-known name.
+
+    Parameters
+    ----------
+    table : `~astropy.table.Table`
+        With UCDs as `find_positions` takes them.
+
+    Returns
+    -------
+    str or None
+        Its name; `None` where there is none.
+    """
     main = _with_ucd(table, "meta.id;meta.main", "id_main")
     if main:
         return main[0]
@@ -134,6 +150,13 @@ def check_frame(table: Table, ra_name: str) -> None:
 
     The frame is that of the column's COOSYS in a VOTable, or of RADESYS and EQUINOX in a FITS header. A catalogue that
     says nothing is taken as ICRS.
+
+    Parameters
+    ----------
+    table : `~astropy.table.Table`
+        With the header as its ``meta``, and ``coosys`` in the ``info.meta`` of a column.
+    ra_name : str
+        Column of right ascension.
 
     Raises
     ------

@@ -92,6 +92,7 @@ def group_sources(
     Parameters
     ----------
     catalogue : `~radio_ag.catalog_io.catalogs.Catalogue`, n rows
+        Rows without a position stay by themselves.
     how : "auto", "none", "island", float, str or `~astropy.units.Quantity`
         ``"island"``: by the finder's own islands or sources. An angle (a plain number is in arcsec, text may have a
         unit): friends of friends on the sky, rows linked by steps of no more than that, up to `MAX_RADIUS`.

@@ -80,6 +80,16 @@ def read_text(text: str) -> Table:
 
     Of a row with too few fields the last may be cut off in the middle of a number: it is taken as missing.
 
+    Parameters
+    ----------
+    text : str
+        The whole file.
+
+    Returns
+    -------
+    `~astropy.table.Table`
+        A row for each row of the text.
+
     Raises
     ------
     CatalogueError
@@ -113,7 +123,22 @@ def read_text(text: str) -> Table:
 
 
 def find_layout(head: str) -> Layout:
-    """Find the layout of a text table, from its first lines (the last of which may be cut off)."""
+    """Find the layout of a text table.
+
+    Parameters
+    ----------
+    head : str
+        Its first lines, the last of which may be cut off.
+
+    Returns
+    -------
+    Layout
+
+    Raises
+    ------
+    CatalogueError
+        When the columns have no names.
+    """
     if head.startswith(("\\", "|")):
         if head.startswith("\\") or _is_ipac(head):
             return Layout("ipac")

@@ -7,6 +7,7 @@ from pathlib import Path
 from astropy.table import Table
 
 from radio_ag import __version__
+from radio_ag.catalog_io.files.votable import make_document
 from radio_ag.errors import OutputError
 from radio_ag.writing import check_output, written_beside
 
@@ -46,9 +47,13 @@ def write_sources(table: Table, path: str | PathLike, *, overwrite: bool = False
     format = _FORMATS[path.suffix.lower()]
     table = table.copy(copy_data=False)
     table.meta = {"EXTNAME": "SOURCES", "CREATOR": f"radio-ag {__version__}"} | dict(table.meta)
-    stream = io.StringIO() if format.startswith("ascii") else io.BytesIO()
-    table.write(stream, format=format)
-    content = stream.getvalue()
     with written_beside(path) as file:
-        file.write(content.encode() if isinstance(content, str) else content)
+        if format == "votable":
+            make_document(table).to_xml(file)
+        elif format == "fits":
+            table.write(file, format=format)
+        else:
+            text = io.StringIO()
+            table.write(text, format=format)
+            file.write(text.getvalue().encode())
     return path
