@@ -8,6 +8,7 @@ not the position. Equatorial frames at J2000 are taken, whatever else a catalogu
 import difflib
 import re
 from dataclasses import dataclass
+from typing import Any
 
 from astropy.coordinates import SkyCoord
 from astropy.table import Table
@@ -139,7 +140,7 @@ def find_identifier(table: Table) -> str | None:
     main = _with_ucd(table, "meta.id;meta.main", "id_main")
     if main:
         return main[0]
-    folded = {}
+    folded: dict[str, str] = {}
     for name in table.colnames:
         folded.setdefault(name.lower(), name)
     return next((folded[name] for name in IDENTIFIERS if name in folded), None)
@@ -184,7 +185,7 @@ def _chosen(table: Table, ra_col: str | None, dec_col: str | None) -> PositionCo
             near = difflib.get_close_matches(name, table.colnames, n=3)
             hint = f" Did you mean {' or '.join(near)}?" if near else ""
             raise CatalogueError(f"{option}={name!r} is not a column of the catalogue.{hint} Columns: {_listed(table)}")
-    if dec_col is None and _holds_coordinates(table[ra_col]):
+    if ra_col is not None and dec_col is None and _holds_coordinates(table[ra_col]):
         return PositionColumns((ra_col,), (ra_col,))
     if ra_col is None or dec_col is None:
         raise CatalogueError("ra_col and dec_col (--ra-col, --dec-col) go together: only one of them was given")
@@ -248,7 +249,7 @@ def _by_skycoord(table: Table) -> PositionColumns | None:
     return PositionColumns((best[0],), (best[0],)) if best else None
 
 
-def _holds_coordinates(column) -> bool:
+def _holds_coordinates(column: Any) -> bool:
     return isinstance(column, SkyCoord) or (column.dtype.kind in "US" and column.ndim == 1)
 
 

@@ -276,15 +276,16 @@ def fluxes(table: Table, kind: Kind) -> np.ndarray | None:
         Jy, NaN where missing; `None` where the table has none.
     """
     columns = Columns(table)
-    name = None if kind.flux is None else columns.name(kind.flux)
-    if name is None:
+    flux = kind.flux
+    name = None if flux is None else columns.name(flux)
+    if flux is None or name is None:
         return None
-    default = next((unit for known, unit in kind.units.items() if fold(known) == fold(kind.flux)), "Jy")
+    default = next((unit for known, unit in kind.units.items() if fold(known) == fold(flux)), "Jy")
     unit = u.Unit(str(table[name].unit or default), parse_strict="silent")
     if not unit.is_equivalent(u.Jy):
         # VizieR gives integrated fluxes per beam now and then; anything else is taken as the survey's own unit.
         unit = u.Unit(default)
-    return columns.numbers(kind.flux) * unit.to(u.Jy)
+    return columns.numbers(flux) * unit.to(u.Jy)
 
 
 def good_rows(table: Table, kind: Kind) -> np.ndarray | None:
@@ -309,7 +310,7 @@ def good_rows(table: Table, kind: Kind) -> np.ndarray | None:
 
 
 def groups(table: Table, kind: Kind) -> np.ndarray | None:
-    """Group the rows that agree in all grouping columns of a dialect. A row in which one is missing is a group of its own.
+    """Group the rows that agree in all grouping columns of a dialect; one that lacks a value is a group of its own.
 
     Parameters
     ----------

@@ -66,14 +66,13 @@ def read_table(path: str | os.PathLike, dialect: Dialect | None = None) -> Table
             raise CatalogueError(f"{path.name} is an empty file, without even column names")
         if dialect is None or dialect.reads is None or not dialect.reads(head):
             dialect = registry.reader_for(head)
-        reader = _reader(head)
-        if dialect is None and reader is None:
-            raise CatalogueError(f"{path.name} is not a table; accepted are {ACCEPTED}")
         stream.seek(0)
         with _translated(path), warnings.catch_warnings():
             # A unit that astropy does not know stays with its column; it is no reason to trouble the user.
             warnings.simplefilter("ignore", u.UnitsWarning)
-            return reader(stream, path) if dialect is None else dialect.read(path)
+            if dialect is not None and dialect.read is not None:
+                return dialect.read(path)
+            return _reader(head, path)(stream, path)
 
 
 @contextlib.contextmanager
@@ -121,8 +120,15 @@ def sha256(path: str | os.PathLike) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _reader(head: bytes) -> Reader | None:
-    """Function that reads a file with such first bytes; `None` when it is no table that we know."""
+def _reader(head: bytes, path: Path) -> Reader:
+    """Function that reads a file with such first bytes."""
+    reader = _known_reader(head)
+    if reader is None:
+        raise CatalogueError(f"{path.name} is not a table; accepted are {ACCEPTED}")
+    return reader
+
+
+def _known_reader(head: bytes) -> Reader | None:
     if head.startswith(b"SIMPLE  ="):
         return _read_fits
     if head.startswith(b"PAR1"):

@@ -237,7 +237,8 @@ def _without_cut_fields(text: str, layout: Layout) -> str:
 
 def _is_even(text: str, layout: Layout) -> bool:
     """Whether nothing has to be looked at: short rows could only hide behind longer ones, which the reader refuses."""
-    body = _COMMENTS.match(text).end()
+    comments = _COMMENTS.match(text)
+    body = comments.end() if comments else 0
     if '"' in text or _LONG_LINE.search(text) or text.find("\n#", body) >= 0:
         return False
     lines = text.count("\n", body) + (not text.endswith("\n"))

@@ -58,6 +58,7 @@ def write_table(
     Parameters
     ----------
     result : Result
+        What to write.
     path : path
         The file. It appears when it is complete.
     format : {"votable", "csv", "ecsv"}
@@ -89,7 +90,7 @@ def write_table(
 
 
 def plain_table(table: Table, *, arrays: bool) -> Table:
-    """A table of numbers, booleans and text, whatever the columns were.
+    """Make a table of numbers, booleans and text, whatever the columns were.
 
     Parameters
     ----------
@@ -153,6 +154,7 @@ def write_csv(table: Table, stream: BinaryIO) -> None:
     table : `~astropy.table.Table`
         As `plain_table` gives it, without arrays.
     stream : binary file
+        It is left open.
     """
 
     class Lines:

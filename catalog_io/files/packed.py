@@ -22,12 +22,34 @@ _OTHER_PACKINGS = {b"\x1f\x9d": "compress", b"PK\x03\x04": "zip"}
 
 
 def size_limit(size: int) -> int:
-    """Return how many bytes a file of ``size`` bytes may take when it is read."""
+    """Return how much memory a file may take when it is read.
+
+    Parameters
+    ----------
+    size : int
+        Of the file, bytes.
+
+    Returns
+    -------
+    int
+        Bytes.
+    """
     return max(MAX_RATIO * size, ALWAYS_ALLOWED)
 
 
 def too_much(limit: int) -> str:
-    """Return what to say of a file that takes more than its `size_limit`."""
+    """Say that a file takes more than its `size_limit`.
+
+    Parameters
+    ----------
+    limit : int
+        Bytes.
+
+    Returns
+    -------
+    str
+        For a message, without a full stop.
+    """
     return (
         f"it takes more than {limit >> 20} MiB: at most {MAX_RATIO} times the size of the file, or "
         f"{ALWAYS_ALLOWED >> 20} MiB, are taken"
@@ -57,6 +79,7 @@ def open_unpacked(path: Path) -> BinaryIO:
     Parameters
     ----------
     path : path
+        Of a regular file.
 
     Returns
     -------
@@ -81,7 +104,7 @@ class _Bounded(io.BufferedIOBase):
 
     def __init__(self, path: Path):
         self._most = size_limit(path.stat().st_size)
-        super().__init__(path, "rb")
+        super().__init__(path, "rb")  # type: ignore[call-arg]  # of the class that unpacks, which comes next
 
     def read(self, size: int | None = -1) -> bytes:
         """Return the next ``size`` bytes, or all; memory is taken as they come, whatever is asked for."""
@@ -149,7 +172,16 @@ def open_packed(path: Path) -> _Bounded:
 
 
 def is_packed(path: Path) -> bool:
-    """Return whether a file is packed by gzip, bzip2 or xz.
+    """Tell whether a file is packed by gzip, bzip2 or xz.
+
+    Parameters
+    ----------
+    path : path
+        Of a regular file.
+
+    Returns
+    -------
+    bool
 
     Raises
     ------

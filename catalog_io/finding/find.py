@@ -33,7 +33,16 @@ _TILE_BEAMS = 40  # side of a tile of the noise map: 120 px of FIRST, 1400 indep
 _MIN_BEAMS = 1 / 3  # least area of an island, beams
 
 _NOTHING = Found(
-    Components(*np.empty((5, 0)), np.empty((0, 2, 2)), *np.empty((2, 0), np.intp)),
+    Components(
+        x=np.empty(0),
+        y=np.empty(0),
+        peak=np.empty(0),
+        rms=np.empty(0),
+        flux_sum=np.empty(0),
+        covariance=np.empty((0, 2, 2)),
+        n_pixels=np.empty(0, np.intp),
+        island=np.empty(0, np.intp),
+    ),
     np.empty((0, 2), np.intp),
     np.empty(0, bool),
 )
@@ -120,7 +129,10 @@ def _open_mosaics(mosaic: Any) -> Mosaics:
     if mosaic is None or str(mosaic).lower() == "first" or isinstance(mosaic, ImageSource):
         name = getattr(mosaic, "name", mosaic)
         raise ImageError(f"sources are found in local images, not in {name}: give FITS files")
-    return open_images(mosaic, beam_scaled=True)  # which pixels fields would be cut on does not matter here
+    images = open_images(mosaic, beam_scaled=True)  # which pixels fields would be cut on does not matter here
+    if not isinstance(images, Mosaics):
+        raise ImageError(f"sources are found in local images, not in {images.name}: give FITS files")
+    return images
 
 
 def _check_settings(threshold: float, island_threshold: float, contrast: float, block: int) -> None:

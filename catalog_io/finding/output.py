@@ -23,7 +23,19 @@ _FORMATS = {
 
 
 def check_sources_output(path: str | PathLike, *, overwrite: bool = False) -> Path:
-    """Whether a table of sources can be written, before a long run: its path with links resolved.
+    """Check that a table of sources can be written, before a long run.
+
+    Parameters
+    ----------
+    path : path-like
+        The file to write.
+    overwrite : bool
+        Whether it may exist.
+
+    Returns
+    -------
+    Path
+        With links resolved.
 
     Raises
     ------
@@ -36,7 +48,21 @@ def check_sources_output(path: str | PathLike, *, overwrite: bool = False) -> Pa
 
 
 def write_sources(table: Table, path: str | PathLike, *, overwrite: bool = False) -> Path:
-    """Write a table of `~radio_ag.catalog_io.finding.find.find_sources`; the file appears when it is complete.
+    """Write a table of found sources; the file appears when it is complete.
+
+    Parameters
+    ----------
+    table : `~astropy.table.Table`
+        From `~radio_ag.catalog_io.finding.find.find_sources`.
+    path : path-like
+        The suffix names the format.
+    overwrite : bool
+        Replace a file of that name.
+
+    Returns
+    -------
+    Path
+        What was written.
 
     Raises
     ------
