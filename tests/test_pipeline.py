@@ -20,7 +20,8 @@ from radio_ag.labelled.data import Labelled
 from radio_ag.network.checkpoints import import_checkpoint, load_weights, save_weights
 from radio_ag.network.classifier import Classifier
 from radio_ag.network.model import AGCNN, Architecture
-from radio_ag.preprocess.images import clip, crop, estimate_rms, normalise
+from radio_ag.preprocess.images import clip, crop, normalise
+from radio_ag.preprocess.noise import estimate_rms
 from radio_ag.simulated import make_field, make_mosaic
 from radio_ag.weights import DEFAULT
 
