@@ -17,8 +17,11 @@ from radio_ag.catalog_io.finding.measure import Components, Detection, Islands, 
 from radio_ag.catalog_io.finding.noise_map import NoiseMap
 from radio_ag.errors import RadioAGWarning
 
-_MARGIN = 128  # px around a block at first
-_MAX_MARGIN = 2048  # px; with blocks of 2048 px this bounds the memory at about 2 GB
+MARGIN = 128
+"""Pixels around a block at first."""
+
+MAX_MARGIN = 2048
+"""Pixels around a block at most; with blocks of 2048 pixels this bounds the memory at about 2 GB."""
 
 Window = tuple[slice, slice]
 
@@ -108,7 +111,7 @@ def search_blocks(mosaic: SearchedMosaic, block: int) -> Iterator[Found]:
 
 
 def _search_block(mosaic: SearchedMosaic, core: Window) -> Found | None:
-    margin = _MARGIN
+    margin = MARGIN
     while True:
         window = _widened(core, margin, mosaic.plane.shape)
         flux, rms, blank = mosaic.read(window)
@@ -118,7 +121,7 @@ def _search_block(mosaic: SearchedMosaic, core: Window) -> Found | None:
             return None
         ends, edges = _sides(window, mosaic.plane.shape)
         cut = islands.touching(ends)
-        if not cut.any() or margin >= _MAX_MARGIN:
+        if not cut.any() or margin >= MAX_MARGIN:
             break
         margin *= 2
     if cut.any():

@@ -46,7 +46,7 @@ _NOTHING = Found(
     np.empty((0, 2), np.intp),
     np.empty(0, bool),
 )
-_COLUMNS = {  # unit and description, in order
+COLUMNS = {
     "source_id": (None, "Number of the source, from 1"),
     "island": (None, "Number of the island of emission that the source is a part of, from 1"),
     "ra": (u.deg, "Right ascension of the centroid (ICRS)"),
@@ -62,6 +62,7 @@ _COLUMNS = {  # unit and description, in order
     "at_edge": (None, "The island touches the mosaic's edge or blank pixels, and may be cut"),
     "mosaic": (None, "Image that the source was found in"),
 }
+"""Unit and description of the columns of a table of sources, in order."""
 
 
 def find_sources(
@@ -119,7 +120,7 @@ def find_sources(
     tables = _find_in_each(images, (threshold, island_threshold, contrast), block, region)
     table = remove_duplicates(tables) if len(tables) > 1 else tables[0]
     table["source_id"] = np.arange(1, len(table) + 1, dtype=np.int32)
-    for name, (unit, description) in _COLUMNS.items():
+    for name, (unit, description) in COLUMNS.items():
         table[name].unit, table[name].description = unit, description
     table.meta = {"THRESH": threshold, "ISLTHRES": island_threshold, "CONTRAST": contrast}  # names that FITS takes
     return table

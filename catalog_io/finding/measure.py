@@ -176,7 +176,7 @@ def measure_components(
     bright = flux[at] >= settings.threshold * rms[at]
     at = tuple(peaks[bright].T)
     segments.keep_labels(segments.labels[bright])
-    (x, y), covariance, flux_sum, n_pixels = _moments(flux, segments, peaks[bright])
+    (x, y), covariance, flux_sum, n_pixels = moments(flux, segments, peaks[bright])
     peak, noise = flux[at].astype(float), rms[at].astype(float)
     share = 1 - settings.island_threshold * noise / peak
     cut = -np.log1p(-share)
@@ -193,13 +193,33 @@ def measure_components(
     )
 
 
-def _moments(
+def moments(
     flux: NDArray[np.float32], segments: SegmentationImage, origins: NDArray[np.intp]
 ) -> tuple[NDArray, NDArray, NDArray, NDArray[np.intp]]:
-    """Centroids (2, n) and second moments (n, 2, 2) in x and y, sums (n,) and areas (n,) of labelled pixels.
+    """Measure centroids, second moments, sums and areas of labelled pixels.
 
-    Each label has an origin (y, x) of its own, so that nothing depends on where the window begins. A pixel's own width
-    is the least that a second moment can be.
+    Each label has an origin of its own, so that nothing depends on where the window begins. A pixel's own width is the
+    least that a second moment can be.
+
+    Parameters
+    ----------
+    flux : ndarray (ny, nx)
+        Pixels.
+    segments : SegmentationImage
+        With n labels.
+    origins : ndarray (n, 2)
+        A pixel (y, x) of each label.
+
+    Returns
+    -------
+    centroid : ndarray (2, n)
+        In x and y, pixels.
+    covariance : ndarray (n, 2, 2)
+        In x and y, pixels².
+    total : ndarray (n,)
+        Sum of the pixels.
+    n_pixels : ndarray (n,)
+        Area.
     """
     pixels = np.flatnonzero(segments.data)
     label = np.searchsorted(segments.labels, segments.data.ravel()[pixels])
