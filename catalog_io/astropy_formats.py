@@ -27,6 +27,11 @@ def read(dialect: Dialect, path: str | os.PathLike) -> Table:
     path : path-like
         The file.
 
+    Returns
+    -------
+    `~astropy.table.Table`
+        A row for each row of the file.
+
     Raises
     ------
     CatalogueError
@@ -38,6 +43,16 @@ def read(dialect: Dialect, path: str | os.PathLike) -> Table:
 
 def read_classification(path: str | os.PathLike) -> Table:
     """Read the table of a product, with the provenance as its ``meta``.
+
+    Parameters
+    ----------
+    path : path-like
+        The product, in FITS.
+
+    Returns
+    -------
+    `~astropy.table.Table`
+        As ``Result.table``.
 
     Raises
     ------

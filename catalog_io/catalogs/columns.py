@@ -8,6 +8,7 @@ not the position. Equatorial frames at J2000 are taken, whatever else a catalogu
 import difflib
 import re
 from dataclasses import dataclass
+from typing import Any
 
 from astropy.coordinates import SkyCoord
 from astropy.table import Table
@@ -104,6 +105,11 @@ def find_positions(table: Table, ra_col: str | None = None, dec_col: str | None 
     ra_col, dec_col : str, optional
         Columns chosen by the user, which win over all else. ``ra_col`` alone may name a SkyCoord column.
 
+    Returns
+    -------
+    PositionColumns
+        The best there are.
+
     Raises
     ------
     CatalogueError
@@ -119,11 +125,22 @@ def find_positions(table: Table, ra_col: str | None = None, dec_col: str | None 
 
 
 def find_identifier(table: Table) -> str | None:
-    """Column that names the sources: by the UCD ``meta.id;meta.main``, else by a well-known name, else `None`."""
+    """Find the column that names the sources: by the UCD ``meta.id;meta.main``, else by a well-known name.
+
+    Parameters
+    ----------
+    table : `~astropy.table.Table`
+        With UCDs as `find_positions` takes them.
+
+    Returns
+    -------
+    str or None
+        Its name; `None` where there is none.
+    """
     main = _with_ucd(table, "meta.id;meta.main", "id_main")
     if main:
         return main[0]
-    folded = {}
+    folded: dict[str, str] = {}
     for name in table.colnames:
         folded.setdefault(name.lower(), name)
     return next((folded[name] for name in IDENTIFIERS if name in folded), None)
@@ -134,6 +151,13 @@ def check_frame(table: Table, ra_name: str) -> None:
 
     The frame is that of the column's COOSYS in a VOTable, or of RADESYS and EQUINOX in a FITS header. A catalogue that
     says nothing is taken as ICRS.
+
+    Parameters
+    ----------
+    table : `~astropy.table.Table`
+        With the header as its ``meta``, and ``coosys`` in the ``info.meta`` of a column.
+    ra_name : str
+        Column of right ascension.
 
     Raises
     ------
@@ -161,7 +185,7 @@ def _chosen(table: Table, ra_col: str | None, dec_col: str | None) -> PositionCo
             near = difflib.get_close_matches(name, table.colnames, n=3)
             hint = f" Did you mean {' or '.join(near)}?" if near else ""
             raise CatalogueError(f"{option}={name!r} is not a column of the catalogue.{hint} Columns: {_listed(table)}")
-    if dec_col is None and _holds_coordinates(table[ra_col]):
+    if ra_col is not None and dec_col is None and _holds_coordinates(table[ra_col]):
         return PositionColumns((ra_col,), (ra_col,))
     if ra_col is None or dec_col is None:
         raise CatalogueError("ra_col and dec_col (--ra-col, --dec-col) go together: only one of them was given")
@@ -225,7 +249,7 @@ def _by_skycoord(table: Table) -> PositionColumns | None:
     return PositionColumns((best[0],), (best[0],)) if best else None
 
 
-def _holds_coordinates(column) -> bool:
+def _holds_coordinates(column: Any) -> bool:
     return isinstance(column, SkyCoord) or (column.dtype.kind in "US" and column.ndim == 1)
 
 

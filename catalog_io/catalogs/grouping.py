@@ -92,6 +92,7 @@ def group_sources(
     Parameters
     ----------
     catalogue : `~radio_ag.catalog_io.catalogs.Catalogue`, n rows
+        Rows without a position stay by themselves.
     how : "auto", "none", "island", float, str or `~astropy.units.Quantity`
         ``"island"``: by the finder's own islands or sources. An angle (a plain number is in arcsec, text may have a
         unit): friends of friends on the sky, rows linked by steps of no more than that, up to `MAX_RADIUS`.
@@ -122,13 +123,13 @@ def group_sources(
     vectors = _unit_vectors(catalogue.ra, catalogue.dec)
     label = np.arange(len(catalogue))
     usable = np.flatnonzero(catalogue.valid)
-    if link == "island":
+    if link == "island" and catalogue.group is not None:
         label[usable] = _friends(vectors[usable], MAX_RADIUS, catalogue.group[usable])
-    elif link != "none":
+    elif not isinstance(link, str):
         label[usable] = _friends(vectors[usable], link)
     # Rows without a position keep numbers that no group of the others has.
     label[~catalogue.valid] = len(catalogue) + np.flatnonzero(~catalogue.valid)
-    if join_doubles:
+    if join_doubles and catalogue.flux is not None:
         label = _join_doubles(vectors, catalogue.flux, label)
     name = link if isinstance(link, str) else f"{link:g} arcsec"
     return _groups(f"{name}, doubles" if join_doubles else name, catalogue, vectors, label)

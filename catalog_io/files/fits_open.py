@@ -2,137 +2,25 @@
 
 from __future__ import annotations
 
-import bz2
-import gzip
 import io
-import lzma
 import math
 import re
-import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from astropy.io import fits
 
 import radio_ag.catalog_io.files.tile_codecs  # noqa: F401 - whatever opens FITS may meet compressed tiles
+from radio_ag.catalog_io.files.packed import is_packed, open_packed
 
 MAX_COUNT = 999
 """Axes of an image, or columns of a table, that a FITS file has at most (FITS standard 4.0, 4.4.1.1 and 7.2.1)."""
-MAX_RATIO = 64
-"""A packed file may take so many times its size, ..."""
-ALWAYS_ALLOWED = 1 << 28
-"""... or so many bytes, whichever is more."""
-
 _BLOCK = 2880  # bytes
 _CARD = 80
 _MAX_BLOCKS = 1000  # a header that does not end is none
 _MAX_SIZE = 1 << 60  # bytes: no file holds as much
 _INTEGER = re.compile(rb"(NAXIS\d*|TFIELDS|BITPIX|PCOUNT|GCOUNT) *= *([+-]?\d+)")
-_STEP = 1 << 20  # bytes unpacked at once
-_DAMAGE = (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile)
-_OTHER_PACKINGS = {b"\x1f\x9d": "compress", b"PK\x03\x04": "zip"}
-
-
-def unpacked_limit(path: Path) -> int:
-    """Return how many bytes a packed file may take when it is unpacked."""
-    return max(MAX_RATIO * path.stat().st_size, ALWAYS_ALLOWED)
-
-
-class _Bounded(io.BufferedIOBase):
-    """What a packed file gives: at most `MAX_RATIO` times its size or `ALWAYS_ALLOWED`; an OSError if it is damaged."""
-
-    def __init__(self, path: Path):
-        self._most = unpacked_limit(path)
-        super().__init__(path, "rb")
-
-    def read(self, size: int | None = -1) -> bytes:
-        """Return the next ``size`` bytes, or all; memory is taken as they come, whatever is asked for."""
-        content = bytearray()
-        left = math.inf if size is None or size < 0 else size
-        while left > 0 and (block := self._guarded(super().read, int(min(_STEP, left)))):
-            content += block
-            left -= len(block)
-        return bytes(content)
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Go to a place, unpacking what lies before it, at most to the end."""
-        if whence == io.SEEK_END:  # which would unpack all before it could be too much
-            while self._guarded(super().read, _STEP):
-                pass
-        return self._guarded(super().seek, min(offset, self._most + 1), whence)
-
-    def finish(self) -> None:
-        """Read to the end, where a packed file has the sum of what is in it."""
-        self.seek(0, io.SEEK_END)
-
-    def _guarded(self, function: Callable[..., Any], *args: Any) -> Any:
-        try:
-            result = function(*args)
-        except _DAMAGE as exc:
-            raise OSError(f"the packed file is damaged: {exc}") from exc
-        if super().seek(0, io.SEEK_CUR) > self._most:
-            raise OSError(too_much(self._most))
-        return result
-
-
-def too_much(most: int) -> str:
-    """Return what to say of a packed file that takes more than its `unpacked_limit`."""
-    return (
-        f"it takes more than {most >> 20} MiB unpacked: at most {MAX_RATIO} times the size of the file, or "
-        f"{ALWAYS_ALLOWED >> 20} MiB, are taken; unpack it on the disk"
-    )
-
-
-class _Gzip(_Bounded, gzip.GzipFile):
-    """astropy tells packed files by their classes, and does not ask these for their size, which takes unpacking."""
-
-
-class _Bzip2(_Bounded, bz2.BZ2File):
-    pass
-
-
-class _Xz(_Bounded, lzma.LZMAFile):
-    pass
-
-
-_PACKINGS: dict[bytes, type[_Bounded]] = {b"\x1f\x8b": _Gzip, b"BZh": _Bzip2, b"\xfd7zXZ\x00": _Xz}
-
-
-def open_packed(path: Path) -> _Bounded:
-    """Open a packed file, to be unpacked as it is read.
-
-    Parameters
-    ----------
-    path : path
-        Of a file for which `is_packed` is true.
-
-    Returns
-    -------
-    binary file
-        Seekable. It gives at most `MAX_RATIO` times the file's size or `ALWAYS_ALLOWED`, whichever is more, and then
-        raises an `OSError`, as where the file turns out to be damaged; ``finish()`` reads on to its end, where a packed
-        file has the sum of what is in it.
-    """
-    with open(path, "rb") as file:
-        start = file.read(6)
-    return next(_PACKINGS[magic] for magic in _PACKINGS if start.startswith(magic))(path)
-
-
-def is_packed(path: Path) -> bool:
-    """Return whether a file is packed by gzip, bzip2 or xz.
-
-    Raises
-    ------
-    OSError
-        If it cannot be opened, or is packed in another way.
-    """
-    with open(path, "rb") as file:
-        start = file.read(6)
-    for magic, name in _OTHER_PACKINGS.items():
-        if start.startswith(magic):
-            raise OSError(f"it is packed by {name}: unpack it first; gzip, bzip2 and xz are read as they are")
-    return start.startswith(tuple(_PACKINGS))
 
 
 def in_order(hdus: fits.HDUList) -> Iterator[Any]:

@@ -190,6 +190,7 @@ def read_hdu(hdu: fits.BinTableHDU | fits.TableHDU, **options: Any) -> Table:
     Parameters
     ----------
     hdu : `~astropy.io.fits.BinTableHDU` or `~astropy.io.fits.TableHDU`
+        The table.
     **options
         As ``Table.read`` takes them.
 
@@ -291,7 +292,7 @@ def _unique(name: str, taken: set[str]) -> str:
 
 
 def _plain_meta(meta: dict | None) -> dict[str, str | int | float | bool]:
-    plain = {}
+    plain: dict[str, str | int | float | bool] = {}
     for key, value in (meta or {}).items():
         if isinstance(value, str):
             plain[_escape(str(key))] = _escape(value)

@@ -17,13 +17,10 @@ from radio_ag.catalog_io.files.checksums import Extent, check_sums
 from radio_ag.catalog_io.files.fits_open import (
     MAX_COUNT,
     in_order,
-    is_packed,
     one_line,
     open_checked,
-    open_packed,
-    too_much,
-    unpacked_limit,
 )
+from radio_ag.catalog_io.files.packed import is_packed, open_packed, size_limit, too_much
 from radio_ag.catalog_io.files.quick_headers import read_primary_header
 from radio_ag.catalog_io.images.beam import Beam
 from radio_ag.catalog_io.images.compressed import BlockCache, DecodedImage
@@ -225,7 +222,7 @@ def _read_hdu(path: Path, hdus: fits.HDUList, index: int, frame: ImageFrame) -> 
         extent = Extent(place["hdrLoc"], place["datLoc"], place["datLoc"] + min(place["datSpan"], hdu.size))
         if extent.end > os.path.getsize(path):
             raise ImageError("the file is truncated")
-    _check_unpacked(hdu, None if plain else unpacked_limit(path))
+    _check_unpacked(hdu, None if plain else size_limit(path.stat().st_size))
     if plain and not isinstance(hdu, fits.CompImageHDU):
         mapping = np.dtype(fits.BITPIX2DTYPE[header["BITPIX"]]).newbyteorder(">").str, place["datLoc"], shape
     return _stored(path, index, header, shape, frame, mapping, extent)
@@ -245,7 +242,7 @@ def _check_unpacked(hdu: Any, limit: int | None) -> None:
     shape = map(min, tile, hdu.shape) if limit is None else hdu.shape
     size = math.prod(shape) * abs(hdu.header["BITPIX"]) // 8
     if limit is not None and not compressed and size > limit:
-        raise ImageError(too_much(limit))
+        raise ImageError(f"{too_much(limit)}; unpack it on the disk")
     if size > _MAX_UNPACKED:
         raise ImageError(
             f"{'a tile of it' if limit is None else 'it'} takes {size / 2**30:.3g} GiB unpacked, and at most "

@@ -239,7 +239,7 @@ class TestText:
 
     def test_a_cell_as_wide_as_the_file_takes_no_memory_for_each_row(self, tmp_path):
         text = "RA,DEC,name\n" + "162.5,30.5,A\n" * 40_000 + f"163,1,{'B' * 2_000_000}\n"
-        with pytest.raises(CatalogueError, match=r"takes more than 256 MiB, from a file of 2\.5 MB"):
+        with pytest.raises(CatalogueError, match="takes more than 256 MiB"):
             self.read(tmp_path, text)
 
     def test_vizier_tsv(self, tmp_path):
@@ -466,7 +466,7 @@ class TestNothingBeyondTheFile:
         data = f'<{kind}><{"v:" * (end[0] == "v")}STREAM href="{href}"/></{end}>'.replace("/></v:", "></v:STREAM></v:")
         path = tmp_path / "catalogue.xml"
         path.write_bytes(pack(self.document(data).encode(encoding)))
-        with pytest.raises(CatalogueError, match=r"^catalogue\.xml: its data are elsewhere, at '|is not a table"):
+        with pytest.raises(CatalogueError, match=r"^catalogue\.xml .*: its data are elsewhere, at '|is not a table"):
             read_catalogue(path)
 
     @pytest.mark.parametrize(
