@@ -3,6 +3,7 @@
 References: FITS standard 4.0, section 4.4.2.7 and appendix J.
 """
 
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -87,13 +88,27 @@ def header_fault(hdu: Any) -> str | None:
 def unit_fault(hdu: Any) -> str | None:
     """Return what is wrong with a unit, header and data, read in blocks."""
     header, place, file = _header(hdu), place_of(hdu), hdu.fileinfo()["file"]
-    total = 0
-    for position in range(place.data, place.end, _BLOCK):
-        block = file.read(min(_BLOCK, place.end - position))
-        if len(block) != min(_BLOCK, place.end - position):
-            return "ends too early"
-        total = add_words(block, total)
-    return find_fault(header, total)
+    total, size = _sum_data(file, place.end - place.data)
+    return "ends too early" if size < place.end - place.data else find_fault(header, total)
+
+
+def stored_fault(path: Path, place: Place) -> tuple[str | None, bool]:
+    """Return what is wrong with a unit of a file that is not packed, and whether it is no more than its header.
+
+    Parameters
+    ----------
+    path : path
+    place : Place
+        Its end may be that of the data; the padding may be missing in the file.
+    """
+    padded = -(-(place.end - place.data) // 2880) * 2880
+    with path.open("rb") as file:
+        file.seek(place.header)
+        header = file.read(place.data - place.header)
+        if find_fault(header) == UNCHECKED:
+            return UNCHECKED, False
+        fault = find_fault(header, _sum_data(file, padded)[0])
+    return fault, fault is not None and fault == find_fault(header)
 
 
 def refuse_fault(fault: str | None, name: str) -> None:
@@ -112,6 +127,15 @@ def _text_of(header: bytes, keyword: str) -> str | None:
         if header.startswith(start, place):
             return header[place + len(start) : place + _CARD].split(b"'")[0].decode("latin-1").strip() or None
     return None
+
+
+def _sum_data(file: Any, size: int) -> tuple[int, int]:
+    """The sum of the next bytes of a file, filled up with zeros, and how many there were."""
+    total, left = 0, size
+    while left > 0 and (block := file.read(min(_BLOCK, left))):
+        left -= len(block)
+        total = add_words(block + bytes(-len(block) % 4), total)
+    return total, size - left
 
 
 def _header(hdu: Any) -> bytes:

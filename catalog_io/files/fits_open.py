@@ -1,4 +1,4 @@
-"""FITS files that may be damaged or packed, opened so that neither astropy nor memory comes to an end."""
+"""FITS files that may be damaged or packed: their headers scanned, and opened so that astropy comes to an end."""
 
 from __future__ import annotations
 
@@ -12,15 +12,53 @@ from typing import Any, BinaryIO
 from astropy.io import fits
 
 import radio_ag.catalog_io.files.tile_codecs  # noqa: F401 - whatever opens FITS may meet compressed tiles
-from radio_ag.catalog_io.files.packed import is_packed, open_packed
+from radio_ag.catalog_io.files.packed import open_packed
 
 MAX_COUNT = 999
 """Axes of an image, or columns of a table, that a FITS file has at most (FITS standard 4.0, 4.4.1.1 and 7.2.1)."""
+
 _BLOCK = 2880  # bytes
 _CARD = 80
 _MAX_BLOCKS = 1000  # a header that does not end is none
 _MAX_SIZE = 1 << 60  # bytes: no file holds as much
 _INTEGER = re.compile(rb"(NAXIS\d*|TFIELDS|BITPIX|PCOUNT|GCOUNT) *= *([+-]?\d+)")
+_REMARKS = (b"HISTORY ", b"COMMENT ", b"        ")
+
+
+def open_checked(source: Path | BinaryIO, **options: Any) -> fits.HDUList:
+    """Open a FITS file that may be damaged or packed: `astropy.io.fits.open` after `check_counts`.
+
+    Parameters
+    ----------
+    source : path or binary file
+        A packed file by its path is unpacked by `~radio_ag.catalog_io.files.packed.open_packed`.
+    **options
+        Of `astropy.io.fits.open`.
+
+    Raises
+    ------
+    OSError
+        As `open_packed`, `check_counts` or astropy raise it.
+    """
+    if not isinstance(source, Path):
+        check_counts(source, packed=not isinstance(source, io.BytesIO | io.BufferedReader))
+        return fits.open(source, **options)
+    packed = open_packed(source)
+    if packed is None:
+        with source.open("rb") as plain:
+            check_counts(plain)
+        return fits.open(source, **options)  # by its name, since astropy maps what it opens itself
+    try:
+        check_counts(packed, packed=True)
+        return fits.open(packed, **options)
+    except BaseException:
+        packed.close()
+        raise
+
+
+def is_packed(hdus: fits.HDUList) -> bool:
+    """Return whether the file of these HDUs is packed as a whole."""
+    return hdus.fileinfo(0)["file"].compression is not None
 
 
 def in_order(hdus: fits.HDUList) -> Iterator[Any]:
@@ -38,43 +76,6 @@ def in_order(hdus: fits.HDUList) -> Iterator[Any]:
         if hdu.size < 0:
             raise OSError(f"the header of HDU {number} is damaged")
         yield hdu
-
-
-def open_checked(source: Path | BinaryIO, **options: Any) -> fits.HDUList:
-    """Open a FITS file that may be damaged or packed: `astropy.io.fits.open` after `check_counts`.
-
-    Parameters
-    ----------
-    source : path or binary file
-        A packed file by its path is unpacked by `open_packed`.
-    **options
-        Of `astropy.io.fits.open`.
-
-    Raises
-    ------
-    OSError
-        As `open_packed`, `check_counts` or astropy raise it.
-    """
-    if not isinstance(source, Path):
-        check_counts(source, packed=not isinstance(source, io.BytesIO | io.BufferedReader))
-        return fits.open(source, **options)
-    if not is_packed(source):
-        with open(source, "rb") as plain:
-            check_counts(plain)
-        return fits.open(source, **options)  # by its name, since astropy maps what it opens itself
-    packed = open_packed(source)
-    try:
-        check_counts(packed, packed=True)
-        return fits.open(packed, **options)
-    except BaseException:
-        packed.close()
-        raise
-
-
-def one_line(error: Exception) -> str:
-    """Return an error's message in one line."""
-    words = " ".join(str(error).split())
-    return f"{type(error).__name__} {words}".strip() if isinstance(error, LookupError) or not words else words
 
 
 def check_counts(file: BinaryIO, *, packed: bool = False) -> None:
@@ -95,24 +96,69 @@ def check_counts(file: BinaryIO, *, packed: bool = False) -> None:
         There is such a number.
     """
     place = 0
-    while (header := _integers_at(file, place)) is not None:
-        integers, place = header
+    while (header := _cards_at(file, place)) is not None:
+        cards, place = header
+        integers = _integers(cards)
         for name in ("NAXIS", "TFIELDS"):
             if integers.get(name, 0) > MAX_COUNT:
                 raise OSError(f"{name} is {integers[name]}; a FITS file has at most {MAX_COUNT}")
-        axes = [integers.get(f"NAXIS{axis + 1}", 0) for axis in range(integers.get("NAXIS", 0))]
-        elements = integers.get("PCOUNT", 0) + (math.prod(axes) if axes else 0)
-        size = abs(integers.get("BITPIX", 0)) // 8 * integers.get("GCOUNT", 1) * elements
+        size = _data_size(integers)
         if not 0 <= size < _MAX_SIZE or (size and packed):
             break
         place += -(-size // _BLOCK) * _BLOCK
     file.seek(0)
 
 
-def _integers_at(file: BinaryIO, place: int) -> tuple[dict[str, int], int] | None:
-    """What a header says of its data's size, and where these begin; None where there is no header."""
+def first_header(file: BinaryIO) -> tuple[bytes, int] | None:
+    """Return the first header of a FITS file without its END, and where its data end (bytes, without padding).
+
+    Parameters
+    ----------
+    file : binary file
+        That `check_counts` lets pass.
+
+    Returns
+    -------
+    (bytes, int) or None
+        None where the header has no end.
+    """
+    found = _cards_at(file, 0)
+    return None if found is None else (b"".join(found[0]), found[1] + max(0, _data_size(_integers(found[0]))))
+
+
+def read_primary_header(path: Path) -> tuple[fits.Header, int] | None:
+    """Return the primary header of a plain FITS file, and where its data begin (bytes).
+
+    Opening a file with astropy takes several times as long, and FIRST's images have hundreds of lines of history: with
+    ten thousand files that is felt. Of remarks only those on CLEAN are kept, which tell the beam.
+
+    Parameters
+    ----------
+    path : path
+
+    Returns
+    -------
+    (Header, int) or None
+        None if the file is packed or no FITS file.
+    """
+    with open(path, "rb") as file:
+        found = _cards_at(file, 0)
+    if found is None or not found[0][0].startswith(b"SIMPLE  ="):
+        return None
+    cards = [card for card in found[0] if not card.startswith(_REMARKS) or b"CLEAN" in card]
+    return fits.Header.fromstring(b"".join(cards).decode("latin-1")), found[1]
+
+
+def one_line(error: BaseException) -> str:
+    """Return an error's message in one line."""
+    words = " ".join(str(error).split())
+    return f"{type(error).__name__} {words}".strip() if isinstance(error, LookupError) or not words else words
+
+
+def _cards_at(file: BinaryIO, place: int) -> tuple[list[bytes], int] | None:
+    """Return the cards of a header, and where its data begin; None where there is no header, or no end of it."""
     file.seek(place)
-    integers: dict[str, int] = {}
+    cards: list[bytes] = []
     for number in range(_MAX_BLOCKS):
         block = file.read(_BLOCK)
         if len(block) < _BLOCK or (not number and not block.startswith((b"SIMPLE  =", b"XTENSION="))):
@@ -120,7 +166,21 @@ def _integers_at(file: BinaryIO, place: int) -> tuple[dict[str, int], int] | Non
         for start in range(0, _BLOCK, _CARD):
             card = block[start : start + _CARD]
             if card.rstrip() == b"END":
-                return integers, place + (number + 1) * _BLOCK
-            if found := _INTEGER.match(card):
-                integers.setdefault(found[1].decode(), int(found[2]))
+                return cards, place + (number + 1) * _BLOCK
+            cards.append(card)
     return None
+
+
+def _integers(cards: list[bytes]) -> dict[str, int]:
+    """Return what the cards say of the size of the data; the first counts of several."""
+    integers: dict[str, int] = {}
+    for found in filter(None, map(_INTEGER.match, cards)):
+        integers.setdefault(found[1].decode(), int(found[2]))
+    return integers
+
+
+def _data_size(integers: dict[str, int]) -> int:
+    """Return the bytes of the data unit, without padding."""
+    axes = [integers.get(f"NAXIS{axis + 1}", 0) for axis in range(integers.get("NAXIS", 0))]
+    elements = integers.get("PCOUNT", 0) + (math.prod(axes) if axes else 0)
+    return abs(integers.get("BITPIX", 0)) // 8 * integers.get("GCOUNT", 1) * elements

@@ -1,4 +1,6 @@
-"""Packed files, and how much memory a file may take when it is read."""
+"""Files that may be packed: unpacked as they are read, or into memory, as far as their size allows."""
+
+from __future__ import annotations
 
 import bz2
 import gzip
@@ -8,60 +10,31 @@ import math
 import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 MAX_RATIO = 64
 """Times its own size that a file may take when it is read. FITS tables of true catalogues take up to some 20."""
 
-ALWAYS_ALLOWED = 1 << 28
+ALWAYS_ALLOWED = 256 << 20
 """Bytes that any file may take, however small it is."""
 
 _STEP = 1 << 20  # bytes unpacked at once
 _DAMAGE = (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile)
 _OTHER_PACKINGS = {b"\x1f\x9d": "compress", b"PK\x03\x04": "zip"}
+_T = TypeVar("_T")
 
 
-def size_limit(size: int) -> int:
-    """Return how much memory a file may take when it is read.
-
-    Parameters
-    ----------
-    size : int
-        Of the file, bytes.
-
-    Returns
-    -------
-    int
-        Bytes.
-    """
-    return max(MAX_RATIO * size, ALWAYS_ALLOWED)
+def size_limit(packed: int) -> int:
+    """Return how many bytes a file of ``packed`` bytes may take when it is read."""
+    return max(MAX_RATIO * packed, ALWAYS_ALLOWED)
 
 
-def too_much(limit: int) -> str:
-    """Say that a file takes more than its `size_limit`.
-
-    Parameters
-    ----------
-    limit : int
-        Bytes.
-
-    Returns
-    -------
-    str
-        For a message, without a full stop.
-    """
-    return (
-        f"it takes more than {limit >> 20} MiB: at most {MAX_RATIO} times the size of the file, or "
-        f"{ALWAYS_ALLOWED >> 20} MiB, are taken"
-    )
-
-
-def refuse_above_limit(needed: int, size: int) -> None:
+def refuse_above_limit(needed: int, packed: int) -> None:
     """Refuse what would take more memory than a file of its size may.
 
     Parameters
     ----------
-    needed, size : int
+    needed, packed : int
         What it takes when it is read, and the size of the file, bytes.
 
     Raises
@@ -69,42 +42,22 @@ def refuse_above_limit(needed: int, size: int) -> None:
     OSError
         Above `size_limit`.
     """
-    if needed > size_limit(size):
-        raise OSError(too_much(size_limit(size)))
+    if needed > size_limit(packed):
+        raise OSError(
+            f"it takes more than {size_limit(packed) >> 20} MiB, from a file of {_readable(packed)}: at most "
+            f"{MAX_RATIO} times the size of the file, or {ALWAYS_ALLOWED >> 20} MiB, are taken"
+        )
 
 
-def open_unpacked(path: Path) -> BinaryIO:
-    """Open a file that may be packed, for reading to and fro: a packed one is unpacked into memory.
-
-    Parameters
-    ----------
-    path : path
-        Of a regular file.
-
-    Returns
-    -------
-    binary file
-        At its beginning.
-
-    Raises
-    ------
-    OSError
-        If it cannot be opened or is no regular file; if it is packed, and `open_packed` complains of it.
-    """
-    if path.exists() and not path.is_file() and not path.is_dir():
-        raise OSError("it is no regular file")
-    if not is_packed(path):
-        return path.open("rb")
-    with open_packed(path) as stream:
-        return io.BytesIO(stream.read())
+_Stream = BinaryIO if TYPE_CHECKING else io.BufferedIOBase  # what the classes below have in common
 
 
-class _Bounded(io.BufferedIOBase):
-    """What a packed file gives: at most `MAX_RATIO` times its size or `ALWAYS_ALLOWED`; an OSError if it is damaged."""
+class PackedFile(_Stream):
+    """A packed file that is unpacked as it is read; what it takes is bounded, and an `OSError` says what is wrong."""
 
     def __init__(self, path: Path):
-        self._most = size_limit(path.stat().st_size)
-        super().__init__(path, "rb")  # type: ignore[call-arg]  # of the class that unpacks, which comes next
+        self._packed_size = path.stat().st_size
+        super().__init__(path, "rb")  # type: ignore[call-arg] - of the class beside this one
 
     def read(self, size: int | None = -1) -> bytes:
         """Return the next ``size`` bytes, or all; memory is taken as they come, whatever is asked for."""
@@ -117,80 +70,93 @@ class _Bounded(io.BufferedIOBase):
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         """Go to a place, unpacking what lies before it, at most to the end."""
-        if whence == io.SEEK_END:  # which would unpack all before it could be too much
+        if whence == io.SEEK_END:  # step by step, or it would be too much before that is seen
             while self._guarded(super().read, _STEP):
                 pass
-        return self._guarded(super().seek, min(offset, self._most + 1), whence)
+        return self._guarded(super().seek, min(offset, size_limit(self._packed_size) + 1), whence)
 
     def finish(self) -> None:
         """Read to the end, where a packed file has the sum of what is in it."""
         self.seek(0, io.SEEK_END)
 
-    def _guarded(self, function: Callable[..., Any], *args: Any) -> Any:
+    def _guarded(self, function: Callable[..., _T], *args: Any) -> _T:
         try:
             result = function(*args)
         except _DAMAGE as exc:
-            raise OSError(f"the packed file is damaged: {exc}") from exc
-        if super().seek(0, io.SEEK_CUR) > self._most:
-            raise OSError(f"{too_much(self._most)}; unpack it on the disk")
+            raise OSError(f"it is damaged: {exc}") from exc
+        refuse_above_limit(super().seek(0, io.SEEK_CUR), self._packed_size)
         return result
 
 
-class _Gzip(_Bounded, gzip.GzipFile):
-    """astropy tells packed files by their classes, and does not ask these for their size, which takes unpacking."""
+class _Gzip(PackedFile, gzip.GzipFile):  # type: ignore[misc]
+    """astropy asks other streams for their size, which takes unpacking all; those of these three classes it does not."""
 
 
-class _Bzip2(_Bounded, bz2.BZ2File):
+class _Bzip2(PackedFile, bz2.BZ2File):  # type: ignore[misc]
     pass
 
 
-class _Xz(_Bounded, lzma.LZMAFile):
+class _Xz(PackedFile, lzma.LZMAFile):  # type: ignore[misc]
     pass
 
 
-_PACKINGS: dict[bytes, type[_Bounded]] = {b"\x1f\x8b": _Gzip, b"BZh": _Bzip2, b"\xfd7zXZ\x00": _Xz}
+_PACKINGS: dict[bytes, type[PackedFile]] = {b"\x1f\x8b": _Gzip, b"BZh": _Bzip2, b"\xfd7zXZ\x00": _Xz}
 
 
-def open_packed(path: Path) -> _Bounded:
-    """Open a packed file, to be unpacked as it is read.
+def open_packed(path: Path) -> PackedFile | None:
+    """Open a file that is packed by gzip, bzip2 or xz, to be unpacked as it is read.
 
     Parameters
     ----------
     path : path
-        Of a file for which `is_packed` is true.
 
     Returns
     -------
-    binary file
-        Seekable. It gives at most `MAX_RATIO` times the file's size or `ALWAYS_ALLOWED`, whichever is more, and then
-        raises an `OSError`, as where the file turns out to be damaged; ``finish()`` reads on to its end, where a packed
-        file has the sum of what is in it.
-    """
-    with open(path, "rb") as file:
-        start = file.read(6)
-    return next(_PACKINGS[magic] for magic in _PACKINGS if start.startswith(magic))(path)
-
-
-def is_packed(path: Path) -> bool:
-    """Tell whether a file is packed by gzip, bzip2 or xz.
-
-    Parameters
-    ----------
-    path : path
-        Of a regular file.
-
-    Returns
-    -------
-    bool
+    PackedFile or None
+        Seekable, at its beginning; None where the file is not packed.
 
     Raises
     ------
     OSError
-        If it cannot be opened, or is packed in another way.
+        If it cannot be opened, or is packed in another way. From what is returned: if it is damaged, or takes more than
+        `size_limit`.
     """
-    with open(path, "rb") as file:
-        start = file.read(6)
+    with path.open("rb") as stream:
+        start = stream.read(6)
     for magic, name in _OTHER_PACKINGS.items():
         if start.startswith(magic):
             raise OSError(f"it is packed by {name}: unpack it first; gzip, bzip2 and xz are read as they are")
-    return start.startswith(tuple(_PACKINGS))
+    packing = next((packing for magic, packing in _PACKINGS.items() if start.startswith(magic)), None)
+    return None if packing is None else packing(path)
+
+
+def open_unpacked(path: Path) -> BinaryIO:
+    """Open a file for reading; one packed by gzip, bzip2 or xz is unpacked into memory.
+
+    Parameters
+    ----------
+    path : path
+        A regular file.
+
+    Returns
+    -------
+    binary file
+        Seekable, at its beginning.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be opened, is packed in another way or damaged, or takes more than `size_limit` when it is
+        unpacked.
+    """
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise OSError("it is no regular file")
+    packed = open_packed(path)
+    if packed is None:
+        return path.open("rb")
+    with packed:
+        return io.BytesIO(packed.read())
+
+
+def _readable(size: int) -> str:
+    return f"{size / 1e6:.1f} MB" if size >= 1e5 else f"{size} bytes"

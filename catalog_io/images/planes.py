@@ -13,15 +13,16 @@ import numpy as np
 from astropy.io import fits
 from astropy.nddata import NDData
 
-from radio_ag.catalog_io.files.checksums import Extent, check_sums
+from radio_ag.catalog_io.files.fits_checksum import UNCHECKED, Place, place_of, stored_fault
 from radio_ag.catalog_io.files.fits_open import (
     MAX_COUNT,
     in_order,
+    is_packed,
     one_line,
     open_checked,
+    read_primary_header,
 )
-from radio_ag.catalog_io.files.packed import is_packed, open_packed, size_limit, too_much
-from radio_ag.catalog_io.files.quick_headers import read_primary_header
+from radio_ag.catalog_io.files.packed import open_packed, refuse_above_limit
 from radio_ag.catalog_io.images.beam import Beam
 from radio_ag.catalog_io.images.compressed import BlockCache, DecodedImage
 from radio_ag.catalog_io.images.headers import ImageFrame, read_frame
@@ -96,8 +97,8 @@ class StoredImage:
         BSCALE, BZERO and BLANK.
     mapping : tuple of (str, int, tuple of int), optional
         Data type, offset and shape to map the pixels; None where the file is compressed.
-    extent : Extent, optional
-        Where the HDU lies in the file; None where the file is packed.
+    place : Place, optional
+        Where the HDU lies in the file, its end without padding; None where the file is packed.
     """
 
     path: Path
@@ -107,7 +108,7 @@ class StoredImage:
     n_planes: int
     scaling: tuple[float, float, int | None]
     mapping: tuple[str, int, tuple[int, ...]] | None
-    extent: Extent | None
+    place: Place | None
 
 
 def read_stored_image(path: Path, hdu: int | str | None = None) -> StoredImage:
@@ -209,44 +210,39 @@ def _read_primary(path: Path) -> StoredImage | None:
     end = offset + math.prod(shape) * dtype.itemsize
     if max(frame.axes) >= len(shape) or end > os.path.getsize(path):
         return None
-    return _stored(path, 0, header, shape, frame, (dtype.str, offset, shape), Extent(0, offset, end))
+    return _stored(path, 0, header, shape, frame, (dtype.str, offset, shape), Place(0, offset, end))
 
 
 def _read_hdu(path: Path, hdus: fits.HDUList, index: int, frame: ImageFrame) -> StoredImage:
     hdu = hdus[index]
     header, shape = hdu.header, hdu.shape
-    place = hdu.fileinfo()
-    plain = not is_packed(path)
-    extent, mapping = None, None
-    if plain:
-        extent = Extent(place["hdrLoc"], place["datLoc"], place["datLoc"] + min(place["datSpan"], hdu.size))
-        if extent.end > os.path.getsize(path):
+    place, mapping = None, None
+    if is_packed(hdus):
+        _check_unpacked(shape, header, "it")
+        if not isinstance(hdu, fits.CompImageHDU):
+            refuse_above_limit(math.prod(shape) * abs(header["BITPIX"]) // 8, os.path.getsize(path))
+    else:
+        place = place_of(hdu)
+        place = place._replace(end=min(place.end, place.data + hdu.size))
+        if place.end > os.path.getsize(path):
             raise ImageError("the file is truncated")
-    _check_unpacked(hdu, None if plain else size_limit(path.stat().st_size))
-    if plain and not isinstance(hdu, fits.CompImageHDU):
-        mapping = np.dtype(fits.BITPIX2DTYPE[header["BITPIX"]]).newbyteorder(">").str, place["datLoc"], shape
-    return _stored(path, index, header, shape, frame, mapping, extent)
+        if isinstance(hdu, fits.CompImageHDU):
+            tile = tuple(map(int, hdu.tile_shape))
+            if min(tile) < 1:
+                raise ImageError(f"tiles of {tile} pixels")
+            _check_unpacked(tuple(map(min, tile, shape)), header, "a tile of it")
+        else:
+            mapping = np.dtype(fits.BITPIX2DTYPE[header["BITPIX"]]).newbyteorder(">").str, place.data, shape
+    return _stored(path, index, header, shape, frame, mapping, place)
 
 
-def _check_unpacked(hdu: Any, limit: int | None) -> None:
-    """Refuse an image of which too much would be unpacked at once: a small file may declare any size.
-
-    ``limit`` is that of a packed file, bytes; None for one that is not.
-    """
-    compressed = isinstance(hdu, fits.CompImageHDU)
-    if limit is None and not compressed:
-        return
-    tile = tuple(map(int, hdu.tile_shape)) if compressed else hdu.shape
-    if min(tile) < 1:
-        raise ImageError(f"tiles of {tile} pixels")
-    shape = map(min, tile, hdu.shape) if limit is None else hdu.shape
-    size = math.prod(shape) * abs(hdu.header["BITPIX"]) // 8
-    if limit is not None and not compressed and size > limit:
-        raise ImageError(f"{too_much(limit)}; unpack it on the disk")
+def _check_unpacked(shape: tuple[int, ...], header: fits.Header, what: str) -> None:
+    """Refuse an image of which too much would be unpacked at once: a small file may declare any size."""
+    size = math.prod(shape) * abs(header["BITPIX"]) // 8
     if size > _MAX_UNPACKED:
         raise ImageError(
-            f"{'a tile of it' if limit is None else 'it'} takes {size / 2**30:.3g} GiB unpacked, and at most "
-            f"{_MAX_UNPACKED / 2**30:g} GiB are unpacked in memory: unpack the file on the disk"
+            f"{what} takes {size / 2**30:.3g} GiB unpacked, and at most {_MAX_UNPACKED / 2**30:g} GiB are unpacked in "
+            "memory: unpack the file on the disk"
         )
 
 
@@ -257,14 +253,14 @@ def _stored(
     shape: tuple[int, ...],
     frame: ImageFrame,
     mapping: tuple[str, int, tuple[int, ...]] | None,
-    extent: Extent | None,
+    place: Place | None,
 ) -> StoredImage:
     blank = header.get("BLANK") if header["BITPIX"] > 0 else None
     lon, lat = (len(shape) - 1 - axis for axis in frame.axes)
     plane_shape = shape[lat], shape[lon]
     scaling = float(header.get("BSCALE", 1.0)), float(header.get("BZERO", 0.0)), blank
     n_planes = math.prod(shape) // math.prod(plane_shape)
-    return StoredImage(path, index, frame, plane_shape, n_planes, scaling, mapping, extent)
+    return StoredImage(path, index, frame, plane_shape, n_planes, scaling, mapping, place)
 
 
 def is_image(source: Any) -> bool:
@@ -335,7 +331,7 @@ class OpenPlanes:
         key = image.path, image.hdu
         try:
             size = image.path.stat().st_size
-            if image.extent is not None and size < image.extent.end:  # reading what is mapped would end the process
+            if image.place is not None and size < image.place.end:  # reading what is mapped would end the process
                 raise ImageError("the file is truncated")
             if key not in self._open:
                 self._check_sums(image)
@@ -367,21 +363,19 @@ class OpenPlanes:
         key = image.path, image.hdu
         if key not in self._verified:
             self._verified[key] = ""
-            if image.extent is not None and (
-                image.extent.end - image.extent.data <= _MAX_VERIFIED if self._verify is None else self._verify
-            ):
-                sums = check_sums(image.path, image.extent)
-                if sums.data_wrong:
-                    self._verified[key] = "its pixels are not those that it was written with: DATASUM is another"
-                elif sums.header_wrong:
+            if image.place is not None and self._is_verified(image.place):
+                fault, of_header = stored_fault(image.path, image.place)
+                if of_header:
                     warnings.warn(
-                        f"image {image.path.name}: its header is not the one that it was written with (CHECKSUM is "
-                        "another): it was edited, or is damaged",
-                        RadioAGWarning,
-                        stacklevel=4,
+                        f"image {image.path.name} {fault}: it was edited, or is damaged", RadioAGWarning, stacklevel=4
                     )
+                elif fault not in (None, UNCHECKED):
+                    self._verified[key] = f"it {fault}"
         if self._verified[key]:
             raise ImageError(self._verified[key])
+
+    def _is_verified(self, place: Place) -> bool:
+        return place.end - place.data <= _MAX_VERIFIED if self._verify is None else self._verify
 
     def _load(self, image: StoredImage) -> tuple[Plane, int, ExitStack]:
         """Plane, bytes that it alone holds in memory, and what to close with it."""
@@ -389,11 +383,11 @@ class OpenPlanes:
             dtype, offset, shape = image.mapping
             stored = np.memmap(image.path, dtype=dtype, mode="r", offset=offset, shape=shape)
             return Plane(stored, image.frame.axes, image.scaling), 0, ExitStack()
-        if image.extent is None:
+        if image.place is None:
             with open_packed(image.path) as packed, fits.open(packed, **_OPTIONS) as hdus:
-                stored = np.asarray(hdus[image.hdu].data)
+                pixels = np.asarray(hdus[image.hdu].data)
                 packed.finish()
-            return Plane(stored, image.frame.axes, image.scaling), stored.nbytes, ExitStack()
+            return Plane(pixels, image.frame.axes, image.scaling), pixels.nbytes, ExitStack()
         with ExitStack() as stack:
             hdu = stack.enter_context(fits.open(image.path, **_OPTIONS))[image.hdu]
             longitude, latitude = (len(hdu.shape) - 1 - axis for axis in image.frame.axes)

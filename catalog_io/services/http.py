@@ -10,10 +10,7 @@ from __future__ import annotations
 import contextlib
 import email.utils
 import io
-import itertools
-import math
 import queue
-import re
 import threading
 import time
 import urllib.parse
@@ -29,11 +26,9 @@ import tenacity
 import urllib3
 from astroquery import cache_conf
 
-from radio_ag.catalog_io.files.fits_open import check_counts
+from radio_ag.catalog_io.files.fits_open import check_counts, first_header
 
 _PASSING_STATUS = frozenset({408, 425, 429})  # besides 5xx
-_FITS_BLOCK = 2880
-_STRUCTURE = re.compile(rb"(BITPIX|NAXIS\d*) *= *([-+]?\d+) *(?:/|$)")
 _ROOM = 4  # a body may be so many times larger than expected
 _MOST_REDIRECTS = 5
 _UNREAD = 16  # results that may pile up
@@ -315,21 +310,15 @@ def check_fits(content: bytes) -> None:
     """
     if not content.startswith(b"SIMPLE  ="):
         raise Failure("not_an_image", f"the answer is not FITS: it starts {content[:60]!r}", passing=True)
-    cards = (content[start : start + 80] for start in range(0, len(content), 80))
-    header = list(itertools.takewhile(lambda card: card.rstrip() != b"END", cards))
-    if not b"".join(header).isascii():
-        raise Failure("not_an_image", "the FITS header is not ASCII", passing=True)
     try:
         check_counts(io.BytesIO(content))
     except OSError as error:
         raise Failure("not_an_image", str(error), passing=True) from error
-    numbers = {found[1]: int(found[2]) for found in map(_STRUCTURE.match, header) if found}
-    axes = [numbers.get(b"NAXIS%d" % (axis + 1), 0) for axis in range(numbers.get(b"NAXIS", 0))]
-    length = _FITS_BLOCK * math.ceil(80 * (len(header) + 1) / _FITS_BLOCK)
-    if axes:
-        length += abs(numbers.get(b"BITPIX", 0)) // 8 * math.prod(axes)
-    if len(content) < length:
-        raise Failure("truncated", f"{len(content)} bytes came of a FITS file of {length} or more", passing=True)
+    header, end = first_header(io.BytesIO(content)) or (content, len(content) + 1)  # which goes on
+    if not header.isascii():
+        raise Failure("not_an_image", "the FITS header is not ASCII", passing=True)
+    if len(content) < end:
+        raise Failure("truncated", f"{len(content)} bytes came of a FITS file of {end} or more", passing=True)
 
 
 class Workers:
