@@ -11,7 +11,7 @@ from first_server import FirstServer
 from service_servers import ByUrl, PointSky
 from typer.testing import CliRunner
 
-from radio_ag import Result, classify
+from radio_ag import ImageOptions, Result, RunOptions, classify
 from radio_ag.cli import app
 from radio_ag.errors import ImageError, RadioAGWarning, ServiceError
 from radio_ag.fetch import fetch_images
@@ -149,9 +149,9 @@ def test_what_cannot_be(catalogue, args, message):
 
 def test_fetch_is_for_services(catalogue, tmp_path):
     with pytest.raises(ImageError, match="leave out cache=False"):
-        fetch_images(catalogue, image_options={"cache": False})
+        fetch_images(catalogue, image_options=ImageOptions(cache=False))
     with FirstServer() as server:
-        settings = {"service_url": server.url, "cache_dir": tmp_path / "small", "cache_size": 500_000}
+        settings = ImageOptions(service_url=server.url, cache_dir=tmp_path / "small", cache_size=500_000)
         with pytest.warns(RadioAGWarning, match=r"14 images of about 90 kB are more than the cache keeps"):
             assert fetch_images(catalogue, image_options=settings).statuses["ok"] == 13
 
@@ -182,16 +182,22 @@ def test_a_service_that_goes_away_for_good_is_exit_code_3(catalogue, weights, tm
 def test_a_run_whose_service_goes_away_goes_on_where_it_stopped(catalogue, weights, tmp_path):
     """The error is the one of exit code 3; what is done stays in the parts and in the cache."""
     count = iter(range(1000))
-    options = {"retries": 0, "pause": 1e-4, "patience": 0.1, "connections": 1, "cache_dir": tmp_path / "cache"}
-    settings = {"weights": weights, "orbit": 1, "attention": "none", "chunk": 4, "output": tmp_path / "product.fits"}
+    settings = {"weights": weights, "orbit": 1, "attention": "none", "output": tmp_path / "product.fits"}
+    settings["run_options"] = RunOptions(chunk=4)
     with FirstServer(decide=lambda request: "ok" if next(count) < 7 else "503") as server:
-        options["service_url"] = server.url
+        settings["image_options"] = ImageOptions(
+            service_url=server.url,
+            cache_dir=tmp_path / "cache",
+            connections=1,
+            patience=0.1,
+            extra={"retries": 0, "pause": 1e-4},
+        )
         with pytest.raises(ServiceError, match="answers no more; what is done is kept"):
-            classify(catalogue, image_options=options, **settings)
+            classify(catalogue, **settings)
         assert not settings["output"].exists()
         server.decide = None
         server.forget()
-        result = classify(catalogue, image_options=options, **settings)
+        result = classify(catalogue, **settings)
         assert len(server.requests) == 12 - 7
     assert np.count_nonzero(result.table["flags"] & Flag.FETCH_FAILED) == 0
     assert np.count_nonzero(~result.table["p_fri"].mask) == 13
