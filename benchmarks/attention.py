@@ -19,7 +19,7 @@ import numpy as np
 from _report import parse_options, report
 
 from radio_ag import weights as registry
-from radio_ag.attention.augmented import labelled_chunks
+from radio_ag.attention.augmented import Sources
 from radio_ag.attention.inside import measure_attention
 from radio_ag.evaluation.served import learnt_positions
 from radio_ag.labelled.data import Labelled, load_labelled
@@ -71,7 +71,7 @@ def median_with_interval(values: np.ndarray) -> tuple[float, float, float]:
 
 
 def measure(whose: str, classifier: Classifier, data: Labelled) -> dict:
-    values, classes = measure_attention(classifier, labelled_chunks(data))
+    values, classes = measure_attention(classifier, [Sources(data.fields, data.label, data.certain)])
     architecture = classifier.networks[0].architecture
     kind = {name: getattr(architecture, name) for name in ("normalisation", "aggregation", "gates")}
     about = {"network": classifier.card.name, "whose": whose, **kind}

@@ -74,7 +74,7 @@ class OurLoop:
 
     def step(self, fields: torch.Tensor, labels: torch.Tensor) -> None:
         size = self.trainer.size_at(self.trainer.step)
-        images = augment(fields, self.recipe, self.trainer.generator, size)
+        images = augment(fields, self.recipe.augmentation, self.trainer.generator, size)
         self.trainer.update(images, labels, torch.ones(len(labels)))
 
 

@@ -72,7 +72,7 @@ def train(
     with reporting(quiet):
         import torch
 
-        from radio_ag.network.classifier import choose_device
+        from radio_ag.network.devices import choose_device
         from radio_ag.training.recipes import named_recipe
         from radio_ag.training.weights import train_weights
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from radio_ag.attention import figures
-from radio_ag.attention.augmented import aggregate, labelled_chunks
+from radio_ag.attention.augmented import Sources, aggregate
 from radio_ag.attention.inside import inspect_source
 from radio_ag.attention.statistics import AggregateMaps
 from radio_ag.labelled.data import Labelled, load_labelled
@@ -120,9 +120,9 @@ def main() -> None:
     for row, name in zip(rows, CLASSES, strict=True):
         save(f"combinations-{name}", draw_sources, list(COMBINATIONS), classifiers, data, [row], f"{name}; {said}")
     save("gates", draw_sources, list(GATES), classifiers, data, rows, said)
-    means = {
-        name: aggregate(classifiers[name], labelled_chunks(data[few]), times=options.times) for name in COMBINATIONS
-    }
+    some = data[few]
+    chunks = [Sources(some.fields, some.label, some.certain)]
+    means = {name: aggregate(classifiers[name], chunks, times=options.times) for name in COMBINATIONS}
     for number, name in enumerate(CLASSES):
         title = f"⟨{name}⟩, {means[next(iter(means))].count(label=number):,} augmented images; {said}"
         save(f"means-{name}", draw_means, list(COMBINATIONS), means, number, title)

@@ -26,11 +26,11 @@ from radio_ag.evaluation.served import classify_served, served_logits
 from radio_ag.flags import Flag
 from radio_ag.labelled.data import Labelled
 from radio_ag.network.checkpoints import Weights, load_weights, save_weights
-from radio_ag.network.classifier import FURTHER_WITHIN, Classifier
+from radio_ag.network.classifier import FURTHER_WITHIN, Classifier, run_network
 from radio_ag.network.model import AGCNN, CLASSES, Architecture, fold_batch_norm
 from radio_ag.network.novelty import FeatureModel
+from radio_ag.preprocess.images import crop, normalise
 from radio_ag.preprocess.islands import measure_islands
-from radio_ag.training.loop import predict
 from radio_ag.weights import Card
 
 FAMILIAR = 0.97  # share of the reserved sources with certain labels that are not to be OUT_OF_DISTRIBUTION
@@ -63,7 +63,8 @@ class Run:
 
     def features(self, rows: np.ndarray) -> np.ndarray:
         """Features (n, F), averaged over the exact orientations."""
-        return predict(fold_batch_norm(self.network), self.data[rows], self.recipe["stretch"], orbit=True)[1].mean(0)
+        images = normalise(crop(self.data.fields[rows]), self.recipe["stretch"])
+        return run_network(fold_batch_norm(self.network), images, views=8)[1].mean(0)
 
 
 def _recipe_in(folder: Path) -> dict:

@@ -2,26 +2,38 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections import Counter
 from dataclasses import dataclass
 from os import PathLike
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from astropy import units as u
+from numpy.typing import NDArray
 
-from radio_ag.catalog_io.images.fields import check_service
+from radio_ag.catalog_io.catalogs.grouping import Groups
+from radio_ag.catalog_io.images.fields import Fields, Traffic, check_service
 from radio_ag.catalog_io.images.regions import Region
 from radio_ag.catalog_io.open_images import named_survey
 from radio_ag.catalog_io.services.cache import FIELD_BYTES
 from radio_ag.catalog_io.services.source import ServiceImages
-from radio_ag.chunks import sky_order
-from radio_ag.errors import ImageError, IncompleteWarning, InputError, RadioAGWarning
+from radio_ag.chunks import sky_order, work_ahead
+from radio_ag.errors import ImageError, IncompleteWarning, InputError, RadioAGWarning, ServiceError
+from radio_ag.flags import Flag
 from radio_ag.inputs import open_inputs
 from radio_ag.options import CHUNK, CatalogueOptions, ImageOptions, Progress
 
+_log = logging.getLogger(__name__)
 _HAD = frozenset({"ok", "partial", "no_coverage"})
+
+
+class _Task(NamedTuple):
+    """Sources whose images are fetched together, and their status before, if they have any."""
+
+    sources: NDArray[np.intp]
+    before: list[str]
 
 
 @dataclass(frozen=True)
@@ -34,13 +46,13 @@ class Fetched:
         Sources by status: ``ok``, ``partial``, ``no_coverage``, or in a word why there is no image.
     max_failed : float
         Share of the sources with coverage whose images may be missing.
-    traffic : object, optional
+    traffic : Traffic, optional
         What asking for the images took, where the image source tells it.
     """
 
     statuses: Counter[str]
     max_failed: float
-    traffic: Any
+    traffic: Traffic | None
 
     @property
     def covered(self) -> int:
@@ -120,16 +132,14 @@ def fetch_images(
             RadioAGWarning,
             stacklevel=2,
         )
-    statuses: Counter[str] = Counter()
+    passes = _Passes(source, groups, progress, len(order))
     with source:
-        for start in range(0, len(order), CHUNK):
-            chunk = order[start : start + CHUNK]
-            fields = source.fetch(groups.ra[chunk], groups.dec[chunk])
-            if not start:
-                check_service(fields, source)
-            statuses.update(fields.status)
-            if progress:
-                progress(start + len(chunk), len(order), statuses)
+        late = passes.fetch([_Task(order[start : start + CHUNK], []) for start in range(0, len(order), CHUNK)])
+        try:
+            passes.fetch(late)  # once more, now that all else is done
+        except ServiceError as exc:
+            _log.warning("%s", exc)
+    statuses = +passes.statuses
     fetched = Fetched(statuses, max_failed, getattr(source, "traffic", None))
     if missing := fetched.incomplete:
         why = ", ".join(f"{number} {status}" for status, number in statuses.most_common() if status not in _HAD)
@@ -139,3 +149,32 @@ def fetch_images(
             stacklevel=2,
         )
     return fetched
+
+
+class _Passes:
+    """Passes over sources, which count what became of their images."""
+
+    def __init__(self, source: ServiceImages, groups: Groups, progress: Progress | None, total: int) -> None:
+        self._source, self._groups, self._progress, self._total = source, groups, progress, total
+        self._checked = False
+        self.statuses: Counter[str] = Counter()
+
+    def fetch(self, tasks: list[_Task]) -> list[_Task]:
+        """Fetch images, and return what of them failed."""
+        late = []
+        for task, fields in work_ahead(self._fetch, tasks, self._source.chunks_at_once):
+            self.statuses.subtract(task.before)
+            self.statuses.update(fields.status)
+            failed = np.flatnonzero(fields.flags & Flag.FETCH_FAILED)
+            if len(failed):
+                late.append(_Task(task.sources[failed], [fields.status[row] for row in failed]))
+            if self._progress:
+                self._progress(self.statuses.total(), self._total, self.statuses)
+        return late
+
+    def _fetch(self, task: _Task) -> tuple[_Task, Fields]:
+        fields = self._source.fetch(self._groups.ra[task.sources], self._groups.dec[task.sources])
+        if not self._checked:
+            check_service(fields, self._source)
+            self._checked = True
+        return task, fields

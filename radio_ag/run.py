@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -33,6 +34,7 @@ from radio_ag.flags import Flag
 from radio_ag.network.checkpoints import Weights
 from radio_ag.network.classifier import Classifier
 
+_log = logging.getLogger(__name__)
 Progress = Callable[[int, int, Mapping[str, int]], None]
 
 
@@ -115,10 +117,13 @@ class _Count:
         no_class = np.zeros(len(unwanted), "S1")
         self._counts = Counter(count_rows(no_class, run.unreached_flags(unwanted), self._size[unwanted]))
 
-    def add(self, part: Part) -> None:
-        size = self._size[part.sources]
-        self._done += int(size.sum())
-        self._counts.update(count_rows(part.columns["class"], part.columns["flags"], size))
+    def add(self, part: Part, before: Part | None = None) -> None:
+        """Add a part, which may be in the place of the same sources as they were before."""
+        for counted, sign in ((before, -1), (part, 1)):
+            if counted is not None:
+                size = sign * self._size[counted.sources]
+                self._done += int(size.sum())
+                self._counts.update(count_rows(counted.columns["class"], counted.columns["flags"], size))
 
     def tell(self) -> None:
         if self._progress:
@@ -148,9 +153,14 @@ def classify_in_memory(run: Run) -> Result:
     count = _Count(run)
 
     def parts() -> Iterator[Part]:
-        chunks = _Chunks(run)
-        for _, part, _ in _classified(run, (chunks[number] for number in range(len(chunks))), None):
+        chunks, late = _Chunks(run), _Late(run)
+        for number, part, _ in _classified(run, (chunks[number] for number in range(len(chunks))), None):
             count.add(part)
+            late.note(number, part)
+            count.tell()
+            yield part
+        for _, before, part in late.once_more():
+            count.add(part, before)
             count.tell()
             yield part
 
@@ -174,8 +184,8 @@ def classify_to_file(
         if not place.exists() and not there.get("incomplete"):
             return Result.read(output)
     with PartsFolder(place, identity, len(chunks), restart=restart) as folder:
-        count = _Count(run)
-        _take_up(folder, count)
+        count, late = _Count(run), _Late(run)
+        _take_up(folder, count, late)
         pending = (chunks[number] for number in range(len(chunks)) if number not in folder.done)
         try:
             for number, part, written in _classified(run, pending, place):
@@ -184,11 +194,16 @@ def classify_to_file(
                 else:
                     folder.adopt(number, written)
                 count.add(part)
+                late.note(number, part)
                 count.tell()
         except ServiceError as exc:
             if folder.done:
                 raise ServiceError(f"{exc}; {folder.stay}") from exc
             raise
+        for number, before, part in late.once_more():
+            folder.write(number, _updated(folder.read(number), part), PLANE_SHAPE)
+            count.add(part, before)
+            count.tell()
         missing = count.missing()
         try:
             result = _join(run, folder, output, kind, missing)
@@ -201,10 +216,60 @@ def classify_to_file(
     return result
 
 
-def _classified(run: Run, chunks: Iterable[Chunk], folder: Path | None) -> Iterator[tuple[int, Part, str | None]]:
+class _Late:
+    """Parts in which images were not to be had, to be done once more when all else is done.
+
+    All of a part is, since the last bits of its numbers depend on what the network sees together; the sources that
+    failed alone where the image source would be asked for the others again.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self._run, self._chunks = run, []
+        self._before: dict[int, Part] = {}
+
+    def note(self, number: int, part: Part, *, earlier: bool = False) -> None:
+        """Keep a part in mind if images failed that may come: as those of an earlier run always may."""
+        source, columns = self._run.source, part.columns
+        failed = np.flatnonzero(columns["flags"] & Flag.FETCH_FAILED)
+        if not earlier:
+            ra, dec = columns["ra"][failed], columns["dec"][failed]
+            failed = failed[source.asks_again(ra, dec)] if hasattr(source, "asks_again") else failed[:0]
+        if not len(failed):
+            return
+        rows = slice(None) if getattr(source, "keeps_images", True) else failed
+        self._chunks.append(Chunk(number, part.sources[rows], columns["ra"][rows], columns["dec"][rows]))
+        counted = {name: columns[name][rows] for name in ("class", "flags")}
+        self._before[number] = Part(part.sources[rows], counted, {}, part.batch)
+
+    def once_more(self) -> Iterator[tuple[int, Part, Part]]:
+        """Yield numbers of parts, and sources of them as they were before and as they are now."""
+        try:
+            for number, part, _ in _classified(self._run, self._chunks, None, check=False):
+                yield number, self._before[number], part
+        except ServiceError as exc:  # all else is done, and they have their flag
+            _log.warning("%s", exc)
+
+
+def _updated(part: Part, again: Part) -> Part:
+    """A part with what has become of all of its sources, or of some, which had no planes."""
+    if len(again) == len(part):
+        return again
+    rows = np.flatnonzero(np.isin(part.sources, again.sources))
+    columns = {name: values.copy() for name, values in part.columns.items()}
+    for name, values in again.columns.items():
+        if name in PLANE_COLUMNS:
+            values = np.where(values >= 0, values + columns[name].max() + 1, -1)
+        columns[name][rows] = values
+    stacks = {name: part.stacks[name].joined(tiles) for name, tiles in again.stacks.items()}
+    return Part(part.sources, columns, stacks, min(part.batch, again.batch))
+
+
+def _classified(
+    run: Run, chunks: Iterable[Chunk], folder: Path | None, *, check: bool = True
+) -> Iterator[tuple[int, Part, str | None]]:
     """Numbers and parts of some chunks; the hash of a part that a worker has written into the folder already."""
     if run.cluster is None:
-        for number, part in classify_chunks(chunks, run.source, run.classifier, run.settings):
+        for number, part in classify_chunks(chunks, run.source, run.classifier, run.settings, check=check):
             yield number, part, None
         return
     from radio_ag.cluster import Job, classify_on
@@ -215,19 +280,16 @@ def _classified(run: Run, chunks: Iterable[Chunk], folder: Path | None) -> Itera
     names = tuple(getattr(run.source, "names", ()))
     given = cluster.weights, cluster.images, cluster.image_options, settings, folder, software_versions(), names
     job = Job(identifier, *given)
-    for number, answer in classify_on(cluster.client, chunks, job):
+    for number, answer in classify_on(cluster.client, chunks, job, check=check):
         yield number, answer.part, answer.written
 
 
-def _take_up(folder: PartsFolder, count: _Count) -> None:
-    """Count the parts that are done already; one in which an image was not to be had is to be done again."""
-    failed = set()
+def _take_up(folder: PartsFolder, count: _Count, late: _Late) -> None:
+    """Count the parts that are done already, and note what is to be asked for again."""
     for number, part in folder.kept():
-        if np.any(part.columns["flags"] & Flag.FETCH_FAILED):
-            failed.add(number)
-        else:
-            count.add(part)
-    folder.settle(failed)
+        count.add(part)
+        late.note(number, part, earlier=True)
+    folder.settle(set())
     if folder.done:
         count.tell()
 

@@ -79,3 +79,16 @@ def example_result(count=9, gates=(), catalogue=None, provenance=PROVENANCE):
     stores = example_stores(int((columns["attention_plane"] >= 0).sum()), gates)
     catalogue = Table({"flux": np.arange(count) * 1.5}) if catalogue is None else catalogue
     return Result.from_columns(catalogue, columns, stores, provenance)
+
+
+def answers(result):
+    """All that a result with cutouts says, to be compared."""
+    rows = np.arange(len(result))
+    maps = b"".join(result.attention_maps(rows, gate).tobytes() for gate in result.gates)
+    return str(result.summary()), result.table["flags"].tolist(), maps, result.cutouts(rows).tobytes()
+
+
+def read_often(result, times=3):
+    """Bytes of some maps, each read so many times, in turn with what other processes read."""
+    rows = np.flatnonzero(result.table["attention_plane"] >= 0)[:3].tolist()
+    return {row: {result.attention_maps([row]).tobytes() for _ in range(times)} for row in rows}

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -51,10 +52,12 @@ def test_fetched_ahead_and_classified_without_a_network(catalogue, weights, tmp_
     with FirstServer() as server:
         fetched = invoke("fetch", catalogue, "-o", folder, "--service-url", server.url, "--summary-json")
         assert fetched.exit_code == 0, fetched.output
-        assert json.loads(fetched.stdout) == {"sources": 14, "images": {"ok": 13, "no_coverage": 1}, "incomplete": 0}
+        traffic = {"requests": 12, "retries": {}, "waited": 0.0}
+        came = {"sources": 14, "images": {"ok": 13, "no_coverage": 1}, "incomplete": 0}
+        assert json.loads(fetched.stdout) == came | {"traffic": traffic}
         assert len(server.requests) == 12
         again = invoke("fetch", catalogue, "-o", folder, "--service-url", server.url)
-        assert again.stdout == "14 sources: 13 ok, 1 no coverage\n"
+        assert again.stdout == "14 sources: 13 ok, 1 no coverage\n0 requests\n"
         assert "fetching: 14/14 rows (100 %)" in again.stderr
         assert len(server.requests) == 12
         url = server.url
@@ -201,3 +204,94 @@ def test_a_run_whose_service_goes_away_goes_on_where_it_stopped(catalogue, weigh
         assert len(server.requests) == 12 - 7
     assert np.count_nonzero(result.table["flags"] & Flag.FETCH_FAILED) == 0
     assert np.count_nonzero(~result.table["p_fri"].mask) == 13
+
+
+class Late:
+    """Gives no image before so many others have come, or at all before that many tries."""
+
+    def __init__(self, tries):
+        self.tries, self.came = tries, []
+
+    def __call__(self, request):
+        if request.position[1] > 30.05 and request.attempt <= self.tries:
+            return "500"
+        self.came.append(request.fields["RA"])
+        return "ok"
+
+
+@pytest.mark.parametrize("attention", ["none", "mean"])
+def test_what_did_not_come_is_asked_for_once_more_at_the_end(catalogue, weights, tmp_path, attention):
+    """The product is the one without faults, whichever parts the late images belong to."""
+    settings = {"weights": weights, "orbit": 1, "attention": attention}
+    cut = {"chunk": 4, "batch": 1}
+    options = {"extra": {"retries": 1, "pause": 1e-4}, "cache": False}
+    with FirstServer() as server:
+        images = ImageOptions(service_url=server.url, **options)
+        whole = classify(catalogue, image_options=images, run_options=RunOptions(**cut), **settings)
+    once = Counter(request.fields["RA"] for request in server.requests)
+    with FirstServer(decide=Late(2)) as server:
+        images = ImageOptions(service_url=server.url, **options)
+        told = []
+        written = classify(
+            catalogue,
+            image_options=images,
+            output=tmp_path / "product.fits",
+            run_options=RunOptions(
+                progress=lambda done, total, counts: told.append((done, counts["FETCH_FAILED"])), **cut
+            ),
+            **settings,
+        )
+        late = len({request.fields["RA"] for request in server.requests if request.attempt == 3})
+        assert 2 < late < len(once)
+        assert Counter(server.decide.came) == once
+        assert max(failed for _, failed in told) >= late
+        assert told[-1] == (15, 0)
+        assert written.traffic.retries == {"HTTP 500": late}
+        server.forget()
+        in_memory = classify(catalogue, image_options=images, run_options=RunOptions(**cut), **settings)
+    for result in (written, in_memory):
+        for name in ("flags", "p_fri", "rms", "attention_plane"):
+            ours, theirs = (np.ma.filled(table[name], -1) for table in (result.table, whole.table))
+            np.testing.assert_array_equal(ours, theirs)
+        if attention == "mean":
+            rows = np.flatnonzero(whole.table["attention_plane"] >= 0)
+            for row in rows:
+                np.testing.assert_array_equal(result.attention(row).data, whole.attention(row).data)
+
+
+def test_an_interrupted_run_asks_for_what_did_not_come_alone(catalogue, weights, tmp_path):
+    settings = {"weights": weights, "orbit": 1, "attention": "none", "output": tmp_path / "product.fits"}
+    with FirstServer(decide=Late(2)) as server:
+        settings["image_options"] = ImageOptions(
+            service_url=server.url, cache=False, extra={"retries": 0, "pause": 1e-4}
+        )
+        first = classify(catalogue, run_options=RunOptions(chunk=4, max_failed=1.0, keep_parts=True), **settings)
+        failed = np.count_nonzero(first.table["flags"] & Flag.FETCH_FAILED)
+        asked = len(server.requests)
+        again = classify(catalogue, run_options=RunOptions(chunk=4, resume=True), **settings)
+        assert len(server.requests) - asked == len({r.fields["RA"] for r in server.requests if r.attempt == 3})
+    assert failed > 2
+    assert np.count_nonzero(again.table["flags"] & Flag.FETCH_FAILED) == 0
+
+
+def test_fetch_asks_once_more_at_the_end(catalogue, tmp_path):
+    with FirstServer(decide=Late(2)) as server:
+        options = {"service_url": server.url, "cache_dir": tmp_path / "images"}
+        fetched = fetch_images(catalogue, image_options=ImageOptions(**options, extra={"retries": 1, "pause": 1e-4}))
+        assert len({request.fields["RA"] for request in server.requests if request.attempt == 3}) > 2
+    assert fetched.statuses == {"ok": 13, "no_coverage": 1}
+
+
+def test_what_the_wait_was_for(catalogue, tmp_path):
+    with FirstServer(decide=Late(1)) as server:
+        done = invoke("fetch", catalogue, "-o", tmp_path / "images", "--service-url", server.url, "-v")
+        late = len({request.fields["RA"] for request in server.requests if request.attempt == 2})
+    assert done.exit_code == 0
+    assert late > 2
+    first, second = done.stdout.splitlines()
+    assert first == "14 sources: 13 ok, 1 no coverage"
+    expected = rf"{12 + late} requests; {late} tries again \({late} HTTP 500\); images waited \d+ s for them"
+    assert re.fullmatch(expected, second)
+    failed = [line for line in done.stderr.splitlines() if "try 1: HTTP 500 (HTTP 500 Internal Server Error)" in line]
+    assert len(failed) == late
+    assert all(line.startswith("radio-ag: debug: FIRST ") for line in failed)

@@ -50,7 +50,7 @@ def test_a_run_that_lacks_too_many_images_is_incomplete(weights, tmp_path, monke
 
 def test_the_number_is_known_before_the_table_is_made(weights, tmp_path, monkeypatch):
     monkeypatch.setattr("radio_ag.pipeline.Run", partial(Run, max_failed=0.1))
-    failing = frozenset(positions(ROWS)["ra"].tolist()[3:])
+    failing = frozenset(positions(ROWS)["ra"].tolist()[:6])
     result = classify(positions(ROWS), images=Doubles(failing), weights=weights, output=tmp_path / "o.fits", **OPTIONS)
     monkeypatch.setattr("radio_ag.run.result_table", None)
     assert result.incomplete > 0

@@ -1,11 +1,12 @@
-"""Which columns of a table hold the position and the identity of a source.
+"""Which columns of a table hold the position and the identity of a source, and in which frame.
 
 Positions: the user's choice, then VizieR's computed J2000 columns, then UCDs, then exact well-known names, then a
 `~astropy.coordinates.SkyCoord` column. Names are compared whole, never in part: ``RA_max``, ``optRA`` or ``E_RA`` are
-not the position.
+not the position. Equatorial frames at J2000 are taken, whatever else a catalogue says about itself is refused.
 """
 
 import difflib
+import re
 from dataclasses import dataclass
 
 from astropy.coordinates import SkyCoord
@@ -89,6 +90,8 @@ _NOT_ICRS = {
     "Galactic": ("GLON", "_GLON", "l", "lon", "gal_lon", "GAL_LON", "glon_deg"),
     "ecliptic": ("ELON", "_ELON"),
 }
+_OTHER_FRAME = re.compile(r"fk4|b1950|galactic|ecliptic", re.IGNORECASE)
+_EQUINOX = re.compile(r"[JB]?\s*(\d+(?:\.\d*)?)")
 
 
 def find_positions(table: Table, ra_col: str | None = None, dec_col: str | None = None) -> PositionColumns:
@@ -124,6 +127,32 @@ def find_identifier(table: Table) -> str | None:
     for name in table.colnames:
         folded.setdefault(name.lower(), name)
     return next((folded[name] for name in IDENTIFIERS if name in folded), None)
+
+
+def check_frame(table: Table, ra_name: str) -> None:
+    """Check that the right ascension is ICRS, or FK5 at J2000 (which differs by less than 0.03 arcsec).
+
+    The frame is that of the column's COOSYS in a VOTable, or of RADESYS and EQUINOX in a FITS header. A catalogue that
+    says nothing is taken as ICRS.
+
+    Raises
+    ------
+    CatalogueError
+        When the catalogue names another frame or equinox.
+    """
+    frame = (table[ra_name].info.meta or {}).get("coosys") or _frame_of_header(table.meta)
+    equinox = _EQUINOX.search(frame.partition(" ")[2])
+    precessed = equinox is not None and abs(float(equinox[1]) - 2000.0) > 0.01 and "icrs" not in frame.lower()
+    if _OTHER_FRAME.search(frame) or precessed:
+        raise CatalogueError(
+            f"the positions in {ra_name!r} are in the frame {frame!r}; ICRS or FK5 at J2000 is needed: "
+            "convert them first, with astropy's SkyCoord"
+        )
+
+
+def _frame_of_header(meta: dict) -> str:
+    system = meta.get("RADESYS", meta.get("RADECSYS", "FK5"))
+    return f"{system} {meta.get('EQUINOX', '')}".strip()
 
 
 def _chosen(table: Table, ra_col: str | None, dec_col: str | None) -> PositionColumns:

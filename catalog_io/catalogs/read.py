@@ -12,9 +12,14 @@ from astropy.wcs import WCS
 
 from radio_ag.catalog_io.catalogs import angles as _angles
 from radio_ag.catalog_io.catalogs import files as _files
-from radio_ag.catalog_io.catalogs import frames as _frames
 from radio_ag.catalog_io.catalogs import photutils, registry
-from radio_ag.catalog_io.catalogs.columns import CDS_PARTS, PositionColumns, find_identifier, find_positions
+from radio_ag.catalog_io.catalogs.columns import (
+    CDS_PARTS,
+    PositionColumns,
+    check_frame,
+    find_identifier,
+    find_positions,
+)
 from radio_ag.catalog_io.catalogs.dialect import Columns, Dialect, Kind, fluxes, good_rows, groups, with_units
 from radio_ag.errors import CatalogueError
 
@@ -134,7 +139,7 @@ def read_catalogue(
     if found is not None:
         table = with_units(table, found[1])
     columns = _position_columns(table, found, ra_col, dec_col)
-    _frames.check_frame(table, columns.ra[0])
+    check_frame(table, columns.ra[0])
     ra, dec = _positions(table, columns, ra_unit)
     valid = np.isfinite(ra) & np.isfinite(dec)
     extras = {} if found is None else _extras(table, *found)

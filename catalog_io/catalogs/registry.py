@@ -9,21 +9,7 @@ import warnings
 
 from astropy.table import Table
 
-from radio_ag.catalog_io.catalogs import (
-    aegean,
-    first,
-    found,
-    fricat,
-    lotss,
-    nvss,
-    photutils,
-    pybdsf,
-    racs,
-    rgz,
-    selavy,
-    sofia,
-    vlass,
-)
+from radio_ag.catalog_io.catalogs import aegean, finders, photutils, pybdsf, selavy, surveys
 from radio_ag.catalog_io.catalogs.dialect import Dialect, Kind
 from radio_ag.catalog_io.plugins import load_plugins
 from radio_ag.errors import CatalogueError, RadioAGWarning
@@ -34,9 +20,9 @@ GROUP = "radio_ag.catalogues"
 PRODUCT_COLUMNS = ("p_fri", "p_frii", "flags")
 """Columns by which a product of this package is known when it comes back as a catalogue."""
 
-BUILT_IN = tuple(
-    module.DIALECT
-    for module in (pybdsf, aegean, selavy, photutils, sofia, found, first, nvss, lotss, vlass, racs, rgz, fricat)
+BUILT_IN = (
+    *(pybdsf.DIALECT, aegean.DIALECT, selavy.DIALECT, photutils.DIALECT, finders.SOFIA, finders.RADIO_AG),
+    *(surveys.FIRST, surveys.NVSS, surveys.LOTSS, surveys.VLASS, surveys.RACS, surveys.RGZ, surveys.FRICAT),
 )
 """Dialects of this package."""
 

@@ -17,7 +17,7 @@ from astropy.table import Row, Table
 from numpy.typing import NDArray
 
 from radio_ag.catalog_io.export.cutouts import open_cutouts
-from radio_ag.catalog_io.export.tables import plain_table, quote_formulas
+from radio_ag.catalog_io.export.tables import plain_table, quote_formulas, write_csv
 from radio_ag.catalog_io.product.fits import cutout_wcs
 from radio_ag.catalog_io.product.headers import header_text, image_header, primary_header
 from radio_ag.errors import OutputError
@@ -174,7 +174,8 @@ def _write_index(table: Table, names: list[str], path: Path, spreadsheet_safe: b
         index = quote_formulas(index)
     index.add_column(np.arange(len(table)), name="row", index=0)
     index.add_column(np.array(names, dtype=str), name="file", index=1)
-    index.write(path, format="ascii.csv", strip_whitespace=False)
+    with path.open("wb") as stream:
+        write_csv(index, stream)
 
 
 def _check_folder(path: str | os.PathLike, overwrite: bool) -> Path:

@@ -6,13 +6,13 @@ JSON text, as does in CSV every array. Bytes are read as UTF-8, and characters t
 does (``\\x00``).
 """
 
+import csv
 import io
 import json
 import os
 import re
 import unicodedata
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 _META = ("ucd", "utype")  # of a column, what the formats share
 _FRAME = "radio_ag_icrs"  # XML ID of the coordinate system that ra and dec refer to
+_BLOCK = 100_000  # rows written at once
 _FORMULA_STARTS = ("=", "@", "\t", "\r", "\n")
 _SIGNS = ("+", "-")
 _NUMBER_OR_ANGLE = re.compile(
@@ -77,10 +78,13 @@ def write_table(
     """
     path = check_output(path, overwrite)
     with written_beside(path) as stream:
-        if spreadsheet_safe:
-            _write_text(quote_formulas(plain_table(result.table, arrays=False)), stream, "ascii.csv", strip_whitespace=False)
+        if format == "csv":
+            table = plain_table(result.table, arrays=False)
+            write_csv(quote_formulas(table) if spreadsheet_safe else table, stream)
+        elif format == "ecsv":
+            _write_ecsv(result.table, stream)
         else:
-            _WRITERS[format](result.table, stream)
+            _write_votable(result.table, stream)
     return path
 
 
@@ -141,14 +145,34 @@ def _is_formula(text: str) -> bool:
     return first in _FORMULA_STARTS or (first in _SIGNS and not _NUMBER_OR_ANGLE.fullmatch(text))
 
 
-def _write_csv(table: Table, stream: BinaryIO) -> None:
-    _write_text(plain_table(table, arrays=False), stream, "ascii.csv", strip_whitespace=False)
+def write_csv(table: Table, stream: BinaryIO) -> None:
+    """Write a table as CSV, as text comes: astropy strips it, and leaves a carriage return without quotation marks.
+
+    Parameters
+    ----------
+    table : `~astropy.table.Table`
+        As `plain_table` gives it, without arrays.
+    stream : binary file
+    """
+
+    class Lines:
+        """Takes lines with a carriage return at their end, so that text with one is quoted, and leaves that out."""
+
+        def write(self, line: str) -> None:
+            stream.write(line.removesuffix("\r\n").encode("utf-8") + b"\n")
+
+    writer = csv.writer(Lines(), lineterminator="\r\n")
+    writer.writerow(table.colnames)
+    for start in range(0, len(table), _BLOCK):
+        writer.writerows(zip(*(column[start : start + _BLOCK].tolist() for column in table.itercols()), strict=True))
 
 
 def _write_ecsv(table: Table, stream: BinaryIO) -> None:
     plain = plain_table(table, arrays=True)
     plain.meta = _provenance(table.meta)
-    _write_text(plain, stream, "ascii.ecsv")
+    text = io.StringIO()
+    plain.write(text, format="ascii.ecsv")
+    stream.write(text.getvalue().encode("utf-8"))
 
 
 def _write_votable(table: Table, stream: BinaryIO) -> None:
@@ -165,19 +189,6 @@ def _write_votable(table: Table, stream: BinaryIO) -> None:
                 field.arraysize = "*"  # one letter is never empty, and "1" is deprecated
         _describe(document, table.meta)
         document.to_xml(stream, tabledata_format="tabledata")
-
-
-_WRITERS: dict[str, Callable[[Table, BinaryIO], None]] = {
-    "votable": _write_votable,
-    "csv": _write_csv,
-    "ecsv": _write_ecsv,
-}
-
-
-def _write_text(table: Table, stream: BinaryIO, format: str, **options: Any) -> None:
-    text = io.StringIO()
-    table.write(text, format=format, **options)
-    stream.write(text.getvalue().encode("utf-8"))
 
 
 def _parts(name: str, column: Any) -> list[tuple[str, Column]]:

@@ -42,7 +42,7 @@ class Gzip1(_codecs.Gzip1):
 
     def decode(self, buf: NDArray[Any]) -> NDArray[np.uint8]:
         """Return the bytes of a tile."""
-        return np.frombuffer(_inflate(_native(buf, swap=False)), np.uint8)
+        return np.frombuffer(_inflate(buf.tobytes()), np.uint8)
 
 
 class Gzip2(_codecs.Gzip2):
@@ -50,7 +50,7 @@ class Gzip2(_codecs.Gzip2):
 
     def decode(self, buf: NDArray[Any]) -> NDArray[np.uint8]:
         """Return the bytes of a tile, those of a pixel together again."""
-        shuffled = np.frombuffer(_inflate(_native(buf, swap=False)), np.uint8)
+        shuffled = np.frombuffer(_inflate(buf.tobytes()), np.uint8)
         return shuffled.reshape((self.itemsize, -1)).T.ravel()
 
 
@@ -62,10 +62,9 @@ class Rice1(_codecs.Rice1):
         if self.blocksize not in _RICE_BLOCKS or self.bytepix not in _RICE_BYTES:
             raise ValueError(f"RICE_1 with blocks of {self.blocksize!r} pixels of {self.bytepix!r} bytes")
         _check_pixels(self.tilesize)
-        stream = _native(buf)
-        behind = 8 * self.blocksize + 16  # a pixel takes four bytes at most, and the zeros before it end at the first
-        padded = np.frombuffer(stream + b"\xff" * behind, np.uint8)
-        pixels = _codecs.decompress_rice_1_c(padded[: len(stream)], self.blocksize, self.bytepix, self.tilesize)
+        # A pixel takes some four bytes at most, and the zeros before it end at the first byte behind.
+        padded = _padded(buf, 8 * self.blocksize + 16, 0xFF)
+        pixels = _codecs.decompress_rice_1_c(padded[: buf.nbytes], self.blocksize, self.bytepix, self.tilesize)
         return np.frombuffer(pixels, f"i{self.bytepix}")
 
 
@@ -75,7 +74,7 @@ class PLIO1(_codecs.PLIO1):
     def decode(self, buf: NDArray[Any]) -> NDArray[np.int32]:
         """Return the pixels of a tile."""
         _check_pixels(self.tilesize)
-        words = np.frombuffer(_native(buf), np.int16)
+        words = np.frombuffer(_native(buf).tobytes(), np.int16)
         if len(words) < _PLIO_HEAD:
             raise ValueError("PLIO_1: the stream ends in its head")
         old, head, low, high = (int(words[place]) for place in (2, 1, 3, 4))
@@ -100,15 +99,14 @@ class HCompress1(_codecs.HCompress1):
         """Return the pixels of a tile."""
         n_pixels = self.nx * self.ny
         _check_pixels(n_pixels)
-        stream = _native(buf)
-        if len(stream) < _HCOMPRESS_HEAD.size:
+        if buf.nbytes < _HCOMPRESS_HEAD.size:
             raise ValueError("HCOMPRESS_1: the stream ends in its head")
-        magic, *sides, _, _, planes1, planes2, planes3 = _HCOMPRESS_HEAD.unpack_from(stream)
+        padded = _padded(buf, n_pixels + 64, 0x55)
+        magic, *sides, _, _, planes1, planes2, planes3 = _HCOMPRESS_HEAD.unpack_from(padded)
         if magic != _HCOMPRESS_MAGIC or sides != [self.nx, self.ny]:
             raise ValueError(f"HCOMPRESS_1: a stream of {sides} pixels in a tile of {[self.nx, self.ny]}")
         if max(planes1, planes2, planes3) > _HCOMPRESS_PLANES:
             raise ValueError(f"HCOMPRESS_1: {max(planes1, planes2, planes3)} bit planes")
-        padded = np.frombuffer(stream + b"\x55" * (n_pixels + 64), np.uint8)
         with self._one_at_a_time:
             return super().decode(padded)
 
@@ -126,16 +124,26 @@ class Quantize(_tiled_compression.Quantize):
 
 def _read_stream(table: Any, size: int, offset: int, dtype: np.dtype, heap_cache: NDArray[Any] | None = None) -> Any:
     """Return the stream that a row of the table points to; numpy would follow it to before the file's first byte."""
-    start = table._theap + int(offset)
-    stop = start + int(size) * dtype.itemsize
-    if not 0 <= start <= stop <= table.size:
-        raise ValueError(f"a tile lies in bytes {start} to {stop} of {table.size}")
-    return _read_heap(table, size, offset, dtype, heap_cache=heap_cache)
+    first, length = (table._theap, table._data_size) if heap_cache is None else (0, len(heap_cache))
+    start, n_bytes = first + int(offset), int(size) * dtype.itemsize
+    if not 0 <= start <= start + n_bytes <= length:
+        raise ValueError(f"a tile lies in bytes {start} to {start + n_bytes} of {length}")
+    if heap_cache is None:
+        return table._get_raw_data(size, dtype, table._data_offset + start)
+    return heap_cache[start : start + n_bytes].view(dtype)
 
 
-def _native(buf: NDArray[Any], *, swap: bool = True) -> bytes:
-    """Return a copy of a stream, words in the byte order that C takes them in."""
-    return (buf.astype(buf.dtype.newbyteorder("="), copy=False) if swap else buf).tobytes()
+def _native(buf: NDArray[Any]) -> NDArray[Any]:
+    """Return a stream with its words in the byte order that C takes them in."""
+    return buf if buf.dtype.isnative else buf.astype(buf.dtype.newbyteorder("="))
+
+
+def _padded(buf: NDArray[Any], behind: int, byte: int) -> NDArray[np.uint8]:
+    """Return a copy of a stream with so many bytes of one value behind it."""
+    padded = np.empty(buf.nbytes + behind, np.uint8)
+    padded[: buf.nbytes] = _native(buf).view(np.uint8)
+    padded[buf.nbytes :] = byte
+    return padded
 
 
 def _check_pixels(n_pixels: int) -> None:
@@ -155,7 +163,7 @@ def _inflate(stream: bytes) -> bytes:
     return unpacked
 
 
-_read_heap = _tiled_compression._get_data_from_heap
+_tiled_compression._get_data_from_heap  # noqa: B018 - an astropy that reads elsewhere is not to pass unnoticed
 _tiled_compression._get_data_from_heap = _read_stream
 _tiled_compression.ALGORITHMS.update(
     {

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt
 
 from radio_ag.errors import ImageError
-from radio_ag.preprocess.images import estimate_rms
+from radio_ag.preprocess.noise import estimate_rms
 
 _MIN_SHARE = 0.25  # of a tile's pixels that must be finite for it to be measured
 _CLIP = 3.0  # sigma

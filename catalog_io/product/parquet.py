@@ -241,10 +241,8 @@ def _sha256(stream: BinaryIO, start: int, footer: bytes) -> str:
 def _write_sum(stream: BinaryIO) -> None:
     """Put the sum of a file where its zeros stand."""
     start, footer = _footer(stream)
-    stream.seek(start + _SUM_PLACE.search(footer).start(1))
-    place = stream.tell()
     digest = _sha256(stream, start, footer)
-    stream.seek(place)
+    stream.seek(start + footer.index(_NO_SUM, footer.index(_SUM)))
     stream.write(digest.encode())
 
 

@@ -12,18 +12,15 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from torch import Tensor
 
 from radio_ag.attention.statistics import UNLABELLED, AggregateMaps
 from radio_ag.errors import InputError
-from radio_ag.labelled.augmentation import augment
-from radio_ag.labelled.data import Labelled
+from radio_ag.labelled.augmentation import Augmentation, augment
 from radio_ag.network.classifier import Classifier
 from radio_ag.network.model import CLASSES
 from radio_ag.preprocess.images import stretch
-from radio_ag.training.recipes import Recipe
 
-AUGMENTATION = Recipe(offset=2.0, exact_share=0.0, stretch="linear")
+AUGMENTATION = Augmentation()
 """The paper's ranges (eq. 15): any angle, 0.9 to 1.1 in scale, 2 px along each axis; and mirror images."""
 OUTLIER_RATE = 0.95
 """False classification rate above which a source is an outlier (section 7 of the paper)."""
@@ -49,13 +46,6 @@ class Sources(NamedTuple):
     images: NDArray[np.float32]
     label: NDArray[np.intp]
     certain: NDArray[np.bool_]
-
-
-def labelled_chunks(data: Labelled, chunk: int = _CHUNK) -> Iterator[Sources]:
-    """A labelled data set in chunks."""
-    for start in range(0, len(data), chunk):
-        rows = slice(start, start + chunk)
-        yield Sources(data.fields[rows], data.label[rows], data.certain[rows])
 
 
 class View(NamedTuple):
@@ -90,30 +80,12 @@ def augmented_views(
     source = torch.from_numpy(np.ascontiguousarray(image, np.float32))[None, None]
     settings = classifier.preprocessing
     low, high = settings.value_range
-    with torch.inference_mode():
-        for start in range(0, times, _BLOCK):
-            count = min(_BLOCK, times - start)
-            drawn = augment(source.expand(_BLOCK, -1, -1, -1), AUGMENTATION, generator)[:count, 0].numpy()
-            prepared = stretch(drawn, settings.stretch) * np.float32(high - low) + np.float32(low)
-            predicted, gates = [], []
-            for batch in torch.from_numpy(prepared).split(classifier.batch):
-                outputs = _outputs(classifier, batch)
-                predicted.append(torch.stack([o.logits for o in outputs]).mean(0).argmax(1).cpu().numpy())
-                gates.append(_gates(outputs, len(batch)) if maps else np.zeros((len(batch), 0, 150, 150), np.float32))
-            yield View(drawn, np.concatenate(predicted), np.concatenate(gates))
-
-
-def _outputs(classifier: Classifier, images: Tensor) -> list:
-    x = images.unsqueeze(1).to(classifier.device).contiguous(memory_format=torch.channels_last)
-    return [network(x) for network in classifier.networks]
-
-
-def _gates(outputs: list, count: int) -> NDArray[np.float32]:
-    """Each gate's map, mean over the members of an ensemble, shape (b, gates, 150, 150)."""
-    if not outputs[0].gates:
-        return np.zeros((count, 0, 150, 150), np.float32)
-    members = [torch.stack(output.attention(), 1) for output in outputs]
-    return torch.stack(members).mean(0).float().cpu().numpy()
+    for start in range(0, times, _BLOCK):
+        count = min(_BLOCK, times - start)
+        drawn = augment(source.expand(_BLOCK, -1, -1, -1), AUGMENTATION, generator)[:count, 0].numpy()
+        prepared = stretch(drawn, settings.stretch) * np.float32(high - low) + np.float32(low)
+        logits, gates = classifier.look(prepared, maps=maps)
+        yield View(drawn, logits.argmax(1), gates)
 
 
 def aggregate(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from astropy.wcs import WCS
 from matplotlib.axes import Axes
 from matplotlib.colors import AsinhNorm, Normalize
 from matplotlib.figure import Figure
@@ -111,6 +112,34 @@ def draw_difference(axes: Axes, difference: ArrayLike, *, limit: float = DIFFERE
     return show(axes, np.asarray(difference, float), DIFFERENCE_COLOURS, Normalize(-limit, limit))
 
 
+def draw_features(
+    axes: Axes, block: ArrayLike, channels: ArrayLike | None = None, *, signed: bool = False
+) -> AxesImage:
+    """Draw four channels of a stack as a square of two by two, each over its peak.
+
+    Parameters
+    ----------
+    axes : Axes
+    block : array_like, shape (channels, h, w)
+    channels : array_like of int, shape (4,), optional
+        Which ones; those that vary most by default.
+    signed : bool
+        Orange above zero and purple below, instead of dark above zero.
+    """
+    block = np.asarray(block, float)
+    channels = most_varied(block) if channels is None else channels
+    scaled = [c / max(np.abs(c).max(), 1e-30) for c in block[channels]]
+    tiles = np.block([[scaled[2], scaled[3]], [scaled[0], scaled[1]]])
+    if signed:
+        return show(axes, tiles, DIFFERENCE_COLOURS, Normalize(-1, 1))
+    return show(axes, tiles, IMAGE_COLOURS, Normalize(0, 1))
+
+
+def most_varied(block: ArrayLike) -> NDArray[np.intp]:
+    """Return the four channels of (C, h, w) that vary most, in order."""
+    return np.sort(np.argsort(np.asarray(block).std((1, 2)))[::-1][:4])
+
+
 def draw_clip(axes: Axes, emission: ArrayLike, colour: str = "white") -> None:
     """Draw the edge of a clipped image: the contour at the clip (Figure 14)."""
     contour(axes, (np.asarray(emission) > 0).astype(float), [0.5], colour)
@@ -152,7 +181,7 @@ def _extent(axes: Axes, image: NDArray) -> dict:
 
 
 def sky_panels(
-    rows: int, columns: int, width: float, wcs=None, *, right: float = 0.0, below: float = 0.0
+    rows: int, columns: int, width: float, wcs: WCS | None = None, *, right: float = 0.0, below: float = 0.0
 ) -> tuple[Figure, NDArray]:
     """A figure of square panels on the sky; coordinates are written at its left and lower edge alone.
 

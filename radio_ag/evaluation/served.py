@@ -16,14 +16,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from radio_ag.errors import InputError
 from radio_ag.flags import UNCLASSIFIED, Flag
-from radio_ag.labelled.augmentation import augment
+from radio_ag.labelled.augmentation import PAPER_AUGMENTATION, augment
 from radio_ag.labelled.data import CLIP, Labelled
 from radio_ag.network.checkpoints import Weights
 from radio_ag.network.classifier import Classifier, Prediction
 from radio_ag.network.model import CLASSES
 from radio_ag.preprocess.images import Prepared, crop, prepare
 from radio_ag.preprocess.islands import measure_islands
-from radio_ag.training.recipes import RECIPES
 
 PAPER_COPIES = 360
 """Augmented copies of each source that the paper's figures count (its section 4.3)."""
@@ -114,7 +113,7 @@ def classify_copies(
         raise InputError(f"times must be 1 or more, not {times!r}")
     _check_clip(classifier)
     settings = classifier.preprocessing
-    recipe = replace(RECIPES["paper"], stretch=settings.stretch)
+    augmentation = replace(PAPER_AUGMENTATION, stretch=settings.stretch)
     low, high = settings.value_range
     parts = []
     for number, image in enumerate(crop(data.fields)):
@@ -123,7 +122,7 @@ def classify_copies(
         second = []
         for start in range(0, times, _COPIES_AT_ONCE):
             count = min(_COPIES_AT_ONCE, times - start)
-            drawn = augment(source.expand(count, -1, -1, -1), recipe, generator)[:, 0].numpy()
+            drawn = augment(source.expand(count, -1, -1, -1), augmentation, generator)[:, 0].numpy()
             second.append(_predict_images(classifier, drawn * np.float32(high - low) + np.float32(low)))
         copies = np.concatenate(second)[None]
         mean = copies.mean(1)

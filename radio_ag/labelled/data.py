@@ -20,7 +20,8 @@ from radio_ag.labelled.published import is_batches, read_batches
 from radio_ag.labelled.same_images import find_same_images
 from radio_ag.labelled.splits import SAME_SOURCE, close_pairs, group_by_position
 from radio_ag.network.model import CLASSES
-from radio_ag.preprocess.images import CROP_SIZE, FIELD_SIZE, clip, crop, estimate_rms
+from radio_ag.preprocess.images import CROP_SIZE, FIELD_SIZE, clip, crop
+from radio_ag.preprocess.noise import estimate_rms
 
 CLIP = 3.0
 """Fields are clipped at this many times their noise."""

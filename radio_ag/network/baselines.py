@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from radio_ag.errors import InputError
 from radio_ag.network.model import (
@@ -21,6 +20,7 @@ from radio_ag.network.model import (
     NORMALISATIONS,
     Aggregation,
     Architecture,
+    Network,
     Output,
     check_choice,
     check_common,
@@ -100,7 +100,7 @@ class SonoNetArchitecture:
 AnyArchitecture = Architecture | ClassicArchitecture | SonoNetArchitecture
 
 
-class ClassicCNN(nn.Module):
+class ClassicCNN(Network):
     """Five convolutions with three max poolings, and four dense layers.
 
     The paper gives two numbers: 250 k parameters, of which 94 % are in the dense layers. The sizes of the layers are
@@ -116,6 +116,8 @@ class ClassicCNN(nn.Module):
     ----------
     Tang, Scaife & Leahy 2019, MNRAS 488, 3358; Bowles et al. 2021, MNRAS 501, 4579, sections 1 and 3.
     """
+
+    blocks = ()  # batch norm follows the ReLU and cannot be folded
 
     def __init__(self, architecture: ClassicArchitecture | None = None):
         super().__init__()
@@ -138,11 +140,6 @@ class ClassicCNN(nn.Module):
         self.dense = nn.Sequential(*dense)
         self.n_features = _CLASSIC_DENSE[-1]
         self.classifier = nn.Linear(self.n_features, self.architecture.classes)
-
-    @property
-    def blocks(self) -> tuple[()]:
-        """Blocks whose batch norm `~radio_ag.network.model.fold_batch_norm` can fold: none, as it follows the ReLU."""
-        return ()
 
     def forward(self, images: Tensor) -> Output:
         """Classify normalised images (B, 1, 150, 150); there are no attention maps."""
@@ -176,12 +173,7 @@ class AGSonoNet(AGCNN):
 
     def forward(self, images: Tensor) -> Output:
         """Classify normalised images (B, 1, H, W), H and W at least 16."""
-        maps = []
-        x = images
-        for i, block in enumerate(self.blocks):
-            x = block(F.max_pool2d(x, 2) if i else x)
-            maps.append(x)
-        g, *gated = reversed(maps)
+        g, *gated = reversed(self.block_outputs(images))
         attention = [gate(x, g) for gate, x in zip(self.gates, gated, strict=False)]  # (B, 1, H, W) each
         features = [self._features(a, x) for a, x in zip(attention, gated, strict=False)]  # (B, C) each
         features.append(g.float().mean((2, 3)))  # (B, 64)
@@ -224,8 +216,8 @@ def architecture_of(settings: Mapping[str, Any]) -> AnyArchitecture:
         raise InputError(f"not an architecture of {kind}: {exc}; its settings are {known}") from exc
 
 
-def build(architecture: AnyArchitecture) -> nn.Module:
-    """A new network with random parameters."""
+def build(architecture: AnyArchitecture) -> Network:
+    """Return a new network with random parameters."""
     return _KINDS[kind_of(architecture)][1](architecture)
 
 

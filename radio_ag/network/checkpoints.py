@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from safetensors.torch import load_file, save
-from torch import Tensor, nn
+from torch import Tensor
 
 from radio_ag import weights as registry
 from radio_ag.errors import InputError, OutputError, WeightsError
 from radio_ag.network.baselines import AnyArchitecture, architecture_of, build
-from radio_ag.network.model import CLASSES, INPUT_SIZE, NORMALISATIONS, Architecture, count_parameters
+from radio_ag.network.model import CLASSES, INPUT_SIZE, NORMALISATIONS, Architecture, Network, count_parameters
 from radio_ag.network.pytorch_files import read_pytorch
 from radio_ag.pickles import shown
 from radio_ag.weights import Card
@@ -33,7 +33,7 @@ class Weights:
 
     Attributes
     ----------
-    networks : tuple of Module
+    networks : tuple of Network
         The members of an ensemble, or a single network; in evaluation mode, on the CPU. AG-CNNs, or baselines of
         `radio_ag.network.baselines`.
     card : Card
@@ -42,7 +42,7 @@ class Weights:
         Further tensors of the file, such as the statistics of the training features.
     """
 
-    networks: tuple[nn.Module, ...]
+    networks: tuple[Network, ...]
     card: Card
     extra: dict[str, Tensor]
 
@@ -105,7 +105,7 @@ def _read_tensors(path: Path, expected_sha256: str) -> dict[str, Tensor]:
 
 def save_weights(
     path: Path,
-    networks: Sequence[nn.Module],
+    networks: Sequence[Network],
     card: Mapping[str, Any],
     extra: Mapping[str, Tensor] | None = None,
     *,
@@ -117,7 +117,7 @@ def save_weights(
     ----------
     path : Path
         The safetensors file; the card takes its name with ``.json``.
-    networks : sequence of Module
+    networks : sequence of Network
         AG-CNNs, or baselines of `radio_ag.network.baselines`.
     card : dict
         ``name``, ``description``, ``input``, ``calibration``, and so on; architecture, parameters, members and sha256
@@ -219,7 +219,7 @@ def _read_checkpoint(path: Path) -> dict[str, Tensor]:
     return tensors
 
 
-def convert_checkpoint(tensors: Mapping[str, Tensor], normalisation: str, source: str = "the checkpoint") -> nn.Module:
+def convert_checkpoint(tensors: Mapping[str, Tensor], normalisation: str, source: str = "the checkpoint") -> Network:
     """Return the network of a published checkpoint; gates and aggregation are found from its names and shapes.
 
     Parameters
@@ -274,7 +274,7 @@ def _our_name(key: str, gates: int) -> str:
     return key
 
 
-def fill(architecture: AnyArchitecture, tensors: Mapping[str, Tensor], source: str) -> nn.Module:
+def fill(architecture: AnyArchitecture, tensors: Mapping[str, Tensor], source: str) -> Network:
     """Build a network and give it its parameters.
 
     Parameters
@@ -287,7 +287,7 @@ def fill(architecture: AnyArchitecture, tensors: Mapping[str, Tensor], source: s
 
     Returns
     -------
-    Module
+    Network
         In evaluation mode, on the CPU.
 
     Raises

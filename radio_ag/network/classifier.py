@@ -1,4 +1,8 @@
-"""From fields to classes: the network over an orbit of rotations and flips, calibrated, on any device."""
+"""From fields to classes: networks over an orbit of rotations and flips, calibrated, on any device.
+
+Here alone networks are run but for the steps of a training: as they are served (`Classifier.predict`), on images as
+they lie (`Classifier.look`, `run_network`), and with all that happens inside of them (`look_inside`).
+"""
 
 from __future__ import annotations
 
@@ -13,25 +17,22 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import softmax
 
-from radio_ag.errors import DeviceError, InputError
+from radio_ag.errors import InputError
 from radio_ag.flags import Flag
 from radio_ag.network.checkpoints import Weights, load_weights
-from radio_ag.network.model import CLASSES, fold_batch_norm
-from radio_ag.network.novelty import FeatureModel
-from radio_ag.network.orbit import (
-    Seen,
-    Task,
+from radio_ag.network.devices import (
     ahead,
-    exactly,
+    choose_batch,
+    choose_device,
     half_suffices,
-    plan,
-    rotate,
-    see,
+    inference,
+    layout_on,
     side_by_side,
-    to_arrays,
     with_half_gates,
 )
-from radio_ag.network.orbit import turn as turn  # training uses it
+from radio_ag.network.model import AGCNN, CLASSES, GateSteps, Network, fold_batch_norm
+from radio_ag.network.novelty import FeatureModel
+from radio_ag.network.orbit import Seen, Task, plan, rotate, see, to_arrays, turn
 from radio_ag.preprocess.images import CROP_SIZE, Prepared, clip, crop, normalise, prepare
 from radio_ag.preprocess.on_gpu import prepare_on
 from radio_ag.weights import DEFAULT
@@ -42,8 +43,6 @@ FURTHER_ORBIT = 24
 FURTHER_WITHIN = 0.7
 """Difference of the class scores below which it is, odds of two to one; ``further_within`` on the card of weights."""
 _EXACT = 8  # rotations and flips of the square
-_CPU_BATCH = 16  # larger batches leave the cache and are slower
-_GPU_BYTES = 60e6  # memory an image takes on a GPU, all gates at once
 
 
 @dataclass(frozen=True)
@@ -126,8 +125,8 @@ class Classifier:
         self.card = weights.card
         self.device = choose_device(device)
         self.orbit = orbit
-        self.batch = batch or _choose_batch(self.device)
-        layout = torch.contiguous_format if self.device.type == "mps" else torch.channels_last
+        self.batch = batch or choose_batch(self.device)
+        layout = layout_on(self.device)
         self.networks = [fold_batch_norm(net).to(self.device, memory_format=layout) for net in weights.networks]
         self.preprocessing = self.card.preprocessing
         temperatures = self.card.temperatures
@@ -218,6 +217,36 @@ class Classifier:
             prepared=prepared,
         )
 
+    def look(
+        self, images: NDArray[np.float32], *, maps: bool = True
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Show images to the networks as they lie, without an orbit.
+
+        Parameters
+        ----------
+        images : ndarray, shape (n, 150, 150), float32
+            The networks' input, n at least 1.
+        maps : bool
+            Whether the gates' maps are wanted.
+
+        Returns
+        -------
+        logits : ndarray, shape (n, 2)
+            Mean over the members of an ensemble.
+        gates : ndarray, shape (n, gates, 150, 150)
+            The same of each gate's map on the pixels of the image; no gates where they are not wanted.
+        """
+        gates = self.gates if maps else 0
+        logits, attention = [], []
+        with inference():
+            for batch in torch.from_numpy(images).unsqueeze(1).split(self.batch):
+                x = batch.to(self.device).contiguous(memory_format=torch.channels_last)
+                outputs = [network(x) for network in self.networks]
+                logits.append(torch.stack([output.logits for output in outputs]).mean(0).cpu())
+                members = [torch.stack(output.attention(), 1) for output in outputs] if gates else [x[:, :0]]
+                attention.append(torch.stack(members).mean(0).float().cpu())
+        return torch.cat(logits).numpy(), torch.cat(attention).numpy()
+
     def _turned(self, fields, prepared: Prepared, orbit: int) -> list[tuple[float, NDArray[np.float32]]]:
         """Angles between 0 and 90 degrees that an orbit beyond 8 has, each with the images of the fields turned by it.
 
@@ -269,11 +298,11 @@ class Classifier:
         tasks = [task for part in parts for task in part]
 
         def work(task: Task) -> Seen:
-            with torch.inference_mode():
+            with inference():
                 return to_arrays(self._see(task, torch.from_numpy(task.images).to(self.device), attention))
 
         def launch(task: Task, images: torch.Tensor) -> Seen:
-            with torch.inference_mode(), exactly():
+            with inference():
                 return self._see(task, images, attention)
 
         if on_gpu:
@@ -307,29 +336,60 @@ class Classifier:
         return flags
 
 
-def choose_device(name: str = "auto") -> torch.device:
-    """The device of a name.
+def run_network(
+    network: Network, images: NDArray[np.float32], *, views: int = 1, batch: int = 32
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Show images to a network in some of the exact orientations, on the device where it is.
 
-    Raises
-    ------
-    DeviceError
-        It is not there; the message says which are.
+    Parameters
+    ----------
+    network : Network
+        In evaluation mode.
+    images : ndarray, shape (n, ny, nx), float32
+        The network's input, n at least 1; of another size than 150 pixels for networks that take it.
+    views : int
+        Orientations, 1 to 8, of which the first is the image as it lies.
+    batch : int
+        Images at once.
+
+    Returns
+    -------
+    logits : ndarray, shape (views, n, 2)
+    features : ndarray, shape (views, n, F)
     """
-    present = ["cpu"]
-    if torch.cuda.is_available():
-        present = [*(f"cuda:{i}" for i in range(torch.cuda.device_count())), *present]
-    elif torch.backends.mps.is_available():
-        present = ["mps", *present]
-    if name == "auto":
-        return torch.device(present[0])
-    wanted = "cuda:0" if name == "cuda" else name
-    if wanted not in present:
-        raise DeviceError(f"device {name!r} is not there; accepted here: auto, {', '.join(present)}")
-    return torch.device(wanted)
+    device = next(network.parameters()).device
+    stack = torch.from_numpy(images).unsqueeze(1)
+    logits, features = [], []
+    with inference():
+        for view in range(views):
+            outputs = [network(some.to(device)) for some in turn(stack, view).split(batch)]
+            logits.append(torch.cat([output.logits for output in outputs]).cpu())
+            features.append(torch.cat([output.features for output in outputs]).cpu())
+    return torch.stack(logits).numpy(), torch.stack(features).numpy()
 
 
-def _choose_batch(device: torch.device) -> int:
-    if device.type != "cuda":
-        return _CPU_BATCH
-    free, _ = torch.cuda.mem_get_info(device)
-    return int(np.clip(2 ** np.floor(np.log2(0.5 * free / _GPU_BYTES)), 1, 1024))
+def look_inside(network: AGCNN, image: ArrayLike) -> tuple[list[NDArray[np.float32]], list[GateSteps]]:
+    """Show one image to a network and keep what its parts make of it.
+
+    Parameters
+    ----------
+    network : AGCNN
+        In evaluation mode.
+    image : array_like, shape (150, 150)
+        The network's input.
+
+    Returns
+    -------
+    blocks : list of ndarray, shapes (6, 150, 150), (16, 75, 75), (32, 37, 37), (64, 18, 18)
+        What each block of convolutions gives.
+    steps : list of GateSteps
+        What happens inside each attention gate, gate 1 first, as arrays without the axis of the batch.
+    """
+    x = torch.from_numpy(np.ascontiguousarray(image, np.float32))[None, None]
+    with inference():
+        blocks = network.block_outputs(x.to(next(network.parameters()).device))
+        *gated, last = blocks
+        steps = [gate.steps(x, last) for gate, x in zip(network.gates, reversed(gated), strict=False)]
+    return [block[0].cpu().numpy() for block in blocks], [
+        GateSteps(*(part[0].cpu().numpy() for part in one)) for one in steps
+    ]

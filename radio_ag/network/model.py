@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -165,6 +165,38 @@ NORMALISATIONS = {
 AGGREGATIONS = ("mean", "concatenation", "deep_supervised", "fine_tuned")
 
 
+class GateSteps(NamedTuple):
+    """What happens inside an attention gate (Figure 1, eqs. 7 and 8), in the order of the steps.
+
+    Tensors of a batch have B before these shapes.
+
+    Attributes
+    ----------
+    features : Tensor or ndarray, shape (C, h, w)
+        What the gate attends to: ``x``.
+    projected : Tensor or ndarray, shape (64, h, w)
+        That in the intermediate channels, ``x * theta``.
+    gating : Tensor or ndarray, shape (64, h, w)
+        The last block's output there, at the resolution of ``x``: ``(g * phi)'``.
+    agreement : Tensor or ndarray, shape (64, h, w)
+        ReLU of the sum of both.
+    score : Tensor or ndarray, shape (h, w)
+        The compatibility score of eq. 8.
+    attention : Tensor or ndarray, shape (h, w)
+        The score normalised.
+    attended : Tensor or ndarray, shape (C, h, w)
+        The attention times ``x`` (eq. 7), whose sums are classified.
+    """
+
+    features: Any
+    projected: Any
+    gating: Any
+    agreement: Any
+    score: Any
+    attention: Any
+    attended: Any
+
+
 class ConvBlock(nn.Sequential):
     """3x3 convolutions, each followed by batch norm and ReLU."""
 
@@ -195,6 +227,15 @@ class AttentionGate(nn.Module):
         """Compatibility score of eq. 8, shape (B, 1, H, W)."""
         gating = F.interpolate(self.phi(g), x.shape[2:], mode="bilinear", align_corners=False)  # (B, 64, H, W)
         return self.psi(F.relu(self.theta(x) + gating))
+
+    def steps(self, x: Tensor, g: Tensor) -> GateSteps:
+        """Return what `forward` makes of ``x`` (B, C, H, W) and ``g`` (B, 64, h, w), step by step."""
+        projected = self.theta(x)
+        gating = F.interpolate(self.phi(g), x.shape[2:], mode="bilinear", align_corners=False)  # (B, 64, H, W)
+        agreement = F.relu(projected + gating)
+        score = self.psi(agreement)
+        attention = self.normalise(score)
+        return GateSteps(x, projected, gating, agreement, score[:, 0], attention[:, 0], attention * x)
 
     def score_by_tiles(self, x: Tensor, g: Tensor) -> Tensor:
         """The same score, several times as fast on a CPU."""
@@ -230,18 +271,34 @@ class Aggregation(nn.Module):
         return self.final(F.relu(joined) if self.relu else joined)
 
 
-class AGCNN(nn.Module):
+class Network(nn.Module):
+    """A network that classifies images, with or without attention gates.
+
+    Attributes
+    ----------
+    architecture : Architecture
+        Or that of a baseline, see `radio_ag.network.baselines`.
+    n_features : int
+        Length of `Output.features` of each image.
+    blocks : ModuleList or tuple
+        Blocks of convolutions whose batch norm `fold_batch_norm` can fold.
+    """
+
+    architecture: Any
+    n_features: int
+    blocks: Any
+
+
+NetworkT = TypeVar("NetworkT", bound=Network)
+
+
+class AGCNN(Network):
     """Attention-gated CNN: four blocks of convolutions, gates on the first three, classes from the gates alone.
 
     Parameters
     ----------
     architecture : Architecture
         Which variant; the default has 101,447 parameters.
-
-    Attributes
-    ----------
-    n_features : int
-        Length of `Output.features` of each image.
 
     References
     ----------
@@ -279,12 +336,7 @@ class AGCNN(nn.Module):
         Output
             Logits (B, K) and each gate's map.
         """
-        maps = []
-        x = images
-        for i, block in enumerate(self.blocks):
-            x = block(_pool(x) if i else x)
-            maps.append(x)
-        g = maps.pop()  # (B, 64, 18, 18)
+        *maps, g = self.block_outputs(images)  # g: (B, 64, 18, 18)
         if not self.gates:
             features = _pool(g).flatten(1)  # (B, 64 * 9 * 9)
             return Output(self.classifier(self.dropout(features)), features)
@@ -293,6 +345,13 @@ class AGCNN(nn.Module):
         features = [self._features(a, x) for a, x in zip(attention, maps, strict=False)]  # (B, C) each
         logits = self.classifier([self.dropout(f) for f in features])
         return Output(logits, torch.cat(features, 1), *(a.squeeze(1) for a in attention))
+
+    def block_outputs(self, images: Tensor) -> list[Tensor]:
+        """Return what each block of convolutions makes of images (B, 1, H, W): (B, C, H / 2^i, W / 2^i) each."""
+        outputs: list[Tensor] = []
+        for block in self.blocks:
+            outputs.append(block(_pool(outputs[-1]) if outputs else images))
+        return outputs
 
     def _features(self, attention: Tensor, x: Tensor) -> Tensor:
         summed = torch.einsum("bhw,bchw->bc", attention.squeeze(1), x.float())  # eq. 9
@@ -310,17 +369,17 @@ def _pool(x: Tensor) -> Tensor:
     return torch.maximum(rows[..., 0:width:2], rows[..., 1:width:2])
 
 
-def fold_batch_norm(network: AGCNN) -> AGCNN:
-    """A copy for inference alone, with each batch norm folded into the convolution before it.
+def fold_batch_norm(network: NetworkT) -> NetworkT:
+    """Return a copy for inference alone, with each batch norm folded into the convolution before it.
 
     Parameters
     ----------
-    network : AGCNN
+    network : Network
         In evaluation mode.
 
     Returns
     -------
-    AGCNN
+    Network
         Gives the same outputs but for rounding, without the passes over memory that batch norm takes.
     """
     folded = copy.deepcopy(network)

@@ -1,15 +1,8 @@
-"""How networks see batches of images in the orientations of an orbit: beside each other on a CPU, ahead on a GPU.
-
-On a CPU each thread computes one orientation of a batch alone: the network's layers are too small to be shared well.
-A GPU takes the orientations of a batch at once, its gates in half precision where that is enough, and is handed the
-next batch before it is done with the last.
-"""
+"""The orientations in which networks see images: rotations and flips, there and back, and the tasks that they make."""
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -18,12 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from radio_ag.network.model import INPUT_SIZE, AttentionGate, Output
-
-MAX_HALF_ERROR = 1e-3
-"""Half precision is used where no probability of the probes moves by more than half of this."""
-
-_PROBES = 16
+from radio_ag.network.model import Output
 
 
 class Task(NamedTuple):
@@ -126,107 +114,6 @@ def rotate(images: Tensor, angle: float) -> Tensor:
     return F.grid_sample(images, grid, padding_mode="border", align_corners=False)
 
 
-def side_by_side(work: Callable[[Task], Seen], tasks: Sequence[Task], threads: int) -> Iterator[Seen]:
-    """Results of tasks on a CPU, in order: a task a thread, unless there are fewer tasks than threads."""
-    if threads == 1 or len(tasks) < threads:
-        yield from map(work, tasks)
-        return
-
-    def work_alone(task: Task) -> Seen:
-        if torch.get_num_threads() != 1:  # a thread's own setting, and that of threads that begin later
-            torch.set_num_threads(1)
-        return work(task)
-
-    try:
-        with ThreadPoolExecutor(threads, thread_name_prefix="radio-ag-network") as pool:
-            yield from pool.map(work_alone, tasks)
-    finally:
-        torch.set_num_threads(threads)
-
-
-def ahead(launch: Callable[[Task, Tensor], Seen], tasks: Sequence[Task], device: torch.device) -> Iterator[Seen]:
-    """Results of tasks on a GPU, in order; while one is computed, the next goes there and the last comes back."""
-    upwards, downwards = torch.cuda.Stream(device), torch.cuda.Stream(device)
-    compute = torch.cuda.current_stream(device)
-
-    def start(task: Task) -> tuple[Seen, torch.cuda.Event]:
-        with torch.cuda.stream(upwards):
-            images = torch.from_numpy(task.images).pin_memory().to(device, non_blocking=True)
-        compute.wait_stream(upwards)
-        images.record_stream(compute)
-        seen = launch(task, images)
-        downwards.wait_stream(compute)
-        with torch.cuda.stream(downwards):
-            for tensor in filter(torch.is_tensor, seen):
-                tensor.record_stream(downwards)
-            here = Seen(*(None if tensor is None else tensor.to("cpu", non_blocking=True) for tensor in seen))
-            return here, downwards.record_event()
-
-    waiting = None
-    for task in tasks:
-        started = start(task)
-        if waiting is not None:
-            yield _arrived(*waiting)
-        waiting = started
-    if waiting is not None:
-        yield _arrived(*waiting)
-
-
-def _arrived(seen: Seen, event: torch.cuda.Event) -> Seen:
-    event.synchronize()
-    return to_arrays(seen)
-
-
 def to_arrays(seen: Seen) -> Seen:
     """The same in memory, as arrays."""
     return Seen(*(None if tensor is None else tensor.cpu().numpy() for tensor in seen))
-
-
-def exactly():
-    """A context in which a GPU's convolutions keep the 24 bits of float32 instead of the 11 of TF32, its default.
-
-    With 11 bits probabilities move by more than `MAX_HALF_ERROR`.
-    """
-    return torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
-
-
-def with_half_gates(network: nn.Module) -> nn.Module:
-    """A copy whose gates compute in float16, in which their 64 channels a pixel are half as much to carry.
-
-    All else stays as it is: the convolutions before them need float32 for probabilities to stay within 1e-3, and
-    float16 can neither hold nor add up the sums over 22,500 pixels that follow.
-    """
-    half = copy.deepcopy(network)
-    for gate in half.gates:
-        gate.half().__class__ = _HalfGate
-    return half
-
-
-class _HalfGate(AttentionGate):
-    def forward(self, x: Tensor, g: Tensor) -> Tensor:
-        return self.normalise(self.score(x.half(), g.half()).float())
-
-
-def half_suffices(network: nn.Module, half: nn.Module, temperature: float, device: torch.device) -> bool:
-    """Whether a copy in half precision gives the same probabilities for some simulated images."""
-    x = _probes().to(device)
-    with torch.inference_mode(), exactly():
-        exact, near = ((each(x).logits / temperature).softmax(1) for each in (network, half))
-    return bool((near - exact).abs().max() <= MAX_HALF_ERROR / 2)  # false where it is not a number
-
-
-def _probes() -> Tensor:
-    """Images (n, 1, 150, 150) of one to three blobs of several sizes among small noise peaks, as clipped ones are."""
-    generator = torch.Generator().manual_seed(0)
-    pixel = torch.arange(INPUT_SIZE, dtype=torch.float32) - (INPUT_SIZE - 1) / 2
-    images = 0.03 * torch.rand(_PROBES, 1, INPUT_SIZE, INPUT_SIZE, generator=generator)
-    images *= torch.rand(images.shape, generator=generator) > 0.995
-    for blob in range(3):
-        y, x = 25 * torch.randn(2, _PROBES, 1, generator=generator)
-        width = 1.5 + 6 * torch.rand(_PROBES, 1, generator=generator)
-        brightness = torch.rand(_PROBES, 1, 1, generator=generator) if blob else 1.0
-        profiles = (torch.exp(-(((pixel - centre) / width) ** 2) / 2) for centre in (y, x))
-        down, across = profiles  # (n, 150) each
-        images[:, 0] += brightness * down[:, :, None] * across[:, None, :]
-    images *= images > 0.01
-    return images / images.amax((2, 3), keepdim=True)

@@ -16,18 +16,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from radio_ag.errors import InputError, OutputError, WeightsError
-from radio_ag.labelled.augmentation import augment, scale_to_unit, stretch
+from radio_ag.labelled.augmentation import augment
 from radio_ag.labelled.data import Labelled
 from radio_ag.network.baselines import build
-from radio_ag.network.classifier import turn
+from radio_ag.network.classifier import run_network
 from radio_ag.network.model import INPUT_SIZE
 from radio_ag.network.pytorch_files import read_pytorch
-from radio_ag.preprocess.images import crop
+from radio_ag.preprocess.images import crop, normalise
 from radio_ag.training.log import append_entry, draw_learning_curve, keep_until, read_entries
 from radio_ag.training.optimisers import make_optimisers, rate_factor
 from radio_ag.training.recipes import Recipe, differences, recipe_of
-
-__all__ = ["Recipe", "Trainer", "augment", "predict", "refresh_statistics", "score", "train"]
 
 CHECKPOINT_SECONDS = 300.0
 """At most so long passes between two checkpoints."""
@@ -105,7 +103,9 @@ def train(
         while trainer.step < trainer.steps:
             batch = batch_rows(len(training), trainer.step, recipe)
             rows = learnt[batch]
-            images = augment(fields[rows].to(device), recipe, trainer.generator, trainer.size_at(trainer.step))
+            images = augment(
+                fields[rows].to(device), recipe.augmentation, trainer.generator, trainer.size_at(trainer.step)
+            )
             trainer.update(images, labels[rows].to(device), weights[batch].to(device))
             looking = trainer.step % interval == 0 or trainer.step == trainer.steps
             if not looking and time.monotonic() - saved < checkpoint_seconds:
@@ -377,46 +377,25 @@ def refresh_statistics(
     order = torch.randperm(len(rows), generator=generator).repeat(-(-images // len(rows)))[:images]
     with torch.no_grad():
         for batch in rows[order].split(64):
-            network(augment(fields[batch].to(device), recipe, generator, size))
+            network(augment(fields[batch].to(device), recipe.augmentation, generator, size))
     for layer in layers:
         layer.eval()
 
 
-def predict(
-    network: nn.Module, data: Labelled, stretch_kind: str, *, orbit: bool = False, size: int = INPUT_SIZE
-) -> tuple[np.ndarray, np.ndarray]:
-    """Look at the central crops of sources.
+def score(network: nn.Module, data: Labelled, recipe: Recipe, size: int = INPUT_SIZE) -> dict[str, float]:
+    """Return accuracy (of certain sources too, if there are any) and negative log-likelihood, without an orbit.
 
     Parameters
     ----------
-    network : Module
+    network : Network
         In evaluation mode.
     data : Labelled
-    stretch_kind : {"linear", "sqrt", "asinh"}
-    orbit : bool
-        Whether to look at all 8 rotations and flips instead of one view.
+    recipe : Recipe
+        Says how the images are stretched.
     size : int
         Pixels along each side of the crops.
-
-    Returns
-    -------
-    logits : ndarray, shape (views, n, 2)
-    features : ndarray, shape (views, n, F)
     """
-    device = next(network.parameters()).device
-    images = stretch(scale_to_unit(torch.from_numpy(crop(data.fields, size)).unsqueeze(1)), stretch_kind)
-    logits, features = [], []
-    with torch.inference_mode():
-        for view in range(8 if orbit else 1):
-            outputs = [network(batch.to(device)) for batch in turn(images, view).split(32)]
-            logits.append(torch.cat([o.logits for o in outputs]).cpu())
-            features.append(torch.cat([o.features for o in outputs]).cpu())
-    return torch.stack(logits).numpy(), torch.stack(features).numpy()
-
-
-def score(network: nn.Module, data: Labelled, recipe: Recipe, size: int = INPUT_SIZE) -> dict[str, float]:
-    """Accuracy and negative log-likelihood, without an orbit; the accuracy on certain sources where there are any."""
-    logits = torch.from_numpy(predict(network, data, recipe.stretch, size=size)[0][0])
+    logits = torch.from_numpy(run_network(network, normalise(crop(data.fields, size), recipe.stretch))[0][0])
     right = logits.argmax(1).numpy() == data.label
     nll = F.cross_entropy(logits, torch.from_numpy(data.label)).item()
     scores = {"accuracy": float(right.mean())}

@@ -8,16 +8,14 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, get_args, get_type_hints
 
 from radio_ag.errors import InputError
+from radio_ag.labelled.augmentation import PAPER_AUGMENTATION, Augmentation
 from radio_ag.network.baselines import AnyArchitecture, architecture_of, kind_of, needs_whole_images
 from radio_ag.network.model import INPUT_SIZE, Architecture
-from radio_ag.preprocess.images import STRETCHES
 
 _SMALLEST_WINDOW = 16  # pixels: three poolings leave two
 _CHOICES = {
     "optimizer": ("muon", "adam"),
     "schedule": ("linear", "constant"),
-    "stretch": STRETCHES,
-    "augmented": ("field", "image"),
 }
 
 
@@ -62,20 +60,8 @@ class Recipe:
         through the smaller window do not count.
     mixed_precision : bool
         Whether convolutions compute in bfloat16.
-    stretch : {"linear", "sqrt", "asinh"}
-        Stretch of the normalised images.
-    augmented : {"field", "image"}
-        What is turned, scaled and shifted: the clipped field, of which the crop is then normalised, so that no corner
-        of it is empty; or the normalised crop of 150 pixels, as in the paper, where zeros fill the corners.
-    flips : bool
-        Whether half of the images are mirrored.
-    scale : tuple of float
-        Range of the magnification (paper eq. 15).
-    offset : float
-        Largest offset of the centre along each axis, pixels. Of fields, half stay within 2 pixels; of images, the
-        offsets are whole pixels, as in eq. 15.
-    exact_share : float
-        Share of fields that are turned by a multiple of 90 degrees and shifted by whole pixels: not interpolated.
+    augmented, stretch, flips, scale, offset, exact_share
+        As those of `radio_ag.labelled.augmentation.Augmentation`.
     seed : int
     """
 
@@ -106,6 +92,7 @@ class Recipe:
     seed: int = 0
 
     def __post_init__(self):
+        _ = self.augmentation  # checks its settings
         for name, accepted in _CHOICES.items():
             if getattr(self, name) not in accepted:
                 raise InputError(f"{name} must be one of {', '.join(accepted)}, not {getattr(self, name)!r}")
@@ -116,19 +103,21 @@ class Recipe:
             raise InputError("samples or passes must say how many images are seen: both are None")
         for name, low in (("epochs", 1), ("windowed", 0), ("window", _SMALLEST_WINDOW), ("batch", 2)):
             _check_range(self, name, low)
-        for name in ("weight_decay", "offset"):
-            _check_range(self, name, 0)
-        for name in ("label_smoothing", "uncertain_weight", "averaging", "exact_share"):
+        _check_range(self, "weight_decay", 0)
+        for name in ("label_smoothing", "uncertain_weight", "averaging"):
             _check_range(self, name, 0, 1)
         for name in ("rate", "other_rate"):
             if not getattr(self, name) > 0:
                 raise InputError(f"{name} must be positive, not {getattr(self, name)!r}")
-        if not 0 < self.scale[0] <= self.scale[1]:
-            raise InputError(f"scale must be two positive numbers, the lower first, not {self.scale!r}")
         if self.windowed and needs_whole_images(self.architecture):
             raise InputError(
                 f"windowed must be 0, not {self.windowed}, for this network: it takes {INPUT_SIZE} pixels alone"
             )
+
+    @property
+    def augmentation(self) -> Augmentation:
+        """How the images are turned, scaled and shifted."""
+        return Augmentation(**{f.name: getattr(self, f.name) for f in fields(Augmentation)})
 
     def prescribed(self, sources: int) -> int:
         """Number of images that the recipe asks for with so many training sources.
@@ -170,11 +159,7 @@ RECIPES = {
         averaging=0.0,
         early_stopping=True,
         mixed_precision=False,
-        stretch="linear",
-        augmented="image",
-        flips=False,
-        offset=2.0,
-        exact_share=0.0,
+        **asdict(PAPER_AUGMENTATION),
     ),
 }
 """Recipes by name.

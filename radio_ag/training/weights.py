@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from scipy.special import softmax
-from torch import nn
 
 from radio_ag.errors import InputError
 from radio_ag.evaluation.numbers import confidence_threshold, evaluate, fit_temperature
@@ -19,12 +19,12 @@ from radio_ag.evaluation.served import served_logits
 from radio_ag.labelled.data import Labelled, load_labelled
 from radio_ag.labelled.splits import assign_folds, reserve_calibration, write_split
 from radio_ag.network.checkpoints import Weights, save_weights
-from radio_ag.network.classifier import FURTHER_WITHIN
-from radio_ag.network.model import CLASSES, INPUT_SIZE
+from radio_ag.network.classifier import FURTHER_WITHIN, run_network
+from radio_ag.network.model import CLASSES, INPUT_SIZE, Network
 from radio_ag.network.novelty import FeatureModel
-from radio_ag.preprocess.images import PIXEL_SCALE, Preprocessing, crop
+from radio_ag.preprocess.images import PIXEL_SCALE, Preprocessing, crop, normalise
 from radio_ag.training.log import read_entries
-from radio_ag.training.loop import make_folder, predict, replace_file, train
+from radio_ag.training.loop import make_folder, replace_file, train
 from radio_ag.training.recipes import Recipe
 from radio_ag.weights import Card
 
@@ -260,9 +260,10 @@ def _description(recipe: Recipe) -> dict:
     }
 
 
-def _features(networks: Sequence[nn.Module], data: Labelled, stretch: str) -> np.ndarray:
-    """Features of all members (n, F), averaged over the exact orientations."""
-    return np.concatenate([predict(network, data, stretch, orbit=True)[1].mean(0) for network in networks], 1)
+def _features(networks: Sequence[Network], data: Labelled, stretch: str) -> NDArray[np.float32]:
+    """Return the features of all members (n, F), averaged over the exact orientations."""
+    images = normalise(crop(data.fields, INPUT_SIZE), stretch)
+    return np.concatenate([run_network(network, images, views=8)[1].mean(0) for network in networks], 1)
 
 
 def _calibrated(weights: Weights, data: Labelled, split: Split, stretch: str) -> Weights:

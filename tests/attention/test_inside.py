@@ -10,12 +10,12 @@ from attention_examples import example_sources, network, write_weights
 
 from radio_ag import weights as registry
 from radio_ag.attention.augmented import Sources
-from radio_ag.attention.inside import feature_maps, gate_steps, inspect_source, measure_attention, prepare_clipped
+from radio_ag.attention.inside import inspect_source, measure_attention, prepare_clipped
 from radio_ag.attention.sources import open_sources
 from radio_ag.attention.statistics import UNLABELLED, attention_statistics
 from radio_ag.errors import InputError
 from radio_ag.network.checkpoints import import_checkpoint
-from radio_ag.network.classifier import Classifier
+from radio_ag.network.classifier import Classifier, look_inside
 from radio_ag.preprocess.images import clip, crop
 from radio_ag.simulated import make_field
 
@@ -59,7 +59,7 @@ def test_clipped_image_is_seen_from_further_angles_as_its_field_is(weights):
 
 def test_feature_maps_are_the_blocks_outputs(classifier, sources):
     inspected = inspect_source(classifier, sources.images[1])
-    maps = feature_maps(network(0), inspected.prepared)
+    maps, _ = look_inside(network(0), inspected.prepared)
     assert [m.shape for m in maps] == [(6, 150, 150), (16, 75, 75), (32, 37, 37), (64, 18, 18)]
     x = torch.from_numpy(inspected.prepared)[None, None]
     with torch.inference_mode():
@@ -76,7 +76,7 @@ def test_steps_inside_the_gates_lead_to_the_networks_own_maps_and_features(norma
     image = torch.from_numpy(crop(sources.images[1:2])) / sources.images[1].max()
     with torch.inference_mode():
         output = made(image[:, None])
-    steps = gate_steps(made, image[0])
+    _, steps = look_inside(made, image[0])
     assert [one.features.shape for one in steps] == [(32, 37, 37), (16, 75, 75), (6, 150, 150)]
     assert {one.agreement.shape[0] for one in steps} == {64}
     for one, attention in zip(steps, output.gates, strict=True):

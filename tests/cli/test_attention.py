@@ -9,7 +9,7 @@ from attention_examples import write_labelled, write_product, write_weights
 from matplotlib.figure import Figure
 from typer.testing import CliRunner
 
-from radio_ag.attention.augmented import classification_rates, false_classification_rate, find_outliers, labelled_chunks
+from radio_ag.attention.augmented import Sources, classification_rates, false_classification_rate, find_outliers
 from radio_ag.attention.inside import measure_attention
 from radio_ag.attention.statistics import AggregateMaps
 from radio_ag.cli import app
@@ -37,6 +37,11 @@ def run(*arguments):
     return CliRunner().invoke(app, ["attention", *map(str, arguments)])
 
 
+def in_one(data) -> list[Sources]:
+    """Labelled sources in one chunk."""
+    return [Sources(data.fields, data.label, data.certain)]
+
+
 def test_outliers_command_lists_what_the_rates_say(labelled_file, weights, tmp_path):
     output = tmp_path / "odd.ecsv"
     done = run("outliers", labelled_file, "-o", output, "-n", 2, "--above", 0.4, "--weights", weights["a"])
@@ -44,7 +49,7 @@ def test_outliers_command_lists_what_the_rates_say(labelled_file, weights, tmp_p
     table = Table.read(output)
     classifier = Classifier.load(weights["a"], device="cpu")
     data = load_labelled(labelled_file)
-    false = false_classification_rate(classification_rates(classifier, labelled_chunks(data), times=2), data.label)
+    false = false_classification_rate(classification_rates(classifier, in_one(data), times=2), data.label)
     expected = find_outliers(false, 0.4)
     assert len(expected) > 0  # both classes get the same answer from random weights
     np.testing.assert_array_equal(table["ra"], data.ra[expected])
@@ -62,9 +67,7 @@ def test_compare_command_prints_and_writes(labelled_file, weights, tmp_path):
     assert done.output.count("FRII") == 2  # a line for each of the networks
     table = Table.read(output)
     assert list(table["weights"]) == ["a"] * 4 + ["b"] * 4
-    values, _ = measure_attention(
-        Classifier.load(weights["b"], device="cpu"), labelled_chunks(load_labelled(labelled_file))
-    )
+    values, _ = measure_attention(Classifier.load(weights["b"], device="cpu"), in_one(load_labelled(labelled_file)))
     np.testing.assert_allclose(table["halo_enrichment"][4:], values["halo_enrichment"], rtol=1e-4)
 
 

@@ -5,7 +5,6 @@ import contextlib
 import gzip
 import io
 import lzma
-import os
 import signal
 import sqlite3
 import warnings
@@ -16,7 +15,7 @@ from astropy import units as u
 from astropy.coordinates import Angle
 from astropy.io.votable import from_table
 from astropy.table import MaskedColumn, Table
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from run_examples import Doubles
 
@@ -164,8 +163,6 @@ def test_names_in_a_catalogue_reach_no_file_system(weights, tmp_path):
 
 
 POSITIONS = np.linspace(100, 200, 30).round(4), np.linspace(-40, 80, 30).round(4)
-TRIES = int(os.environ.get("RADIO_AG_FUZZ", "12"))
-"""Damaged files of each kind; some hundreds find what a change has broken."""
 
 
 def undamaged(folder) -> dict[str, bytes]:
@@ -227,42 +224,37 @@ def whole_files(tmp_path_factory):
 
 
 NAMES_OF_FILES = [
-    *(
-        "c.fits",
-        "c.xml",
-        "c.ecsv",
-        "c.csv",
-        "c.txt",
-        "c.tab",
-        "c.tbl",
-        "c.parquet",
-        "binary.xml",
-        "binary2.xml",
-        "c.db",
-    ),
+    *("c.fits", "c.xml", "c.ecsv", "c.csv", "c.txt", "c.tab", "c.tbl", "c.parquet"),
+    *("binary.xml", "binary2.xml", "c.db"),
     *(f"c.{kind}.{suffix}" for kind in ("csv", "fits", "xml") for suffix in ("gz", "bz2", "xz")),
 ]
 
 
+def read_damaged(path):
+    """The catalogue, or None where it is refused, in a line; no other exception, and nothing that never ends."""
+    message = ""
+    with time_limit(20), warnings.catch_warnings(action="ignore"):
+        try:
+            return read_catalogue(path)
+        except CatalogueError as error:
+            message = str(error)
+    assert len(message.splitlines()) == 1
+    return None
+
+
 @pytest.mark.parametrize("name", NAMES_OF_FILES)
 def test_damaged_files_are_refused_in_a_line_or_read(tmp_path, whole_files, name):
-    """No other exception, and nothing that never ends."""
-    assert len(whole_files) == len(NAMES_OF_FILES)
+    assert set(whole_files) == set(NAMES_OF_FILES)
     rng = np.random.default_rng([7, NAMES_OF_FILES.index(name)])
     path = tmp_path / name
     path.write_bytes(whole_files[name])
     np.testing.assert_allclose(read_catalogue(path).ra, POSITIONS[0], rtol=1e-6)
-    for _ in range(TRIES):
+    for _ in range(settings.default.max_examples):
         path.write_bytes(damaged(whole_files[name], rng))
-        with time_limit(20), warnings.catch_warnings(action="ignore"):
-            try:
-                catalogue = read_catalogue(path)
-            except InputError as error:
-                assert len(str(error).splitlines()) == 1
-            else:
-                assert len(catalogue) == len(catalogue.table)
-                packed_whole = name.endswith((".gz", ".bz2", ".xz")) and len(catalogue) == len(POSITIONS[0])
-                assert not packed_whole or np.array_equal(catalogue.ra, POSITIONS[0])
+        catalogue = read_damaged(path)
+        assert catalogue is None or len(catalogue) == len(catalogue.table)
+        if catalogue is not None and name.endswith((".gz", ".bz2", ".xz")):  # they have sums
+            np.testing.assert_allclose(catalogue.ra, POSITIONS[0], rtol=1e-6)
 
 
 @pytest.mark.parametrize("name", ["c.csv", "c.tab", "c.txt", "c.tbl"])
@@ -270,15 +262,20 @@ def test_what_is_cut_off_changes_no_other_row(tmp_path, whole_files, name):
     """Text that ends anywhere: each row that is left has its own position, or none."""
     content = whole_files[name]
     rng = np.random.default_rng([8, len(content)])
-    for stop in rng.integers(len(content) // 3, len(content), size=3 * TRIES).tolist():
+    read = 0
+    for stop in rng.integers(len(content) // 3, len(content), size=3 * settings.default.max_examples).tolist():
         (tmp_path / name).write_bytes(content[:stop])
-        with time_limit(20), warnings.catch_warnings(action="ignore"):
-            catalogue = read_catalogue(tmp_path / name)
+        catalogue = read_damaged(tmp_path / name)
+        if catalogue is None:  # cut off between quotation marks
+            assert content[:stop].count(b'"') % 2
+            continue
+        read += 1
         rows = len(catalogue)
-        assert rows >= content[:stop].count(b"\n") - 5
+        assert rows >= content[:stop].count(b"\n") - 4
         for measured, true in zip((catalogue.ra, catalogue.dec), POSITIONS, strict=True):
             assert (np.isnan(measured) | (measured == true[:rows])).all()
         assert catalogue.valid[: rows - 1].all()
+    assert read > settings.default.max_examples
 
 
 @contextlib.contextmanager

@@ -36,6 +36,7 @@ class Faulty:
     def __init__(self, positions, seed):
         random = np.random.default_rng(seed)
         hopeless = random.random(len(positions)) < HOPELESS
+        self.hopeless = {position for position, lost in zip(positions, hopeless, strict=True) if lost}
         self.answers = {}
         for position, lost in zip(positions, hopeless, strict=True):
             faults = random.choice(FAULTS, RETRIES + 1)
@@ -45,15 +46,17 @@ class Faulty:
             self.answers[position][0] = "slow"
 
     def __call__(self, request):
-        attempt = (request.attempt - 1) % (RETRIES + 1)
-        return self.answers[place(*request.position)][attempt]
+        position = place(*request.position)
+        if request.attempt > RETRIES + 1 and position not in self.hopeless:
+            return "ok"  # by the end of the run
+        return self.answers[position][(request.attempt - 1) % (RETRIES + 1)]
 
     def outcome(self, position):
         """What must become of a position: "ok", "pre" (no coverage), or a fault; and the requests that it takes."""
         for attempt, answer in enumerate(self.answers[position], start=1):
             if answer == "ok" or answer == "pre" or answer in LASTING:
                 return answer, attempt
-        return answer, RETRIES + 1
+        return (answer, 2 * (RETRIES + 1)) if position in self.hopeless else ("ok", RETRIES + 2)
 
 
 def place(ra, dec):

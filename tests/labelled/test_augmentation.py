@@ -7,12 +7,12 @@ import pytest
 import torch
 from training_examples import blobs
 
-from radio_ag.labelled.augmentation import augment, centre_crop, stretch
+from radio_ag.labelled.augmentation import PAPER_AUGMENTATION, Augmentation, augment, centre_crop, stretch
 from radio_ag.preprocess import images as preprocess
 from radio_ag.preprocess.images import crop, normalise
-from radio_ag.training.recipes import RECIPES, Recipe
+from radio_ag.training.recipes import RECIPES
 
-PLAIN = Recipe(scale=(1.0, 1.0), stretch="linear")
+PLAIN = Augmentation(scale=(1.0, 1.0), offset=8.0, exact_share=0.3)
 
 
 def generator(seed: int) -> torch.Generator:
@@ -61,7 +61,7 @@ def test_images_of_the_paper_are_scaled_shifted_by_whole_pixels_and_turned():
     places = np.array([(0.0, 0.0), (30.0, 0.0), (0.0, 30.0)])
     images = np.stack([np.exp(-((x - px) ** 2 + (y - py) ** 2) / 50) for px, py in places]).astype(np.float32)
     images[images < 1e-3] = 0
-    recipe = RECIPES["paper"]
+    recipe = PAPER_AUGMENTATION
     centre, right, down = (
         centroids(augment(torch.from_numpy(image).expand(200, 1, 150, 150), recipe, generator(3))) for image in images
     )
@@ -83,7 +83,7 @@ def test_images_of_the_paper_are_scaled_shifted_by_whole_pixels_and_turned():
 
 def test_corners_are_zero_where_the_image_ends_and_filled_where_the_field_goes_on():
     """Figure 3 iv, and what the default recipe does instead."""
-    paper = augment(torch.ones(20, 1, 300, 300), RECIPES["paper"], generator(0))
+    paper = augment(torch.ones(20, 1, 300, 300), PAPER_AUGMENTATION, generator(0))
     torch.testing.assert_close(paper[:, 0, 75, 75], torch.ones(20))
     assert (paper[:, :, [0, 0, -1, -1], [0, -1, 0, -1]] == 0).any((1, 2)).float().mean() > 0.8
     ours = augment(torch.ones(20, 1, 300, 300), replace(PLAIN, exact_share=0.0), generator(0))
@@ -96,10 +96,10 @@ def test_corners_are_zero_where_the_image_ends_and_filled_where_the_field_goes_o
 def test_images_of_the_paper_are_normalised_before_not_after():
     """A second source, brighter, that lies in the field but not in the crop, changes nothing."""
     fields = torch.from_numpy(blobs().fields[1:2]).unsqueeze(1)
-    before = augment(fields, RECIPES["paper"], generator(0))
+    before = augment(fields, PAPER_AUGMENTATION, generator(0))
     brighter = fields.clone()
     brighter[:, :, 10, 10] = 100
-    assert torch.equal(augment(brighter, RECIPES["paper"], generator(0)), before)
+    assert torch.equal(augment(brighter, PAPER_AUGMENTATION, generator(0)), before)
     assert before.max() < 1  # interpolation lowers a peak of 1, and nothing raises it again
 
 
@@ -122,5 +122,7 @@ def test_stretches_are_those_of_preprocessing(kind):
 @pytest.mark.parametrize("name", RECIPES)
 def test_gpu_augments_as_the_cpu_does(name):
     fields = torch.from_numpy(blobs().fields)[:, None]
-    cpu, gpu = (augment(fields.to(device), RECIPES[name], generator(0)).cpu() for device in ("cpu", "cuda"))
+    cpu, gpu = (
+        augment(fields.to(device), RECIPES[name].augmentation, generator(0)).cpu() for device in ("cpu", "cuda")
+    )
     torch.testing.assert_close(gpu, cpu, atol=1e-3, rtol=0)

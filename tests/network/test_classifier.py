@@ -9,7 +9,8 @@ from torch.nn import functional as F
 from radio_ag.errors import DeviceError, InputError
 from radio_ag.flags import Flag
 from radio_ag.network.checkpoints import Weights, import_checkpoint
-from radio_ag.network.classifier import Classifier, choose_device
+from radio_ag.network.classifier import Classifier
+from radio_ag.network.devices import choose_device
 from radio_ag.network.model import AGCNN, Architecture, Output
 from radio_ag.network.orbit import turn, turn_back
 from radio_ag.preprocess.images import normalise

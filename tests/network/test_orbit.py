@@ -9,19 +9,10 @@ import torch
 
 from radio_ag.network.baselines import ClassicArchitecture, SonoNetArchitecture, build
 from radio_ag.network.checkpoints import Weights, load_weights
-from radio_ag.network.classifier import Classifier, _choose_batch
+from radio_ag.network.classifier import Classifier
+from radio_ag.network.devices import MAX_HALF_ERROR, choose_batch, half_suffices, side_by_side, with_half_gates
 from radio_ag.network.model import AGGREGATIONS, NORMALISATIONS, Architecture, AttentionGate
-from radio_ag.network.orbit import (
-    MAX_HALF_ERROR,
-    Task,
-    half_suffices,
-    plan,
-    see,
-    side_by_side,
-    turn,
-    turn_back,
-    with_half_gates,
-)
+from radio_ag.network.orbit import Task, plan, see, turn, turn_back
 from radio_ag.preprocess.images import Prepared, prepare
 from radio_ag.weights import Card
 
@@ -225,7 +216,7 @@ def test_half_precision_on_real_sources(name, data_dir):
 @pytest.mark.parametrize(("free", "batch"), [(70e9, 512), (500e9, 1024), (4e9, 32), (1e6, 1)])
 def test_batch_follows_from_the_memory_of_a_gpu(free, batch, monkeypatch):
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free, 80e9))
-    assert _choose_batch(torch.device("cuda:0")) == batch
+    assert choose_batch(torch.device("cuda:0")) == batch
 
 
 @pytest.mark.gpu

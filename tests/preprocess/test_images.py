@@ -18,11 +18,11 @@ from radio_ag.preprocess.images import (
     Preprocessing,
     clip,
     crop,
-    estimate_rms,
     normalise,
     prepare,
     stretch,
 )
+from radio_ag.preprocess.noise import estimate_rms
 
 NOISE = 1.5e-4  # Jy/beam
 BEAM_SIGMA = BEAM_FWHM / PIXEL_SCALE / np.sqrt(8 * np.log(2))  # pixels

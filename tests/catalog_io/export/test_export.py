@@ -443,7 +443,9 @@ def test_votlint_has_nothing_to_say(tmp_path, stilts):
 
 @pytest.mark.parametrize("name", ["out.xml", "out.fits"])
 def test_stilts_reads_null_as_null(tmp_path, stilts, name):
-    result = example_result(9, catalogue=every_column_of_a_votable())
+    catalogue = every_column_of_a_votable()
+    catalogue.remove_column("S: 1.4")  # FITS cannot hold it, which is said
+    result = example_result(9, catalogue=catalogue)
     (result.export if name == "out.xml" else result.write)(tmp_path / name)
     text = stilts("tpipe", f"in={tmp_path / name}", "cmd=keepcols 'ok true'", "omode=out", "ofmt=csv", "out=-")
     values = [line.partition(",")[0] for line in text.split()[1:]]

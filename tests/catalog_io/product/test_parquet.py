@@ -142,7 +142,7 @@ def test_what_is_there_is_replaced_only_when_asked(weights, tmp_path):
     with pytest.raises(OutputError, match=r"not of a data set \(thesis\.tex\)"):
         run(overwrite=True)
     (tmp_path / "file.parquet").write_text("precious")
-    with pytest.raises(OutputError, match="is a file, and a data set is a folder"):
+    with pytest.raises(OutputError, match="is a file: name a folder"):
         classify(positions(4), images=Doubles(), weights=weights, output=tmp_path / "file.parquet", overwrite=True)
 
 
