@@ -26,13 +26,11 @@ from radio_ag.catalog_io.product.tiles import pack
 from radio_ag.flags import UNCLASSIFIED, Flag
 from radio_ag.network.classifier import Classifier, Prediction
 from radio_ag.network.model import CLASSES
+from radio_ag.options import CHUNK
 from radio_ag.preprocess.images import CROP_SIZE, PIXEL_SCALE, Prepared, clip, crop
 from radio_ag.preprocess.islands import Islands, measure_islands
 
 T, R = TypeVar("T"), TypeVar("R")
-
-CHUNK = 128
-"""Sources in a chunk by default: 46 MB of fields."""
 
 PLANE_SHAPE = (CROP_SIZE, CROP_SIZE)
 

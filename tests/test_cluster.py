@@ -9,12 +9,11 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from run_examples import Doubles, data_units, positions
+from run_examples import Doubles, classify, data_units, positions
 from typer.testing import CliRunner
 
 import radio_ag.catalog_io.open_images
 import radio_ag.cluster
-from radio_ag import classify
 from radio_ag.cli import app
 from radio_ag.errors import InputError, ServiceError
 from radio_ag.simulated import make_mosaic

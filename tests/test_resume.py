@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 import torch
 from astropy.io import fits
-from run_examples import Doubles, data_units, failed_rows, positions
+from run_examples import Doubles, classify, data_units, failed_rows, positions
 from typer.testing import CliRunner
 
-from radio_ag import Result, classify
+from radio_ag import Result
 from radio_ag.cli import app
 from radio_ag.errors import IncompleteWarning, InputError, OutputError, ServiceError
 from radio_ag.flags import Flag

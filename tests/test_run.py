@@ -8,9 +8,9 @@ from functools import partial
 
 import pytest
 from astropy.io import fits
-from run_examples import Doubles, data_units, failed_rows, positions, untrained
+from run_examples import Doubles, classify, data_units, failed_rows, positions, untrained
 
-from radio_ag import Result, classify
+from radio_ag import Result
 from radio_ag.run import Run
 
 ROWS = 14
@@ -59,8 +59,7 @@ def test_the_number_is_known_before_the_table_is_made(weights, tmp_path, monkeyp
 STOPPED = """
 import os, signal, sys
 import radio_ag.catalog_io.product.fits as product
-from run_examples import Doubles, positions
-from radio_ag import classify
+from run_examples import Doubles, classify, positions
 product._append_images = lambda *_: os.kill(os.getpid(), signal.SIGTERM)
 classify(positions({rows}), images=Doubles(), weights=sys.argv[1], output=sys.argv[2], attention="hdus", **{options})
 """

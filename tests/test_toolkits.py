@@ -25,7 +25,7 @@ from result_examples import example_result
 from typer.testing import CliRunner
 
 import radio_ag.catalog_io  # noqa: F401 : registers the formats
-from radio_ag import Result, classify
+from radio_ag import ImageOptions, Result, classify
 from radio_ag.catalog_io.catalogs import read_catalogue, registry
 from radio_ag.catalog_io.open_images import named_sources, open_images
 from radio_ag.cli import app
@@ -275,7 +275,7 @@ def test_the_example_package_brings_a_catalogue_and_images(blobs, settings):
     assert (catalogue.dialect, catalogue.join_keys) == ("example", ("blob",))
     np.testing.assert_allclose(catalogue.flux, [3e-3, 4e-3])
 
-    result = classify(blobs, images="doubles", image_options={"limit": 0.0}, **settings)
+    result = classify(blobs, images="doubles", image_options=ImageOptions(extra={"limit": 0.0}), **settings)
     assert list(result.table["source_id"]) == [7, 8]
     assert list(result.table["p_frii"].mask) == [False, True]
     assert result.table["flags"][1] == Flag.NO_COVERAGE

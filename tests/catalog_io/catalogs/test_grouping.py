@@ -6,9 +6,10 @@ import pytest
 from astropy.coordinates import SkyCoord
 from astropy.io import fits
 from astropy.table import Table
+from run_examples import classify
 from typer.testing import CliRunner
 
-from radio_ag import Result, classify
+from radio_ag import Result
 from radio_ag.catalog_io.catalogs import Catalogue, read_catalogue
 from radio_ag.catalog_io.catalogs.grouping import group_sources
 from radio_ag.catalog_io.images.local import LocalImages

@@ -11,7 +11,7 @@ from photutils.segmentation import SourceCatalog
 from scipy.interpolate import RegularGridInterpolator
 from typer.testing import CliRunner
 
-from radio_ag import Result, classify
+from radio_ag import ImageOptions, Result, classify
 from radio_ag.catalog_io.catalogs import read_catalogue
 from radio_ag.catalog_io.finding import blocks, find
 from radio_ag.catalog_io.finding.find import find_sources
@@ -546,7 +546,7 @@ def test_beam_scaled_sizes_are_in_arcsec(sky, weights):
     with pytest.raises(ImageError, match="beam_scaled"):
         classify(places, images=coarse, **options)
     with pytest.warns(RadioAGWarning, match="not FIRST's"):
-        scaled = classify(places, images=coarse, image_options={"beam_scaled": True}, **options).table
+        scaled = classify(places, images=coarse, image_options=ImageOptions(beam_scaled=True), **options).table
     assert (scaled["flags"] & Flag.RESAMPLED).all()
     np.testing.assert_allclose(scaled["size"] / fine["size"], 5, rtol=0.15)
     np.testing.assert_allclose(scaled["rms"], fine["rms"], rtol=0.1)

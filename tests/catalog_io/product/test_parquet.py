@@ -8,9 +8,9 @@ import pytest
 from astropy import units as u
 from astropy.table import MaskedColumn, Table
 from column_examples import every_kind_of_column
-from run_examples import Doubles, positions
+from run_examples import Doubles, classify, positions
 
-from radio_ag import Result, classify
+from radio_ag import Result
 from radio_ag.errors import InputError, OutputError
 
 pandas = pytest.importorskip("pandas")

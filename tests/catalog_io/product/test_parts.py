@@ -11,9 +11,9 @@ from astropy_healpix import HEALPix
 from column_examples import every_kind_of_column
 from hypothesis import given
 from hypothesis import strategies as st
-from run_examples import Doubles, data_units, positions
+from run_examples import Doubles, classify, data_units, positions
 
-from radio_ag import Result, classify
+from radio_ag import Result
 from radio_ag.catalog_io.files import fits_table as _fits_table
 from radio_ag.catalog_io.files.fits_append import append_hdu
 from radio_ag.catalog_io.files.fits_table import encode_table, read_hdu, restore_table, table_extension
