@@ -6,9 +6,12 @@ again, later, or on another machine.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+import itertools
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from typing import TypeVar
 
 import astropy.units as u
 import numpy as np
@@ -25,6 +28,8 @@ from radio_ag.network.classifier import Classifier, Prediction
 from radio_ag.network.model import CLASSES
 from radio_ag.preprocess.images import CROP_SIZE, PIXEL_SCALE, Prepared, clip, crop
 from radio_ag.preprocess.islands import Islands, measure_islands
+
+T, R = TypeVar("T"), TypeVar("R")
 
 CHUNK = 128
 """Sources in a chunk by default: 46 MB of fields."""
@@ -107,33 +112,55 @@ class Chunk:
 
 
 def classify_chunks(
-    chunks: Iterable[Chunk], source: ImageSource, classifier: Classifier, settings: ClassifySettings
+    chunks: Iterable[Chunk],
+    source: ImageSource,
+    classifier: Classifier,
+    settings: ClassifySettings,
+    *,
+    check: bool = True,
 ) -> Iterator[tuple[int, Part]]:
-    """The parts of some chunks; the next one is fetched and measured while the network works on this one.
+    """The parts of some chunks, as they come; others are fetched and measured while the network works on one.
+
+    With ``check``, find out from the first chunk whether the image source answers at all.
 
     Raises
     ------
     ServiceError
         The image service did not answer for a single source of the first chunk.
     """
-    pool = ThreadPoolExecutor(1, thread_name_prefix="radio-ag-fetch")
-    chunks = iter(chunks)
+    unchecked = threading.Event()
+    if not check:
+        unchecked.set()
 
-    def submit_next() -> Future | None:
-        chunk = next(chunks, None)
-        return None if chunk is None else pool.submit(measure_chunk, chunk, source, classifier)
+    def measure(chunk: Chunk) -> Measured:
+        measured = measure_chunk(chunk, source, classifier)
+        if not unchecked.is_set():
+            check_service(measured.fields, source)
+            unchecked.set()
+        return measured
+
+    for measured in work_ahead(measure, chunks, getattr(source, "chunks_at_once", 1)):
+        yield measured.chunk.number, classify_measured(measured, classifier, settings)
+
+
+def work_ahead(work: Callable[[T], R], items: Iterable[T], at_once: int) -> Iterator[R]:
+    """Yield what comes of each item, as it comes; so many are under way at a time, but the first alone."""
+    pool = ThreadPoolExecutor(at_once, thread_name_prefix="radio-ag-fetch")
+    items, coming = iter(items), set()
+
+    def submit(most: int) -> None:
+        coming.update(pool.submit(work, item) for item in itertools.islice(items, most - len(coming)))
 
     try:
-        coming, first = submit_next(), True
-        while coming is not None:
-            while not coming.done():  # in steps: a wait without end can sleep through a Ctrl-C
-                wait([coming], timeout=0.2)
-            measured = coming.result()
-            if first:
-                check_service(measured.fields, source)
-                first = False
-            coming = submit_next()
-            yield measured.chunk.number, classify_measured(measured, classifier, settings)
+        submit(1)
+        while coming:
+            while not (done := wait(coming, timeout=0.2, return_when=FIRST_COMPLETED).done):
+                pass  # in steps: a wait without end can sleep through a Ctrl-C
+            future = done.pop()
+            coming.remove(future)
+            result = future.result()
+            submit(at_once)
+            yield result
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
 

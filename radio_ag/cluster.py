@@ -151,8 +151,10 @@ def worker_resources(client: Client, weights: Weights, settings: ClassifySetting
     return client.submit(_resources, weights, settings, pure=False).result()
 
 
-def classify_on(client: Client, chunks: Iterable[Chunk], job: Job) -> Iterator[tuple[int, Answer]]:
-    """The parts of some chunks, as they are done.
+def classify_on(
+    client: Client, chunks: Iterable[Chunk], job: Job, *, check: bool = True
+) -> Iterator[tuple[int, Answer]]:
+    """The parts of some chunks, as they are done; with ``check``, the first tells whether the images come at all.
 
     Raises
     ------
@@ -175,7 +177,7 @@ def classify_on(client: Client, chunks: Iterable[Chunk], job: Job) -> Iterator[t
     try:
         chunks = iter(chunks)
         for chunk in itertools.islice(chunks, 1):  # alone: it tells whether the image service answers at all
-            submit(chunk, True)
+            submit(chunk, check)
             future = next(done)
             yield numbers.pop(future), future.result()
         while True:

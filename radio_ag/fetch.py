@@ -9,15 +9,17 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from radio_ag.catalog_io.catalogs import read_catalogue
 from radio_ag.catalog_io.catalogs.grouping import group_sources
-from radio_ag.catalog_io.images.fields import check_service
+from radio_ag.catalog_io.images.fields import Fields, check_service
 from radio_ag.catalog_io.images.regions import open_region
 from radio_ag.catalog_io.open_images import named_survey, open_images
 from radio_ag.catalog_io.services.cache import FIELD_BYTES
-from radio_ag.chunks import CHUNK, sky_order
+from radio_ag.chunks import CHUNK, sky_order, work_ahead
 from radio_ag.errors import ImageError, IncompleteWarning, RadioAGWarning
+from radio_ag.flags import Flag
 
 Progress = Callable[[int, int, Mapping[str, int]], None]
 
@@ -122,15 +124,30 @@ def fetch_images(
             stacklevel=2,
         )
     statuses: Counter[str] = Counter()
-    with source:
-        for start in range(0, len(order), CHUNK):
-            chunk = order[start : start + CHUNK]
-            fields = source.fetch(groups.ra[chunk], groups.dec[chunk])
-            if not start:
-                check_service(fields, source)
-            statuses.update(fields.status)
+    checked = False
+
+    def fetch(chunk: NDArray[np.intp]) -> tuple[NDArray[np.intp], Fields]:
+        nonlocal checked
+        fields = source.fetch(groups.ra[chunk], groups.dec[chunk])
+        if not checked:
+            check_service(fields, source)
+            checked = True
+        return chunk, fields
+
+    def pass_over(sources: NDArray[np.intp], last: bool) -> NDArray[np.intp]:
+        """Fetch the images of sources; return those that are to be asked for again, and are not counted yet."""
+        late = [sources[:0]]
+        chunks = [sources[start : start + CHUNK] for start in range(0, len(sources), CHUNK)]
+        for chunk, fields in work_ahead(fetch, chunks, source.chunks_at_once):
+            failed = (fields.flags & Flag.FETCH_FAILED != 0) & (not last)
+            late.append(chunk[failed])
+            statuses.update(status for status, again in zip(fields.status, failed, strict=True) if not again)
             if progress:
-                progress(start + len(chunk), len(order), statuses)
+                progress(statuses.total(), len(order), statuses)
+        return np.concatenate(late)
+
+    with source:
+        pass_over(pass_over(order, last=False), last=True)
     fetched = Fetched(statuses, max_failed, getattr(source, "traffic", None))
     if missing := fetched.incomplete:
         why = ", ".join(f"{number} {status}" for status, number in statuses.most_common() if status not in _HAD)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -33,6 +34,7 @@ from radio_ag.flags import Flag
 from radio_ag.network.checkpoints import Weights
 from radio_ag.network.classifier import Classifier
 
+_log = logging.getLogger(__name__)
 Progress = Callable[[int, int, Mapping[str, int]], None]
 
 
@@ -115,10 +117,10 @@ class _Count:
         no_class = np.zeros(len(unwanted), "S1")
         self._counts = Counter(count_rows(no_class, run.unreached_flags(unwanted), self._size[unwanted]))
 
-    def add(self, part: Part) -> None:
-        size = self._size[part.sources]
+    def add(self, part: Part, rows: NDArray[np.bool_] | slice = slice(None)) -> None:
+        size = self._size[part.sources[rows]]
         self._done += int(size.sum())
-        self._counts.update(count_rows(part.columns["class"], part.columns["flags"], size))
+        self._counts.update(count_rows(part.columns["class"][rows], part.columns["flags"][rows], size))
 
     def tell(self) -> None:
         if self._progress:
@@ -148,8 +150,12 @@ def classify_in_memory(run: Run) -> Result:
     count = _Count(run)
 
     def parts() -> Iterator[Part]:
-        chunks = _Chunks(run)
-        for _, part, _ in _classified(run, (chunks[number] for number in range(len(chunks))), None):
+        chunks, late = _Chunks(run), _Late(run)
+        for number, part, _ in _classified(run, (chunks[number] for number in range(len(chunks))), None):
+            count.add(part, late.note(number, part))
+            count.tell()
+            yield part
+        for _, part in late.once_more():
             count.add(part)
             count.tell()
             yield part
@@ -174,8 +180,8 @@ def classify_to_file(
         if not place.exists() and not there.get("incomplete"):
             return Result.read(output)
     with PartsFolder(place, identity, len(chunks), restart=restart) as folder:
-        count = _Count(run)
-        _take_up(folder, count)
+        count, late = _Count(run), _Late(run)
+        _take_up(folder, count, late)
         pending = (chunks[number] for number in range(len(chunks)) if number not in folder.done)
         try:
             for number, part, written in _classified(run, pending, place):
@@ -183,6 +189,10 @@ def classify_to_file(
                     folder.write(number, part, PLANE_SHAPE)
                 else:
                     folder.adopt(number, written)
+                count.add(part, late.note(number, part))
+                count.tell()
+            for number, part in late.once_more():
+                folder.write(number, _updated(folder.read(number), part), PLANE_SHAPE)
                 count.add(part)
                 count.tell()
         except ServiceError as exc:
@@ -201,10 +211,47 @@ def classify_to_file(
     return result
 
 
-def _classified(run: Run, chunks: Iterable[Chunk], folder: Path | None) -> Iterator[tuple[int, Part, str | None]]:
+class _Late:
+    """Sources whose images were not to be had, to be asked for once more when all else is done."""
+
+    def __init__(self, run: Run) -> None:
+        self._run, self._chunks = run, []
+
+    def note(self, number: int, part: Part) -> NDArray[np.bool_]:
+        """Keep in mind which sources of a part are to be asked for again; give which are done."""
+        failed = (part.columns["flags"] & Flag.FETCH_FAILED != 0) & getattr(self._run.source, "asks_again", False)
+        if failed.any():
+            ra, dec = part.columns["ra"][failed], part.columns["dec"][failed]
+            self._chunks.append(Chunk(number, part.sources[failed], ra, dec))
+        return ~failed
+
+    def once_more(self) -> Iterator[tuple[int, Part]]:
+        """Ask again; the number of the part, and what has become of those sources of it."""
+        try:
+            for number, part, _ in _classified(self._run, self._chunks, None, check=False):
+                yield number, part
+        except ServiceError as exc:  # all else is done, and they have their flag
+            _log.warning("%s", exc)
+
+
+def _updated(part: Part, again: Part) -> Part:
+    """A part with what has become of some of its sources, which had no planes."""
+    rows = np.flatnonzero(np.isin(part.sources, again.sources))
+    columns = {name: values.copy() for name, values in part.columns.items()}
+    for name, values in again.columns.items():
+        if name in PLANE_COLUMNS:
+            values = np.where(values >= 0, values + columns[name].max() + 1, -1)
+        columns[name][rows] = values
+    stacks = {name: part.stacks[name].joined(tiles) for name, tiles in again.stacks.items()}
+    return Part(part.sources, columns, stacks, min(part.batch, again.batch))
+
+
+def _classified(
+    run: Run, chunks: Iterable[Chunk], folder: Path | None, *, check: bool = True
+) -> Iterator[tuple[int, Part, str | None]]:
     """Numbers and parts of some chunks; the hash of a part that a worker has written into the folder already."""
     if run.cluster is None:
-        for number, part in classify_chunks(chunks, run.source, run.classifier, run.settings):
+        for number, part in classify_chunks(chunks, run.source, run.classifier, run.settings, check=check):
             yield number, part, None
         return
     from radio_ag.cluster import Job, classify_on
@@ -215,19 +262,15 @@ def _classified(run: Run, chunks: Iterable[Chunk], folder: Path | None) -> Itera
     names = tuple(getattr(run.source, "names", ()))
     given = cluster.weights, cluster.images, cluster.image_options, settings, folder, software_versions(), names
     job = Job(identifier, *given)
-    for number, answer in classify_on(cluster.client, chunks, job):
+    for number, answer in classify_on(cluster.client, chunks, job, check=check):
         yield number, answer.part, answer.written
 
 
-def _take_up(folder: PartsFolder, count: _Count) -> None:
-    """Count the parts that are done already; one in which an image was not to be had is to be done again."""
-    failed = set()
+def _take_up(folder: PartsFolder, count: _Count, late: _Late) -> None:
+    """Count the parts that are done already, but for what is to be asked for again."""
     for number, part in folder.kept():
-        if np.any(part.columns["flags"] & Flag.FETCH_FAILED):
-            failed.add(number)
-        else:
-            count.add(part)
-    folder.settle(failed)
+        count.add(part, late.note(number, part))
+    folder.settle(set())
     if folder.done:
         count.tell()
 

@@ -204,13 +204,13 @@ class FirstServer:
     decide : callable, optional
         From a `Request` (whose ``attempt`` counts from 1 for each position) to the mode of its answer: "ok", "partial"
         (a corner blank), "blank", "zeros" (a strip), "chunked", "closing" (no length given), "gzip", "trickle" (byte by
-        byte), "pre" (outside the survey) or one of `FAILURES`.
+        byte), "late" (an image in the end), "pre" (outside the survey) or one of `FAILURES`.
     retry_after : str
         Sent with 429 and 503; "" for none.
     latency : float
         Seconds before each answer.
     slow : float
-        Seconds before an answer of the mode "slow".
+        Seconds before an answer of the mode "late", and before the connection ends without one, "slow".
     """
 
     sky: object = None
@@ -340,8 +340,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer_in_mode(self, first, request):
         mode = request.mode
-        if mode == "slow":
+        if mode in ("slow", "late"):
             first.stopping.wait(first.slow)
+        if mode == "slow":
             self.close_connection = True
         elif mode == "reset":
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

@@ -180,6 +180,19 @@ class _Handler(BaseHTTPRequestHandler):
     do_POST = do_GET
 
 
+class Moved(Service):
+    """A service that has moved: each request is sent on to ``target``."""
+
+    def __init__(self, target, status=301, content=b"moved"):
+        super().__init__(None)
+        self.target, self.status, self.content = target, status, content
+
+    url = property(lambda self: f"{self.root}/cgi-bin/firstcutout")
+
+    def answer(self, asked):
+        return Answer(self.content, status=self.status, headers={"Location": self.target or self.url})
+
+
 class SkyView(Service):
     """A form, a page with a link for its answer, and the FITS file behind the link."""
 

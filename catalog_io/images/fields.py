@@ -1,5 +1,6 @@
 """Fields for positions: what every image source gives, as one record."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -94,6 +95,34 @@ class Fields:
         self.cutout_ra[row] = self.cutout_dec[row] = np.nan
         self.crpix[row] = np.nan
         self.cd[row] = np.nan
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """What asking for images took.
+
+    An image source that asks a service may offer it as its attribute ``traffic``.
+
+    Attributes
+    ----------
+    requests : int
+        Requests that were made.
+    retries : mapping of str to int
+        Further tries for an image, by what had come of the one before: "timeout", "connection", "HTTP 503", ...
+    waited : float
+        Seconds between those tries and the ones before, summed over the images.
+    """
+
+    requests: int
+    retries: Mapping[str, int]
+    waited: float
+
+    def __str__(self) -> str:
+        line = f"{self.requests} requests"
+        if self.retries:
+            causes = ", ".join(f"{count} {cause}" for cause, count in self.retries.items())
+            line += f"; {sum(self.retries.values())} tries again ({causes}); images waited {self.waited:.0f} s for them"
+        return line
 
 
 @runtime_checkable

@@ -34,6 +34,10 @@ class Tiles(NamedTuple):
     rows: NDArray
     heap: bytes
 
+    def joined(self, others: "Tiles") -> "Tiles":
+        """Return these planes and after them others."""
+        return Tiles(contiguous(np.concatenate([self.rows, others.rows])), self.heap + others.heap)
+
 
 _BLANK = np.iinfo(np.int32).min
 _MOST_LEVELS = 2**24  # as many as a float32 tells apart

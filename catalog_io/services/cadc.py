@@ -64,7 +64,7 @@ class CadcImages(ServiceImages):
         with self._resolving:
             if self._endpoints is None:
                 try:
-                    self._endpoints = self._retries.run(lambda: self._resolve(session), self._stop)
+                    self._endpoints = self._resolve(session)
                 except Failure:
                     session.close()
                     raise

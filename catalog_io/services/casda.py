@@ -79,7 +79,7 @@ class CasdaImages(ServiceImages):
 
     def _connect(self) -> CasdaClass:
         client = _Client(self._job_time)
-        client.URL, client.TIMEOUT = self.service_url, self._timeouts
+        client.URL = self.service_url
         client.POLL_INTERVAL = self._poll_interval
         client._auth, client._authenticated = self._login, True
         self._prepare(client._session)
@@ -127,10 +127,22 @@ class _Client(CasdaClass):
         """Begin to count the time of a job."""
         self._deadline = time.monotonic() + self._job_time
 
+    def _request(self, method: str, url: str, *args: Any, auth: Any = None, **options: Any) -> requests.Response:
+        if auth is not None and _domain(url) != _domain(self.URL):
+            raise Failure("connection", f"CASDA's answer leads to {url}, which does not get your login", passing=False)
+        return super()._request(method, url, *args, auth=auth, **options)
+
     def _get_job_details_xml(self, async_job_url: str) -> ElementTree.Element:
         if time.monotonic() > self._deadline:
             raise Failure("timeout", f"CASDA's job did not end within {self._job_time:g} s", passing=True)
         return super()._get_job_details_xml(async_job_url)
+
+
+def _domain(url: str) -> str:
+    """What the addresses of one institution have in common: casda.csiro.au and data.csiro.au; of a number all of it."""
+    host = urllib.parse.urlsplit(url).hostname or ""
+    labels = host.split(".")
+    return host if labels[-1].isdigit() else ".".join(labels[-2:])
 
 
 def _login(client: CasdaClass, username: str | None) -> Any:

@@ -47,7 +47,6 @@ class FirstImages(ServiceImages):
     def _connect(self) -> FirstClass:
         client = FirstClass()
         client.URL = self.service_url
-        client.TIMEOUT = self._timeouts
         self._prepare(client._session)
         return client
 

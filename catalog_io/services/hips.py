@@ -38,7 +38,7 @@ class HipsImages(ServiceImages):
 
     def _connect(self) -> hips2fitsClass:
         client = hips2fitsClass()
-        client.server, client.timeout = self.service_url, self._timeouts
+        client.server = self.service_url
         self._prepare(client._session)
         return client
 

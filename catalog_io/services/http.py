@@ -16,10 +16,12 @@ import queue
 import re
 import threading
 import time
+import urllib.parse
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
+from xml.parsers import expat
 
 import astroquery.exceptions
 import requests
@@ -33,6 +35,8 @@ _PASSING_STATUS = frozenset({408, 425, 429})  # besides 5xx
 _FITS_BLOCK = 2880
 _STRUCTURE = re.compile(rb"(BITPIX|NAXIS\d*) *= *([-+]?\d+) *(?:/|$)")
 _ROOM = 4  # a body may be so many times larger than expected
+_MOST_REDIRECTS = 5
+_UNREAD = 16  # results that may pile up
 
 
 class Failure(Exception):
@@ -46,11 +50,17 @@ class Failure(Exception):
         Whether the same request may succeed later.
     retry_after : float
         Seconds for which the service wants to be left alone.
+    cause : str
+        The same as ``status``, with the number of an HTTP error: "HTTP 503".
+    outage : bool
+        The service is away, whatever is asked for: this does not count as a try.
     """
 
-    def __init__(self, status: str, message: str, *, passing: bool, retry_after: float = 0.0):
+    def __init__(self, status: str, message: str, *, passing: bool, retry_after: float = 0.0, cause: str = ""):
         super().__init__(message)
         self.status, self.passing, self.retry_after = status, passing, retry_after
+        self.cause = cause or status
+        self.outage = False
 
     @property
     def silent(self) -> bool:
@@ -117,8 +127,10 @@ def _caused_by_timeout(error: Exception) -> bool:
 def _http_failure(response: requests.Response) -> Failure:
     code = response.status_code
     passing = code in _PASSING_STATUS or code >= 500
-    message = f"HTTP {code} {response.reason}"
-    return Failure("http_error", message, passing=passing, retry_after=retry_after(response))
+    cause = f"HTTP {code}"
+    return Failure(
+        "http_error", f"{cause} {response.reason}", passing=passing, retry_after=retry_after(response), cause=cause
+    )
 
 
 def retry_after(response: requests.Response) -> float:
@@ -151,36 +163,42 @@ class Retries:
     pause: float = 1.0
     longest: float = 60.0
 
-    def run(self, ask: Callable[[], Any], stop: threading.Event) -> Any:
-        """Ask, and ask again, until an answer comes.
+    def ends(self, failure: Failure, tries: int) -> bool:
+        """Return whether an image is given up after so many tries, of which the last came to ``failure``."""
+        return not failure.passing or failure.retry_after > self.longest or tries > self.count
+
+    def run(self, ask: Callable[[int], Any], stop: threading.Event) -> Any:
+        """Ask, and ask again, until an answer comes; ``ask`` is told which try it is, from 1.
 
         Raises
         ------
         Failure
-            The last one: it cannot pass, ``count`` is used up, or ``stop`` is set.
+            The last one: it cannot pass, ``count`` is used up, the service is away, or ``stop`` is set.
         """
 
-        def worth_it(error: BaseException) -> bool:
-            return isinstance(error, Failure) and error.passing and error.retry_after <= self.longest
+        def worth_it(state: tenacity.RetryCallState) -> bool:
+            failure = state.outcome.exception()
+            if not isinstance(failure, Failure):
+                return False
+            return not (failure.outage or stop.is_set() or self.ends(failure, state.attempt_number))
 
         def pause(state: tenacity.RetryCallState) -> float:
             return max(min(growing(state), self.longest), state.outcome.exception().retry_after)
 
         growing = tenacity.wait_exponential(multiplier=self.pause) + tenacity.wait_random(0, self.pause)
-        return tenacity.Retrying(
-            retry=tenacity.retry_if_exception(worth_it),
-            wait=pause,
-            stop=tenacity.stop_after_attempt(1 + self.count) | tenacity.stop_when_event_set(stop),
-            sleep=tenacity.sleep_using_event(stop),
-            reraise=True,
-        )(ask)
+        for attempt in tenacity.Retrying(
+            retry=worth_it, wait=pause, sleep=tenacity.sleep_using_event(stop), reraise=True
+        ):
+            with attempt:
+                return ask(attempt.retry_state.attempt_number)
 
 
 class Guard:
     """A response hook for the session of an astroquery client, which looks at neither the HTTP status nor the body.
 
     It reads the body within bounds of size and time (the timeout of requests starts anew with each byte) and hands it
-    to ``check``, so that astroquery and astropy meet only what is worth reading.
+    to ``check``, so that astroquery and astropy meet only what is worth reading. A service that has moved is followed
+    with what it was asked, to where HTTP leads and no further.
 
     Parameters
     ----------
@@ -194,22 +212,41 @@ class Guard:
 
     def __init__(self, check: Callable[[bytes], None], expected_bytes: int, seconds: float):
         self.check, self.max_bytes, self.seconds = check, _ROOM * expected_bytes, seconds
+        self._moved: set[str] = set()  # addresses that redirects have led to
 
     def watch(self, session: requests.Session) -> None:
         """Become the only response hook of ``session``; astroquery's own takes 8 ms to make text of each image."""
         session.hooks["response"] = [self]
+        session.max_redirects = _MOST_REDIRECTS
 
     def __call__(self, response: requests.Response, **_) -> None:
-        if response.is_redirect:
-            return
         try:
-            response.raise_for_status()
             response.raw = _BoundedBody(response.raw, self.max_bytes, self.seconds)
+            if response.is_redirect:
+                self._follow(response)
+                return
+            if response.url in self._moved and response.status_code in (404, 405, 410):
+                cause = f"HTTP {response.status_code}"
+                message = f"the address has moved to {response.url}, which answers {cause} {response.reason}"
+                raise Failure("http_error", message, passing=False, cause=cause)
+            response.raise_for_status()
             self.check(response.content)
+            refuse_references(response.content)
             response.raw = _read_again(response)
         except Exception:
             response.close()
             raise
+
+    def _follow(self, response: requests.Response) -> None:
+        """Let requests follow a redirect: as a POST where it was one, and never out of HTTP, or out of encryption."""
+        target = urllib.parse.urljoin(response.url, response.headers["Location"])
+        schemes = urllib.parse.urlsplit(response.url).scheme, urllib.parse.urlsplit(target).scheme
+        if schemes[1] not in ("http", "https") or schemes == ("https", "http"):
+            raise Failure("connection", f"the address has moved to {target}, where it is not followed", passing=False)
+        self._moved.add(target)
+        _ = response.content  # read here, where the connection is closed if it has no end
+        if response.request.method == "POST" and response.status_code in (301, 302):
+            response.status_code = 308  # for either, requests makes a GET of it, and forgets what was asked
 
 
 def _read_again(response: requests.Response) -> urllib3.HTTPResponse:
@@ -236,6 +273,34 @@ class _BoundedBody:
 
     def __getattr__(self, name: str):
         return getattr(self._raw, name)
+
+
+def refuse_references(content: bytes) -> None:
+    """Check that an answer in XML is all there is: astropy opens what a VOTable refers to, be it a file here.
+
+    Raises
+    ------
+    Failure
+        "not_an_image": it has a stream or an entity that lies elsewhere.
+    """
+
+    def refuse(what: str) -> None:
+        raise Failure("not_an_image", f"the answer refers to {what}, which is not opened", passing=False)
+
+    def start(name: str, attributes: dict[str, str]) -> None:
+        if name.rpartition(":")[2] == "STREAM" and "href" in attributes:
+            refuse(attributes["href"])
+
+    def declare(name: str, is_parameter: bool, value: str | None, base: str | None, system: str | None, *_) -> None:
+        if system is not None:
+            refuse(system)
+
+    if content[:4].lstrip(b"\xef\xbb\xbf\xff\xfe\x00 \r\n\t")[:1] not in (b"<", b""):
+        return
+    parser = expat.ParserCreate()
+    parser.StartElementHandler, parser.EntityDeclHandler = start, declare
+    with contextlib.suppress(expat.ExpatError):  # what is no XML is not read as any
+        parser.Parse(content, True)
 
 
 def check_fits(content: bytes) -> None:
@@ -278,15 +343,16 @@ class Workers:
     work : callable
         Takes a task, returns its result; runs in the threads.
     count : int
-        Threads at most; each starts with a task that finds the others busy.
+        Threads at most; it may grow. One starts with each task, as long as there are fewer.
     stop : `threading.Event`
         Set on leaving; set it from elsewhere to end `results` early.
     """
 
     def __init__(self, work: Callable[[Any], Any], count: int, stop: threading.Event):
-        self._work, self._count, self._stop = work, count, stop
+        self._work, self._stop = work, stop
+        self.count = count
         self._tasks: queue.SimpleQueue = queue.SimpleQueue()
-        self._results: queue.Queue = queue.Queue(2 * count)  # so that results do not pile up unread
+        self._results: queue.Queue = queue.Queue(_UNREAD)
         self._threads: list[threading.Thread] = []
         self._open = 0
 
@@ -305,7 +371,17 @@ class Workers:
         """Add a task, which must not be None."""
         self._open += 1
         self._tasks.put(task)
-        if len(self._threads) < self._count:
+        self._start()
+
+    def grow(self, count: int) -> None:
+        """Work at up to ``count`` tasks at a time from now on."""
+        if count > self.count:
+            self.count = count
+            for _ in range(self._tasks.qsize()):
+                self._start()
+
+    def _start(self) -> None:
+        if len(self._threads) < self.count:
             thread = threading.Thread(target=self._loop, name="radio-ag-download", daemon=True)
             self._threads.append(thread)
             thread.start()

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import ipaddress
 import logging
+import re
+import statistics
 import threading
 import time
 import urllib.parse
+from collections import Counter, defaultdict, deque
 from importlib.metadata import version
 
 import requests
 from requests.adapters import HTTPAdapter
 
+from radio_ag.catalog_io.images.fields import Traffic
 from radio_ag.catalog_io.services.http import Failure, retry_after
 from radio_ag.errors import InputError
 
@@ -20,6 +25,10 @@ DEFAULT_RATE = 10.0
 _ABOUT = "https://arxiv.org/abs/2012.01248"  # what the package is an implementation of
 _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 _LONGEST_PAUSE = 300.0  # seconds between two looks at whether a service is back
+_CONNECT_SECONDS = 10.0
+_RECENT = 50  # answers whose times count
+_TIMES_MEDIAN = 10.0
+_UNKNOWN = 6.0  # times the least wait for an answer: before the first one has come
 _log = logging.getLogger(__name__)
 
 
@@ -39,6 +48,17 @@ def checked_url(url: str) -> str:
     if parts.scheme not in ("http", "https") or not parts.hostname or not (url.isascii() and url.isprintable()):
         raise InputError(f"service_url must be an http or https URL, not {url!r}")
     return url
+
+
+def leads_inward(url: str, home: str) -> bool:
+    """Return whether an address that an answer gives is of this computer or its own network, where ``home`` is not."""
+    host = urllib.parse.urlsplit(url).hostname or ""
+    if host == urllib.parse.urlsplit(home).hostname:
+        return False
+    try:
+        return not ipaddress.ip_address(host).is_global
+    except ValueError:
+        return host in _LOOPBACK or host.endswith(".localhost")
 
 
 def public(url: str) -> str:
@@ -76,39 +96,194 @@ class RateLimit:
             self._next = max(self._next, time.monotonic() + seconds)
 
 
-class PoliteAdapter(HTTPAdapter):
-    """Sends requests within a rate limit, and none without a timeout: astroquery leaves it out here and there.
+class Connections:
+    """Requests at a time, as a context manager around each: as many as allowed, half of them while the service is busy.
 
     Parameters
     ----------
-    limit : RateLimit
-        Shared by all connections to a service.
-    timeout : tuple of float
-        Seconds to connect and to read, where the caller gives none.
-    longest : float
-        Seconds: a ``Retry-After`` up to this holds all connections; a longer one is left to the caller.
+    count : int
     """
 
-    def __init__(self, limit: RateLimit, timeout: tuple[float, float], longest: float):
+    def __init__(self, count: int):
+        self.count, self._open, self._busy_until = count, 0, 0.0
+        self._freed = threading.Condition()
+
+    def __enter__(self) -> None:
+        with self._freed:
+            while self._open >= (most := self.most()):
+                self._freed.wait(None if most == self.count else self._busy_until - time.monotonic())
+            self._open += 1
+
+    def __exit__(self, *exc_info) -> None:
+        with self._freed:
+            self._open -= 1
+            self._freed.notify()
+
+    def most(self) -> int:
+        """Return how many requests there may be now."""
+        return self.count if time.monotonic() >= self._busy_until else max(1, self.count // 2)
+
+    def halve(self, seconds: float) -> None:
+        """Make do with half of them for so long."""
+        with self._freed:
+            self._busy_until = max(self._busy_until, time.monotonic() + seconds)
+
+
+class FirstByte:
+    """How long an answer is waited for before its first byte: ten times as long as the recent ones took.
+
+    Addresses count apart, but for numbers in them: one page of a service may take a hundred times as long as another.
+
+    Parameters
+    ----------
+    least : float
+        Seconds.
+    most : float
+        Seconds. Where nothing has come from an address yet it is the wait, but for `_UNKNOWN` times ``least``.
+
+    Attributes
+    ----------
+    stretch : float
+        Factor for the requests of this thread: of an image that was not waited for long enough before.
+    """
+
+    def __init__(self, least: float, most: float):
+        self._least, self._most = least, most
+        self._recent: dict[str, deque[float]] = defaultdict(lambda: deque(maxlen=_RECENT))
+        self._own = threading.local()
+
+    @property
+    def stretch(self) -> float:
+        return getattr(self._own, "stretch", 1.0)
+
+    @stretch.setter
+    def stretch(self, factor: float) -> None:
+        self._own.stretch = factor
+
+    def limit(self, url: str) -> float:
+        """Return the seconds to wait for an answer from an address."""
+        recent = list(self._recent[_page(url)])
+        usual = _TIMES_MEDIAN * statistics.median(recent) if recent else _UNKNOWN * self._least
+        return min(self.stretch * max(usual, self._least), self._most)
+
+    def record(self, url: str, seconds: float) -> None:
+        """Learn from an answer, or from none in time: a service that has become slow is waited for longer."""
+        self._recent[_page(url)].append(seconds)
+
+
+def _page(url: str) -> str:
+    parts = urllib.parse.urlsplit(url)
+    return parts.netloc + re.sub(r"[-+.\d]+", "", parts.path)
+
+
+class Tally:
+    """What was asked, and what for again, of all threads together."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._requests, self._retries, self._waited = 0, Counter[str](), 0.0
+
+    def count_request(self) -> None:
+        """Count a request."""
+        with self._lock:
+            self._requests += 1
+
+    def count_retry(self, cause: str, seconds: float) -> None:
+        """Count another try, so many seconds after the start of the one that failed by ``cause``."""
+        with self._lock:
+            self._retries[cause] += 1
+            self._waited += seconds
+
+    def traffic(self) -> Traffic:
+        """Return what it has come to."""
+        with self._lock:
+            return Traffic(self._requests, dict(self._retries.most_common()), self._waited)
+
+
+class Manners:
+    """What all requests to a service share.
+
+    Parameters
+    ----------
+    home : str
+        URL of the service.
+    rate : float
+        Requests a second.
+    connections : int
+        Requests at a time.
+    least, timeout : float
+        Seconds to wait for the first byte of an answer, at least and at most.
+    longest : float
+        Seconds: a ``Retry-After`` beyond this is left to the caller.
+    """
+
+    def __init__(self, home: str, rate: float, connections: int, least: float, timeout: float, longest: float):
+        self.home = home
+        self.limit = RateLimit(rate)
+        self.connections = Connections(connections)
+        self.first_byte = FirstByte(least, timeout)
+        self.tally = Tally()
+        self.connect = min(_CONNECT_SECONDS, timeout)
+        self._longest = longest
+        self._turned_away: deque[bool] = deque(maxlen=4 * connections)
+        self._lock = threading.Lock()
+
+    def heed(self, seconds: float) -> None:
+        """Take note that an answer came which asks for patience, 0 for none.
+
+        That request waits for itself. Half of the connections rest meanwhile; all do where most answers ask for it.
+        """
+        seconds = seconds if seconds <= self._longest else 0.0
+        with self._lock:
+            self._turned_away.append(seconds > 0)
+            enough = 2 * len(self._turned_away) >= (self._turned_away.maxlen or 0)
+            most = enough and 2 * sum(self._turned_away) > len(self._turned_away)
+            if most:
+                self._turned_away.clear()
+        if seconds:
+            self.connections.halve(seconds)
+        if most:
+            self.limit.hold(seconds)
+
+
+class PoliteAdapter(HTTPAdapter):
+    """Sends requests within a rate limit, and waits as long as is worth it, whatever the caller says.
+
+    Parameters
+    ----------
+    manners : Manners
+        Shared by all connections to a service.
+    """
+
+    def __init__(self, manners: Manners):
         super().__init__()
-        self._limit, self._timeout, self._longest = limit, timeout, longest
+        self._manners = manners
 
     def send(self, request: requests.PreparedRequest, timeout=None, **options) -> requests.Response:
         """See `requests.adapters.HTTPAdapter.send`."""
-        self._limit.wait()
-        response = super().send(request, timeout=timeout or self._timeout, **options)
-        if response.status_code in (429, 503):
-            seconds = retry_after(response)
-            if seconds <= self._longest:
-                self._limit.hold(seconds)
+        manners = self._manners
+        if leads_inward(request.url, manners.home):
+            raise Failure("connection", f"an answer leads to {request.url}, which is not asked", passing=False)
+        manners.limit.wait()
+        manners.tally.count_request()
+        limit = manners.first_byte.limit(request.url)
+        start = time.monotonic()
+        try:
+            response = super().send(request, timeout=(manners.connect, limit), **options)
+        except requests.ReadTimeout:
+            manners.first_byte.record(request.url, limit)
+            raise
+        manners.first_byte.record(request.url, time.monotonic() - start)
+        manners.heed(retry_after(response) if response.status_code in (429, 503) else 0.0)
         return response
 
 
 class Breaker:
     """Lets requests through while a service answers, and holds them when it has failed again and again.
 
-    After ``limit`` failures in a row that may pass, all threads pause. Then one of them looks whether the service is
-    back; if it is not, the next pause is twice as long. A service that has never answered gets no such patience.
+    After ``limit`` failures in a row that may pass, one thread looks whether the service is there, by what has come
+    from it before: some images may never come. If it is not, all pause, look again, and pause for twice as long. A
+    service that has never answered gets no such patience.
 
     Parameters
     ----------
@@ -144,6 +319,7 @@ class Breaker:
             self._failures, self._pause, self._waited = 0, self._first_pause, 0.0
             self._resume: float | None = None  # when to look again; None while requests go through
             self._looker: int | None = None  # thread that looks
+            self._down = False  # it has looked, and there was nothing
 
     def admit(self, stop: threading.Event) -> bool:
         """Return True when a request may be made, False if the service is lost or ``stop`` is set."""
@@ -152,31 +328,50 @@ class Breaker:
                 if self._resume is None:
                     return True
                 left = self._resume - time.monotonic()
-                if left <= 0 and self._looker is None:
+                if left <= 0 and self._looker in (None, threading.get_ident()):
                     self._looker = threading.get_ident()
                     return True
                 self._changed.wait(min(max(left, 0.05), 0.5))  # in steps: nobody tells of stop
             return False
+
+    def lets_through(self) -> bool:
+        """Return whether this thread may ask now, without a wait."""
+        with self._changed:
+            return not self.lost and (self._resume is None or self._looks())
+
+    def looks(self) -> bool:
+        """Return whether it is for this thread to look whether the service is there."""
+        with self._changed:
+            return self._looks()
+
+    def _looks(self) -> bool:
+        return self._resume is not None and self._looker == threading.get_ident()
 
     def succeed(self) -> None:
         """Record an answer, be it that there is no image."""
         with self._changed:
             self.answered = True
             if self._resume is not None:
-                _log.warning("%s answers again: going on", self._name)
-                self._resume, self._looker = None, None
+                if self._down:
+                    _log.warning("%s answers again: going on", self._name)
+                self._resume, self._looker, self._down = None, None, False
                 self._changed.notify_all()
             self._failures, self._pause, self._waited = 0, self._first_pause, 0.0
 
-    def fail(self, failure: Failure) -> bool:
-        """Record that a request came to nothing; True if it is to be made again after the pause."""
+    def fail(self, failure: Failure, last: bool = True) -> bool:
+        """Record that a try came to nothing, the ``last`` of its image or not; True if it is the service's outage."""
         with self._changed:
             self._failures += 1
             if self.lost:
                 return False
-            if self._resume is not None and self._looker != threading.get_ident():
-                return True  # one of those that were under way when the others failed
-            if self._resume is None and self._failures < self._limit and failure.retry_after <= _LONGEST_PAUSE:
+            if self._resume is None:
+                obeyed = failure.retry_after <= _LONGEST_PAUSE
+                if obeyed and (self._failures < self._limit or self.answered):
+                    self._resume = time.monotonic() if self._failures >= self._limit else None
+                    return False
+            elif not self._looks():
+                return self._down  # one of those that were under way
+            elif not last:
                 return False
             pause = max(self._pause, failure.retry_after)
             self._looker = None
@@ -188,7 +383,7 @@ class Breaker:
                 "%s failed %d times in a row (%s: %s): next try in %.3g s",
                 *(self._name, self._failures, failure.status, failure, pause),
             )
-            self.paused = True
+            self.paused = self._down = True
             self._resume = time.monotonic() + pause
             self._waited += pause
             self._pause = min(2 * self._pause, _LONGEST_PAUSE)

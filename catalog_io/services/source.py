@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import os
 import queue
 import threading
+import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,7 +19,7 @@ from astropy.io import fits
 from numpy.typing import NDArray
 
 from radio_ag.catalog_io.images.beam import PIXELS_PER_BEAM, BeamMatch, match_beam
-from radio_ag.catalog_io.images.fields import Fields
+from radio_ag.catalog_io.images.fields import Fields, Traffic
 from radio_ag.catalog_io.images.geometry import SCALE_TOLERANCE, Cutout, extract, place
 from radio_ag.catalog_io.services import cache as field_cache
 from radio_ag.catalog_io.services.answer import Served, read_kept, read_served
@@ -25,8 +27,8 @@ from radio_ag.catalog_io.services.cache import FieldCache, FieldKey
 from radio_ag.catalog_io.services.http import Failure, Guard, Retries, Workers, astroquery_cache_off, translate
 from radio_ag.catalog_io.services.polite import (
     Breaker,
+    Manners,
     PoliteAdapter,
-    RateLimit,
     checked_url,
     default_rate,
     public,
@@ -36,6 +38,7 @@ from radio_ag.catalog_io.services.requests import LEAST, Request, cell_centres, 
 from radio_ag.catalog_io.services.rows import ServedRows
 from radio_ag.catalog_io.services.surveys import Survey
 from radio_ag.errors import ImageError, InputError, RadioAGWarning, ServiceError
+from radio_ag.flags import Flag
 from radio_ag.preprocess.images import BEAM_FWHM, FIELD_SIZE, PIXEL_SCALE
 
 _CENTRING = 6  # px, more than the field: a service may centre to a pixel, and be asked 1.5 px beside the position
@@ -43,8 +46,10 @@ _KERNEL_REACH = 12.0  # arcsec: half width of the widest kernel that brings a be
 _SPLINE_REACH = 10  # px: what resampling reads around a field
 _LEAST_BODY = 1 << 20  # bytes: pages of HTML and VOTables may be as long as a small image
 _FIRST_PAUSE = 30.0  # of a breaker, in first pauses between retries
-_CONNECT_SECONDS = 10.0
-_THREADS = 2  # for each connection: while one reads what has come, another asks
+_THREADS = 2  # for each connection, to begin with: while one reads what has come, another asks
+_MOST_THREADS = 128  # once the service has answered: images that wait for another try hold up no other
+_STRETCH = 3.0  # an image whose answer did not come in time is waited for so many times as long
+_MOST_REFUSED = 100_000  # requests that are remembered since the service has no image for them
 _log = logging.getLogger(__name__)
 
 
@@ -73,7 +78,9 @@ class ServiceImages:
     rate : float, optional
         Requests a second. None: 10, or any number of a service on this machine.
     timeout : float
-        Seconds without an answer, and again for the answer to arrive.
+        Seconds to wait for the first byte of an answer, at most, and again for the rest of it.
+    first_byte : float
+        Seconds to wait for the first byte, at least; in between, ten times as long as recent answers took.
     retries : int
         Further requests after one has failed in a way that may pass.
     pause : float
@@ -130,6 +137,8 @@ class ServiceImages:
     A service's class brings `_connect`, `_ask` and, if need be, `_disconnect` and `_asked`.
     """
 
+    chunks_at_once = 3
+    """Chunks that are worth fetching at a time: one whose last images wait for another try holds up no other."""
     largest: int | None = None
     """Pixels along each axis of the largest image that positions may share; None: each has its own."""
     turns: float = 0.0
@@ -148,6 +157,7 @@ class ServiceImages:
         connections: int = 4,
         rate: float | None = None,
         timeout: float = 60.0,
+        first_byte: float = 5.0,
         retries: int = 4,
         pause: float = 1.0,
         patience: float = 900.0,
@@ -160,7 +170,8 @@ class ServiceImages:
         rate = default_rate(service_url) if rate is None else rate
         for name, value, least in (
             *(("connections", connections, 1), ("rate", rate, 0.001), ("timeout", timeout, 0.001)),
-            *(("retries", retries, 0), ("pause", pause, 0), ("patience", patience, 0)),
+            *(("first_byte", first_byte, 0.001), ("retries", retries, 0), ("pause", pause, 0)),
+            ("patience", patience, 0),
         ):
             if not value >= least:
                 raise InputError(f"{name} must be {least:g} or more, not {value!r}")
@@ -173,11 +184,13 @@ class ServiceImages:
         self.check_coverage = check_coverage
         self._retries = Retries(retries, pause)
         self._guard = Guard(self._check_body, max(4 * self._size**2, _LEAST_BODY), timeout)
-        self._limit = RateLimit(rate)
-        self._breaker = Breaker(self.name, 2 * connections, _FIRST_PAUSE * pause, patience)
-        self._connections = threading.BoundedSemaphore(connections)
+        self._manners = Manners(self.service_url, rate, connections, first_byte, timeout, self._retries.longest)
+        self._breaker = Breaker(self.name, 2 * connections * (1 + retries), _FIRST_PAUSE * pause, patience)
         self._idle: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        self._stop = threading.Event()
+        self._known: Request | None = None  # the last that the service had an image for
+        self._refused: dict[Request, Failure] = {}
+        self._fetches: set[threading.Event] = set()  # each stops a call of `fetch` that is under way
+        self._lock = threading.Lock()
 
     # --- what a service's class brings --------------------------------------------------------------------------------
 
@@ -239,52 +252,35 @@ class ServiceImages:
             The service had answered and does not any more, or `close` was called meanwhile.
         """
         chunk = ServedRows(np.asarray(ra, float), np.asarray(dec, float), public(self.service_url), self._cut)
-        rows_of: dict[Request, list[int]] = {}
-        self._breaker.start()
-        self._stop = stop = threading.Event()
-        threads = _THREADS * self.connections
-        downloads = Workers(lambda request: self._download(request, stop), threads, stop)
-        with astroquery_cache_off(), downloads as workers:
-
-            def serve(requests_of: dict[Request, list[int]]) -> None:
-                """Fill rows from the cache, and have the rest downloaded."""
-                for request, rows in requests_of.items():
-                    served = self._from_cache(request)
-                    if served is not None:
-                        take(request, rows, served)
-                    elif self.offline:
-                        take(request, rows, Failure("offline", "not in the cache", passing=False))
-                    else:
-                        rows_of[request] = rows
-                        workers.submit(request)
-
-            def take(request: Request, rows: list[int], outcome: Served | Failure) -> None:
-                serve(self._requests(chunk, chunk.put(rows, outcome, whole=request.size > self._size)))
-
-            serve(self._plan(chunk))
-            failed = []
-            for request, outcome in workers.results():
-                take(request, rows_of[request], outcome)
-                if isinstance(outcome, Failure) and outcome.passing and request.size == self._size:
-                    failed.append(request)
-            if self._breaker.paused and not self._breaker.lost:  # the outage is over that some of them fell victim to
-                for request in failed:
-                    workers.submit(request)
-                for request, outcome in workers.results():
-                    take(request, rows_of[request], outcome)
-            if stop.is_set():
-                raise ServiceError(f"{self.name}: closed while images were being fetched")
+        with self._fetching() as stop, astroquery_cache_off():
+            threads = _MOST_THREADS if self._breaker.answered else _THREADS * self.connections
+            with Workers(lambda request: self._download(request, stop), threads, stop) as workers:
+                self._fill(chunk, workers)
+                if stop.is_set():
+                    raise ServiceError(f"{self.name}: closed while images were being fetched")
         if self.offline:
             self._fill_from_shared(chunk)
-        if self._breaker.lost and self._breaker.answered:
+        if self._breaker.lost and self._breaker.answered and (chunk.fields.flags & Flag.FETCH_FAILED).any():
             raise ServiceError(
                 f"{self.name}: {public(self.service_url)} answers no more; what is done is kept: try again later"
             )
         return chunk.fields
 
+    @property
+    def asks_again(self) -> bool:
+        """Whether what failed may come if it is asked for once more; what cannot pass is not asked for again then."""
+        return not self.offline
+
+    @property
+    def traffic(self) -> Traffic:
+        """What asking the service has taken so far."""
+        return self._manners.tally.traffic()
+
     def close(self) -> None:
-        """End a `fetch` in another thread at once, and the connections that are not in use."""
-        self._stop.set()
+        """End each `fetch` in another thread at once, and the connections that are not in use."""
+        with self._lock:
+            for stop in self._fetches:
+                stop.set()
         while (client := self._idle_client()) is not None:
             self._disconnect(client)
 
@@ -328,6 +324,55 @@ class ServiceImages:
         return cutout._replace(resampled=cutout.resampled or self.survey.resampled)
 
     # --- requests -----------------------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def _fetching(self) -> Iterator[threading.Event]:
+        """Yield what stops a call of `fetch`; where it is the only one, a service that was lost may be back."""
+        stop = threading.Event()
+        with self._lock:
+            if not self._fetches:
+                self._breaker.start()
+            self._fetches.add(stop)
+        try:
+            yield stop
+        finally:
+            with self._lock:
+                self._fetches.remove(stop)
+
+    def _fill(self, chunk: ServedRows, workers: Workers) -> None:
+        """Fill the rows of a chunk from the cache, and have the rest downloaded."""
+        rows_of: dict[Request, list[int]] = {}
+
+        def serve(requests_of: dict[Request, list[int]]) -> None:
+            for request, rows in requests_of.items():
+                served = self._from_cache(request)
+                if served is not None:
+                    take(request, rows, served)
+                elif self.offline:
+                    take(request, rows, Failure("offline", "not in the cache", passing=False))
+                else:
+                    rows_of[request] = rows
+                    workers.submit(request)
+
+        def take(request: Request, rows: list[int], outcome: Served | Failure) -> None:
+            serve(self._requests(chunk, chunk.put(rows, outcome, whole=request.size > self._size)))
+
+        def collect() -> list[Request]:
+            failed = []
+            for request, outcome in workers.results():
+                if self._breaker.answered:
+                    workers.grow(_MOST_THREADS)
+                take(request, rows_of[request], outcome)
+                if isinstance(outcome, Failure) and outcome.passing and request.size == self._size:
+                    failed.append(request)
+            return failed
+
+        serve(self._plan(chunk))
+        failed = collect()
+        if self._breaker.paused and not self._breaker.lost:  # the outage is over that some of them fell victim to
+            for request in failed:
+                workers.submit(request)
+            collect()
 
     def _plan(self, chunk: ServedRows) -> dict[Request, list[int]]:
         """Rows by the request that serves them; those that are clearly outside the survey have none."""
@@ -374,36 +419,78 @@ class ServiceImages:
 
     def _download(self, request: Request, stop: threading.Event) -> Served | Failure:
         """One image from the service; runs in the worker threads."""
-        while self._breaker.admit(stop):
-            try:
-                with astroquery_cache_off():  # held here too: a download left to itself outlives the call of fetch
-                    served = self._retries.run(lambda: self._served(request), stop)
-            except Failure as failure:
-                _log.info("%s %s: %s (%s)", self.name, request, failure.status, failure)
-                if not (failure.passing or failure.silent):
-                    self._breaker.succeed()  # an answer, if not an image
-                elif self._breaker.fail(failure):
-                    continue
-                return failure
-            self._breaker.succeed()
-            if self.cache:
-                self.cache.put(self._key(request), served.data, served.header)
-            return served
-        return _not_asked()
+        if (refused := self._refused.get(request)) is not None:
+            return refused
+        stretch, started, failed = 1.0, 0.0, None
 
-    def _served(self, request: Request) -> Served:
-        with self._connections:
-            if self._breaker.lost:
+        def ask(number: int) -> Served:
+            nonlocal stretch, started, failed
+            hdus = None
+            while hdus is None and self._breaker.admit(stop):
+                with self._manners.connections:
+                    if not self._breaker.lets_through():  # it closed while this waited for a connection
+                        continue
+                    if failed is not None:
+                        self._manners.tally.count_retry(failed.cause, time.monotonic() - started)
+                    started, self._manners.first_byte.stretch = time.monotonic(), stretch
+                    known = self._known if self._breaker.looks() else None
+                    try:
+                        hdus = self._answer(known or request)
+                    except Failure as failure:
+                        failed = failure
+                        stretch *= _STRETCH if failure.status == "timeout" else 1
+                        self._judge(request, failure, number)
+                        raise
+                self._breaker.succeed()
+                if known:
+                    hdus = hdus.close()
+            if hdus is None:
                 raise _not_asked()
-            client = self._idle_client()
-            try:
-                client = client or self._connect()
-                hdus = self._ask(client, request)
-            except Exception as error:
-                raise translate(error) from error  # or the error itself, where it is a mistake of ours
-            finally:
-                if client is not None:
-                    self._idle.put(client)
+            self._known = request
+            return self._read(hdus, request)
+
+        with astroquery_cache_off():  # held here too: a download left to itself outlives the call of fetch
+            while True:
+                try:
+                    served = self._retries.run(ask, stop)
+                except Failure as failure:
+                    if failure.outage and not stop.is_set():
+                        continue
+                    if not (failure.passing or failure.silent) and len(self._refused) < _MOST_REFUSED:
+                        self._refused[request] = failure
+                    _log.info("%s %s: %s (%s)", self.name, request, failure.status, failure)
+                    return failure
+                if self.cache:
+                    self.cache.put(self._key(request), served.data, served.header)
+                return served
+
+    def _judge(self, request: Request, failure: Failure, number: int) -> None:
+        """Tell the breaker and the log of a try that came to nothing."""
+        _log.debug("%s %s, try %d: %s (%s)", self.name, request, number, failure.cause, failure)
+        if failure.passing or failure.silent:
+            failure.outage = self._breaker.fail(failure, self._retries.ends(failure, number))
+        else:
+            self._breaker.succeed()  # an answer, if not an image
+
+    def _answer(self, request: Request) -> fits.HDUList:
+        """What the service answers to a request.
+
+        Raises
+        ------
+        Failure
+            It gave no image.
+        """
+        client = self._idle_client()
+        try:
+            client = client or self._connect()
+            return self._ask(client, request)
+        except Exception as error:
+            raise translate(error) from error  # or the error itself, where it is a mistake of ours
+        finally:
+            if client is not None:
+                self._idle.put(client)
+
+    def _read(self, hdus: fits.HDUList, request: Request) -> Served:
         with hdus:
             served = read_served(hdus, request.ra, request.dec, size=request.size, beam=self.survey.beam)
         served.header["SERVICE"] = public(self.service_url)  # a comment might not find room beside it
@@ -418,16 +505,11 @@ class ServiceImages:
     def _prepare(self, session: requests.Session) -> requests.Session:
         """Make a session polite, and guard what it receives."""
         session.headers["User-Agent"] = user_agent(session.headers["User-Agent"])
-        adapter = PoliteAdapter(self._limit, self._timeouts, self._retries.longest)
+        adapter = PoliteAdapter(self._manners)
         session.mount("http://", adapter)
         session.mount("https://", adapter)
         self._guard.watch(session)
         return session
-
-    @property
-    def _timeouts(self) -> tuple[float, float]:
-        """Seconds to connect, and to read."""
-        return min(_CONNECT_SECONDS, self.timeout), self.timeout
 
 
 def _not_asked() -> Failure:

@@ -2,6 +2,8 @@
 
 import inspect
 import io
+import logging
+import socket
 import threading
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -14,7 +16,9 @@ import urllib3
 from astropy.io import fits
 from astroquery import cache_conf
 from first_server import FirstServer
+from service_servers import Answer, Moved, Service
 
+from radio_ag.catalog_io.services.first import FirstImages
 from radio_ag.catalog_io.services.http import (
     Failure,
     Guard,
@@ -22,8 +26,10 @@ from radio_ag.catalog_io.services.http import (
     Workers,
     astroquery_cache_off,
     check_fits,
+    refuse_references,
     translate,
 )
+from radio_ag.catalog_io.services.polite import leads_inward
 
 STATUSES = {"no_coverage", "http_error", "timeout", "connection", "truncated", "not_an_image"}
 
@@ -132,7 +138,7 @@ class _Pauses(threading.Event):
 def _failing(failures):
     left = list(failures)
 
-    def ask():
+    def ask(number):
         if left:
             raise left.pop(0)
         return "image"
@@ -171,9 +177,10 @@ def test_retry_after_is_obeyed():
 def test_how_often_it_is_asked(failure, asked):
     count = 0
 
-    def ask():
+    def ask(number):
         nonlocal count
         count += 1
+        assert number == count
         raise failure
 
     with pytest.raises(Failure):
@@ -185,7 +192,7 @@ def test_asking_ends_when_stopped():
     stop = threading.Event()
     count = 0
 
-    def ask():
+    def ask(number):
         nonlocal count
         count += 1
         stop.set()
@@ -326,3 +333,152 @@ def test_astroquery_cache_is_off_until_the_last_one_leaves():
     leave.set()
     thread.join()
     assert cache_conf.cache_active
+
+
+# --- where an answer may lead -----------------------------------------------------------------------------------------
+
+SETTINGS = {"pause": 0.001, "timeout": 20.0, "check_coverage": False, "cache": False}
+HERE = np.array([162.53]), np.array([30.677])
+
+
+@pytest.fixture
+def at_home(tmp_path, monkeypatch):
+    """No cache and no proxy but those of the test."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
+
+
+@pytest.mark.usefixtures("at_home")
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+def test_a_service_that_has_moved_is_followed_with_what_it_was_asked(status):
+    with FirstServer() as server, Moved(server.url, status) as moved:
+        source = FirstImages(service_url=moved.url, **SETTINGS)
+        assert source.fetch(*HERE).status == ["ok"]
+    (request,) = server.requests
+    assert request.method == "POST"
+    assert request.fields["ImageSize"] == "9.18"
+    assert request.position == pytest.approx((162.53, 30.677))
+    assert source.traffic.requests == 2
+
+
+class _Closed(Service):
+    """A page that takes no forms."""
+
+    def answer(self, asked):
+        return Answer("no", status=405 if asked.method == "POST" else 200)
+
+
+@pytest.mark.usefixtures("at_home")
+def test_a_move_to_what_takes_no_forms_is_told(caplog):
+    with _Closed(None) as page, Moved(f"{page.root}/news") as moved, caplog.at_level(logging.INFO, "radio_ag"):
+        assert FirstImages(service_url=moved.url, **SETTINGS).fetch(*HERE).status == ["http_error"]
+        assert len(page.asked) == 1  # that does not pass
+    (message,) = {record.message.partition(": ")[2] for record in caplog.records if record.levelno == logging.INFO}
+    assert (
+        message == f"http_error (the address has moved to {page.root}/news, which answers HTTP 405 Method Not Allowed)"
+    )
+
+
+@pytest.mark.usefixtures("at_home")
+@pytest.mark.parametrize("target", ["file:///etc/passwd", "ftp://127.0.0.1:{port}/x", "gopher://127.0.0.1:{port}/x"])
+def test_nobody_is_led_out_of_http(target, caplog):
+    with socket.create_server(("127.0.0.1", 0)) as listener, caplog.at_level(logging.INFO, "radio_ag"):
+        listener.settimeout(0.2)
+        target = target.format(port=listener.getsockname()[1])
+        with Moved(target, 302) as moved:
+            assert FirstImages(service_url=moved.url, **SETTINGS).fetch(*HERE).status == ["connection"]
+            assert len(moved.asked) == 1
+        with pytest.raises(TimeoutError):
+            listener.accept()
+    assert f"the address has moved to {target}, where it is not followed" in caplog.text
+
+
+@pytest.mark.usefixtures("at_home")
+def test_nobody_is_led_to_this_computer(caplog):
+    """As a service elsewhere might try: here it is known as 127.0.0.1, and leads to localhost."""
+    with FirstServer() as server, caplog.at_level(logging.INFO, "radio_ag"):
+        inward = server.url.replace("127.0.0.1", "localhost")
+        with Moved(inward) as moved:
+            assert FirstImages(service_url=moved.url, **SETTINGS).fetch(*HERE).status == ["connection"]
+        assert server.requests == []
+    assert f"an answer leads to {inward}, which is not asked" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("url", "inward"),
+    [
+        ("http://10.0.0.7/x", True),
+        ("http://169.254.169.254/latest", True),
+        ("http://[::1]/x", True),
+        ("http://a.localhost/x", True),
+        ("http://192.0.2.1/x", True),
+        ("https://data.csiro.au/x", False),
+        ("https://130.63.218.1/x", False),
+        ("https://host.org/x", False),
+    ],
+)
+def test_what_is_inward(url, inward):
+    assert leads_inward(url, "https://host.org/cutout") == inward
+
+
+def test_encryption_is_not_given_up():
+    response = _response(302, Location="http://host/plain")
+    response.url, response.raw = "https://host/cutout", urllib3.HTTPResponse(io.BytesIO(b""), preload_content=False)
+    response.request = requests.Request("POST", response.url).prepare()
+    guard = Guard(check_fits, 1000, 20.0)
+    with pytest.raises(Failure, match="has moved to http://host/plain, where it is not followed"):
+        guard(response)
+    response.headers["Location"] = "/elsewhere"
+    guard(response)
+    assert response.status_code == 308
+
+
+@pytest.mark.usefixtures("at_home")
+@pytest.mark.parametrize(
+    ("content", "status", "asked"), [(b"moved", "connection", 6), (bytes(40_000_000), "not_an_image", 1)]
+)
+def test_going_round_in_circles_ends(content, status, asked):
+    with Moved(None, content=content) as moved:
+        assert FirstImages(service_url=moved.url, **SETTINGS).fetch(*HERE).status == [status]
+        assert len(moved.asked) == asked
+
+
+_VOTABLE = """<VOTABLE version="1.3"><RESOURCE><TABLE><FIELD name="x" datatype="char" arraysize="*"/>
+<DATA>{}</DATA></TABLE></RESOURCE></VOTABLE>"""
+_STREAM = '<BINARY><STREAM href="file:///etc/passwd"/></BINARY>'
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        _VOTABLE.format(_STREAM).encode(),
+        b"\xef\xbb\xbf \n" + _VOTABLE.format(_STREAM).encode(),
+        _VOTABLE.format(_STREAM).encode("utf-16"),
+        _VOTABLE.replace("<VOTABLE", '<v:VOTABLE xmlns:v="http://x"')
+        .replace("</VOTABLE", "</v:VOTABLE")
+        .format(_STREAM.replace("STREAM", "v:STREAM"))
+        .encode(),
+        f"<!DOCTYPE v [<!ENTITY s '{_STREAM}'>]>{_VOTABLE.format('&s;')}".encode(),
+        f'<!DOCTYPE v [<!ENTITY s SYSTEM "file:///etc/passwd">]>{_VOTABLE.format("")}'.encode(),
+        _VOTABLE.format(_STREAM).encode()[:-30],  # cut off behind it
+    ],
+)
+def test_an_answer_that_refers_elsewhere_is_refused(content):
+    with pytest.raises(Failure, match="the answer refers to file:///etc/passwd, which is not opened") as caught:
+        refuse_references(content)
+    assert (caught.value.status, caught.value.passing) == ("not_an_image", False)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"SIMPLE  =                    T",
+        b"<html>Maintenance",
+        b"# services\nivo://x = http://y",
+        _VOTABLE.format("<TABLEDATA><TR><TD>href</TD></TR></TABLEDATA>").encode(),
+        _VOTABLE.format('<BINARY><STREAM encoding="base64">AAAA</STREAM></BINARY>').encode(),
+    ],
+)
+def test_an_answer_that_is_whole_is_not(content):
+    refuse_references(content)

@@ -1,7 +1,11 @@
 """Manners towards a service: rate, Retry-After, pauses after failures, and one image for many positions."""
 
+import contextlib
 import logging
 import threading
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -14,7 +18,7 @@ from radio_ag.catalog_io.images.geometry import tangent_wcs
 from radio_ag.catalog_io.services import polite
 from radio_ag.catalog_io.services.first import FirstImages
 from radio_ag.catalog_io.services.http import Failure
-from radio_ag.catalog_io.services.polite import Breaker, PoliteAdapter, RateLimit, default_rate
+from radio_ag.catalog_io.services.polite import Breaker, FirstByte, Manners, PoliteAdapter, RateLimit, default_rate
 from radio_ag.catalog_io.services.requests import LEAST, cell_centres
 from radio_ag.errors import InputError, ServiceError
 from radio_ag.flags import Flag
@@ -84,25 +88,106 @@ def test_all_connections_are_held(clock):
     assert clock.now - 100 == pytest.approx(30.0)
 
 
-@pytest.mark.parametrize(("header", "held"), [("7", 7.0), ("100", 0.0), (None, 0.0)])
-def test_retry_after_holds_the_others(clock, header, held):
-    """A wait that is longer than any pause is not slept through, but told to the caller."""
-    limit = RateLimit(float("inf"))
-    with FirstServer(decide=lambda request: "503", retry_after=header or "") as server, requests.Session() as session:
-        session.trust_env = False
-        session.mount("http://", PoliteAdapter(limit, (5, 5), longest=60))
-        form = {"RA": "10.5 30.0", "ImageSize": "9.18", "MaxImSize": "1024"}
-        assert session.post(server.url, data=form).status_code == 503
-    limit.wait()
-    assert clock.now - 100 == pytest.approx(held)
+def manners(**options):
+    settings = {
+        "home": "http://127.0.0.1",
+        "rate": float("inf"),
+        "connections": 4,
+        "least": 5.0,
+        "timeout": 60.0,
+        "longest": 60.0,
+    }
+    return Manners(**(settings | options))
 
 
-def test_a_request_without_a_timeout_gets_one():
-    with FirstServer(decide=lambda request: "slow") as server, requests.Session() as session:
+@contextlib.contextmanager
+def session_of(shared):
+    with requests.Session() as session:
         session.trust_env = False
-        session.mount("http://", PoliteAdapter(RateLimit(float("inf")), (5, 0.2), longest=60))
-        with pytest.raises(requests.ReadTimeout):
-            session.post(server.url, data={"RA": "10.5 30.0"})
+        session.mount("http://", PoliteAdapter(shared))
+        yield session
+
+
+FORM = {"RA": "10.5 30.0", "ImageSize": "9.18", "MaxImSize": "1024"}
+
+
+@pytest.mark.parametrize(("header", "most"), [("7", 2), ("100", 4), (None, 4)])
+def test_retry_after_halves_the_connections_for_as_long(clock, header, most):
+    """A wait that is longer than any pause is told to the caller alone."""
+    shared = manners()
+    with FirstServer(decide=lambda request: "503", retry_after=header or "") as server, session_of(shared) as session:
+        assert session.post(server.url, data=FORM).status_code == 503
+    assert shared.connections.most() == most
+    clock.now += 6.9
+    assert shared.connections.most() == most
+    clock.now += 0.2
+    assert shared.connections.most() == 4  # they come back
+    shared.limit.wait()
+    assert clock.slept == []  # and no other request was held
+
+
+def test_one_connection_stays_one():
+    shared = manners(connections=1)
+    shared.connections.halve(60.0)
+    with shared.connections:
+        assert shared.connections.most() == 1
+
+
+def test_all_wait_where_most_answers_ask_for_it(clock):
+    shared = manners()
+    for seconds in (0.0, 7.0) * 20:
+        shared.heed(seconds)  # half of them is not most
+    shared.limit.wait()
+    assert clock.slept == []
+    for _ in range(2):
+        shared.heed(7.0)
+    shared.limit.wait()
+    assert sum(clock.slept) == pytest.approx(7.0)
+    shared.heed(7.0)  # those that were under way
+    shared.limit.wait()
+    assert sum(clock.slept) == pytest.approx(7.0)
+
+
+def test_how_long_the_first_byte_is_waited_for():
+    wait = FirstByte(least=5.0, most=60.0)
+    url = "http://host/cgi-bin/cutout"
+    assert wait.limit(url) == 30.0  # nothing is known
+    for seconds in (0.2, 0.3, 0.4, 40.0):
+        wait.record(url, seconds)
+    assert wait.limit(url) == 5.0
+    for _ in range(60):
+        wait.record(url, 2.0)
+    assert wait.limit(url) == 20.0
+    wait.stretch = 2.0
+    assert wait.limit(url) == 40.0
+    wait.stretch = 9.0
+    assert wait.limit(url) == 60.0
+    wait.stretch = 1.0
+    for number in range(60):
+        wait.record(f"http://host/images/{number}/skv{number}.fits", 0.01)
+    assert wait.limit("http://host/images/77/skv77.fits?x=1") == 5.0
+    assert wait.limit(url) == 20.0  # another page
+
+
+def test_a_service_that_has_become_slow_is_waited_for_longer_in_the_end():
+    wait = FirstByte(least=5.0, most=60.0)
+    for _ in range(50):
+        wait.record("http://host/x", 0.2)
+    tries = 0
+    while (limit := wait.limit("http://host/x")) < 8.0:  # what it takes from now on
+        wait.record("http://host/x", limit)
+        tries += 1
+    assert tries <= 26
+
+
+def test_no_request_is_without_a_limit():
+    """Whatever the caller says."""
+    shared = manners(timeout=0.2)
+    with FirstServer(decide=lambda request: "slow") as server, session_of(shared) as session:
+        for timeout in (None, 600):
+            with pytest.raises(requests.ReadTimeout):
+                session.post(server.url, data={"RA": "10.5 30.0"}, timeout=timeout)
+    assert shared.tally.traffic().requests == 2
 
 
 def test_which_services_are_limited():
@@ -120,14 +205,14 @@ FAILED = Failure("http_error", "HTTP 503", passing=True)
 def test_the_breaker_s_pauses_grow_until_its_patience_ends(clock):
     breaker, stop = Breaker("FIRST", limit=3, pause=30.0, patience=250.0), threading.Event()
     breaker.succeed()
-    assert [breaker.fail(FAILED) for _ in range(3)] == [False, False, True]
+    assert not any(breaker.fail(FAILED) for _ in range(3))
     pauses = []
     while breaker._resume is not None and not breaker.lost:
         pauses.append(breaker._resume - clock.now)
         clock.now = breaker._resume
         assert breaker.admit(stop)  # one looks
         breaker.fail(FAILED)
-    assert pauses == [30.0, 60.0, 120.0]  # 240 more would be too much
+    assert pauses == [0.0, 30.0, 60.0, 120.0]  # 240 more would be too much
     assert breaker.lost
     assert not breaker.admit(stop)
     breaker.start()
@@ -138,13 +223,15 @@ def test_an_answer_closes_the_breaker(clock, caplog):
     breaker, stop = Breaker("FIRST", limit=2, pause=30.0, patience=900.0), threading.Event()
     breaker.succeed()
     with caplog.at_level(logging.WARNING, "radio_ag"):
-        assert [breaker.fail(FAILED) for _ in range(2)] == [False, True]
+        assert not any(breaker.fail(FAILED) for _ in range(2))
+        assert breaker.admit(stop)
+        assert breaker.fail(FAILED)
         clock.now += 30
         assert breaker.admit(stop)
         breaker.succeed()
         assert breaker.admit(stop)
     assert [record.message for record in caplog.records] == [
-        "FIRST failed 2 times in a row (http_error: HTTP 503): next try in 30 s",
+        "FIRST failed 3 times in a row (http_error: HTTP 503): next try in 30 s",
         "FIRST answers again: going on",
     ]
     assert not breaker.fail(FAILED)  # it counts anew
@@ -206,6 +293,22 @@ def test_a_bad_row_or_two_stop_nothing():
     np.testing.assert_array_equal(np.array(fields.status) == "http_error", dec > 50)
 
 
+def test_rows_that_never_come_are_not_taken_for_an_outage(caplog):
+    """However many they are: the service has what it had before, and so nobody waits for it."""
+    ra, dec = scattered(80)
+    with (
+        FirstServer(decide=lambda request: "500" if request.position[1] > 20 else "ok") as server,
+        caplog.at_level(logging.WARNING, "radio_ag"),
+    ):
+        source = FirstImages(service_url=server.url, retries=2, connections=2, **FAST | {"pause": 1e-4})
+        fields = source.fetch(ra, dec)
+        again = source.fetch(ra[dec > 20], dec[dec > 20])
+    assert np.count_nonzero(dec > 20) > 30
+    np.testing.assert_array_equal(np.array(fields.status) == "http_error", dec > 20)
+    assert set(again.status) == {"http_error"}
+    assert caplog.records == []
+
+
 def test_rows_outside_the_survey_do_not_hide_that_the_service_is_down():
     with FirstServer(decide=lambda request: "404") as server:
         source = FirstImages(service_url=server.url, pause=0.001)
@@ -214,6 +317,105 @@ def test_rows_outside_the_survey_do_not_hide_that_the_service_is_down():
         with pytest.raises(ServiceError, match="none of the first 1 images came"):
             check_service(fields, source)
         check_service(source.fetch(np.array([90.0]), np.array([30.0])), source)  # nothing was asked
+
+
+# --- what a row is waited for -----------------------------------------------------------------------------------------
+
+
+def test_an_answer_that_never_comes_does_not_take_the_whole_timeout(caplog):
+    """The service answers at once but for some first tries; those are given up long before the timeout."""
+    ra, dec = scattered(30)
+    with (
+        FirstServer(
+            decide=lambda request: "slow" if request.attempt == 1 and request.position[1] > 45 else "ok"
+        ) as server,
+        caplog.at_level(logging.DEBUG, "radio_ag"),
+    ):
+        source = FirstImages(service_url=server.url, first_byte=0.3, **FAST)
+        start = time.monotonic()
+        fields = source.fetch(ra, dec)
+        assert time.monotonic() - start < FAST["timeout"] / 2
+    hung = np.count_nonzero(dec > 45)
+    assert set(fields.status) == {"ok"}
+    assert hung > 2
+    assert source.traffic.requests == 30 + hung
+    assert source.traffic.retries == {"timeout": hung}
+    assert source.traffic.waited >= 0.3 * hung
+    failed = [record.message for record in caplog.records if record.levelno == logging.DEBUG]
+    assert len(failed) == hung
+    assert all(", try 1: timeout (" in message for message in failed)
+
+
+def test_a_position_that_takes_long_is_waited_for_longer_each_time():
+    """One of them takes many times as long as the others are waited for, each time that it is asked for."""
+    ra, dec = scattered(20)
+
+    def decide(request):
+        return "late" if abs(request.position[0] - ra[3]) < 1e-4 else "ok"
+
+    with FirstServer(slow=1.2, decide=decide) as server:
+        source = FirstImages(service_url=server.url, first_byte=0.05, **FAST)
+        assert set(source.fetch(ra[10:], dec[10:]).status) == {"ok"}
+        assert set(source.fetch(ra[:10], dec[:10]).status) == {"ok"}
+    assert (
+        source.traffic.retries.get("timeout", 0) <= 3
+    )  # 0.05, 0.15, 0.45, then 1.35 s; more where the machine is busy
+
+
+def test_retry_after_holds_its_own_row_alone():
+    ra, dec = scattered(24)
+    held = set(np.round(ra[2::3], 4))
+    arrivals = []
+
+    def decide(request):
+        late = request.attempt == 1 and round(request.position[0], 4) in held
+        arrivals.append((time.monotonic(), late))
+        return "429" if late else "ok"
+
+    with FirstServer(decide=decide, retry_after="1") as server:
+        source = FirstImages(service_url=server.url, connections=4, **FAST)
+        source.fetch(ra[:2], dec[:2])
+        start = time.monotonic()
+        fields = source.fetch(ra, dec)
+    assert set(fields.status) == {"ok"}
+    assert source.traffic.retries == {"HTTP 429": 8}
+    assert source.traffic.waited >= 8
+    others = [moment - start for moment, late in arrivals if moment > start and not late]
+    assert sum(moment < 0.9 for moment in others) == 14  # all that nobody asked to wait
+
+
+def test_no_image_is_asked_for_again_once_it_has_come():
+    """Neither by rows that fail beside it, nor by several calls at a time."""
+    ra, dec = scattered(60)
+    faults = "500", "503", "429", "reset", "truncated", "empty", "html"
+    random = np.random.default_rng(5)
+    with FirstServer(decide=lambda request: random.choice(faults) if random.random() < 0.3 else "ok") as server:
+        source = FirstImages(service_url=server.url, retries=20, cache=False, **FAST)
+        with ThreadPoolExecutor(3) as pool:
+            calls = [pool.submit(source.fetch, ra[part::3], dec[part::3]) for part in range(3)]
+            assert {status for call in calls for status in call.result().status} == {"ok"}
+        came = Counter(request.fields["RA"] for request in server.requests if request.mode == "ok")
+        assert set(came.values()) == {1}
+        assert len(came) == 60
+        failed = len(server.requests) - 60
+        assert source.traffic.requests == len(server.requests)
+        assert sum(source.traffic.retries.values()) == failed
+        assert server.max_concurrent <= 4
+
+
+def test_closing_ends_all_calls_at_once():
+    ra, dec = scattered(6)
+    with FirstServer(decide=lambda request: "slow") as server:
+        source = FirstImages(service_url=server.url, **FAST)
+        with ThreadPoolExecutor(2) as pool:
+            calls = [pool.submit(source.fetch, ra[part::2], dec[part::2]) for part in range(2)]
+            server.arrived.wait(20)
+            while len(server.requests) < 4:
+                time.sleep(0.01)
+            source.close()
+            for call in calls:
+                with pytest.raises(ServiceError, match="closed while"):
+                    call.result(timeout=10)
 
 
 # --- one image for many positions -------------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """Services besides FIRST's, each against a loopback server that speaks its protocol."""
 
+import logging
 import re
 
 import keyring
@@ -9,7 +10,7 @@ from astropy import units as u
 from astropy.coordinates import SkyCoord
 from astroquery.casda import CasdaClass
 from keyring.backend import KeyringBackend
-from service_servers import Answer, ByUrl, Cadc, Casda, Hips2Fits, PointSky, SkyView, project
+from service_servers import VOTABLE, Answer, ByUrl, Cadc, Casda, Hips2Fits, PointSky, SkyView, project
 
 from radio_ag.catalog_io.images.fields import Fields, ImageSource
 from radio_ag.catalog_io.open_images import open_images
@@ -279,6 +280,49 @@ def test_casda_jobs_that_fail_and_that_never_end():
         assert _racs(server).fetch(*at()).status == ["not_an_image"]
         server.outcome = "EXECUTING"
         assert _racs(server, job_time=0.05, retries=0).fetch(*at()).status == ["timeout"]
+
+
+@pytest.mark.usefixtures("own_keyring")
+def test_casda_s_answers_do_not_lead_a_login_elsewhere(caplog):
+    """The search says that the images are on another host: nobody there learns the password."""
+    with Casda(PointSky(RA, DEC, beam=25, radius=8)) as server, caplog.at_level(logging.INFO, "radio_ag"):
+        elsewhere = "https://casda.example.org"
+
+        def lead_on(asked):
+            if asked.path != "/sia2/query":
+                return None
+            answer = server.answer(asked)
+            return Answer(answer.content.replace(server.root, elsewhere), answer.kind)
+
+        server.fail = lead_on
+        assert _racs(server).fetch(*at()).status == ["connection"]
+    assert f"CASDA's answer leads to {elsewhere}/links" in caplog.text
+    assert "which does not get your login" in caplog.text
+
+
+@pytest.mark.parametrize("step", ["/reg/resource-caps", "/caom2ops/capabilities", "/caom2ops/datalink"])
+def test_cadc_s_answers_do_not_lead_to_files(step, tmp_path):
+    with Cadc(PointSky(RA, DEC, beam=2.5)) as server:
+
+        def lead_on(asked):
+            if asked.path != step:
+                return None
+            answer = server.answer(asked)
+            return Answer(answer.content.replace(server.root, f"file://{tmp_path}"), answer.kind)
+
+        server.fail = lead_on
+        assert _vlass(server).fetch(*at()).status == ["connection"]
+
+
+@pytest.mark.parametrize("reference", ["file:///etc/passwd", "{root}/stolen"])
+def test_a_votable_that_refers_elsewhere_is_not_followed(reference):
+    with Cadc(PointSky(RA, DEC, beam=2.5)) as server:
+        stream = f'<BINARY><STREAM href="{reference.format(root=server.root)}"/></BINARY>'
+        table = f'<TABLE><FIELD name="publisherID" datatype="char" arraysize="*"/><DATA>{stream}</DATA></TABLE>'
+        content = VOTABLE.format(f'<RESOURCE type="results">{table}</RESOURCE>')
+        server.fail = lambda asked: Answer(content, "text/xml") if asked.path == "/argus/sync" else None
+        assert _vlass(server).fetch(*at()).status == ["not_an_image"]
+        assert "/stolen" not in server.paths()
 
 
 # --- by URL -----------------------------------------------------------------------------------------------------------
