@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import torch
@@ -21,14 +20,14 @@ from radio_ag.catalog_io.images.planes import is_image
 from radio_ag.catalog_io.images.regions import Region, open_region
 from radio_ag.catalog_io.open_images import array_image, open_images
 from radio_ag.catalog_io.product import fits as product
-from radio_ag.catalog_io.product.formats import product_format
+from radio_ag.catalog_io.product.formats import Format, product_format
 from radio_ag.catalog_io.product.parts import parts_folder, read_manifest
 from radio_ag.catalog_io.result import Result
 from radio_ag.chunks import CHUNK, ClassifySettings
 from radio_ag.errors import InputError
 from radio_ag.network.checkpoints import load_weights
 from radio_ag.network.classifier import Classifier
-from radio_ag.run import Cluster, Progress, Run, classify_in_memory, classify_to_file
+from radio_ag.run import Plan, Progress, run
 from radio_ag.weights import DEFAULT
 
 MAX_FAILED = 0.1
@@ -172,7 +171,7 @@ def classify(
         raise InputError("resume, restart and keep_parts are for a run with an output")
     if output is not None:
         kind = product_format(format or ("parquet" if Path(output).suffix == ".parquet" else "fits"))
-        if attention == "hdus" and kind is not product:
+        if attention not in kind.attention_modes:
             raise InputError("attention='hdus' is for FITS: beside Parquet, maps are kept as 'mean' or 'gates'")
         replace_there = overwrite or resume or _is_incomplete(output, kind)
         output = kind.check_output(output, replace_there)
@@ -225,21 +224,28 @@ def classify(
     provenance = _provenance(rows, groups, source, classifier, settings) | (found or {})
     if region is not None:
         provenance["region"] = region.name
-    cluster = None
-    if client is not None:
-        named = catalogue if images is None and found else images
-        cluster = Cluster(client, loaded, _absolute(named), dict(image_options or {}))
-    run = Run(rows, groups, wanted, source, classifier, settings, provenance, progress, mapped, cluster, max_failed)
+    named = catalogue if images is None and found else images
+    plan = Plan(
+        *(rows, groups, wanted, source, classifier, settings, provenance, max_failed),
+        mapped=mapped,
+        progress=progress,
+        output=output,
+        format=kind if output is not None else None,
+        overwrite=overwrite,
+        restart=restart,
+        keep_parts=keep_parts,
+        client=client,
+        weights=loaded,
+        images=_absolute(named) if client is not None else None,
+        image_options=dict(image_options or {}),
+    )
     with _torch_threads(threads), _closing(source if source is not images else None):
-        if output is None:
-            result = classify_in_memory(run)
-        else:
-            result = classify_to_file(run, output, kind, overwrite, restart, keep_parts)
+        result = run(plan)
     result.traffic = getattr(source, "traffic", None)
     return result
 
 
-def _is_incomplete(output: str | os.PathLike, kind: ModuleType) -> bool:
+def _is_incomplete(output: str | os.PathLike, kind: Format) -> bool:
     """Whether a product is there that its run has left incomplete: that run may go on over it."""
     if not os.path.isfile(output) and not os.path.isdir(output):
         return False

@@ -3,7 +3,8 @@
 References: FITS standard 4.0, section 4.4.2.7 and appendix J.
 """
 
-from typing import Any, NamedTuple
+import re
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
@@ -12,14 +13,17 @@ from radio_ag.errors import InputError
 NO_CHECKSUM = "0" * 16
 UNCHECKED = "has neither CHECKSUM nor DATASUM"
 """The fault of a unit that says nothing about its sums."""
+HEADER_FAULT = "has a header that does not match its CHECKSUM"
+"""The fault of a unit whose data match their own sum."""
 
 _CARD = 80
-_BLOCK = 4 << 20  # bytes read at once
+_SUM_CARD = re.compile(r"(CHECKSUM|DATASUM )= *'([^']*)'")
+_BLOCK = 1 << 20  # bytes read at once: they stay in the processor's cache
 _MINUS_ZERO = 0xFFFFFFFF
 
 
 class Place(NamedTuple):
-    """Where a unit lies in its file: first byte of the header and of the data, and the end of their padding."""
+    """Where a unit lies in its file: first byte of the header and of the data, and the end of these."""
 
     header: int
     data: int
@@ -27,7 +31,9 @@ class Place(NamedTuple):
 
 
 def add_words(data: bytes | memoryview, total: int) -> int:
-    """Return the ones' complement sum of ``total`` and of 32-bit words, a multiple of 4 bytes."""
+    """Return the ones' complement sum of ``total`` and of 32-bit words, the last of them filled up with zeros."""
+    if rest := len(data) % 4:
+        data = bytes(data) + bytes(4 - rest)
     total += int(np.frombuffer(data, dtype=">u4").sum(dtype=np.uint64))
     while total >> 32:
         total = (total & 0xFFFFFFFF) + (total >> 32)
@@ -60,8 +66,9 @@ def find_fault(header: bytes, data_sum: int | None = None) -> str | None:
         The sum of the data unit, with its padding. None: the data are not looked at, and the header alone is checked,
         with the sum of the data that it states.
     """
-    check_sum, stated = (_text_of(header, keyword) for keyword in ("CHECKSUM", "DATASUM"))
-    if check_sum is None and stated is None:
+    sums = _stated_sums(header)
+    check_sum, stated = sums.get("CHECKSUM"), sums.get("DATASUM")
+    if not sums:
         return UNCHECKED
     if stated is not None and not stated.isdecimal():
         return "has a DATASUM that is no number"
@@ -69,7 +76,7 @@ def find_fault(header: bytes, data_sum: int | None = None) -> str | None:
         return "has data that do not match its DATASUM"
     total = data_sum if data_sum is not None else None if stated is None else int(stated)
     if check_sum is not None and total is not None and add_words(header, total) != _MINUS_ZERO:
-        return "has a header that does not match its CHECKSUM"
+        return "does not match its CHECKSUM" if stated is None else HEADER_FAULT
     return None
 
 
@@ -80,13 +87,20 @@ def place_of(hdu: Any) -> Place:
 
 
 def header_fault(hdu: Any) -> str | None:
-    """Return what is wrong with the header of a unit; its data are not read."""
-    return find_fault(_header(hdu))
+    """Return what is wrong with the header of a unit of an open file; its data are not read."""
+    return find_fault(_read_header(hdu.fileinfo()["file"], place_of(hdu)))
 
 
 def unit_fault(hdu: Any) -> str | None:
-    """Return what is wrong with a unit, header and data, read in blocks."""
-    header, place, file = _header(hdu), place_of(hdu), hdu.fileinfo()["file"]
+    """Return what is wrong with a unit of an open file, header and data."""
+    return fault_at(hdu.fileinfo()["file"], place_of(hdu))
+
+
+def fault_at(file: BinaryIO, place: Place) -> str | None:
+    """Return what is wrong with the unit at a place in a file, read in blocks; without sums its data are not read."""
+    header = _read_header(file, place)
+    if not _stated_sums(header):
+        return UNCHECKED
     total = 0
     for position in range(place.data, place.end, _BLOCK):
         block = file.read(min(_BLOCK, place.end - position))
@@ -105,17 +119,14 @@ def refuse_fault(fault: str | None, name: str) -> None:
         )
 
 
-def _text_of(header: bytes, keyword: str) -> str | None:
-    """The text in a card; None without such a card, or where it is blank, which means that it is not known."""
-    start = f"{keyword:8}= '".encode()
-    for place in range(0, len(header), _CARD):
-        if header.startswith(start, place):
-            return header[place + len(start) : place + _CARD].split(b"'")[0].decode("latin-1").strip() or None
-    return None
+def _stated_sums(header: bytes) -> dict[str, str]:
+    """The sums in a header by keyword; one that is blank is not known."""
+    cards = (header[start : start + _CARD].decode("latin-1") for start in range(0, len(header), _CARD))
+    found = filter(None, map(_SUM_CARD.match, cards))
+    return {match[1].strip(): match[2].strip() for match in found if match[2].strip()}
 
 
-def _header(hdu: Any) -> bytes:
-    """The header of a unit as it stands in its file, and the file at the data."""
-    place, file = place_of(hdu), hdu.fileinfo()["file"]
+def _read_header(file: BinaryIO, place: Place) -> bytes:
+    """The header of a unit as it stands in its file, which is at the data then."""
     file.seek(place.header)
     return file.read(place.data - place.header)

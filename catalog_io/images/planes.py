@@ -13,7 +13,7 @@ import numpy as np
 from astropy.io import fits
 from astropy.nddata import NDData
 
-from radio_ag.catalog_io.files.checksums import Extent, check_sums
+from radio_ag.catalog_io.files.fits_checksum import HEADER_FAULT, UNCHECKED, Place, fault_at
 from radio_ag.catalog_io.files.fits_open import (
     MAX_COUNT,
     in_order,
@@ -99,7 +99,7 @@ class StoredImage:
         BSCALE, BZERO and BLANK.
     mapping : tuple of (str, int, tuple of int), optional
         Data type, offset and shape to map the pixels; None where the file is compressed.
-    extent : Extent, optional
+    extent : Place, optional
         Where the HDU lies in the file; None where the file is packed.
     """
 
@@ -110,7 +110,7 @@ class StoredImage:
     n_planes: int
     scaling: tuple[float, float, int | None]
     mapping: tuple[str, int, tuple[int, ...]] | None
-    extent: Extent | None
+    extent: Place | None
 
 
 def read_stored_image(path: Path, hdu: int | str | None = None) -> StoredImage:
@@ -212,7 +212,7 @@ def _read_primary(path: Path) -> StoredImage | None:
     end = offset + math.prod(shape) * dtype.itemsize
     if max(frame.axes) >= len(shape) or end > os.path.getsize(path):
         return None
-    return _stored(path, 0, header, shape, frame, (dtype.str, offset, shape), Extent(0, offset, end))
+    return _stored(path, 0, header, shape, frame, (dtype.str, offset, shape), Place(0, offset, end))
 
 
 def _read_hdu(path: Path, hdus: fits.HDUList, index: int, frame: ImageFrame) -> StoredImage:
@@ -222,7 +222,7 @@ def _read_hdu(path: Path, hdus: fits.HDUList, index: int, frame: ImageFrame) -> 
     plain = not is_packed(path)
     extent, mapping = None, None
     if plain:
-        extent = Extent(place["hdrLoc"], place["datLoc"], place["datLoc"] + min(place["datSpan"], hdu.size))
+        extent = Place(place["hdrLoc"], place["datLoc"], place["datLoc"] + min(place["datSpan"], hdu.size))
         if extent.end > os.path.getsize(path):
             raise ImageError("the file is truncated")
     _check_unpacked(hdu, None if plain else unpacked_limit(path))
@@ -260,7 +260,7 @@ def _stored(
     shape: tuple[int, ...],
     frame: ImageFrame,
     mapping: tuple[str, int, tuple[int, ...]] | None,
-    extent: Extent | None,
+    extent: Place | None,
 ) -> StoredImage:
     blank = header.get("BLANK") if header["BITPIX"] > 0 else None
     lon, lat = (len(shape) - 1 - axis for axis in frame.axes)
@@ -373,10 +373,11 @@ class OpenPlanes:
             if image.extent is not None and (
                 image.extent.end - image.extent.data <= _MAX_VERIFIED if self._verify is None else self._verify
             ):
-                sums = check_sums(image.path, image.extent)
-                if sums.data_wrong:
-                    self._verified[key] = "its pixels are not those that it was written with: DATASUM is another"
-                elif sums.header_wrong:
+                with open(image.path, "rb") as file:
+                    fault = fault_at(file, image.extent)
+                if fault not in (None, UNCHECKED, HEADER_FAULT):
+                    self._verified[key] = f"its pixels are not those that it was written with: it {fault}"
+                elif fault == HEADER_FAULT:
                     warnings.warn(
                         f"image {image.path.name}: its header is not the one that it was written with (CHECKSUM is "
                         "another): it was edited, or is damaged",

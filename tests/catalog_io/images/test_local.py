@@ -12,7 +12,7 @@ from astropy.nddata import Cutout2D
 from astropy.table import Table
 from astropy.wcs import WCS
 
-from radio_ag.catalog_io.files.checksums import check_sums
+from radio_ag.catalog_io.files.fits_checksum import fault_at
 from radio_ag.catalog_io.images import planes
 from radio_ag.catalog_io.images.footprints import Footprints
 from radio_ag.catalog_io.images.geometry import tangent_wcs
@@ -535,7 +535,7 @@ def test_a_header_that_is_not_that_of_its_sum_is_warned_of(kind, tmp_path):
 
 def test_sums_are_compared_once_a_run(tmp_path, monkeypatch):
     compared = []
-    monkeypatch.setattr(planes, "check_sums", lambda path, extent: compared.append(path) or check_sums(path, extent))
+    monkeypatch.setattr(planes, "fault_at", lambda file, place: compared.append(place) or fault_at(file, place))
     for index in range(3):
         plain(tmp_path / f"{index}.fits", noise(index), make_header(180.0 + index))
     source = LocalImages(tmp_path)
