@@ -7,6 +7,7 @@ reading it.
 
 import functools
 import os
+from pathlib import Path
 
 from astropy.io import registry
 from astropy.table import Table
@@ -59,9 +60,9 @@ def read_classification(path: str | os.PathLike) -> Table:
     InputError
         When it is not a product.
     """
-    from radio_ag.catalog_io.product.fits import read_product  # loads what reading a catalogue does not need
+    from radio_ag.catalog_io.product.fits import Fits  # loads what reading a catalogue does not need
 
-    return read_product(path)[0]
+    return Fits().read(Path(path))[0]
 
 
 def write_classification(table: Table, path: str | os.PathLike, overwrite: bool = False) -> None:

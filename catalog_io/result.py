@@ -5,7 +5,6 @@ import os
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from radio_ag.catalog_io.product.columns import result_table
 from radio_ag.catalog_io.product.fits import cutout_wcs, write_product
-from radio_ag.catalog_io.product.formats import product_format
+from radio_ag.catalog_io.product.formats import Format, product_format
 from radio_ag.catalog_io.product.headers import software_versions
 from radio_ag.catalog_io.product.stacks import AttentionStore
 from radio_ag.errors import InputError, SourceNotFoundError
@@ -148,7 +147,7 @@ class Result:
             If the file or folder is not there, damaged, or no product of radio-ag.
         """
         path = Path(os.path.abspath(path))
-        return cls(*_format_of(path).read_product(path, verify=verify), path=path)
+        return cls(*_format_of(path).read(path, verify=verify), path=path)
 
     def verify(self) -> None:
         """Hold every byte of the product that this result was read from, or written to, against its checksums.
@@ -171,14 +170,7 @@ class Result:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(**state)  # type: ignore[misc]
 
-    def write(
-        self,
-        path: str | os.PathLike,
-        *,
-        overwrite: bool = False,
-        attention: str | None = None,
-        folder: Path | None = None,
-    ) -> None:
+    def write(self, path: str | os.PathLike, *, overwrite: bool = False, attention: str | None = None) -> None:
         """Write a FITS product; see `radio_ag.catalog_io.product.fits`.
 
         Parameters
@@ -190,8 +182,6 @@ class Result:
         attention : {"mean", "gates", "hdus", "none"}, optional
             The mean maps as one stack, each gate's too, one image HDU a source, or none. None means all that was kept,
             as stacks.
-        folder : path, optional
-            Where the file lies until it is complete, of the same file system. None: beside its place.
 
         Raises
         ------
@@ -200,9 +190,7 @@ class Result:
         OutputError
             If the file exists, or cannot be written.
         """
-        write_product(
-            path, self.table, self._stores, self._cutouts, attention=attention, overwrite=overwrite, folder=folder
-        )
+        write_product(path, self.table, self._stores, self._cutouts, attention=attention, overwrite=overwrite)
         self._path = Path(os.path.abspath(path))
 
     def export(
@@ -469,11 +457,11 @@ def verify_product(path: str | os.PathLike) -> dict[str, str | None]:
     kind = _format_of(path)
     faults = kind.find_faults(path)
     if not any(faults.values()):
-        kind.read_product(path)  # each part may be whole, and one be lacking
+        kind.read(path)  # each part may be whole, and one be lacking
     return faults
 
 
-def _format_of(path: Path) -> ModuleType:
+def _format_of(path: Path) -> Format:
     return product_format("parquet" if path.is_dir() else "fits")
 
 

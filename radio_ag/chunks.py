@@ -21,7 +21,7 @@ from numpy.typing import ArrayLike, NDArray
 from radio_ag.attention.statistics import AttentionStatistics, attention_statistics
 from radio_ag.catalog_io.images.fields import Fields, ImageSource, check_service
 from radio_ag.catalog_io.product.headers import CUTOUT_STEP
-from radio_ag.catalog_io.product.part import Part
+from radio_ag.catalog_io.product.parts import Part
 from radio_ag.catalog_io.product.tiles import pack
 from radio_ag.flags import UNCLASSIFIED, Flag
 from radio_ag.network.classifier import Classifier, Prediction

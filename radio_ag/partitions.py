@@ -122,6 +122,6 @@ def _series(column: Any, index: pandas.Index) -> pandas.Series:
     """A column with nulls, of a type of Arrow's."""
     import pandas
 
-    from radio_ag.catalog_io.product.parquet import _to_array
+    from radio_ag.catalog_io.product.parquet import to_array
 
-    return pandas.Series(pandas.arrays.ArrowExtensionArray(_to_array(column)), index=index)
+    return pandas.Series(pandas.arrays.ArrowExtensionArray(to_array(column)), index=index)

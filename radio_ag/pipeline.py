@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
-from types import ModuleType
 from typing import Any, NamedTuple
 
 import torch
@@ -21,7 +20,7 @@ from astropy.wcs import WCS
 
 from radio_ag.catalog_io.images.regions import Region
 from radio_ag.catalog_io.product import fits as product
-from radio_ag.catalog_io.product.formats import product_format
+from radio_ag.catalog_io.product.formats import Format, product_format
 from radio_ag.catalog_io.product.parts import parts_folder, read_manifest
 from radio_ag.catalog_io.result import Result
 from radio_ag.chunks import ClassifySettings
@@ -30,7 +29,7 @@ from radio_ag.inputs import Inputs, open_inputs
 from radio_ag.network.checkpoints import Weights, load_weights
 from radio_ag.network.classifier import Classifier
 from radio_ag.options import AttentionMode, CatalogueOptions, ImageOptions, RunOptions
-from radio_ag.run import Cluster, Run, classify_in_memory, classify_to_file
+from radio_ag.run import Plan, run
 from radio_ag.weights import DEFAULT
 
 
@@ -119,14 +118,14 @@ def classify(
     target = _check_target(output, overwrite, attention, run_options)
     inputs = open_inputs(catalogue, images, group, region, catalogue_options, image_options, data=data, wcs=wcs)
     plan = _plan(inputs, target, weights, device, orbit, attention, keep_cutouts, run_options)
-    return _run(plan, inputs, target, run_options)
+    return _run(plan, inputs)
 
 
 class _Target(NamedTuple):
     """Where the product goes."""
 
     path: Path
-    format: ModuleType
+    format: Format
     overwrite: bool
     goes_on: bool  # a product of this very run may be there
 
@@ -147,13 +146,13 @@ def _check_target(
         return None
     path = Path(output)
     kind = product_format(options.format or ("parquet" if path.suffix == ".parquet" else "fits"))
-    if attention == "hdus" and kind is not product:
+    if attention not in kind.attention_modes:
         raise InputError("attention='hdus' is for FITS: beside Parquet, maps are kept as 'mean' or 'gates'")
     target = _Target(path, kind, overwrite, options.resume or _is_incomplete(path, kind))
     return target._replace(path=target.check())
 
 
-def _is_incomplete(output: Path, kind: ModuleType) -> bool:
+def _is_incomplete(output: Path, kind: Format) -> bool:
     """Whether a product is there that its run has left incomplete: that run may go on over it."""
     if not output.is_file() and not output.is_dir():
         return False
@@ -172,7 +171,7 @@ def _plan(
     attention: str,
     keep_cutouts: bool,
     options: RunOptions,
-) -> Run:
+) -> Plan:
     """All that decides the run, down to the batch; as it was begun, where there are parts of it."""
     if target is not None:
         target.check(inputs.rows.table)  # as many columns as FITS has room for?
@@ -188,10 +187,7 @@ def _plan(
         if settings.attention_stats:
             raise InputError(f"attention_stats needs attention gates, which {classifier.card.name} does not have")
     provenance = _provenance(inputs, classifier, settings)
-    cluster = None
-    if options.client is not None:
-        cluster = Cluster(options.client, loaded, _absolute(inputs.images), inputs.keywords)
-    return Run(
+    return Plan(
         inputs.rows,
         inputs.groups,
         inputs.wanted,
@@ -199,10 +195,18 @@ def _plan(
         classifier,
         settings,
         provenance,
-        options.progress,
-        inputs.mapped,
-        cluster,
         options.max_failed,
+        mapped=inputs.mapped,
+        progress=options.progress,
+        output=target and target.path,
+        format=target and target.format,
+        overwrite=target is not None and target.overwrite,
+        restart=options.restart,
+        keep_parts=options.keep_parts,
+        client=options.client,
+        weights=loaded,
+        images=_absolute(inputs.images),
+        image_options=inputs.keywords,
     )
 
 
@@ -247,19 +251,14 @@ def _absolute(images: Any) -> Any:
     return images
 
 
-def _run(plan: Run, inputs: Inputs, target: _Target | None, options: RunOptions) -> Result:
-    """Make the run, in memory or to a file."""
+def _run(plan: Plan, inputs: Inputs) -> Result:
+    """Carry the plan out, and close what was opened for it."""
     source = inputs.source
     with ExitStack() as stack:
         stack.enter_context(_torch_threads(plan.settings.threads))
         if inputs.ours and hasattr(source, "close"):  # so that an interrupted run does not wait for a slow server
             stack.callback(source.close)
-        if target is None:
-            result = classify_in_memory(plan)
-        else:
-            result = classify_to_file(
-                plan, target.path, target.format, target.overwrite, options.restart, options.keep_parts
-            )
+        result = run(plan)
     result.traffic = getattr(source, "traffic", None)
     return result
 

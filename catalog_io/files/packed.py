@@ -89,7 +89,7 @@ class PackedFile(_Stream):
 
 
 class _Gzip(PackedFile, gzip.GzipFile):  # type: ignore[misc]
-    """astropy asks other streams for their size, which takes unpacking all; those of these three classes it does not."""
+    """astropy asks other streams for their size, which takes unpacking all; not those of these three classes."""
 
 
 class _Bzip2(PackedFile, bz2.BZ2File):  # type: ignore[misc]

@@ -11,7 +11,7 @@ import tempfile
 import threading
 import weakref
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -24,7 +24,6 @@ from radio_ag.catalog_io.files.fits_checksum import find_fault, place_of, refuse
 from radio_ag.catalog_io.files.row_file import read_at
 from radio_ag.catalog_io.product.tiles import (
     ROW,
-    Tiles,
     check_tiles,
     contiguous,
     encode_rows,
@@ -127,7 +126,7 @@ class AttentionStore:
             self._heap_start, self._heap_size = 0, 0
             self._keep(tempfile.TemporaryFile())  # noqa: SIM115 - open as long as the store lives
             self._chunks = []
-            self._add(state["rows"], [state["heap"]])
+            self._add(contiguous(state["rows"]), [state["heap"]])
 
     def __copy__(self) -> "AttentionStore":
         return self.__deepcopy__({})
@@ -194,25 +193,22 @@ class AttentionStore:
         step = None if step is None else np.asarray(step, dtype=np.float64)
         for start in range(0, len(planes), _CHUNK):
             part = slice(start, start + _CHUNK)
-            self.append_tiles(pack(planes[part], None if step is None else step[part]))
+            tiles = pack(planes[part], None if step is None else step[part])
+            self.append_tiles(tiles.rows, [tiles.heap])
         return np.arange(first, len(self))
 
-    def append_tiles(self, tiles: Tiles) -> None:
-        """Add planes of the store's shape that are compressed already."""
-        self._add(tiles.rows, [tiles.heap])
-
-    def reorder(self, order: NDArray[np.int64]) -> None:
-        """Give the planes new numbers: ``order`` (n,) are the present ones, all of them. No tile moves."""
-        if not np.array_equal(np.sort(order), np.arange(len(self))):
-            raise InputError(f"order must name each of the {len(self)} planes once")
-        self._chunks = [self._rows[order]]
+    def append_tiles(self, rows: NDArray, heap: Iterable[bytes]) -> None:
+        """Add planes of the store's shape that are compressed already: their rows, and blocks of their tiles."""
+        rows = rows.copy()
+        rows["offset"] += self._heap_size
+        self._add(rows, heap)
 
     def extend(self, other: "AttentionStore", planes: ArrayLike | None = None) -> None:
         """Add the planes of another store (None: all of them) by copying their tiles as they are."""
         if other.shape != self.shape:
             raise InputError(f"planes of shape {other.shape} cannot join planes of shape {self.shape}")
         rows = other._select(planes)
-        self._add(rows, other._heap(rows))
+        self._add(contiguous(rows, self._heap_size), other._heap(rows))
 
     def plane(self, index: int) -> NDArray[np.float32]:
         """One plane (ny, nx); no other is read."""
@@ -298,10 +294,10 @@ class AttentionStore:
             raise IndexError(f"planes go from 0 to {len(self) - 1}, asked for {indices.min()} to {indices.max()}")
         return self._rows[indices]
 
-    def _add(self, rows: NDArray, heap: Sequence[bytes] | Iterator[bytes]) -> None:
+    def _add(self, rows: NDArray, heap: Iterable[bytes]) -> None:
+        """Add planes whose rows say where in this file their tiles will be."""
         if self._origin is not None:
             raise InputError("planes of a finished product cannot be added to: copy them to a new store with extend()")
-        rows = contiguous(rows, self._heap_size)
         try:
             file = self._stream()
             file.seek(self._heap_size)

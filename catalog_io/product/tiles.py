@@ -22,11 +22,6 @@ LEVELS = 1024
 ROW = np.dtype([(name, np.int64) for name in ("length", "offset")]
                + [(name, np.float64) for name in ("scale", "zero")] + [("crc", np.int64)])  # fmt: skip
 
-TILE_COLUMNS = np.dtype(
-    [("COMPRESSED_DATA", np.int64, 2), ("ZSCALE", np.float64), ("ZZERO", np.float64), ("CRC32", np.int64)]
-)
-"""The same with the columns that the extension's header names."""
-
 
 class Tiles(NamedTuple):
     """Compressed planes: a row of type `ROW` for each, and their tiles one after the other."""
@@ -37,6 +32,12 @@ class Tiles(NamedTuple):
     def joined(self, others: "Tiles") -> "Tiles":
         """Return these planes and after them others."""
         return Tiles(contiguous(np.concatenate([self.rows, others.rows])), self.heap + others.heap)
+
+    def taken(self, order: NDArray[np.integer]) -> "Tiles":
+        """Return the planes of these numbers, in this order."""
+        rows = self.rows[order]
+        places = zip(rows["offset"].tolist(), rows["length"].tolist(), strict=True)
+        return Tiles(contiguous(rows), b"".join(self.heap[start : start + size] for start, size in places))
 
 
 _BLANK = np.iinfo(np.int32).min
