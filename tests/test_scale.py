@@ -88,6 +88,7 @@ def test_one_plane_is_read_without_the_rest(weights, tmp_path, monkeypatch):
         assert read == [hdus["ATTENTION"].data["COMPRESSED_DATA"][plane].size]
 
 
+@pytest.mark.cluster
 def test_memory_and_disk_grow_by_the_table_alone():
     """Peak memory of runs with an input of 360 bytes a row; 16 MB are for what the allocator keeps back."""
     if not Path("/proc/self/status").exists():
