@@ -1,4 +1,4 @@
-"""Positions as unit vectors, so that nothing happens at the poles or at right ascension 0, and what belongs together."""
+"""Positions as unit vectors, so that nothing happens at the poles or at right ascension 0; groups."""
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
