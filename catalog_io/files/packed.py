@@ -99,7 +99,7 @@ def open_unpacked(path: Path) -> BinaryIO:
         return io.BytesIO(stream.read())
 
 
-class _Bounded(io.BufferedIOBase):
+class PackedFile(io.BufferedIOBase):
     """What a packed file gives: at most `MAX_RATIO` times its size or `ALWAYS_ALLOWED`; an OSError if it is damaged."""
 
     def __init__(self, path: Path):
@@ -136,22 +136,22 @@ class _Bounded(io.BufferedIOBase):
         return result
 
 
-class _Gzip(_Bounded, gzip.GzipFile):
+class _Gzip(PackedFile, gzip.GzipFile):
     """astropy tells packed files by their classes, and does not ask these for their size, which takes unpacking."""
 
 
-class _Bzip2(_Bounded, bz2.BZ2File):
+class _Bzip2(PackedFile, bz2.BZ2File):
     pass
 
 
-class _Xz(_Bounded, lzma.LZMAFile):
+class _Xz(PackedFile, lzma.LZMAFile):
     pass
 
 
-_PACKINGS: dict[bytes, type[_Bounded]] = {b"\x1f\x8b": _Gzip, b"BZh": _Bzip2, b"\xfd7zXZ\x00": _Xz}
+_PACKINGS: dict[bytes, type[PackedFile]] = {b"\x1f\x8b": _Gzip, b"BZh": _Bzip2, b"\xfd7zXZ\x00": _Xz}
 
 
-def open_packed(path: Path) -> _Bounded:
+def open_packed(path: Path) -> PackedFile:
     """Open a packed file, to be unpacked as it is read.
 
     Parameters

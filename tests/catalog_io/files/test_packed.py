@@ -106,8 +106,8 @@ def test_a_header_alone_is_unpacked_to_find_the_image(packing, tmp_path, monkeyp
     path.write_bytes(whole(packing))
     read = []
     monkeypatch.setattr(packed, "_STEP", 2880)
-    guarded = packed._Bounded._guarded
-    monkeypatch.setattr(packed._Bounded, "_guarded", lambda *args: read.append(1) or guarded(*args))
+    guarded = packed.PackedFile._guarded
+    monkeypatch.setattr(packed.PackedFile, "_guarded", lambda *args: read.append(1) or guarded(*args))
     LocalImages(path)
     assert len(read) < 20  # of the 136 blocks
 
