@@ -76,10 +76,9 @@ def write_sources(table: Table, path: str | PathLike, *, overwrite: bool = False
     with written_beside(path) as file:
         if format == "votable":
             make_document(table).to_xml(file)
-        elif format == "fits":
-            table.write(file, format=format)
         else:
-            text = io.StringIO()
-            table.write(text, format=format)
-            file.write(text.getvalue().encode())
+            stream = io.StringIO() if format.startswith("ascii") else io.BytesIO()
+            table.write(stream, format=format)
+            content = stream.getvalue()
+            file.write(content.encode() if isinstance(content, str) else content)
     return path

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from astropy import units as u
 from astropy.coordinates import SkyCoord
-from astropy.io import fits
+from astropy.io import fits, votable
 from astropy.table import Table
 from astropy.wcs import WCS
 from photutils.segmentation import SourceCatalog
@@ -554,6 +554,12 @@ def test_beam_scaled_sizes_are_in_arcsec(sky, weights):
 
 def run(*arguments):
     return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def test_booleans_of_a_votable_may_be_null(crowded_sources, tmp_path):
+    write_sources(crowded_sources, tmp_path / "sources.vot")
+    field = votable.parse(tmp_path / "sources.vot").get_first_table().get_field_by_id_or_name("at_edge")
+    assert field.datatype == "boolean"
 
 
 def test_command_writes_the_sources_beside_the_mosaic(sky, sky_sources, tmp_path):
