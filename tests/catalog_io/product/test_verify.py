@@ -91,6 +91,7 @@ def is_found(path):
             return True
 
 
+@pytest.mark.fuzz
 @pytest.mark.parametrize("kind", ["mean", "gates", "hdus"])
 def test_no_damaged_table_is_taken_for_good(copied, kind):
     path = copied(kind)
@@ -118,6 +119,7 @@ def test_no_damaged_parquet_file_is_taken_for_good(copied):
     Result.read(path).verify()
 
 
+@pytest.mark.fuzz
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_damaged_map_or_cutout_is_refused_or_is_not_touched(copied, kind):
     """A bit of a stack that means nothing, such as padding, may flip unseen; `verify` sees it."""
