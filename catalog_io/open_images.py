@@ -18,6 +18,7 @@ from astropy.nddata import NDData
 from astropy.wcs import WCS
 
 from radio_ag.catalog_io.images.fields import ImageSource
+from radio_ag.catalog_io.images.local import ArrayImages, LocalImages
 from radio_ag.catalog_io.plugins import load_plugins
 from radio_ag.catalog_io.services.surveys import SURVEYS, Survey, find_survey, open_survey
 from radio_ag.errors import ImageError
@@ -55,9 +56,6 @@ def open_images(images: Any = None, **options: Any) -> ImageSource:
         return open_survey(survey, **options)
     if isinstance(images, str) and (plugins := entry_points(group=GROUP, name=images)):
         return _open_plugin(plugins[images], options)
-
-    from radio_ag.catalog_io.images.local import ArrayImages, LocalImages  # it imports Fields from here
-
     members = list(images) if isinstance(images, list | tuple) and not isinstance(images, fits.HDUList) else [images]
     if all(isinstance(member, str | PathLike) for member in members):
         return LocalImages(members, **options)

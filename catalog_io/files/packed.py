@@ -10,7 +10,7 @@ import math
 import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 MAX_RATIO = 64
 """Times its own size that a file may take when it is read. FITS tables of true catalogues take up to some 20."""
@@ -49,15 +49,12 @@ def refuse_above_limit(needed: int, packed: int) -> None:
         )
 
 
-_Stream = BinaryIO if TYPE_CHECKING else io.BufferedIOBase  # what the classes below have in common
-
-
-class PackedFile(_Stream):
+class PackedFile(io.BufferedIOBase):
     """A packed file that is unpacked as it is read; what it takes is bounded, and an `OSError` says what is wrong."""
 
     def __init__(self, path: Path):
         self._packed_size = path.stat().st_size
-        super().__init__(path, "rb")  # type: ignore[call-arg] - of the class beside this one
+        super().__init__(path, "rb")  # type: ignore[call-arg]  # of the class beside this one
 
     def read(self, size: int | None = -1) -> bytes:
         """Return the next ``size`` bytes, or all; memory is taken as they come, whatever is asked for."""
@@ -88,15 +85,15 @@ class PackedFile(_Stream):
         return result
 
 
-class _Gzip(PackedFile, gzip.GzipFile):  # type: ignore[misc]
-    """astropy asks other streams for their size, which takes unpacking all; those of these three classes it does not."""
+class _Gzip(PackedFile, gzip.GzipFile):
+    """By its class astropy knows that it is packed, and does not ask for its size, which takes unpacking all of it."""
 
 
-class _Bzip2(PackedFile, bz2.BZ2File):  # type: ignore[misc]
+class _Bzip2(PackedFile, bz2.BZ2File):
     pass
 
 
-class _Xz(PackedFile, lzma.LZMAFile):  # type: ignore[misc]
+class _Xz(PackedFile, lzma.LZMAFile):
     pass
 
 

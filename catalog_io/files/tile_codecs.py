@@ -102,7 +102,8 @@ class HCompress1(_codecs.HCompress1):
         if buf.nbytes < _HCOMPRESS_HEAD.size:
             raise ValueError("HCOMPRESS_1: the stream ends in its head")
         padded = _padded(buf, n_pixels + 64, 0x55)
-        magic, *sides, _, _, planes1, planes2, planes3 = _HCOMPRESS_HEAD.unpack_from(padded)
+        head = padded[: _HCOMPRESS_HEAD.size].tobytes()
+        magic, *sides, _, _, planes1, planes2, planes3 = _HCOMPRESS_HEAD.unpack(head)
         if magic != _HCOMPRESS_MAGIC or sides != [self.nx, self.ny]:
             raise ValueError(f"HCOMPRESS_1: a stream of {sides} pixels in a tile of {[self.nx, self.ny]}")
         if max(planes1, planes2, planes3) > _HCOMPRESS_PLANES:

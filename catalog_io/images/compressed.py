@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -94,7 +95,7 @@ class DecodedImage:
         pixels = np.empty([len(part) for part in window], self._section.dtype)
         for block in itertools.product(*touched):
             corner = [number * side for number, side in zip(block, self._block_shape, strict=True)]
-            decoded = self._cache.get(self._owner, block, lambda corner=corner: self._decode(corner))
+            decoded = self._cache.get(self._owner, block, partial(self._decode, corner))
             here, there = [], []
             for part, start, length in zip(window, corner, decoded.shape, strict=True):
                 low, high = max(part.start, start), min(part.stop, start + length)

@@ -4,8 +4,7 @@ Arrays are (ny, nx). Pixel positions are (x, y), counted from 0 at the centre of
 matrix of 0 and ±1 that takes the pixel axes of a north-up field to those of the image: one of the eight right-angle
 rotations and flips, or all zeros where none of them will do and the field must be resampled.
 
-The usual way is `~radio_ag.catalog_io.images.headers.read_frame`, `locate`, `extract`, or all three at once in
-`field_at`.
+The usual way is `~radio_ag.catalog_io.images.headers.read_frame`, `locate`, `extract`.
 """
 
 from typing import Any, NamedTuple
@@ -62,7 +61,7 @@ class Placement(NamedTuple):
 
 
 def stencil(ra: np.ndarray, dec: np.ndarray) -> SkyCoord:
-    """Each position with its neighbours half a crop to the east, west, north and south: shape (n, 5), ICRS."""
+    """Return positions (n,), degrees, each with those half a crop to its east, west, north and south: (n, 5), ICRS."""
     ra, dec = np.radians(np.atleast_1d(ra)), np.radians(np.atleast_1d(dec))
     zero = np.zeros_like(ra)
     centre = np.stack([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)], axis=-1)
@@ -114,7 +113,7 @@ def _inverse(matrix: np.ndarray) -> np.ndarray:
 
 
 def quarter_turns(cd: np.ndarray) -> np.ndarray:
-    """The right-angle turn that brings each image to FIRST's pixels, zeros where there is none.
+    """Return the right-angle turn that brings each image to FIRST's pixels, zeros where there is none.
 
     Parameters
     ----------
@@ -145,11 +144,6 @@ def quarter_turns(cd: np.ndarray) -> np.ndarray:
 # --- the field ------------------------------------------------------------------------------------------------------
 
 
-def field_at(data: Any, frame: ImageFrame, ra: float, dec: float) -> Cutout:
-    """The field of one position, degrees ICRS, from one image: `locate` and `extract`."""
-    return extract(data, frame, ra, dec, *(part[0] for part in locate(frame, ra, dec)))
-
-
 def extract(
     data: Any,
     frame: ImageFrame,
@@ -161,7 +155,7 @@ def extract(
     *,
     beam_scaled: bool = False,
 ) -> Cutout:
-    """The field of a position that has been placed in an image.
+    """Take the field of a position that has been placed in an image.
 
     A beam finer than FIRST's is convolved to it. A coarser one is left as it is, on FIRST's pixels unless
     ``beam_scaled`` says otherwise.
@@ -187,11 +181,12 @@ def extract(
     if not np.isfinite(pixel).all():
         blank = np.full((FIELD_SIZE, FIELD_SIZE), np.nan, dtype=np.float32)
         return Cutout(blank, (ra, dec), np.full(2, np.nan), np.full((2, 2), np.nan), frame.beam_differs)
-    match = match_beam(frame.beam_axes)
-    scaled = beam_scaled and match is BeamMatch.COARSER
-    if scaled or match is BeamMatch.FINER or not turn.any():
-        pixel_scale = frame.beam / PIXELS_PER_BEAM if scaled else PIXEL_SCALE
-        kernel = smoothing_kernel(frame.beam_axes, cd) if match is BeamMatch.FINER else None
+    beam, pixel_scale, kernel = frame.beam_axes, PIXEL_SCALE, None
+    if beam is not None and match_beam(beam) is BeamMatch.FINER:
+        kernel = smoothing_kernel(beam, cd)
+    elif beam is not None and beam_scaled and match_beam(beam) is BeamMatch.COARSER:
+        pixel_scale = beam.fwhm / PIXELS_PER_BEAM
+    if kernel is not None or pixel_scale != PIXEL_SCALE or not turn.any():
         field = resample_field(data, frame.wcs, ra, dec, pixel_scale=pixel_scale, kernel=kernel)
         crpix, cd, resampled = np.full(2, (CROP_SIZE + 1) / 2), np.diag([-pixel_scale, pixel_scale]) / 3600, True
     else:
@@ -231,7 +226,7 @@ def turn_field(field: np.ndarray, turn: np.ndarray) -> np.ndarray:
 
 
 def tangent_wcs(ra: float, dec: float, size: int = FIELD_SIZE, pixel_scale: float = PIXEL_SCALE) -> WCS:
-    """North-up TAN WCS (ICRS) of ``size``x``size`` pixels (arcsec) with the position at their middle."""
+    """Return the north-up TAN WCS (ICRS) of ``size``x``size`` pixels (arcsec) with the position at their middle."""
     wcs = WCS(naxis=2)
     wcs.wcs.ctype = "RA---TAN", "DEC--TAN"
     wcs.wcs.radesys = "ICRS"
@@ -288,4 +283,4 @@ def _window(shape: tuple[int, int], x: np.ndarray, y: np.ndarray, margin: int) -
         if start >= stop:
             return None
         slices.append(slice(start, stop))
-    return tuple(slices)
+    return slices[0], slices[1]

@@ -25,6 +25,8 @@ _WORLD_CARD = re.compile(
 )
 _WORDS = ("CTYPE", "CUNIT", "RADESYS", "RADECSYS", "PS")  # the values of other cards are numbers
 _LARGEST = 1e30  # what a number may be: its square is one too
+_NUMBER = r"(-?\d[\d.]*(?:E[+-]?\d+)?)"
+_CLEAN = re.compile(rf"AIPS\s+CLEAN\s+BMAJ=\s*{_NUMBER}\s+BMIN=\s*{_NUMBER}(?:\s+BPA=\s*{_NUMBER})?")
 _DISTORTION_TABLES = ("CPDIS1", "CPDIS2", "D2IMDIS1", "D2IMDIS2")
 
 
@@ -162,26 +164,26 @@ def _check_number(card: fits.Card) -> None:
         raise ImageError(f"{card.keyword} is {value!r}: a number is needed")
 
 
-def beam_fwhm(header: fits.Header) -> float | None:
-    """√(BMAJ·BMIN) in arcsec of `read_beam`; None where the header has no beam."""
-    beam = read_beam(header)
-    return None if beam is None else beam.fwhm
-
-
 def read_beam(header: fits.Header) -> Beam | None:
-    """Beam from BMAJ, BMIN and BPA or from AIPS's history; None where neither is there. Without BPA it lies north."""
-    axes = header.get("BMAJ"), header.get("BMIN")
-    angle = header.get("BPA")
-    if not all(_is_positive(axis) for axis in axes):
-        axes, number = None, r"(-?\d[\d.]*(?:E[+-]?\d+)?)"
-        for line in header.get("HISTORY", ()):
-            found = re.search(rf"AIPS\s+CLEAN\s+BMAJ=\s*{number}\s+BMIN=\s*{number}(?:\s+BPA=\s*{number})?", line)
-            if found:  # the last run of CLEAN counts
-                axes, angle = (float(found[1]), float(found[2])), float(found[3] or 0)
-    if axes is None:
-        return None
+    """Read the beam from BMAJ, BMIN and BPA or from AIPS's history.
+
+    Parameters
+    ----------
+    header : Header
+
+    Returns
+    -------
+    Beam or None
+        None where neither is there. Without BPA it lies north.
+    """
+    first, second, angle = (header.get(keyword) for keyword in ("BMAJ", "BMIN", "BPA"))
+    if not (_is_positive(first) and _is_positive(second)):
+        runs = list(filter(None, map(_CLEAN.search, header.get("HISTORY", ()))))
+        if not runs:
+            return None
+        first, second, angle = (float(number or 0) for number in runs[-1].groups())  # CLEAN's last run counts
     angle = float(angle) if isinstance(angle, int | float) and np.isfinite(angle) else 0.0
-    return Beam(3600 * float(max(axes)), 3600 * float(min(axes)), angle)
+    return Beam(3600 * float(max(first, second)), 3600 * float(min(first, second)), angle)
 
 
 def _is_positive(value: Any) -> bool:

@@ -106,8 +106,8 @@ def _ranges(cells: Iterable[tuple[int, Any, Any]]) -> NDArray[np.uint64]:
             raise InputError(
                 f"is no MOC: {str(ends[0])[:40]!r} is no cell of order {order}, of 0 to {(12 << 2 * order) - 1}"
             )
-    order, first, last = np.array(cells, dtype=np.int64).reshape(-1, 3).T
-    return _checked(first, last, order)
+    orders, first, last = np.array(cells, dtype=np.int64).reshape(-1, 3).T
+    return _checked(first, last, orders)
 
 
 def _checked(first: NDArray[np.int64], last: NDArray[np.int64], order: NDArray[np.int64]) -> NDArray[np.uint64]:

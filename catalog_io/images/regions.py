@@ -16,8 +16,8 @@ from numpy.typing import ArrayLike, NDArray
 from radio_ag.catalog_io.files.fits_open import in_order, open_checked
 from radio_ag.catalog_io.files.packed import open_unpacked
 from radio_ag.catalog_io.images import moc
-from radio_ag.catalog_io.images.geometry import sky_to_pixel
 from radio_ag.catalog_io.images.headers import ImageFrame
+from radio_ag.catalog_io.images.resample import sky_to_pixel
 from radio_ag.errors import InputError
 
 if TYPE_CHECKING:
