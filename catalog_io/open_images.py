@@ -43,6 +43,10 @@ def open_images(images: Any = None, **options: Any) -> ImageSource:
         `~radio_ag.catalog_io.services.source.ServiceImages`, `~radio_ag.catalog_io.images.local.LocalImages`, or the
         plugin's own documentation.
 
+    Returns
+    -------
+    ImageSource
+
     Raises
     ------
     ImageError
@@ -63,12 +67,22 @@ def open_images(images: Any = None, **options: Any) -> ImageSource:
 
 
 def named_survey(images: Any) -> Survey | None:
-    """The survey that ``images`` names, FIRST for None; None for anything else that images may be."""
+    """Return the survey that ``images`` names, FIRST for None; None for anything else that images may be.
+
+    Parameters
+    ----------
+    images : object
+        As of `open_images`.
+
+    Returns
+    -------
+    Survey or None
+    """
     return find_survey("first" if images is None else images) if images is None or isinstance(images, str) else None
 
 
 def array_image(data: Any, wcs: WCS | None) -> NDData:
-    """Image of an array and its WCS, for `open_images`.
+    """Return the image of an array and its WCS, for `open_images`.
 
     Parameters
     ----------
@@ -76,6 +90,10 @@ def array_image(data: Any, wcs: WCS | None) -> NDData:
         Jy/beam unless it has a unit. An image with a beam of its own comes as an HDU or ``CCDData`` instead.
     wcs : WCS
         Of the array's pixels.
+
+    Returns
+    -------
+    NDData
 
     Raises
     ------
@@ -94,7 +112,11 @@ def array_image(data: Any, wcs: WCS | None) -> NDData:
 
 
 def named_sources() -> dict[str, str]:
-    """Names that ``images`` may be, each with a line on what it is.
+    """Return the names that ``images`` may be, each with a line on what it is.
+
+    Returns
+    -------
+    dict of str to str
 
     Warns
     -----

@@ -37,6 +37,10 @@ def open_checked(source: Path | BinaryFile, **options: Any) -> fits.HDUList:
     **options
         Of `astropy.io.fits.open`.
 
+    Returns
+    -------
+    HDUList
+
     Raises
     ------
     OSError
@@ -59,7 +63,17 @@ def open_checked(source: Path | BinaryFile, **options: Any) -> fits.HDUList:
 
 
 def is_packed(hdus: fits.HDUList) -> bool:
-    """Return whether the file of these HDUs is packed as a whole."""
+    """Return whether a file is packed as a whole.
+
+    Parameters
+    ----------
+    hdus : HDUList
+        As `open_checked` opened it.
+
+    Returns
+    -------
+    bool
+    """
     return hdus.fileinfo(0)["file"].compression is not None
 
 
@@ -68,6 +82,11 @@ def in_order(hdus: fits.HDUList) -> Iterator[Any]:
 
     The next one begins where the data of the last one end. Where a damaged header makes their size negative, astropy
     would go back, and round for ever.
+
+    Parameters
+    ----------
+    hdus : HDUList
+        Of a file that is open.
 
     Raises
     ------
@@ -137,6 +156,7 @@ def read_primary_header(path: Path) -> tuple[fits.Header, int] | None:
     Parameters
     ----------
     path : path
+        Of any file.
 
     Returns
     -------
@@ -152,7 +172,17 @@ def read_primary_header(path: Path) -> tuple[fits.Header, int] | None:
 
 
 def one_line(error: BaseException) -> str:
-    """Return an error's message in one line."""
+    """Return an error's message in one line.
+
+    Parameters
+    ----------
+    error : Exception
+        Its class is named where the message alone tells little.
+
+    Returns
+    -------
+    str
+    """
     words = " ".join(str(error).split())
     return f"{type(error).__name__} {words}".strip() if isinstance(error, LookupError) or not words else words
 

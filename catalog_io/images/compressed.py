@@ -21,7 +21,13 @@ _Key = tuple[Hashable, tuple[int, ...]]
 
 
 class BlockCache:
-    """Decoded blocks of several images, the last used ones: bounded in bytes, but for the newest block."""
+    """Decoded blocks of several images, the last used ones: bounded in bytes, but for the newest block.
+
+    Parameters
+    ----------
+    max_bytes : int
+        Of the blocks together.
+    """
 
     def __init__(self, max_bytes: int):
         self._max_bytes = max_bytes
@@ -31,7 +37,20 @@ class BlockCache:
         """Bytes that are held."""
 
     def get(self, owner: Hashable, block: tuple[int, ...], decode: Callable[[], NDArray]) -> NDArray:
-        """Return a block of an image, by ``decode`` if it is not here.
+        """Return a block of an image.
+
+        Parameters
+        ----------
+        owner : hashable
+            The image's name.
+        block : tuple of int
+            The block's number along each axis.
+        decode : callable
+            Gives the block's pixels, if it is not here.
+
+        Returns
+        -------
+        ndarray
 
         Raises
         ------
@@ -54,7 +73,13 @@ class BlockCache:
         return self._blocks[key]
 
     def drop(self, owner: Hashable) -> None:
-        """Let go of an image's blocks."""
+        """Let go of an image's blocks.
+
+        Parameters
+        ----------
+        owner : hashable
+            The image's name.
+        """
         for key in [key for key in self._blocks if key[0] == owner]:
             self.n_bytes -= self._blocks.pop(key).nbytes
 

@@ -60,7 +60,17 @@ class Footprints:
 
 
 def unit_vectors(longitude: np.ndarray, latitude: np.ndarray) -> np.ndarray:
-    """Return the unit vectors (n, 3) of angles (n,) in degrees."""
+    """Return the unit vectors of directions.
+
+    Parameters
+    ----------
+    longitude, latitude : ndarray, shape (n,)
+        Degrees.
+
+    Returns
+    -------
+    ndarray, shape (n, 3)
+    """
     longitude, latitude = np.radians(longitude), np.radians(latitude)
     return np.stack(
         [np.cos(latitude) * np.cos(longitude), np.cos(latitude) * np.sin(longitude), np.sin(latitude)], axis=-1
@@ -92,7 +102,17 @@ def _to_icrs(frames: Sequence[ImageFrame], centre: np.ndarray) -> tuple[np.ndarr
 
 
 def group_by_sky(frames: Sequence[ImageFrame]) -> list[tuple[BaseCoordinateFrame, np.ndarray]]:
-    """Return the coordinate frames of images, each with the indices of its images."""
+    """Return the coordinate frames of images, each with the indices of its images.
+
+    Parameters
+    ----------
+    frames : sequence of ImageFrame
+        Of the images.
+
+    Returns
+    -------
+    list of (BaseCoordinateFrame, ndarray of int)
+    """
     groups: dict[str, tuple[BaseCoordinateFrame, list[int]]] = {}
     for index, frame in enumerate(frames):
         groups.setdefault(repr(frame.sky), (frame.sky, []))[1].append(index)

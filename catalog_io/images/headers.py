@@ -62,12 +62,12 @@ class ImageFrame:
 
     @property
     def beam(self) -> float | None:
-        """√(BMAJ·BMIN), arcsec; None where the header has no beam."""
+        """Return √(BMAJ·BMIN), arcsec; None where the header has no beam."""
         return None if self.beam_axes is None else self.beam_axes.fwhm
 
     @property
     def beam_differs(self) -> bool:
-        """Whether the beam is known and is not FIRST's."""
+        """Return whether the beam is known and is not FIRST's."""
         return match_beam(self.beam_axes) is not BeamMatch.FIRST
 
 
@@ -82,6 +82,10 @@ def read_frame(header: fits.Header, *, wcs: WCS | None = None, beam: Beam | None
         Used instead of the header's.
     beam : Beam, optional
         Used instead of the header's.
+
+    Returns
+    -------
+    ImageFrame
 
     Raises
     ------
@@ -126,12 +130,26 @@ def _celestial_frame(wcs: WCS) -> BaseCoordinateFrame:
 
 
 def image_wcs(header: fits.Header) -> WCS:
-    """WCS of a header, all axes, without astropy's warnings on old headers.
+    """Return the WCS of a header, all axes, without astropy's warnings on old headers.
 
     FIRST's headers describe four axes over a plane (CTYPE3/4 without NAXIS3/4), give EPOCH beside EQUINOX, and an
     invalid DATE-OBS; others have cards that are no FITS at all. Only the cards of the WCS are read, and what is old
     in them is put right without a word: warning filters are shared between threads, so warnings are avoided instead
     of hidden.
+
+    Parameters
+    ----------
+    header : Header
+        Of an image with any number of axes.
+
+    Returns
+    -------
+    WCS
+
+    Raises
+    ------
+    ImageError
+        If it has distortion tables, a card whose value is no number, or wcslib refuses it.
     """
     if any(keyword in header for keyword in _DISTORTION_TABLES):
         raise ImageError("distortion tables (CPDIS, D2IMDIS) are not supported; SIP polynomials are")
@@ -170,6 +188,7 @@ def read_beam(header: fits.Header) -> Beam | None:
     Parameters
     ----------
     header : Header
+        Of an image.
 
     Returns
     -------
@@ -191,7 +210,7 @@ def _is_positive(value: Any) -> bool:
 
 
 def jy_per_beam(unit: str, *, beam: float | None, pixel_scale: float) -> float:
-    """Factor from ``unit`` to Jy/beam.
+    """Return the factor from a unit to Jy/beam.
 
     Parameters
     ----------
@@ -201,6 +220,10 @@ def jy_per_beam(unit: str, *, beam: float | None, pixel_scale: float) -> float:
         √(BMAJ·BMIN), arcsec; surface brightness needs it.
     pixel_scale : float
         Arcsec; fluxes a pixel need it.
+
+    Returns
+    -------
+    float
 
     Raises
     ------
@@ -245,6 +268,13 @@ def _parse_unit(text: str) -> u.UnitBase | None:
 
 def warn_of_assumptions(frames: Sequence[ImageFrame], names: Sequence[str]) -> None:
     """Warn once, not once an image, where BUNIT is missing or the beam is not FIRST's.
+
+    Parameters
+    ----------
+    frames : sequence of ImageFrame
+        Of the images.
+    names : sequence of str
+        Of the images.
 
     Warns
     -----

@@ -117,8 +117,13 @@ def read_stored_image(path: Path, hdu: int | str | None = None) -> StoredImage:
     Parameters
     ----------
     path : Path
+        Of the file.
     hdu : int or str, optional
         Index or EXTNAME of the HDU. None: the first image with a celestial WCS.
+
+    Returns
+    -------
+    StoredImage
 
     Raises
     ------
@@ -143,7 +148,19 @@ def read_stored_image(path: Path, hdu: int | str | None = None) -> StoredImage:
 
 
 def find_image(hdus: fits.HDUList, hdu: int | str | None = None) -> tuple[int, ImageFrame]:
-    """Index and frame of the image that ``hdu`` names, or of the first one with a celestial WCS.
+    """Find an image among HDUs.
+
+    Parameters
+    ----------
+    hdus : HDUList
+        Of a file that is open, or in memory.
+    hdu : int or str, optional
+        Index or EXTNAME. None: the first image with a celestial WCS.
+
+    Returns
+    -------
+    index : int
+    frame : ImageFrame
 
     Raises
     ------
@@ -264,12 +281,16 @@ def _stored(
 
 
 def is_image(source: Any) -> bool:
-    """Whether something is an image, or a file of one, rather than a table: the first HDU with data decides.
+    """Return whether something is an image, or a file of one, rather than a table: the first HDU with data decides.
 
     Parameters
     ----------
     source : path-like, HDU, HDUList, NDData, or a list of them
         Of a list, the first counts.
+
+    Returns
+    -------
+    bool
     """
     if isinstance(source, list | tuple) and not isinstance(source, fits.HDUList):
         return bool(source) and is_image(source[0])
@@ -320,6 +341,15 @@ class OpenPlanes:
 
     def get(self, image: StoredImage) -> Plane:
         """Return the plane of an image.
+
+        Parameters
+        ----------
+        image : StoredImage
+            As `read_stored_image` found it.
+
+        Returns
+        -------
+        Plane
 
         Raises
         ------
