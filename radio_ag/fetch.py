@@ -16,9 +16,10 @@ from radio_ag.catalog_io.catalogs import read_catalogue
 from radio_ag.catalog_io.catalogs.grouping import Groups, group_sources
 from radio_ag.catalog_io.images.fields import Fields, Traffic, check_service
 from radio_ag.catalog_io.images.regions import open_region
-from radio_ag.catalog_io.open_images import named_survey, open_images
+from radio_ag.catalog_io.open_images import named_survey
 from radio_ag.catalog_io.services.cache import FIELD_BYTES
 from radio_ag.catalog_io.services.source import ServiceImages
+from radio_ag.catalog_io.services.surveys import open_survey
 from radio_ag.chunks import CHUNK, sky_order, work_ahead
 from radio_ag.errors import ImageError, IncompleteWarning, RadioAGWarning, ServiceError
 from radio_ag.flags import Flag
@@ -118,7 +119,7 @@ def fetch_images(
     if survey is None:
         raise ImageError(f"images={images!r} is no survey with a service: there is nothing to fetch")
     rows = read_catalogue(catalogue, **columns)
-    source = open_images(images, **(image_options or {}))
+    source = open_survey(survey, **(image_options or {}))
     region = open_region(region)
     groups = group_sources(rows, group, join_doubles=join_doubles)
     wanted = groups.valid if region is None else groups.valid & region.contains(groups.ra, groups.dec)

@@ -224,7 +224,8 @@ class _Late:
     """
 
     def __init__(self, run: Run) -> None:
-        self._run, self._chunks = run, []
+        self._run = run
+        self._chunks: list[Chunk] = []
         self._before: dict[int, Part] = {}
 
     def note(self, number: int, part: Part, *, earlier: bool = False) -> None:

@@ -11,6 +11,7 @@ import time
 import urllib.parse
 from collections import Counter, defaultdict, deque
 from importlib.metadata import version
+from typing import Any
 
 import requests
 from requests.adapters import HTTPAdapter
@@ -33,17 +34,17 @@ _log = logging.getLogger(__name__)
 
 
 def user_agent(others: str) -> str:
-    """How requests introduce themselves: this package, then the libraries that make them."""
+    """Return how requests introduce themselves: this package, then the libraries that make them."""
     return f"radio-ag/{version('radio-ag')} (+{_ABOUT}) {others}"
 
 
 def default_rate(url: str) -> float:
-    """Requests a second to a service, where nobody says: no limit for one on this machine."""
+    """Return the requests a second to a service, where nobody says: no limit for one on this machine."""
     return float("inf") if urllib.parse.urlsplit(url).hostname in _LOOPBACK else DEFAULT_RATE
 
 
 def checked_url(url: str) -> str:
-    """A URL of a service; InputError if it cannot be one."""
+    """Return the URL of a service; raise `InputError` if it cannot be one."""
     parts = urllib.parse.urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname or not (url.isascii() and url.isprintable()):
         raise InputError(f"service_url must be an http or https URL, not {url!r}")
@@ -62,7 +63,7 @@ def leads_inward(url: str, home: str) -> bool:
 
 
 def public(url: str) -> str:
-    """The URL without a user's name and password."""
+    """Return the URL without a user's name and password."""
     parts = urllib.parse.urlsplit(url)
     return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
 
@@ -76,7 +77,7 @@ class RateLimit:
         Requests a second; may be infinite.
     """
 
-    def __init__(self, rate: float):
+    def __init__(self, rate: float) -> None:
         self._interval = 1 / rate
         self._next = 0.0
         self._lock = threading.Lock()
@@ -104,7 +105,7 @@ class Connections:
     count : int
     """
 
-    def __init__(self, count: int):
+    def __init__(self, count: int) -> None:
         self.count, self._open = count, 0
         self._busy_until = self._spared_until = 0.0
         self._freed = threading.Condition()
@@ -115,7 +116,7 @@ class Connections:
                 self._freed.wait(None if most == self.count else self._busy_until - time.monotonic())
             self._open += 1
 
-    def __exit__(self, *exc_info) -> None:
+    def __exit__(self, *exc_info: object) -> None:
         with self._freed:
             self._open -= 1
             self._freed.notify()
@@ -136,27 +137,25 @@ class FirstByte:
     """How long an answer is waited for before its first byte: ten times as long as the recent ones took.
 
     Addresses count apart, but for numbers in them: one page of a service may take a hundred times as long as another.
+    Before the first answer it is six times the least.
 
     Parameters
     ----------
     least : float
         Seconds.
     most : float
-        Seconds. Where nothing has come from an address yet it is the wait, but for `_UNKNOWN` times ``least``.
+        Seconds.
 
-    Attributes
-    ----------
-    stretch : float
-        Factor for the requests of this thread: of an image that was not waited for long enough before.
     """
 
-    def __init__(self, least: float, most: float):
+    def __init__(self, least: float, most: float) -> None:
         self._least, self._most = least, most
         self._recent: dict[str, deque[float]] = defaultdict(lambda: deque(maxlen=_RECENT))
         self._own = threading.local()
 
     @property
     def stretch(self) -> float:
+        """Factor for the requests of this thread: of an image that was not waited for long enough before."""
         return getattr(self._own, "stretch", 1.0)
 
     @stretch.setter
@@ -220,7 +219,7 @@ class Manners:
         Seconds: a ``Retry-After`` beyond this is left to the caller.
     """
 
-    def __init__(self, home: str, rate: float, connections: int, least: float, timeout: float, longest: float):
+    def __init__(self, home: str, rate: float, connections: int, least: float, timeout: float, longest: float) -> None:
         self.home = home
         self.limit = RateLimit(rate)
         self.connections = Connections(connections)
@@ -258,25 +257,32 @@ class PoliteAdapter(HTTPAdapter):
         Shared by all connections to a service.
     """
 
-    def __init__(self, manners: Manners):
+    def __init__(self, manners: Manners) -> None:
         super().__init__()
         self._manners = manners
 
-    def send(self, request: requests.PreparedRequest, timeout=None, **options) -> requests.Response:
+    def send(
+        self,
+        request: requests.PreparedRequest,
+        stream: bool = False,
+        timeout: float | tuple[float | None, float | None] | None = None,
+        *args: Any,
+        **options: Any,
+    ) -> requests.Response:
         """See `requests.adapters.HTTPAdapter.send`."""
-        manners = self._manners
-        if leads_inward(request.url, manners.home):
-            raise Failure("connection", f"an answer leads to {request.url}, which is not asked", passing=False)
+        manners, url = self._manners, str(request.url)
+        if leads_inward(url, manners.home):
+            raise Failure("connection", f"an answer leads to {url}, which is not asked", passing=False)
         manners.limit.wait()
         manners.tally.count_request()
-        limit = manners.first_byte.limit(request.url)
+        limit = manners.first_byte.limit(url)
         start = time.monotonic()
         try:
-            response = super().send(request, timeout=(manners.connect, limit), **options)
+            response = super().send(request, stream, (manners.connect, limit), *args, **options)
         except requests.ReadTimeout:
-            manners.first_byte.record(request.url, limit)
+            manners.first_byte.record(url, limit)
             raise
-        manners.first_byte.record(request.url, time.monotonic() - start)
+        manners.first_byte.record(url, time.monotonic() - start)
         manners.heed(retry_after(response) if response.status_code in (429, 503) else 0.0)
         return response
 
@@ -309,7 +315,7 @@ class Breaker:
         Nothing is asked any more.
     """
 
-    def __init__(self, name: str, limit: int, pause: float, patience: float):
+    def __init__(self, name: str, limit: int, pause: float, patience: float) -> None:
         self._name, self._limit, self._first_pause, self._patience = name, limit, pause, patience
         self._changed = threading.Condition()
         self.answered = False
