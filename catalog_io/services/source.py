@@ -190,12 +190,11 @@ class ServiceImages:
     FIRST's exact text outside the survey is not documented, so text that begins ``<PRE>`` but apologises (error,
     unavailable, …) counts as a failure.
 
-    Where twice as many requests in a row as there are connections have failed in a way that may pass, nothing is asked
-    for a while, and they are made again after it: see `~radio_ag.catalog_io.services.polite.Breaker`. When ``patience``
-    is used up, `fetch` raises. Where the service has not answered once, the rest of the chunk gets the status
-    "connection" instead.
-
-    A service's class brings `_connect`, `_ask` and, if need be, `_disconnect` and `_asked`.
+    Where so many tries in a row have failed in a way that may pass as twice as many images as there are connections
+    have in all, nothing is asked for a while unless an image comes that came before: see
+    `~radio_ag.catalog_io.services.polite.Breaker`. When ``patience`` is used up, `fetch` raises. Where the service has
+    not answered once, the rest of the chunk gets the status "connection" instead. What cannot pass is not asked for
+    again by the same object. `fetch` may be called from several threads at a time.
     """
 
     chunks_at_once = 3
