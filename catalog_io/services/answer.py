@@ -224,7 +224,19 @@ def read_served(
 
 
 def read_kept(header: fits.Header, beam: Beam | None = None) -> ImageFrame:
-    """Return the frame of a served image; ``beam`` is that of a header that has none."""
+    """Read the frame of a served image.
+
+    Parameters
+    ----------
+    header : Header
+    beam : Beam, optional
+        Of an image whose header has none.
+
+    Raises
+    ------
+    ImageError
+        The header makes no sense.
+    """
     return read_frame(header, beam=read_beam(header) or beam)
 
 

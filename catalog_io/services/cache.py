@@ -125,7 +125,12 @@ class FieldCache:
         self._writable = True
 
     def path(self, key: FieldKey) -> Path:
-        """Return where the entry of ``key`` lies, whether it exists or not."""
+        """Return where the entry of ``key`` lies, whether it exists or not.
+
+        Parameters
+        ----------
+        key : FieldKey
+        """
         return self.directory / key.folder / f"{key.name}-{self.quantum:g}.fits.gz"
 
     def get(self, key: FieldKey) -> tuple[np.ndarray, fits.Header] | None:

@@ -51,11 +51,25 @@ class Retries:
     longest: float = 60.0
 
     def ends(self, failure: Failure, tries: int) -> bool:
-        """Return whether an image is given up after so many tries, of which the last came to ``failure``."""
+        """Return whether an image is given up after so many tries.
+
+        Parameters
+        ----------
+        failure : Failure
+            What the last of them came to.
+        tries : int
+        """
         return not failure.passing or failure.retry_after > self.longest or tries > self.count
 
     def run(self, ask: Callable[[int], T], stop: threading.Event) -> T:
-        """Ask, and ask again, until an answer comes; ``ask`` is told which try it is, from 1.
+        """Ask, and ask again, until an answer comes.
+
+        Parameters
+        ----------
+        ask : callable
+            Told which try it is, from 1; raises `Failure` where nothing comes.
+        stop : `threading.Event`
+            Ends the tries, and the pauses between them.
 
         Raises
         ------
@@ -155,13 +169,24 @@ class Downloads:
                 return hdus
 
     def refuse(self, request: Request, failure: Failure) -> None:
-        """Remember a request that came to nothing, so that nobody asks again, unless the failure may pass."""
+        """Remember a request that came to nothing, so that nobody asks again, unless the failure may pass.
+
+        Parameters
+        ----------
+        request : Request
+        failure : Failure
+        """
         _log.info("%s %s: %s (%s)", self._name, request, failure.status, failure)
         if not (failure.passing or failure.silent) and len(self._refused) < _MOST_REFUSED:
             self._refused[request] = failure
 
     def refused(self, request: Request) -> Failure | None:
-        """Return why a request is known to have no image; None where it may have one."""
+        """Return why a request is known to have no image; None where it may have one.
+
+        Parameters
+        ----------
+        request : Request
+        """
         return self._refused.get(request)
 
     def _ask(self, request: Request, stop: threading.Event, tries: _Tries, number: int) -> fits.HDUList:
@@ -235,13 +260,25 @@ class Workers:
                 self._results.get_nowait()
 
     def submit(self, task: Any) -> None:
-        """Add a task, which must not be None."""
+        """Add a task.
+
+        Parameters
+        ----------
+        task : object
+            Not None.
+        """
         self._open += 1
         self._tasks.put(task)
         self._start()
 
     def grow(self, count: int) -> None:
-        """Work at up to ``count`` tasks at a time from now on."""
+        """Work at more tasks at a time from now on.
+
+        Parameters
+        ----------
+        count : int
+            Less than the present number changes nothing.
+        """
         if count > self.count:
             self.count = count
             for _ in range(self._tasks.qsize()):

@@ -118,7 +118,12 @@ def _http_failure(response: requests.Response) -> Failure:
 
 
 def retry_after(response: requests.Response) -> float:
-    """Return the seconds that a Retry-After header asks for: a number or a date; what cannot be read asks for none."""
+    """Return the seconds that a Retry-After header asks for: a number or a date; what cannot be read asks for none.
+
+    Parameters
+    ----------
+    response : requests.Response
+    """
     header = response.headers.get("Retry-After", "").strip()
     if header.isdigit():
         return float(header)
@@ -151,7 +156,12 @@ class Guard:
         self._moved: set[str] = set()  # addresses that redirects have led to
 
     def watch(self, session: requests.Session) -> None:
-        """Become the only response hook of ``session``; astroquery's own takes 8 ms to make text of each image."""
+        """Become the only response hook of a session; astroquery's own takes 8 ms to make text of each image.
+
+        Parameters
+        ----------
+        session : requests.Session
+        """
         session.hooks["response"] = [self]
         session.max_redirects = _MOST_REDIRECTS
 

@@ -34,17 +34,38 @@ _log = logging.getLogger(__name__)
 
 
 def user_agent(others: str) -> str:
-    """Return how requests introduce themselves: this package, then the libraries that make them."""
+    """Return how requests introduce themselves: this package, then the libraries that make them.
+
+    Parameters
+    ----------
+    others : str
+        What the libraries say.
+    """
     return f"radio-ag/{version('radio-ag')} (+{_ABOUT}) {others}"
 
 
 def default_rate(url: str) -> float:
-    """Return the requests a second to a service, where nobody says: no limit for one on this machine."""
+    """Return the requests a second to a service, where nobody says: no limit for one on this machine.
+
+    Parameters
+    ----------
+    url : str
+    """
     return float("inf") if urllib.parse.urlsplit(url).hostname in _LOOPBACK else DEFAULT_RATE
 
 
 def checked_url(url: str) -> str:
-    """Return the URL of a service; raise `InputError` if it cannot be one."""
+    """Return the URL of a service as it is, if it can be one.
+
+    Parameters
+    ----------
+    url : str
+
+    Raises
+    ------
+    InputError
+        It is not the URL of an HTTP service.
+    """
     parts = urllib.parse.urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname or not (url.isascii() and url.isprintable()):
         raise InputError(f"service_url must be an http or https URL, not {url!r}")
@@ -52,7 +73,14 @@ def checked_url(url: str) -> str:
 
 
 def leads_inward(url: str, home: str) -> bool:
-    """Return whether an address that an answer gives is of this computer or its own network, where ``home`` is not."""
+    """Return whether an address that an answer gives is of this computer or its own network.
+
+    Parameters
+    ----------
+    url : str
+    home : str
+        URL of the service: its own host is never inward.
+    """
     host = urllib.parse.urlsplit(url).hostname or ""
     if host == urllib.parse.urlsplit(home).hostname:
         return False
@@ -63,7 +91,12 @@ def leads_inward(url: str, home: str) -> bool:
 
 
 def public(url: str) -> str:
-    """Return the URL without a user's name and password."""
+    """Return the URL without a user's name and password.
+
+    Parameters
+    ----------
+    url : str
+    """
     parts = urllib.parse.urlsplit(url)
     return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
 
@@ -92,7 +125,12 @@ class RateLimit:
             time.sleep(turn - now)
 
     def hold(self, seconds: float) -> None:
-        """Make no request for so long: the service wants to be left alone."""
+        """Make no request for so long: the service wants to be left alone.
+
+        Parameters
+        ----------
+        seconds : float
+        """
         with self._lock:
             self._next = max(self._next, time.monotonic() + seconds)
 
@@ -126,7 +164,12 @@ class Connections:
         return self.count if time.monotonic() >= self._busy_until else max(1, self.count // 2)
 
     def halve(self, seconds: float) -> None:
-        """Make do with half of them for so long. Then they come back, and stay for as long whatever is asked."""
+        """Make do with half of them for so long. Then they come back, and stay for as long whatever is asked.
+
+        Parameters
+        ----------
+        seconds : float
+        """
         with self._freed:
             now = time.monotonic()
             if now >= self._spared_until:
@@ -163,13 +206,25 @@ class FirstByte:
         self._own.stretch = factor
 
     def limit(self, url: str) -> float:
-        """Return the seconds to wait for an answer from an address."""
+        """Return the seconds to wait for an answer from an address.
+
+        Parameters
+        ----------
+        url : str
+        """
         recent = list(self._recent[_page(url)])
         usual = _TIMES_MEDIAN * statistics.median(recent) if recent else _UNKNOWN * self._least
         return min(self.stretch * max(usual, self._least), self._most)
 
     def record(self, url: str, seconds: float) -> None:
-        """Learn from an answer, or from none in time: a service that has become slow is waited for longer."""
+        """Learn from an answer, or from none in time: a service that has become slow is waited for longer.
+
+        Parameters
+        ----------
+        url : str
+        seconds : float
+            That it took, or that it was waited for in vain.
+        """
         self._recent[_page(url)].append(seconds)
 
 
@@ -191,7 +246,15 @@ class Tally:
             self._requests += 1
 
     def count_retry(self, cause: str, seconds: float) -> None:
-        """Count another try, so many seconds after the start of the one that failed by ``cause``."""
+        """Count another try.
+
+        Parameters
+        ----------
+        cause : str
+            Of the failure before.
+        seconds : float
+            From the start of the try that failed.
+        """
         with self._lock:
             self._retries[cause] += 1
             self._waited += seconds
@@ -234,6 +297,10 @@ class Manners:
         """Take note that an answer came which asks for patience, 0 for none.
 
         That request waits for itself. Half of the connections rest meanwhile; all do where most answers ask for it.
+
+        Parameters
+        ----------
+        seconds : float
         """
         seconds = seconds if seconds <= self._longest else 0.0
         with self._lock:
@@ -331,7 +398,13 @@ class Breaker:
             self._down = False  # it has looked, and there was nothing
 
     def admit(self, stop: threading.Event) -> bool:
-        """Return True when a request may be made, False if the service is lost or ``stop`` is set."""
+        """Return True when a request may be made, False if the service is lost or ``stop`` is set.
+
+        Parameters
+        ----------
+        stop : `threading.Event`
+            Ends the wait.
+        """
         with self._changed:
             while not (self.lost or stop.is_set()):
                 if self._resume is None:
@@ -368,7 +441,19 @@ class Breaker:
             self._failures, self._pause, self._waited = 0, self._first_pause, 0.0
 
     def fail(self, failure: Failure, last: bool = True) -> bool:
-        """Record that a try came to nothing, the ``last`` of its image or not; True if it is the service's outage."""
+        """Record that a try came to nothing.
+
+        Parameters
+        ----------
+        failure : Failure
+        last : bool
+            There is no further try for the image.
+
+        Returns
+        -------
+        bool
+            It is the service's outage, and not the image's fault.
+        """
         with self._changed:
             self._failures += 1
             if self.lost:

@@ -76,9 +76,14 @@ class ServedRows:
         self._stencils: dict[str, tuple[NDArray, NDArray]] = {}
 
     def put(self, rows: list[int], outcome: Served | Failure, *, whole: bool) -> list[int]:
-        """Fill rows, or flag them; those that are given back are served with less than a whole field.
+        """Fill rows, or flag them; return those that are served with less than a whole field.
 
-        With ``whole``, such rows stay as they are, for a request of their own.
+        Parameters
+        ----------
+        rows : list of int
+        outcome : Served or Failure
+        whole : bool
+            Such rows stay as they are, for a request of their own.
         """
         if isinstance(outcome, Failure):
             if whole:

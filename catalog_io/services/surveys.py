@@ -67,7 +67,13 @@ UNKNOWN_COVERAGE = Coverage("not known", lambda ra, dec: np.ones(np.shape(ra), d
 
 
 def declinations(south: float = -90.0, north: float = 90.0) -> Coverage:
-    """Coverage of a survey of all right ascensions between two declinations, degrees."""
+    """Return the coverage of a survey of all right ascensions between two declinations.
+
+    Parameters
+    ----------
+    south, north : float
+        Degrees.
+    """
     words = f"Dec {south:+g} to {north:+g}"
     if north >= 90:
         words = f"north of {south:+g}" if south > -90 else "the whole sky"
@@ -77,7 +83,7 @@ def declinations(south: float = -90.0, north: float = 90.0) -> Coverage:
 
 
 def may_be_in_first(ra: ArrayLike, dec: ArrayLike) -> NDArray[np.bool_]:
-    """Whether VLA FIRST may have an image.
+    """Return where VLA FIRST may have an image.
 
     FIRST covers 8444 square degrees in the north Galactic cap and 2131 in the south, "chosen to coincide approximately
     with the area covered by the Sloan Digital Sky Survey", with irregular edges and gaps. What is drawn here is
@@ -88,6 +94,10 @@ def may_be_in_first(ra: ArrayLike, dec: ArrayLike) -> NDArray[np.bool_]:
     ----------
     ra, dec : array-like, shape (n,)
         Degrees ICRS.
+
+    Returns
+    -------
+    ndarray of bool, shape (n,)
 
     References
     ----------
@@ -108,8 +118,20 @@ def may_be_in_first(ra: ArrayLike, dec: ArrayLike) -> NDArray[np.bool_]:
 
 
 def survey_coordinates(ra: ArrayLike, dec: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Survey longitude λ and latitude η of SDSS, degrees; η runs along circles about the nodes, as a longitude does.
+    """Return SDSS's survey longitude λ and latitude η; η runs along circles about the nodes, as a longitude does.
 
+    Parameters
+    ----------
+    ra, dec : array-like, shape (n,)
+        Degrees.
+
+    Returns
+    -------
+    longitude, latitude : ndarray, shape (n,)
+        Degrees.
+
+    References
+    ----------
     Stoughton et al. 2002: the origin is at RA 185°, Dec +32.5°, the poles of λ at RA 95° and 275° on the equator.
     """
     angle = np.radians(np.asarray(ra, dtype=float) - (_SDSS_CENTRE[0] - 90))
