@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -30,7 +30,8 @@ from radio_ag.options import CHUNK
 from radio_ag.preprocess.images import CROP_SIZE, PIXEL_SCALE, Prepared, clip, crop
 from radio_ag.preprocess.islands import Islands, measure_islands
 
-T, R = TypeVar("T"), TypeVar("R")
+T = TypeVar("T")
+R = TypeVar("R")
 
 PLANE_SHAPE = (CROP_SIZE, CROP_SIZE)
 
@@ -144,7 +145,8 @@ def classify_chunks(
 def work_ahead(work: Callable[[T], R], items: Iterable[T], at_once: int) -> Iterator[R]:
     """Yield what comes of each item, as it comes; so many are under way at a time, but the first alone."""
     pool = ThreadPoolExecutor(at_once, thread_name_prefix="radio-ag-fetch")
-    items, coming = iter(items), set()
+    items = iter(items)
+    coming: set[Future[R]] = set()
 
     def submit(most: int) -> None:
         coming.update(pool.submit(work, item) for item in itertools.islice(items, most - len(coming)))
