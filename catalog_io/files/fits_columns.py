@@ -15,7 +15,7 @@ _ARRAY_TYPES = ("u1", "i2", "i4", "i8", "f4", "f8", "c8", "c16")
 
 
 def encode_column(column: Any) -> tuple[Any, dict[str, str]]:
-    """A column that astropy writes, and the notes for its meta: a new object, whose data may be the column's own."""
+    """Return a column that astropy writes, a new object that may share its data, and the notes for its meta."""
     if isinstance(column, Time):
         return _encode_time(column)
     if not isinstance(column, Column) or column.dtype.kind == "V":
@@ -38,7 +38,7 @@ def encode_column(column: Any) -> tuple[Any, dict[str, str]]:
 
 
 def decode_column(column: Any, form: str | None, scale: str) -> Any:
-    """What `encode_column` made a column of, from its form and time scale: text for bytes, and times."""
+    """Return what `encode_column` made a column of, from its form and time scale: text for bytes, and times."""
     if not isinstance(column, Column):
         return column
     if column.dtype.kind == "S":
@@ -162,8 +162,8 @@ def _filled(column: Any, fill: Any) -> NDArray:
 
 def _is_printable(text: NDArray, code: type) -> bool:
     """Whether text, seen as character codes, is printable ASCII followed by nothing but padding."""
-    codes = np.ascontiguousarray(text).reshape(-1).view(code)
-    codes = codes.reshape(text.size, text.itemsize // codes.itemsize)
+    flat: NDArray[Any] = np.ascontiguousarray(text).reshape(-1).view(code)
+    codes = flat.reshape(text.size, text.itemsize // flat.itemsize)
     resumes = (codes[:, :-1] == 0) & (codes[:, 1:] != 0)
     return bool(((codes == 0) | ((codes >= 32) & (codes <= 126))).all() and not resumes.any())
 

@@ -298,7 +298,7 @@ def check_planes(
     path: Path, table: Table, stores: Mapping[str | int, AttentionStore], cutouts: AttentionStore | None, mode: str
 ) -> None:
     """Raise `InputError` if a table names planes that no stack has; ``mode`` says which attention maps were kept."""
-    named = [("attention_plane", store) for store in stores.values()]
+    named: list[tuple[str, AttentionStore | None]] = [("attention_plane", store) for store in stores.values()]
     if mode != "none" and "mean" not in stores:
         named.append(("attention_plane", None))
     if "cutout_plane" in table.colnames:
@@ -327,7 +327,7 @@ def _is_plain(path: Path) -> bool:
 
 
 def cutout_wcs(row: Table.Row) -> WCS:
-    """Celestial WCS (TAN, ICRS) of a row's cutout.
+    """Return the celestial WCS (TAN, ICRS) of a row's cutout.
 
     Raises
     ------
