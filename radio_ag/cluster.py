@@ -89,7 +89,7 @@ class Resources(NamedTuple):
 def open_client(
     scheduler: str | None = None, workers: int | None = None, *, threads: int = 2, timeout: float = 30.0
 ) -> Iterator[Client]:
-    """A client of the cluster at an address, for whose answer it waits so many seconds, or of one of this computer.
+    """Yield a client of the cluster at an address, for whose answer it waits so long, or of one of this computer.
 
     Parameters
     ----------
@@ -133,7 +133,7 @@ def open_client(
 
 
 def worker_resources(client: Client, weights: Weights, settings: ClassifySettings) -> Resources:
-    """Device, batch and threads of a worker, where ``settings`` leave them open (``auto``, 0).
+    """Return device, batch and threads of a worker, where ``settings`` leave them open (``auto``, 0).
 
     Raises
     ------
@@ -148,14 +148,15 @@ def worker_resources(client: Client, weights: Weights, settings: ClassifySetting
 
 
 def classify_on(
-    plan: Plan, chunks: Iterable[Chunk], folder: Path | None, *, check: bool = True
+    client: Client, plan: Plan, chunks: Iterable[Chunk], folder: Path | None, *, check: bool = True
 ) -> Iterator[tuple[int, Answer]]:
     """Yield the parts of some chunks, as they are done, with their numbers.
 
     Parameters
     ----------
+    client : distributed.Client
     plan : Plan
-        With a client, and what its workers need.
+        With what the workers need.
     chunks : iterable of Chunk
     folder : path, optional
         Where workers that see it write the parts.
@@ -168,9 +169,9 @@ def classify_on(
         The image service did not answer for a single source of the first chunk, or the scheduler is lost.
     """
     from distributed import CancelledError, KilledWorker, as_completed
-    from distributed.comm import CommClosedError
+    from distributed.comm.core import CommClosedError
 
-    client, task = plan.client, _Task.of(plan, folder)
+    task = _Task.of(plan, folder)
     # A task, not scattered data: if the only worker that has it dies, the scheduler makes it again.
     shared = client.submit(_keep, task, key=f"radio-ag-{task.token}", pure=False)
     numbers: dict[Future, int] = {}
