@@ -173,10 +173,14 @@ def _run_in(plan: Plan, place: Path) -> Result:
 
 
 def _classify_missing(plan: Plan, folder: PartsFolder, chunks: _Chunks, count: _Count, late: _Late) -> None:
-    """Classify what is not done yet, and ask once more for images that did not come."""
+    """Classify what is not done yet, or lacks an image, and ask once more for images that did not come."""
+    lacking = set()
     for number, part in folder.kept():
-        count.add(part, late.note(number, part))
-    folder.settle()
+        if np.any(part.columns["flags"] & Flag.FETCH_FAILED):
+            lacking.add(number)
+        else:
+            count.add(part)
+    folder.settle(lacking)
     if folder.done:
         count.tell()
     pending = (chunks[number] for number in range(len(chunks)) if number not in folder.done)
@@ -185,7 +189,7 @@ def _classify_missing(plan: Plan, folder: PartsFolder, chunks: _Chunks, count: _
             folder.write(number, part)
         else:
             folder.adopt(number, written)
-        count.add(part, late.note(number, part) if getattr(plan.source, "asks_again", False) else slice(None))
+        count.add(part, late.note(number, part))
         count.tell()
     for number, part in late.once_more():
         folder.write(number, folder.read(number).updated(part))
@@ -258,7 +262,7 @@ class _Late:
 
     def note(self, number: int, part: Part) -> NDArray[np.bool_]:
         """Keep in mind which sources of a part are to be asked for again; give which are done."""
-        failed = part.columns["flags"] & Flag.FETCH_FAILED != 0
+        failed = (part.columns["flags"] & Flag.FETCH_FAILED != 0) & getattr(self._plan.source, "asks_again", False)
         if failed.any():
             ra, dec = part.columns["ra"][failed], part.columns["dec"][failed]
             self._chunks.append(Chunk(number, part.sources[failed], ra, dec))

@@ -275,8 +275,9 @@ class PartsFolder:
         """Return a part that is done."""
         return decode_part(self.file(number).read_bytes())
 
-    def settle(self) -> None:
-        """Forget what an interrupted run has left behind."""
+    def settle(self, forget: set[int]) -> None:
+        """Forget parts, which are to be done again, and what an interrupted run has left behind."""
+        self.done = {number: total for number, total in self.done.items() if number not in forget}
         with written_beside(self.path / _SUMS) as stream:
             stream.writelines(f"{total}  {part_name(number)}\n".encode() for number, total in self.done.items())
         keep = {_MANIFEST, _SUMS, *map(part_name, self.done)}
