@@ -415,7 +415,7 @@ def test_a_full_disk_is_an_error_and_the_parts_stay(run, undisturbed, small_disk
         run(output)
     done = int(re.search(message, str(error.value))[1])
     assert 0 < done < PARTS
-    assert len(list(folder.glob("out.parts/part-*.fits"))) == done
+    assert len(list(folder.glob("out.parts/part-*.npz"))) == done
     enlarge("1400k")  # room for all parts, but not for the product
     with pytest.raises(OutputError, match=r"No space left on device; 8 of 8 parts are done"):
         run(output)
