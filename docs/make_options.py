@@ -24,8 +24,8 @@ classify(
 )
 ```
 
-A name that is none of theirs is a `TypeError`, a value out of bounds an `InputError`. The command line has an option for
-each field but those without one below. This page is written from the records by `docs/make_options.py`.
+A name that is none of theirs is a `TypeError`, a value out of bounds an `InputError`. The command line has an option
+for each field but those without one below. This page is written from the records by `docs/make_options.py`.
 """
 
 
