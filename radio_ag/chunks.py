@@ -200,7 +200,7 @@ def classify_measured(measured: Measured, classifier: Classifier, settings: Clas
     prediction = classifier.predict(
         fields.data[classified],
         attention=kind,
-        prepared=Prepared(*(column[shown] for column in prepared)),
+        prepared=prepared.taken(shown),
         further=(flags[classified] & Flag.UNRESOLVED) == 0,
     )
     flags[classified] |= prediction.flags

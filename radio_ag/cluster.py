@@ -5,7 +5,7 @@ fetches one chunk while the network works on another. Where it sees the folder o
 a hash; elsewhere the part itself goes to the client. Chunks of a worker that dies go to others. The parts alone count:
 what the cluster knows may be lost at any time.
 
-`classify_partition` and `classify_hats` are for catalogues that are Dask's or LSDB's own, and stay there.
+`radio_ag.partitions` is for catalogues that are Dask's or LSDB's own, and stay there.
 """
 
 from __future__ import annotations
@@ -29,14 +29,13 @@ from radio_ag.chunks import Chunk, ClassifySettings, classify_measured, measure_
 from radio_ag.errors import InputError, ServiceError
 from radio_ag.network.checkpoints import Weights
 from radio_ag.network.classifier import Classifier
-from radio_ag.partitions import classify_hats, classify_partition
 
 if TYPE_CHECKING:
     from distributed import Client, Future
 
     from radio_ag.run import Plan
 
-__all__ = ["Answer", "classify_hats", "classify_on", "classify_partition", "open_client", "worker_resources"]
+__all__ = ["Answer", "classify_on", "open_client", "worker_resources"]
 
 _ENVIRONMENT = "distributed.nanny.pre-spawn-environ"
 _AHEAD = 2  # chunks that wait at the cluster for each thread of it
@@ -143,7 +142,8 @@ def worker_resources(client: Client, weights: Weights, settings: ClassifySetting
     try:
         client.wait_for_workers(1, timeout=60)
     except TimeoutError as exc:
-        raise ServiceError(f"the Dask cluster at {client.scheduler.address} has no worker") from exc
+        address = getattr(client.scheduler, "address", "an unknown address")
+        raise ServiceError(f"the Dask cluster at {address} has no worker") from exc
     return client.submit(_resources, weights, settings, pure=False).result()
 
 

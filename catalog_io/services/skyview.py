@@ -77,7 +77,7 @@ class SkyViewImages(ServiceImages):
         return open_answer(content)
 
 
-class _Client(SkyViewClass):  # type: ignore[misc]  # astroquery has no types
+class _Client(SkyViewClass):
     """astroquery asks for the form again for each image; once is enough."""
 
     _form: requests.Response | None = None

@@ -139,7 +139,7 @@ class Classifier:
             self.feature_model = FeatureModel.of(weights.extra, sum(net.n_features for net in self.networks))
 
     @classmethod
-    def load(cls, weights: str | os.PathLike = DEFAULT, **options) -> Classifier:
+    def load(cls, weights: str | os.PathLike = DEFAULT, **options: Any) -> Classifier:
         """Load weights by name or path.
 
         Parameters
@@ -265,7 +265,7 @@ class Classifier:
                 attention.append(torch.stack(members).mean(0).float().cpu())
         return torch.cat(logits).numpy(), torch.cat(attention).numpy()
 
-    def _turned(self, fields, prepared: Prepared, orbit: int) -> list[tuple[float, NDArray[np.float32]]]:
+    def _turned(self, fields: ArrayLike | None, prepared: Prepared, orbit: int) -> list[tuple[float, NDArray[np.float32]]]:
         """Angles between 0 and 90 degrees that an orbit beyond 8 has, each with the images of the fields turned by it.
 
         Angles are in radians.
@@ -344,7 +344,7 @@ class Classifier:
         half = with_half_gates(network)
         return half if half_suffices(network, half, self.temperature, self.device) else network
 
-    def _flags(self, probabilities, features, prepared: Prepared) -> NDArray[np.int32]:
+    def _flags(self, probabilities: NDArray, features: NDArray, prepared: Prepared) -> NDArray[np.int32]:
         flags = np.where(prepared.fallback, Flag.RMS_FALLBACK, 0).astype(np.int32)
         with np.errstate(invalid="ignore"):
             flags[probabilities.max(1) < self.uncertain_below] |= Flag.UNCERTAIN

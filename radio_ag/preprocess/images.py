@@ -54,6 +54,23 @@ class Prepared(NamedTuple):
     blank_fraction: NDArray[np.float32]
     peak: NDArray[np.float32]
 
+    def taken(self, rows: NDArray[np.intp]) -> Prepared:
+        """Return the images and measurements of some rows.
+
+        Parameters
+        ----------
+        rows : ndarray (k,) of int
+            Which.
+
+        Returns
+        -------
+        Prepared
+            Of k fields.
+        """
+        return Prepared(
+            self.images[rows], self.rms[rows], self.fallback[rows], self.blank_fraction[rows], self.peak[rows]
+        )
+
 
 @dataclass(frozen=True)
 class Preprocessing:
@@ -73,7 +90,7 @@ class Preprocessing:
     stretch: str = "linear"
     value_range: tuple[float, float] = (0.0, 1.0)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not (isfinite(self.clip) and self.clip >= 0):
             raise InputError(f"clip must be a finite number of at least 0 (in units of the noise), not {self.clip!r}")
         _check_stretch(self.stretch)
