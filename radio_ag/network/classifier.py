@@ -265,7 +265,9 @@ class Classifier:
                 attention.append(torch.stack(members).mean(0).float().cpu())
         return torch.cat(logits).numpy(), torch.cat(attention).numpy()
 
-    def _turned(self, fields: ArrayLike | None, prepared: Prepared, orbit: int) -> list[tuple[float, NDArray[np.float32]]]:
+    def _turned(
+        self, fields: ArrayLike | None, prepared: Prepared, orbit: int
+    ) -> list[tuple[float, NDArray[np.float32]]]:
         """Angles between 0 and 90 degrees that an orbit beyond 8 has, each with the images of the fields turned by it.
 
         Angles are in radians.
