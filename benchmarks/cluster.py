@@ -47,14 +47,18 @@ def run(rows: int, output: Path, client=None) -> float:
     """Rows a second of the computing part."""
     from astropy.table import Table
 
-    from radio_ag import classify
+    from radio_ag import RunOptions, classify
 
     catalogue = Table({"ra": np.linspace(0, 350, rows), "dec": np.zeros(rows)}, units={"ra": "deg", "dec": "deg"})
     finished = []
-    classify(
-        catalogue, images=Simulated(), output=output, device="cpu", threads=1, batch=CHUNK, chunk=CHUNK, client=client,
+    options = RunOptions(
+        threads=1,
+        batch=CHUNK,
+        chunk=CHUNK,
+        client=client,
         progress=lambda done, *_: finished.append((time.perf_counter(), done)),
-    )  # fmt: skip
+    )
+    classify(catalogue, images=Simulated(), output=output, device="cpu", run_options=options)
     (start, first), (end, last) = finished[0], finished[-1]
     return (last - first) / (end - start)
 

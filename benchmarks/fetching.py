@@ -1,15 +1,20 @@
 """How fast images come from a service, what sharing them saves, and how long the network waits for them.
 
     python benchmarks/fetching.py [--latency 0.2] [--connections 8] [--sources 512] [--network-seconds 2.0]
+    python benchmarks/fetching.py --faults [--rows 2000]
 
 The service is `tests/first_server.py` in a process of its own, on this machine, and waits ``--latency`` seconds before
-each answer. Ideal is ``connections / latency`` images a second. Three measurements:
+each answer. Ideal is ``connections / latency`` images a second. Three measurements, and with ``--faults`` another:
 
 - *rate*: sources all over the sky, an image each, without and with a cache to write to.
 - *sharing*: sources as dense as FIRST's catalogue (90 a square degree) over four square degrees; requests, bytes and
   seconds with an image for each, and with one of 1020 px where six or more are in a cell.
 - *timeline*: the chunks of a run, with a stand-in for the network that sleeps ``--network-seconds`` a chunk: when each
   was fetched, and how long the network waited for it.
+- *faults*: a run's chunks over 4 connections, from a service without faults, from one that fails for 30 % of the
+  requests in eight ways, of which one is that no answer ever comes, and from one that answers 30 % with HTTP 503 and
+  ``Retry-After: 5``. What cannot be avoided is the time on the connections of answers that fail, and of 5 s for each
+  one that never comes: nobody knows sooner.
 """
 
 from __future__ import annotations
@@ -21,6 +26,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,25 +35,42 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["NO_PROXY"] = "127.0.0.1"
 TESTS = str(Path(__file__).parents[1] / "tests")
 
+FAULTY = 0.3  # share of the requests
+EIGHT = "500", "503", "429", "reset", "truncated", "empty", "html", "slow"
+FAULT_CONNECTIONS = 4
 
-def _serve(latency: float, pipe) -> None:
+
+def _serve(latency: float, modes: tuple[str, ...], pipe) -> None:
     sys.path.insert(0, TESTS)
+    import numpy as np
     from first_server import FirstServer
 
-    with FirstServer(latency=latency) as server:
+    random = np.random.default_rng(0)
+
+    def decide(request):
+        return str(random.choice(modes)) if modes and random.random() < FAULTY else "ok"
+
+    with FirstServer(
+        latency=latency, decide=decide, slow=3600.0, retry_after="5" if modes == ("503",) else ""
+    ) as server:
         pipe.send(server.url)
         while (asked := pipe.recv()) is not None:
             if asked == "forget":
                 server.forget()
-            pipe.send([round(float(request.fields["ImageSize"]) * 60 / 1.8) for request in server.requests])
+            answers = [(request.fields["RA"], request.mode) for request in server.requests]
+            sizes = [round(float(request.fields["ImageSize"]) * 60 / 1.8) for request in server.requests]
+            pipe.send(answers if asked == "answers" else sizes)
 
 
 @contextmanager
-def service(latency: float):
-    """URL of the service, and a function that tells sizes (px) of the images asked for; "forget" forgets them."""
+def service(latency: float, modes: tuple[str, ...] = ()):
+    """URL of the service, and a function that tells sizes (px) of the images asked for.
+
+    "forget" forgets them; "answers" tells positions and how each was answered. ``modes`` are those of faulty answers.
+    """
     context = multiprocessing.get_context("spawn")
     pipe, child = context.Pipe()
-    process = context.Process(target=_serve, args=(latency, child), daemon=True)
+    process = context.Process(target=_serve, args=(latency, modes, child), daemon=True)
     process.start()
 
     def ask(what: str = "requests") -> list[int]:
@@ -162,13 +185,64 @@ def measure_timeline(url: str, connections: int, count: int, network: float) -> 
     )
 
 
+def measure_faults(latency: float, count: int) -> None:
+    """Rows a second without faults, with faults of eight kinds, and with Retry-After."""
+    clean, _ = _run(latency, (), count)
+    faulty, answers = _run(latency, EIGHT, count)
+    hung = sum(mode == "slow" for _, mode in answers)
+    repeats = len(answers) - hung - count
+    unavoidable = (repeats * clean * FAULT_CONNECTIONS / count + hung * 5.0) / FAULT_CONNECTIONS
+    print(f"no faults: {clean:.1f} s, {count / clean:.1f} rows/s")
+    print(f"eight kinds: {faulty:.1f} s, {count / faulty:.1f} rows/s, {100 * clean / faulty:.0f} % of that")
+    print(f"  {len(answers)} requests, {hung} without an answer: {unavoidable:.1f} s cannot be avoided")
+    print(f"  beyond them {100 * clean / (faulty - unavoidable):.0f} % of the rate without faults")
+    patient, answers = _run(latency, ("503",), count)
+    print(f"Retry-After of 5 s: {patient:.1f} s, {count / patient:.1f} rows/s; {len(answers)} requests")
+
+
+def _run(latency: float, modes: tuple[str, ...], count: int) -> tuple[float, list[tuple[str, str]]]:
+    """Seconds of all rows, with the pass at the end, and the answers; it is checked that each image came once."""
+    import numpy as np
+
+    from radio_ag.catalog_io.services.first import FirstImages
+    from radio_ag.chunks import CHUNK, work_ahead
+
+    ra, dec = scattered(count)
+
+    def fetch(rows):
+        return rows, source.fetch(ra[rows], dec[rows])
+
+    def failed(chunks):
+        pairs = work_ahead(fetch, chunks, source.chunks_at_once)
+        return [rows[fields.flags != 0] for rows, fields in pairs if fields.flags.any()]
+
+    with service(latency, modes) as (url, ask):
+        source = FirstImages(service_url=url, connections=FAULT_CONNECTIONS, cache=False, share=False)
+        start = time.perf_counter()
+        late = failed(np.split(np.arange(count), range(CHUNK, count, CHUNK)))
+        print(f"  asked once more at the end: {sum(map(len, late))} rows; {source.traffic}")
+        lost = failed(late)
+        seconds = time.perf_counter() - start
+        answers = ask("answers")
+        source.close()
+    came = Counter(position for position, mode in answers if mode == "ok")
+    assert not lost, f"{sum(map(len, lost))} rows failed"
+    assert len(came) == came.total() == count, "an image was asked for again once it had come"
+    return seconds, answers
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--latency", type=float, default=0.2)
     parser.add_argument("--connections", type=int, default=8)
     parser.add_argument("--sources", type=int, default=512)
     parser.add_argument("--network-seconds", type=float, default=2.0)
+    parser.add_argument("--faults", action="store_true")
+    parser.add_argument("--rows", type=int, default=2000)
     arguments = parser.parse_args()
+    if arguments.faults:
+        measure_faults(arguments.latency, arguments.rows)
+        return
     ideal = arguments.connections / arguments.latency
     with service(arguments.latency) as (url, ask):
         measure_rate(url, ideal, arguments.connections, arguments.sources + arguments.connections)

@@ -39,9 +39,10 @@ from numpy.typing import NDArray
 from radio_ag.catalog_io.catalogs import Catalogue, read_catalogue
 from radio_ag.catalog_io.catalogs.grouping import group_sources
 from radio_ag.catalog_io.images.local import LocalImages
-from radio_ag.evaluation.numbers import wilson_interval
+from radio_ag.evaluation.metrics import wilson_interval
 from radio_ag.network.classifier import Classifier
-from radio_ag.preprocess.images import BEAM_FWHM, estimate_rms
+from radio_ag.preprocess.images import BEAM_FWHM
+from radio_ag.preprocess.noise import estimate_rms
 from radio_ag.weights import DEFAULT
 
 CENTRED = 15.0  # arcsec

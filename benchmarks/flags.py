@@ -21,8 +21,9 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from radio_ag.flags import Flag
-from radio_ag.preprocess.images import PIXEL_SCALE, estimate_rms
+from radio_ag.preprocess.images import PIXEL_SCALE
 from radio_ag.preprocess.islands import Islands, measure_islands
+from radio_ag.preprocess.noise import estimate_rms
 from radio_ag.simulated import TYPICAL_RMS, correlated_noise, make_field
 
 FLAGS = (Flag.EMPTY, Flag.LOW_SNR, Flag.UNRESOLVED, Flag.TRUNCATED, Flag.OFF_CENTRE, Flag.CONFUSED)

@@ -45,7 +45,7 @@ def joined_by_chance() -> dict[str, float]:
     """Share of unrelated rows that end in a group with another one, for each way."""
     catalogue = make_catalogue(100_000, doubles=0.0)
     found = [group_sources(catalogue, how, join_doubles=joined) for how, joined in CHANCE_WAYS]
-    return {groups.how: float((groups.n_components > 1).mean()) for groups in found}
+    return {groups.how: float((groups.size[groups.group_id] > 1).mean()) for groups in found}
 
 
 def measure(catalogue: Catalogue, how: str | float, join_doubles: bool) -> dict:

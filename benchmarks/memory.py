@@ -85,13 +85,14 @@ def run_once(catalogue: Path, mosaic: Path, output: Path, attention: str, chunk:
     """One run in this process; its peak memory and sizes."""
     import warnings
 
-    from radio_ag import classify
+    from radio_ag import RunOptions, classify
     from radio_ag.network.classifier import Classifier
 
     Classifier._see = stand_in
     warnings.simplefilter("ignore")
     start = time.perf_counter()
-    result = classify(catalogue, images=mosaic, output=output, attention=attention, chunk=chunk, device="cpu", orbit=1)
+    options = {"attention": attention, "device": "cpu", "orbit": 1, "run_options": RunOptions(chunk=chunk)}
+    result = classify(catalogue, images=mosaic, output=output, **options)
     summary = result.summary()
     return {
         "rows": summary["rows"],

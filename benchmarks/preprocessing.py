@@ -12,7 +12,8 @@ import numpy as np
 from _report import in_turns, parse_options, ratio, report
 from reference import prepare_field
 
-from radio_ag.preprocess.images import BEAM_FWHM, FIELD_SIZE, PIXEL_SCALE, estimate_rms, prepare
+from radio_ag.preprocess.images import BEAM_FWHM, FIELD_SIZE, PIXEL_SCALE, prepare
+from radio_ag.preprocess.noise import estimate_rms
 from radio_ag.simulated import correlated_noise
 
 NOISE = 1.5e-4  # Jy/beam

@@ -69,7 +69,7 @@ def run_once(catalogue: Path, images: Path, output: Path) -> dict:
 
     from _stages import time_calls
 
-    from radio_ag import classify
+    from radio_ag import RunOptions, classify
     from radio_ag.catalog_io.images.local import LocalImages
 
     pairs = 0
@@ -82,7 +82,8 @@ def run_once(catalogue: Path, images: Path, output: Path) -> dict:
     spent = time_calls(STAGES)
     warnings.simplefilter("ignore")
     start = time.perf_counter()
-    result = classify(catalogue, images=images, output=output, attention="none", device="cpu", orbit=1, threads=1)
+    run = RunOptions(threads=1)
+    result = classify(catalogue, images=images, output=output, attention="none", device="cpu", orbit=1, run_options=run)
     seconds = time.perf_counter() - start
     return {"rows": result.summary()["rows"], "pairs": pairs, "seconds": seconds, **spent}
 

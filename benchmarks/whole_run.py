@@ -38,7 +38,7 @@ def run_once(folder: Path, weights: str, orbit: int, threads: int, device: str) 
 
     from _stages import time_calls
 
-    from radio_ag import classify
+    from radio_ag import RunOptions, classify
 
     spent = time_calls({name: path for name, (path, _) in PARTS.items()})
     warnings.simplefilter("ignore")
@@ -49,8 +49,8 @@ def run_once(folder: Path, weights: str, orbit: int, threads: int, device: str) 
         output=folder / "product.fits",
         weights=weights,
         orbit=orbit,
-        threads=threads,
         device=device,
+        run_options=RunOptions(threads=threads),
     )
     return {"imports": imported, **spent}
 

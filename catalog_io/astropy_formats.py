@@ -7,6 +7,7 @@ reading it.
 
 import functools
 import os
+from pathlib import Path
 
 from astropy.io import registry
 from astropy.table import Table
@@ -27,6 +28,11 @@ def read(dialect: Dialect, path: str | os.PathLike) -> Table:
     path : path-like
         The file.
 
+    Returns
+    -------
+    `~astropy.table.Table`
+        A row for each row of the file.
+
     Raises
     ------
     CatalogueError
@@ -39,14 +45,24 @@ def read(dialect: Dialect, path: str | os.PathLike) -> Table:
 def read_classification(path: str | os.PathLike) -> Table:
     """Read the table of a product, with the provenance as its ``meta``.
 
+    Parameters
+    ----------
+    path : path-like
+        The product, in FITS.
+
+    Returns
+    -------
+    `~astropy.table.Table`
+        As ``Result.table``.
+
     Raises
     ------
     InputError
         When it is not a product.
     """
-    from radio_ag.catalog_io.product.fits import read_product  # loads what reading a catalogue does not need
+    from radio_ag.catalog_io.product.fits import Fits  # loads what reading a catalogue does not need
 
-    return read_product(path)[0]
+    return Fits().read(Path(path))[0]
 
 
 def write_classification(table: Table, path: str | os.PathLike, overwrite: bool = False) -> None:

@@ -5,7 +5,6 @@ import os
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from radio_ag.catalog_io.product.columns import result_table
 from radio_ag.catalog_io.product.fits import cutout_wcs, write_product
-from radio_ag.catalog_io.product.formats import product_format
+from radio_ag.catalog_io.product.formats import Format, product_format
 from radio_ag.catalog_io.product.headers import software_versions
 from radio_ag.catalog_io.product.stacks import AttentionStore
 from radio_ag.errors import InputError, SourceNotFoundError
@@ -97,7 +96,7 @@ class Result:
         provenance: Mapping[str, Any] | None = None,
         cutouts: AttentionStore | None = None,
     ) -> "Result":
-        """A result from an input table and what was measured.
+        """Return a result from an input table and what was measured.
 
         Parameters
         ----------
@@ -148,7 +147,7 @@ class Result:
             If the file or folder is not there, damaged, or no product of radio-ag.
         """
         path = Path(os.path.abspath(path))
-        return cls(*_format_of(path).read_product(path, verify=verify), path=path)
+        return cls(*_format_of(path).read(path, verify=verify), path=path)
 
     def verify(self) -> None:
         """Hold every byte of the product that this result was read from, or written to, against its checksums.
@@ -171,14 +170,7 @@ class Result:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(**state)  # type: ignore[misc]
 
-    def write(
-        self,
-        path: str | os.PathLike,
-        *,
-        overwrite: bool = False,
-        attention: str | None = None,
-        folder: Path | None = None,
-    ) -> None:
+    def write(self, path: str | os.PathLike, *, overwrite: bool = False, attention: str | None = None) -> None:
         """Write a FITS product; see `radio_ag.catalog_io.product.fits`.
 
         Parameters
@@ -190,8 +182,6 @@ class Result:
         attention : {"mean", "gates", "hdus", "none"}, optional
             The mean maps as one stack, each gate's too, one image HDU a source, or none. None means all that was kept,
             as stacks.
-        folder : path, optional
-            Where the file lies until it is complete, of the same file system. None: beside its place.
 
         Raises
         ------
@@ -200,9 +190,7 @@ class Result:
         OutputError
             If the file exists, or cannot be written.
         """
-        write_product(
-            path, self.table, self._stores, self._cutouts, attention=attention, overwrite=overwrite, folder=folder
-        )
+        write_product(path, self.table, self._stores, self._cutouts, attention=attention, overwrite=overwrite)
         self._path = Path(os.path.abspath(path))
 
     def export(
@@ -265,7 +253,7 @@ class Result:
         return result_html(self)
 
     def __getitem__(self, rows: Any) -> "Row | Result":
-        """A `~astropy.table.Row` for an integer; for a slice, mask or array of integers a result of those rows."""
+        """Return the row for an integer; for a slice, mask or array of integers, a result of those rows."""
         selected = self.table[rows]
         if isinstance(selected, Row):
             return selected
@@ -274,7 +262,7 @@ class Result:
         return Result(selected, self._stores, self._cutouts)
 
     def attention(self, row: int, gate: str | int = "mean") -> CCDData:
-        """The attention map of a row on the pixels of its cutout.
+        """Return the attention map of a row on the pixels of its cutout.
 
         Parameters
         ----------
@@ -305,7 +293,7 @@ class Result:
         return CCDData(store.plane(plane), unit=u.dimensionless_unscaled, wcs=cutout_wcs(entry), meta=meta)
 
     def attention_maps(self, rows: ArrayLike, gate: str | int = "mean") -> NDArray[np.float32]:
-        """The attention maps of several rows at once, which is much quicker than one by one.
+        """Return the attention maps of several rows at once, which is much quicker than one by one.
 
         Parameters
         ----------
@@ -332,7 +320,7 @@ class Result:
         return self._cutouts is not None
 
     def cutout(self, row: int) -> CCDData:
-        """The cutout of a row, if they were kept.
+        """Return the cutout of a row, if they were kept.
 
         Parameters
         ----------
@@ -358,7 +346,7 @@ class Result:
         return CCDData(image, unit="Jy/beam", wcs=cutout_wcs(entry), meta={"OBJECT": str(entry["name"])})
 
     def cutouts(self, rows: ArrayLike) -> NDArray[np.float32]:
-        """The cutouts of several rows at once, Jy/beam (n, 150, 150); NaN for a row that has none.
+        """Return the cutouts of several rows at once, Jy/beam (n, 150, 150); NaN for a row that has none.
 
         Raises
         ------
@@ -370,7 +358,7 @@ class Result:
         return self._planes(self._cutouts, "cutout_plane", rows)
 
     def at(self, position: SkyCoord | str, radius: u.Quantity | str | float = 10 * u.arcsec) -> "Row | Result":
-        """The source nearest to a position.
+        """Return the source nearest to a position.
 
         Parameters
         ----------
@@ -402,7 +390,7 @@ class Result:
         return self.table[rows[0]] if position.isscalar else self[rows]
 
     def summary(self) -> dict[str, Any]:
-        """Counts: ``rows``, ``clean``, ``classes`` (FRI, FRII, none), ``flags`` by name, all of them, `incomplete`."""
+        """Return counts: ``rows``, ``clean``, ``classes`` (FRI, FRII, none), each of the ``flags``, `incomplete`."""
         if self._summary is not None:
             return copy.deepcopy(self._summary)
         classes = np.ma.filled(self.table["class"], "")
@@ -430,7 +418,8 @@ class Result:
         return images
 
     def _nearest(self, position: SkyCoord, radius: u.Quantity) -> np.ndarray:
-        ra, dec = (np.ma.filled(np.ma.asarray(self.table[n], dtype=float), np.nan) for n in ("ra", "dec"))
+        ra: NDArray[np.float64] = np.ma.filled(np.ma.asarray(self.table["ra"], float), np.nan)
+        dec: NDArray[np.float64] = np.ma.filled(np.ma.asarray(self.table["dec"], float), np.nan)
         rows = np.flatnonzero(np.isfinite(ra) & np.isfinite(dec))
         if not len(rows):
             raise SourceNotFoundError("no row of this result has a position")
@@ -469,11 +458,11 @@ def verify_product(path: str | os.PathLike) -> dict[str, str | None]:
     kind = _format_of(path)
     faults = kind.find_faults(path)
     if not any(faults.values()):
-        kind.read_product(path)  # each part may be whole, and one be lacking
+        kind.read(path)  # each part may be whole, and one be lacking
     return faults
 
 
-def _format_of(path: Path) -> ModuleType:
+def _format_of(path: Path) -> Format:
     return product_format("parquet" if path.is_dir() else "fits")
 
 

@@ -5,7 +5,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from radio_ag.attention import figures
-from radio_ag.attention.inside import InspectedSource
+from radio_ag.attention.inside import SourceTrace
 from radio_ag.attention.statistics import AggregateMaps
 from radio_ag.errors import InputError
 from radio_ag.network.model import CLASSES
@@ -15,13 +15,13 @@ _MOST_IN_A_ROW = 6  # maps
 
 
 def draw_source(
-    figure: str, observed: NDArray, inspected: list[InspectedSource], labels: list[str], wcs: WCS | None, title: str
+    figure: str, observed: NDArray, traced: list[SourceTrace], labels: list[str], wcs: WCS | None, title: str
 ) -> Figure:
     """The figure of one source: ``gates``, ``preprocessing``, ``network`` or ``gate-steps``.
 
     With the maps of several networks ``gates`` has them side by side; the others are of the first network.
     """
-    first = inspected[0]
+    first = traced[0]
     if figure == "preprocessing":
         return figures.preprocessing_figure(observed, first.clipped, first.prepared, first.augmented)
     if figure != "gates" and not first.features:
@@ -29,14 +29,14 @@ def draw_source(
     if figure == "network":
         gates = [steps.attention for steps in first.steps]
         return figures.network_figure(first.prepared, first.features, gates, first.probabilities)
-    if not any(len(one.gates) for one in inspected):
+    if not any(len(one.gates) for one in traced):
         raise InputError("a network without attention gates has no maps: draw it with --figure network")
     if figure == "gate-steps":
         return figures.gate_steps_figure(first.steps, title=title)
     image = crop(observed[None])[0]
-    if len(inspected) == 1:
+    if len(traced) == 1:
         return figures.source_figure(image, first.gates, emission=first.clipped, wcs=wcs, title=title)
-    lines = _in_lines([one.gates.mean(0) if len(one.gates) else None for one in inspected])
+    lines = _in_lines([one.gates.mean(0) if len(one.gates) else None for one in traced])
     pictures = [image, *[None] * (len(lines) - 1)]
     emission = [first.clipped] * len(lines)
     return figures.grid_figure(lines, _in_lines(labels), emission=emission, images=pictures, wcs=wcs, title=title)

@@ -98,7 +98,7 @@ def source(
     with reporting(quiet=True):
         _require_matplotlib()
         from radio_ag.attention.figures import figure_files, save_figure
-        from radio_ag.attention.inside import inspect_source
+        from radio_ag.attention.inside import trace_source
         from radio_ag.attention.sources import open_sources
         from radio_ag.cli._attention_figures import draw_source
 
@@ -106,11 +106,11 @@ def source(
         names = _chosen(weights)
         sources = open_sources(data, images=_one(images))
         row = sources.find(position)
-        inspected = [
-            inspect_source(c, sources.clipped(_rows(row), c.preprocessing.clip)[0]) for c in _networks(names, device)
+        traced = [
+            trace_source(c, sources.clipped(_rows(row), c.preprocessing.clip)[0]) for c in _networks(names, device)
         ]
         observed, title = sources.observed(_rows(row))[0], str(sources.table["name"][row])
-        drawn = draw_source(figure.value, observed, inspected, _labels(names), sources.wcs(row), title)
+        drawn = draw_source(figure.value, observed, traced, _labels(names), sources.wcs(row), title)
         written = save_figure(drawn, output, overwrite=overwrite)
     _echo(written, quiet)
 
@@ -207,7 +207,7 @@ def outliers(
             least_stable,
         )
         from radio_ag.attention.figures import figure_files, outliers_figure, save_figure
-        from radio_ag.attention.inside import inspect_source
+        from radio_ag.attention.inside import trace_source
         from radio_ag.attention.sources import open_sources
         from radio_ag.errors import InputError
         from radio_ag.network.model import CLASSES
@@ -238,7 +238,7 @@ def outliers(
         written = [_write_table(table[rows], output, overwrite)]
         if len(rows):
             shown = [
-                inspect_source(classifier, sources.clipped(_rows(row), classifier.preprocessing.clip)[0])
+                trace_source(classifier, sources.clipped(_rows(row), classifier.preprocessing.clip)[0])
                 for row in rows.tolist()
             ]
             maps = [one.gates.mean(0) for one in shown] if classifier.gates else [one.clipped * 0 for one in shown]

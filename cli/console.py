@@ -136,7 +136,7 @@ class _LineHandler(logging.Handler):
 
 @contextmanager
 def reporting(
-    quiet: bool = False, verbose: bool = False, doing: str = "classifying"
+    quiet: bool = False, verbose: bool = False, doing: str = "classifying", *, services: bool = True
 ) -> Iterator[ProgressCallback | None]:
     """Show log records, warnings and progress on stderr while a command works.
 
@@ -148,6 +148,8 @@ def reporting(
         Log records of every level of the ``radio_ag`` loggers too.
     doing : str
         What the progress is of.
+    services : bool
+        Whether a service may be asked, which takes longer to start.
 
     Yields
     ------
@@ -156,7 +158,9 @@ def reporting(
         `PLAIN_INTERVAL` seconds otherwise.
     """
     import astropy.logger  # noqa: F401 : takes over warnings.showwarning when it is first imported, and so does the next
-    import astroquery  # noqa: F401
+
+    if services:
+        import astroquery  # noqa: F401
     from rich.console import Console
 
     from radio_ag.errors import IncompleteWarning

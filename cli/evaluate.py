@@ -104,7 +104,8 @@ def evaluate(
     """
     with reporting(quiet) as progress:
         from radio_ag.evaluation.report import as_json as as_json_content
-        from radio_ag.evaluation.report import assess, output_files, write_report
+        from radio_ag.evaluation.report import evaluate as evaluate_weights
+        from radio_ag.evaluation.report import output_files, write_report
         from radio_ag.labelled.data import load_labelled
         from radio_ag.network.checkpoints import load_weights
         from radio_ag.weights import DEFAULT
@@ -116,7 +117,7 @@ def evaluate(
         if unseen:
             sources = _leave_out_learnt(sources, networks)
         reports = [
-            assess(
+            evaluate_weights(
                 network,
                 sources,
                 protocol=protocol.value,

@@ -1,15 +1,20 @@
 """``radio-ag find``: the sources of a mosaic as a catalogue."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from radio_ag.cli import options
 from radio_ag.cli.console import reporting
 from radio_ag.cli.options import Debug
+from radio_ag.options import ImageOptions
 
 
+@options.spread
 def find(
+    *,
     mosaic: Annotated[
         list[str],
         typer.Argument(help="FITS image, folder or quoted glob of images; several may overlap.", show_default=False),
@@ -38,6 +43,7 @@ def find(
         Path | None,
         typer.Option(help="Report only sources inside: DS9, CRTF or FITS regions, or a MOC.", show_default=False),
     ] = None,
+    image_options: Annotated[ImageOptions, options.Only({"verify_images"})],
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show warnings and errors only.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show every log line.")] = False,
     debug: Debug = False,
@@ -47,10 +53,12 @@ def find(
     with reporting(quiet, verbose):
         from radio_ag.catalog_io.finding.find import find_sources
         from radio_ag.catalog_io.finding.output import check_sources_output, write_sources
+        from radio_ag.inputs import open_source
 
         check_sources_output(output, overwrite=overwrite)
+        images = open_source(mosaic, replace(image_options, beam_scaled=True))  # no field is cut from them
         table = find_sources(
-            mosaic, threshold=threshold, island_threshold=island_threshold, contrast=contrast, region=region
+            images, threshold=threshold, island_threshold=island_threshold, contrast=contrast, region=region
         )
         write_sources(table, output, overwrite=overwrite)
     if not quiet:

@@ -1,10 +1,16 @@
 """Options that several commands share, and the values that need parsing."""
 
+import functools
+import inspect
+import os
 import re
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import typer
+
+from radio_ag.options import Declared, OptionRecord, declared
 
 _DEBUG = "radio_ag.debug"
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
@@ -17,7 +23,7 @@ def _remember_debug(ctx: typer.Context, requested: bool) -> None:
 
 def debugging(ctx: typer.Context) -> bool:
     """Whether ``--debug`` was given, before the command's name or after it."""
-    return ctx.meta.get(_DEBUG, False)
+    return bool(ctx.meta.get(_DEBUG, False))
 
 
 Debug = Annotated[bool, typer.Option("--debug", callback=_remember_debug, help="Show the traceback of an error.")]
@@ -48,29 +54,12 @@ def parse_size(text: str) -> int:
     return round(float(match[1]) * _UNITS[match[2] or ""])
 
 
-def given(**values: Any) -> dict[str, Any]:
-    """The options that have a value: those that are None are left to the library."""
-    return {name: value for name, value in values.items() if value is not None}
-
-
-_IMAGES = "Images"
-
-
 def _check_template(url: str | None) -> str | None:
     if url is not None and not re.match(r"https?://.*{.*}", url):
         raise typer.BadParameter(f"{url!r} is not a URL with places for the position, such as {{ra}} and {{dec}}")
     return url
 
 
-MaxFailed = Annotated[
-    float,
-    typer.Option(
-        min=0.0,
-        max=1.0,
-        help="Share of the rows with coverage that may be without an image; beyond it the exit code is 3.",
-        rich_help_panel=_IMAGES,
-    ),
-]
 UrlTemplate = Annotated[
     str | None,
     typer.Option(
@@ -78,98 +67,95 @@ UrlTemplate = Annotated[
         callback=_check_template,
         help="Instead of --images: address of a service, with {ra}, {dec}, {size_arcmin}, … where the numbers go.",
         show_default=False,
-        rich_help_panel=_IMAGES,
+        rich_help_panel="Images",
     ),
 ]
-ServiceUrl = Annotated[
-    str | None,
+Group = Annotated[
+    str,
     typer.Option(
-        help="Address of the survey's service.",
-        show_default="RADIO_AG_FIRST_URL in the environment for FIRST, else astroquery's own",
-        rich_help_panel=_IMAGES,
+        help="Rows that are one source: auto (what the catalogue knows best), none, island (the finder's own), or "
+        "a linking radius such as 30arcsec; a plain number is in arcsec.",
+        rich_help_panel="Catalogue",
     ),
 ]
-BeamWidth = Annotated[
-    float | None,
-    typer.Option(
-        "--beam",
-        help="Of a survey's service: width of its beam in arcsec, for images whose header has none.",
-        show_default="the survey's",
-        rich_help_panel=_IMAGES,
-    ),
-]
-PixelScale = Annotated[
-    float | None,
-    typer.Option(
-        help="Of a survey's service: side of its pixels in arcsec.",
-        show_default="the survey's",
-        rich_help_panel=_IMAGES,
-    ),
-]
-BeamScaled = Annotated[
-    bool,
-    typer.Option(
-        "--beam-scaled",
-        help="Take images with a beam coarser than FIRST's, on pixels of a third of it.",
-        rich_help_panel=_IMAGES,
-    ),
-]
-VerifyImages = Annotated[
-    bool,
-    typer.Option(
-        "--verify-images",
-        help="Check the sums that local images carry in files of any size; without this, in those up to 100 MB.",
-        rich_help_panel=_IMAGES,
-    ),
-]
-CacheDir = Annotated[
+RegionFile = Annotated[
     Path | None,
     typer.Option(
-        help="Folder that keeps fetched fields.", show_default="the user's cache folder", rich_help_panel=_IMAGES
-    ),
-]
-NoCache = Annotated[
-    bool, typer.Option("--no-cache", help="Neither read nor keep fetched fields.", rich_help_panel=_IMAGES)
-]
-Offline = Annotated[
-    bool,
-    typer.Option("--offline", help="Use the kept fields alone: see radio-ag fetch.", rich_help_panel=_IMAGES),
-]
-CacheSize = Annotated[
-    int | None,
-    typer.Option(
-        parser=parse_size,
-        metavar="SIZE",
-        help="Bound of the cache, such as 500MB or 2GB; the oldest fields go first.",
+        help="Only sources inside: DS9, CRTF or FITS regions, or a MOC.",
         show_default=False,
-        rich_help_panel=_IMAGES,
+        rich_help_panel="Catalogue",
     ),
 ]
-Connections = Annotated[
-    int | None,
-    typer.Option(min=1, help="Concurrent requests to the service.", show_default=False, rich_help_panel=_IMAGES),
-]
-Rate = Annotated[
-    float | None,
-    typer.Option(
-        min=0.001,
-        help="Requests a second, at most.",
-        show_default="10, or any number to this computer",
-        rich_help_panel=_IMAGES,
-    ),
-]
-Timeout = Annotated[
-    float | None,
-    typer.Option(
-        min=0.0, help="Seconds to wait for the service's answer.", show_default=False, rich_help_panel=_IMAGES
-    ),
-]
-Patience = Annotated[
-    float | None,
-    typer.Option(
-        min=0.0,
-        help="Seconds to wait in all for a service that answers no more, before the run ends.",
-        show_default="900",
-        rich_help_panel=_IMAGES,
-    ),
-]
+
+
+class Only(frozenset[str]):
+    """The fields of a record that are options of a command: ``Annotated[ImageOptions, Only({"verify_images"})]``."""
+
+
+class Without(frozenset[str]):
+    """Those that are not."""
+
+
+def spread(command: Callable[..., None]) -> Callable[..., None]:
+    """Make an option of each field of the records that a command takes.
+
+    Parameters
+    ----------
+    command : callable
+        A record is a parameter whose type is an `OptionRecord`, by itself or in ``Annotated`` with `Only` or
+        `Without`. Every parameter is passed by keyword.
+
+    Returns
+    -------
+    callable
+        With the fields for parameters, in place of each record.
+    """
+    hints = get_type_hints(command, include_extras=True)
+    records: dict[str, tuple[type[OptionRecord], dict[str, Declared]]] = {}
+    parameters: list[inspect.Parameter] = []
+    for parameter in inspect.signature(command).parameters.values():
+        hint = hints[parameter.name]
+        record, *chosen = get_args(hint) if get_origin(hint) is Annotated else (hint,)
+        if isinstance(record, type) and issubclass(record, OptionRecord):
+            fields = {field.flag[2:].replace("-", "_"): field for field in _options_of(record, *chosen)}
+            records[parameter.name] = record, fields
+            parameters += [_parameter(name, field, record()) for name, field in fields.items()]
+        else:
+            parameters.append(parameter.replace(annotation=hint))
+
+    @functools.wraps(command)
+    def spread_out(**values: Any) -> None:
+        for name, (record, fields) in records.items():
+            given = {field.name: values.pop(option) for option, field in fields.items()}
+            turned = {field.name: not given[field.name] for field in fields.values() if field.option.off}
+            values[name] = record(**given | turned)
+        command(**values)
+
+    spread_out.__dict__["__signature__"] = inspect.Signature(parameters)
+    spread_out.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return spread_out
+
+
+def _options_of(record: type[OptionRecord], chosen: frozenset[str] = Without()) -> list[Declared]:
+    """The fields of a record that are options of a command."""
+    wanted = isinstance(chosen, Only)
+    return [field for field in declared(record) if field.option.panel and (field.name in chosen) == wanted]
+
+
+def _parameter(name: str, field: Declared, defaults: OptionRecord) -> inspect.Parameter:
+    """The parameter of a command for a field of a record."""
+    option, default = field.option, getattr(defaults, field.name)
+    kind = Path if field.kind is os.PathLike else field.kind
+    told: dict[str, Any] = {"help": option.off or option.help, "rich_help_panel": option.panel}
+    if default is None:
+        told["show_default"] = option.shown or False
+    if option.least is not None:
+        told |= {"min": option.least, "max": option.most}
+    if option.unit == "bytes":
+        told |= {"parser": parse_size, "metavar": "SIZE"}
+    return inspect.Parameter(
+        name,
+        inspect.Parameter.KEYWORD_ONLY,
+        default=False if option.off else default,
+        annotation=Annotated[kind | None if field.optional else kind, typer.Option(field.flag, **told)],
+    )

@@ -22,7 +22,7 @@ def list_command(debug: Debug = False) -> None:
     table.add_column("name", no_wrap=True)
     table.add_column("parameters", justify="right")
     table.add_column("description")
-    with reporting():
+    with reporting(services=False):
         cards = list_weights()
     for card in cards:
         table.add_row(card.name, f"{card.parameters:,}" if card.parameters else "", card.description)

@@ -1,10 +1,8 @@
 """Write radio_ag/cabs.yml, the stimela cabs, from the commands' own options: python docs/make_cabs.py"""
 
 from collections.abc import Callable
-from enum import Enum
 from pathlib import Path
-from types import UnionType
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import yaml
 from typer.models import ArgumentInfo
@@ -49,11 +47,11 @@ def cab(name: str, command: Callable) -> dict[str, Any]:
 def parameter(name: str, hint: Any) -> dict[str, Any]:
     """Schema of one parameter, from its type and what typer is told of it."""
     annotation, told, *_ = get_args(hint)
-    annotations = [kind for kind in get_args(annotation) if kind is not type(None)]
-    kind = annotations[0] if isinstance(annotation, UnionType) else annotation
+    optional = type(None) in get_args(annotation)
+    kind = get_args(annotation)[0] if optional else annotation
     schema = {"info": told.help, "dtype": "str" if getattr(told, "parser", None) else dtype(name, kind)}
-    if isinstance(kind, type) and issubclass(kind, Enum):
-        schema["choices"] = [member.value for member in kind]
+    if get_origin(kind) is Literal:
+        schema["choices"] = list(get_args(kind))
     if get_origin(kind) is list:
         schema["must_exist"] = False  # a glob, or the name of a service
     if isinstance(told, ArgumentInfo):

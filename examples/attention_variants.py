@@ -17,7 +17,7 @@ import numpy as np
 
 from radio_ag.attention import figures
 from radio_ag.attention.augmented import Sources, aggregate
-from radio_ag.attention.inside import inspect_source
+from radio_ag.attention.inside import trace_source
 from radio_ag.attention.statistics import AggregateMaps
 from radio_ag.labelled.data import Labelled, load_labelled
 from radio_ag.network.checkpoints import load_weights, save_weights
@@ -70,7 +70,7 @@ def draw_sources(
     """Mean attention of each network for some sources, four networks a line."""
     lines, titles, images, emission = [], [], [], []
     for row in rows:
-        shown = [inspect_source(classifiers[name], data.fields[row]).gates for name in names]
+        shown = [trace_source(classifiers[name], data.fields[row]).gates for name in names]
         maps = [gates.mean(0) if len(gates) else None for gates in shown]
         central = crop(data.fields[[row]])[0]
         lines += in_lines(maps)

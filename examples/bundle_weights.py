@@ -19,9 +19,10 @@ from card_figures import neither_class, resampled, share
 from scipy.special import softmax
 from train_bundled import FOLDS, folds_of, load
 
-from radio_ag.evaluation.numbers import confidence_threshold, evaluate, fit_temperature
-from radio_ag.evaluation.report import assess
+from radio_ag.evaluation.calibration import confidence_threshold, fit_temperature
+from radio_ag.evaluation.report import evaluate
 from radio_ag.evaluation.robustness import classes_when_turned, rotation_consistency
+from radio_ag.evaluation.scores import score_sources
 from radio_ag.evaluation.served import classify_served, served_logits
 from radio_ag.flags import Flag
 from radio_ag.labelled.data import Labelled
@@ -156,14 +157,14 @@ def save(weights: Weights, folder: Path) -> None:
 
 def figures_of(weights: Weights, data: Labelled, robustness: bool) -> dict:
     """Figures as served, at both orbits, on sources that no member has learnt from."""
-    report = assess(weights, data, device="cpu", robustness=robustness).content
+    report = evaluate(weights, data, device="cpu", robustness=robustness).content
     more = {}
     if robustness:
         classifier = Classifier(weights, device="cpu")
         more = {"resampled": resampled(classifier, data), "neither class": neither_class(classifier)}
     return {
         "orbit_8": report["figures"],
-        "orbit_1": assess(weights, data, orbit=1, device="cpu").content["figures"],
+        "orbit_1": evaluate(weights, data, orbit=1, device="cpu").content["figures"],
         **{key: report[key] for key in ("rotation", "offset", "members") if key in report},
         **more,
     }
@@ -186,7 +187,7 @@ def cross_validate(runs: list[Run], data: Labelled, fold: np.ndarray, reserved: 
         other.append(np.flatnonzero(here & ~mirabest))
         logits.append(served_logits(weights, data[other[-1]]))
     folds = [
-        evaluate(probabilities, data.label[here], data.certain[here])
+        score_sources(probabilities, data.label[here], data.certain[here])
         for (probabilities, _), here in zip(parts, rows, strict=True)
     ]
     rows, other = np.concatenate(rows), np.concatenate(other)
@@ -204,13 +205,13 @@ def cross_validate(runs: list[Run], data: Labelled, fold: np.ndarray, reserved: 
     return {
         "folds": folds,
         **rotation,
-        "pooled": evaluate(probabilities, data.label[rows], data.certain[rows], flags=flags),
+        "pooled": score_sources(probabilities, data.label[rows], data.certain[rows], flags=flags),
         "certain by class and size": {
             f"{label}, {low:g} to {high:g} arcsec": share(right[alike(i, low, high)])
             for i, label in enumerate(CLASSES)
             for low, high in pairwise(SIZES)
         },
-        "other literature": evaluate(softmax(np.concatenate(logits), 1), data.label[other])["all"],
+        "other literature": score_sources(softmax(np.concatenate(logits), 1), data.label[other])["all"],
         "uncertain_below": threshold,
     }
 

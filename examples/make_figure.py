@@ -14,7 +14,8 @@ import numpy as np
 
 from radio_ag import Classifier
 from radio_ag.network.model import CLASSES
-from radio_ag.preprocess.images import crop, estimate_rms
+from radio_ag.preprocess.images import crop
+from radio_ag.preprocess.noise import estimate_rms
 from radio_ag.simulated import make_field
 
 SOURCES = [("FRI", 1), ("FRI", 5), ("FRI", 8), ("FRII", 2), ("FRII", 3), ("FRII", 9)]

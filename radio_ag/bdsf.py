@@ -24,7 +24,7 @@ def classify_bdsf(img: Any, *, catalog_type: str = "srl", **options: Any) -> Res
     catalog_type : {"srl", "gaul"}
         Sources or Gaussians, as in ``img.write_catalog``.
     **options
-        Of `radio_ag.classify`: ``output``, ``weights``, ``images`` in place of PyBDSF's own, and so on.
+        Keywords of `radio_ag.classify`: ``output``, ``weights``, ``images`` in place of PyBDSF's own, and so on.
 
     Returns
     -------

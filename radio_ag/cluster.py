@@ -24,9 +24,8 @@ import torch
 from radio_ag.catalog_io.images.fields import ImageSource, check_service
 from radio_ag.catalog_io.open_images import open_images
 from radio_ag.catalog_io.product.headers import software_versions
-from radio_ag.catalog_io.product.part import Part, encode_part
-from radio_ag.catalog_io.product.parts import read_manifest, run_identifier, write_part_file
-from radio_ag.chunks import PLANE_SHAPE, Chunk, ClassifySettings, classify_measured, measure_chunk
+from radio_ag.catalog_io.product.parts import Part, read_manifest, run_identifier, write_part_file
+from radio_ag.chunks import Chunk, ClassifySettings, classify_measured, measure_chunk
 from radio_ag.errors import InputError, ServiceError
 from radio_ag.network.checkpoints import Weights
 from radio_ag.network.classifier import Classifier
@@ -35,43 +34,40 @@ from radio_ag.partitions import classify_hats, classify_partition
 if TYPE_CHECKING:
     from distributed import Client, Future
 
-__all__ = ["Answer", "Job", "classify_hats", "classify_on", "classify_partition", "open_client", "worker_resources"]
+    from radio_ag.run import Plan
+
+__all__ = ["Answer", "classify_hats", "classify_on", "classify_partition", "open_client", "worker_resources"]
 
 _ENVIRONMENT = "distributed.nanny.pre-spawn-environ"
 _AHEAD = 2  # chunks that wait at the cluster for each thread of it
 
 
 @dataclass(frozen=True, eq=False)
-class Job:
-    """What a worker has to know besides the chunk.
+class _Task:
+    """What of a plan goes to the workers, with what they have to be like.
 
-    Attributes
-    ----------
-    run : str
-        Identifier of the run.
-    weights : Weights
-    images, image_options
-        As for `radio_ag.catalog_io.open_images.open_images`.
-    settings : ClassifySettings
-    folder : path, optional
-        The folder of parts as the client sees it; None: parts are to be carried back.
-    versions : dict
-        The client's software.
-    image_names : tuple of str
-        Images that the client has found; a worker has to find the same.
-    token : str
-        Tells this job from all others, of the same run too.
+    ``run`` and ``folder`` are the run's identifier and its folder of parts as the client sees it (None: parts are to be
+    carried back), ``versions`` and ``image_names`` the client's software and images; ``token`` tells this task from all
+    others, of the same run too.
     """
 
     run: str
+    folder: Path | None
     weights: Weights
     images: Any
     image_options: Mapping[str, Any]
     settings: ClassifySettings
-    folder: Path | None
-    versions: Mapping[str, str]
-    image_names: tuple[str, ...] = ()
+    image_names: tuple[str, ...]
+    versions: Mapping[str, str] = field(default_factory=software_versions)
     token: str = field(default_factory=lambda: uuid.uuid4().hex)
+
+    @classmethod
+    def of(cls, plan: Plan, folder: Path | None) -> _Task:
+        if plan.weights is None:
+            raise ValueError("a plan for a cluster has weights")
+        names = tuple(getattr(plan.source, "names", ()))
+        identifier = run_identifier(plan.identity())
+        return cls(identifier, folder, plan.weights, plan.images, plan.image_options or {}, plan.settings, names)
 
 
 class Answer(NamedTuple):
@@ -93,7 +89,7 @@ class Resources(NamedTuple):
 def open_client(
     scheduler: str | None = None, workers: int | None = None, *, threads: int = 2, timeout: float = 30.0
 ) -> Iterator[Client]:
-    """A client of the cluster at an address, for whose answer it waits so many seconds, or of one of this computer.
+    """Yield a client of the cluster at an address, for whose answer it waits so long, or of one of this computer.
 
     Parameters
     ----------
@@ -137,7 +133,7 @@ def open_client(
 
 
 def worker_resources(client: Client, weights: Weights, settings: ClassifySettings) -> Resources:
-    """Device, batch and threads of a worker, where ``settings`` leave them open (``auto``, 0).
+    """Return device, batch and threads of a worker, where ``settings`` leave them open (``auto``, 0).
 
     Raises
     ------
@@ -152,9 +148,20 @@ def worker_resources(client: Client, weights: Weights, settings: ClassifySetting
 
 
 def classify_on(
-    client: Client, chunks: Iterable[Chunk], job: Job, *, check: bool = True
+    client: Client, plan: Plan, chunks: Iterable[Chunk], folder: Path | None, *, check: bool = True
 ) -> Iterator[tuple[int, Answer]]:
-    """The parts of some chunks, as they are done; with ``check``, the first tells whether the images come at all.
+    """Yield the parts of some chunks, as they are done, with their numbers.
+
+    Parameters
+    ----------
+    client : distributed.Client
+    plan : Plan
+        With what the workers need.
+    chunks : iterable of Chunk
+    folder : path, optional
+        Where workers that see it write the parts.
+    check : bool
+        Find out from the first chunk whether the images come at all.
 
     Raises
     ------
@@ -162,10 +169,11 @@ def classify_on(
         The image service did not answer for a single source of the first chunk, or the scheduler is lost.
     """
     from distributed import CancelledError, KilledWorker, as_completed
-    from distributed.comm import CommClosedError
+    from distributed.comm.core import CommClosedError
 
+    task = _Task.of(plan, folder)
     # A task, not scattered data: if the only worker that has it dies, the scheduler makes it again.
-    shared = client.submit(_keep, job, key=f"radio-ag-{job.token}", pure=False)
+    shared = client.submit(_keep, task, key=f"radio-ag-{task.token}", pure=False)
     numbers: dict[Future, int] = {}
     done = as_completed()
 
@@ -197,8 +205,8 @@ def classify_on(
             client.cancel([shared, *numbers], force=True)
 
 
-def _keep(job: Job) -> Job:
-    return job
+def _keep(task: _Task) -> _Task:
+    return task
 
 
 def _resources(weights: Weights, settings: ClassifySettings) -> Resources:
@@ -211,34 +219,34 @@ def _resources(weights: Weights, settings: ClassifySettings) -> Resources:
 class _Tools:
     """What a worker keeps from chunk to chunk."""
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, task: _Task) -> None:
         here = software_versions()
-        if here != job.versions:
-            raise InputError(f"a worker has other software than the client: {here} instead of {dict(job.versions)}")
-        self.token = job.token
-        self.source = _open_here(job)
-        settings = job.settings
+        if here != task.versions:
+            raise InputError(f"a worker has other software than the client: {here} instead of {dict(task.versions)}")
+        self.token = task.token
+        self.source = _open_here(task)
+        settings = task.settings
         torch.set_num_threads(settings.threads)
         self.classifier = Classifier(
-            job.weights, device=_own_device(settings.device), orbit=settings.orbit, batch=settings.batch
+            task.weights, device=_own_device(settings.device), orbit=settings.orbit, batch=settings.batch
         )
         self.fetching, self.computing = threading.Lock(), threading.Lock()
-        self.folder = job.folder if job.folder is not None and _sees(job.folder, job.run) else None
+        self.folder = task.folder if task.folder is not None and _sees(task.folder, task.run) else None
 
 
-def _open_here(job: Job) -> ImageSource:
-    """The images of a job as this worker sees them; fewer of them would mean rows without coverage, in silence."""
+def _open_here(task: _Task) -> ImageSource:
+    """The images of a task as this worker sees them; fewer of them would mean rows without coverage, in silence."""
     from distributed import get_worker
 
     here = f"worker {get_worker().name} ({get_worker().address})"
     try:
-        source = open_images(job.images, **job.image_options)
+        source = open_images(task.images, **task.image_options)
     except InputError as exc:
         raise InputError(f"{here} cannot open the images that the client has: {exc}") from exc
-    lacking = sorted(set(job.image_names) - set(getattr(source, "names", job.image_names)))
+    lacking = sorted(set(task.image_names) - set(getattr(source, "names", task.image_names)))
     if lacking:
         more = f" and {len(lacking) - 1} more" if len(lacking) > 1 else ""
-        raise InputError(f"{here} lacks the image {lacking[0]}{more} of {job.images}, which the client has")
+        raise InputError(f"{here} lacks the image {lacking[0]}{more} of {task.images}, which the client has")
     return source
 
 
@@ -246,28 +254,27 @@ _tools: _Tools | None = None
 _opening = threading.Lock()
 
 
-def _tools_of(job: Job) -> _Tools:
-    """The tools for a job; those for the last one go."""
+def _tools_of(task: _Task) -> _Tools:
+    """The tools for a task; those for the last one go."""
     global _tools
     with _opening:
-        if _tools is None or _tools.token != job.token:
-            _tools = _Tools(job)
+        if _tools is None or _tools.token != task.token:
+            _tools = _Tools(task)
         return _tools
 
 
-def _classify(job: Job, chunk: Chunk, first: bool) -> Answer:
+def _classify(task: _Task, chunk: Chunk, first: bool) -> Answer:
     """The part of one chunk, on a worker."""
-    tools = _tools_of(job)
+    tools = _tools_of(task)
     with tools.fetching:
         measured = measure_chunk(chunk, tools.source, tools.classifier)
     if first:
         check_service(measured.fields, tools.source)
     with tools.computing:
-        part = classify_measured(measured, tools.classifier, job.settings)
+        part = classify_measured(measured, tools.classifier, task.settings)
     if tools.folder is None:
         return Answer(part, None)
-    content = encode_part(part, PLANE_SHAPE, job.run, chunk.number)
-    return Answer(replace(part, stacks={}), write_part_file(tools.folder, chunk.number, content))
+    return Answer(replace(part, stacks={}), write_part_file(tools.folder, chunk.number, part))
 
 
 def _sees(folder: Path, run: str) -> bool:

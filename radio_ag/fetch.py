@@ -5,25 +5,25 @@ from __future__ import annotations
 import logging
 import warnings
 from collections import Counter
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from os import PathLike
+from typing import Any, NamedTuple, cast
 
 import numpy as np
+from astropy import units as u
 from numpy.typing import NDArray
 
-from radio_ag.catalog_io.catalogs import read_catalogue
-from radio_ag.catalog_io.catalogs.grouping import Groups, group_sources
+from radio_ag.catalog_io.catalogs.grouping import Groups
 from radio_ag.catalog_io.images.fields import Fields, Traffic, check_service
-from radio_ag.catalog_io.images.regions import open_region
-from radio_ag.catalog_io.open_images import named_survey, open_images
+from radio_ag.catalog_io.images.regions import Region
+from radio_ag.catalog_io.open_images import named_survey
 from radio_ag.catalog_io.services.cache import FIELD_BYTES
 from radio_ag.catalog_io.services.source import ServiceImages
-from radio_ag.chunks import CHUNK, sky_order, work_ahead
-from radio_ag.errors import ImageError, IncompleteWarning, RadioAGWarning, ServiceError
+from radio_ag.chunks import sky_order, work_ahead
+from radio_ag.errors import ImageError, IncompleteWarning, InputError, RadioAGWarning, ServiceError
 from radio_ag.flags import Flag
-
-Progress = Callable[[int, int, Mapping[str, int]], None]
+from radio_ag.inputs import open_inputs
+from radio_ag.options import CHUNK, CatalogueOptions, ImageOptions, Progress
 
 _log = logging.getLogger(__name__)
 _HAD = frozenset({"ok", "partial", "no_coverage"})
@@ -70,29 +70,28 @@ def fetch_images(
     catalogue: Any,
     *,
     images: str | None = None,
-    image_options: Mapping[str, Any] | None = None,
-    group: Any = "auto",
-    join_doubles: bool = False,
-    region: Any = None,
+    group: str | float | u.Quantity = "auto",
+    region: str | PathLike[str] | Region | None = None,
     max_failed: float = 0.0,
+    catalogue_options: CatalogueOptions = CatalogueOptions(),
+    image_options: ImageOptions = ImageOptions(),
     progress: Progress | None = None,
-    **columns: str | None,
 ) -> Fetched:
-    """Put the images of a catalogue's sources into the cache, where they are not there yet.
+    """Fetch the images of a catalogue's sources into the cache, where they are not there yet.
 
-    ``classify`` with the same arguments and ``image_options={"offline": True, …}`` then needs no network. What the
+    ``classify`` with the same arguments and ``ImageOptions(offline=True, …)`` then needs no network. What the
     service says that it does not have is not kept: such rows are flagged ``FETCH_FAILED`` then, not ``NO_COVERAGE``.
 
     Parameters
     ----------
-    catalogue, group, join_doubles, region, **columns
-        As for `radio_ag.classify`, of which ``columns`` are ``ra_col``, ``dec_col``, ``ra_unit`` and ``dialect``.
+    catalogue, group, region, catalogue_options
+        As for `radio_ag.classify`.
     images : str, optional
         The survey; None: FIRST.
-    image_options : mapping, optional
-        ``cache_dir`` is where the images go, if not to the user's cache.
     max_failed : float
         Share of the sources with coverage whose images may be missing without a warning.
+    image_options : ImageOptions
+        ``cache_dir`` is where the images go, if not to the user's cache.
     progress : callable, optional
         Called with the sources done, their number, and counts of what became of them.
 
@@ -102,6 +101,8 @@ def fetch_images(
 
     Raises
     ------
+    InputError
+        The catalogue or an option cannot be used.
     ImageError
         ``images`` is not a survey's service.
     ServiceError
@@ -114,15 +115,13 @@ def fetch_images(
     IncompleteWarning
         More than ``max_failed`` of the images could not be had.
     """
-    survey = named_survey(images)
-    if survey is None:
+    if not 0 <= max_failed <= 1:
+        raise InputError(f"max_failed must be from 0 to 1, not {max_failed!r}")
+    if named_survey(images) is None:
         raise ImageError(f"images={images!r} is no survey with a service: there is nothing to fetch")
-    rows = read_catalogue(catalogue, **columns)
-    source = open_images(images, **(image_options or {}))
-    region = open_region(region)
-    groups = group_sources(rows, group, join_doubles=join_doubles)
-    wanted = groups.valid if region is None else groups.valid & region.contains(groups.ra, groups.dec)
-    order = np.flatnonzero(wanted)
+    inputs = open_inputs(catalogue, images or "first", group, region, catalogue_options, image_options)
+    source, groups = cast(ServiceImages, inputs.source), inputs.groups
+    order = np.flatnonzero(inputs.wanted)
     order = order[sky_order(groups.ra[order], groups.dec[order])]
     if source.cache is None:
         raise ImageError("fetched images are kept in the cache: leave out cache=False")

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from astropy.table import Table
 
 from radio_ag.catalog_io.images.fields import ImageSource
-from radio_ag.catalog_io.open_images import open_images
 from radio_ag.catalog_io.product.columns import COLUMNS
 from radio_ag.errors import InputError
+from radio_ag.inputs import open_source
+from radio_ag.options import ImageOptions
 from radio_ag.pipeline import classify
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def classify_partition(
     frame: pandas.DataFrame,
     *,
     images: Any = None,
-    image_options: Mapping[str, Any] | None = None,
+    image_options: ImageOptions = ImageOptions(),
     ra_col: str = "ra",
     dec_col: str = "dec",
     **settings: Any,
@@ -66,8 +66,8 @@ def classify_partition(
     ra_col, dec_col : str
         Columns of the positions, degrees ICRS.
     **settings
-        ``weights``, ``device``, ``orbit``, ``batch``, ``chunk``, ``threads``, as for `radio_ag.classify`. Each row is a
-        source of its own, and attention maps are not kept.
+        ``weights``, ``device``, ``orbit`` and ``run_options``, as for `radio_ag.classify`. Each row is a source of its
+        own, and attention maps are not kept.
 
     Returns
     -------
@@ -93,7 +93,7 @@ def classify_partition(
     ra, dec = (frame[column].to_numpy(float, na_value=np.nan) for column in (ra_col, dec_col))
     if len(frame):
         with _one_at_a_time:
-            source = _opened(images, image_options or {})
+            source = _opened(images, image_options)
             positions = Table({"ra": ra, "dec": dec}, units=["deg", "deg"])
             table = classify(positions, images=source, attention="none", **settings).table
     else:
@@ -107,14 +107,14 @@ _one_at_a_time = threading.Lock()
 _source: tuple[str, ImageSource] | None = None
 
 
-def _opened(images: Any, options: Mapping[str, Any]) -> ImageSource:
+def _opened(images: Any, options: ImageOptions) -> ImageSource:
     """The image source; that of the last partition if it is the same."""
     global _source
     from dask.base import tokenize
 
     token = tokenize(images, options)
     if _source is None or _source[0] != token:
-        _source = token, open_images(images, **options)
+        _source = token, open_source(images, options)
     return _source[1]
 
 
@@ -122,6 +122,6 @@ def _series(column: Any, index: pandas.Index) -> pandas.Series:
     """A column with nulls, of a type of Arrow's."""
     import pandas
 
-    from radio_ag.catalog_io.product.parquet import _to_array
+    from radio_ag.catalog_io.product.parquet import to_array
 
-    return pandas.Series(pandas.arrays.ArrowExtensionArray(_to_array(column)), index=index)
+    return pandas.Series(pandas.arrays.ArrowExtensionArray(to_array(column)), index=index)

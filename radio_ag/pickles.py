@@ -55,6 +55,10 @@ class Machine:
     def run(self, stream: BinaryIO) -> Any:
         """Return the value of the next pickle of a stream, which is left behind it.
 
+        Parameters
+        ----------
+        stream : binary file
+
         Raises
         ------
         RefusedError
@@ -71,69 +75,69 @@ class Machine:
             step(self, argument)
         return self._stack.pop()
 
-    def push(self, value: Any) -> None:
+    def _push(self, value: Any) -> None:
         if isinstance(value, int) and value.bit_length() > _LONGEST_NUMBER:
             raise RefusedError(f"holds a number of {value.bit_length()} bits")
         self._stack.append(value)
 
-    def mark(self, _: None) -> None:
+    def _mark(self, _: None) -> None:
         self._below.append(self._stack)
         self._stack = []
 
-    def since_mark(self) -> list[Any]:
+    def _since_mark(self) -> list[Any]:
         items, self._stack = self._stack, self._below.pop()
         return items
 
-    def pop(self, _: None) -> None:
+    def _pop(self, _: None) -> None:
         if self._stack:
             self._stack.pop()
         else:
-            self.since_mark()
+            self._since_mark()
 
-    def pop_mark(self, _: None) -> None:
-        self.since_mark()
+    def _pop_mark(self, _: None) -> None:
+        self._since_mark()
 
-    def last(self, count: int) -> tuple[Any, ...]:
+    def _last(self, count: int) -> tuple[Any, ...]:
         items = [self._stack.pop() for _ in range(count)]
         return tuple(items[::-1])
 
-    def append(self, items: list[Any]) -> None:
+    def _append(self, items: list[Any]) -> None:
         _of_type(list, self._stack[-1]).extend(items)
 
-    def make_dict(self, _: None) -> None:
-        items = self.since_mark()
+    def _make_dict(self, _: None) -> None:
+        items = self._since_mark()
         self._stack.append({})
-        self.set_items(items)
+        self._set_items(items)
 
-    def set_items(self, items: list[Any]) -> None:
+    def _set_items(self, items: list[Any]) -> None:
         target = _of_type(dict, self._stack[-1])
         for key, value in zip(items[::2], items[1::2], strict=True):
             if not isinstance(key, str | bytes | int | float):  # to hash nested tuples can take for ever
                 raise RefusedError(f"has a key of type {type(key).__name__}, which must be text or a number")
             target[key] = value
 
-    def remember(self, place: int | None) -> None:
+    def _remember(self, place: int | None) -> None:
         self._memo[len(self._memo) if place is None else place] = self._stack[-1]
 
-    def recall(self, place: int) -> None:
+    def _recall(self, place: int) -> None:
         self._stack.append(self._memo[place])
 
-    def find(self, module: str, name: str) -> None:
+    def _find(self, module: str, name: str) -> None:
         try:
             self._stack.append(self._names[module, name])
         except KeyError:
             raise RefusedError(f"asks for {shown(f'{module}.{name}')}, which is no array, text or number") from None
 
-    def call(self, _: None) -> None:
-        function, arguments = self.last(2)
+    def _call(self, _: None) -> None:
+        function, arguments = self._last(2)
         self._stack.append(function(*_of_type(tuple, arguments)))  # only names of the table can be called
 
-    def build(self, _: None) -> None:
+    def _build(self, _: None) -> None:
         state = self._stack.pop()
         if not isinstance(self._stack[-1], dict):  # whose further attributes are not kept
             self._stack[-1].restore(state)
 
-    def persist(self, identifier: Any) -> None:
+    def _persist(self, identifier: Any) -> None:
         if self._persistent is None:
             raise RefusedError(f"refers to something outside of it ({shown(identifier)})")
         self._stack.append(self._persistent(identifier))
@@ -147,35 +151,35 @@ _STEPS: dict[str, Callable[[Machine, Any], None]] = {
             *("STRING", "BINSTRING", "SHORT_BINSTRING", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8"),
             *("UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8"),
         ),
-        Machine.push,
+        Machine._push,
     ),
-    "NONE": lambda machine, _: machine.push(None),
-    "NEWTRUE": lambda machine, _: machine.push(True),
-    "NEWFALSE": lambda machine, _: machine.push(False),
-    "EMPTY_TUPLE": lambda machine, _: machine.push(()),
-    "EMPTY_LIST": lambda machine, _: machine.push([]),
-    "EMPTY_DICT": lambda machine, _: machine.push({}),
-    "MARK": Machine.mark,
-    "POP": Machine.pop,
-    "POP_MARK": Machine.pop_mark,
-    "TUPLE": lambda machine, _: machine.push(tuple(machine.since_mark())),
-    "TUPLE1": lambda machine, _: machine.push(machine.last(1)),
-    "TUPLE2": lambda machine, _: machine.push(machine.last(2)),
-    "TUPLE3": lambda machine, _: machine.push(machine.last(3)),
-    "LIST": lambda machine, _: machine.push(machine.since_mark()),
-    "DICT": Machine.make_dict,
-    "APPEND": lambda machine, _: machine.append(list(machine.last(1))),
-    "APPENDS": lambda machine, _: machine.append(machine.since_mark()),
-    "SETITEM": lambda machine, _: machine.set_items(list(machine.last(2))),
-    "SETITEMS": lambda machine, _: machine.set_items(machine.since_mark()),
-    **dict.fromkeys(("PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"), Machine.remember),
-    **dict.fromkeys(("GET", "BINGET", "LONG_BINGET"), Machine.recall),
-    "GLOBAL": lambda machine, argument: machine.find(*argument.split(" ", 1)),
-    "STACK_GLOBAL": lambda machine, _: machine.find(*machine.last(2)),
-    "REDUCE": Machine.call,
-    "BUILD": Machine.build,
-    "PERSID": Machine.persist,
-    "BINPERSID": lambda machine, _: machine.persist(*machine.last(1)),
+    "NONE": lambda machine, _: machine._push(None),
+    "NEWTRUE": lambda machine, _: machine._push(True),
+    "NEWFALSE": lambda machine, _: machine._push(False),
+    "EMPTY_TUPLE": lambda machine, _: machine._push(()),
+    "EMPTY_LIST": lambda machine, _: machine._push([]),
+    "EMPTY_DICT": lambda machine, _: machine._push({}),
+    "MARK": Machine._mark,
+    "POP": Machine._pop,
+    "POP_MARK": Machine._pop_mark,
+    "TUPLE": lambda machine, _: machine._push(tuple(machine._since_mark())),
+    "TUPLE1": lambda machine, _: machine._push(machine._last(1)),
+    "TUPLE2": lambda machine, _: machine._push(machine._last(2)),
+    "TUPLE3": lambda machine, _: machine._push(machine._last(3)),
+    "LIST": lambda machine, _: machine._push(machine._since_mark()),
+    "DICT": Machine._make_dict,
+    "APPEND": lambda machine, _: machine._append(list(machine._last(1))),
+    "APPENDS": lambda machine, _: machine._append(machine._since_mark()),
+    "SETITEM": lambda machine, _: machine._set_items(list(machine._last(2))),
+    "SETITEMS": lambda machine, _: machine._set_items(machine._since_mark()),
+    **dict.fromkeys(("PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"), Machine._remember),
+    **dict.fromkeys(("GET", "BINGET", "LONG_BINGET"), Machine._recall),
+    "GLOBAL": lambda machine, argument: machine._find(*argument.split(" ", 1)),
+    "STACK_GLOBAL": lambda machine, _: machine._find(*machine._last(2)),
+    "REDUCE": Machine._call,
+    "BUILD": Machine._build,
+    "PERSID": Machine._persist,
+    "BINPERSID": lambda machine, _: machine._persist(*machine._last(1)),
 }
 
 
@@ -186,7 +190,12 @@ def _of_type(kind: type, value: Any) -> Any:
 
 
 def shown(value: Any) -> str:
-    """Return a stranger's text on one line, cut where it is long."""
+    """Return a stranger's text on one line, cut where it is long.
+
+    Parameters
+    ----------
+    value : object
+    """
     text = repr(value) if isinstance(value, str | int | float) else f"a {type(value).__name__}"
     text = text[1:-1] if isinstance(value, str) else text
     return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
@@ -232,6 +241,10 @@ def unfold(value: Any, length: int, finish: Callable[[Any], Any] = lambda leaf: 
 
 def read_bounded(path: Path) -> bytes:
     """Return the bytes of a regular file of at most `LARGEST_FILE` bytes.
+
+    Parameters
+    ----------
+    path : Path
 
     Raises
     ------
@@ -286,15 +299,15 @@ class _Dtype:
     """Stands for a `numpy.dtype` while a pickle is read."""
 
     def __init__(self, code: str | bytes, *_: Any):
-        self.code, self.order = code if isinstance(code, str) else code.decode("ascii"), "="
+        self.code, self.order = code if isinstance(code, str) else code.decode("ascii"), ""
 
     def restore(self, state: tuple) -> None:
-        self.order = state[1] if state[1] in ("<", ">") else "="
+        self.order = state[1] if state[1] in ("<", ">") else ""
 
     def build(self) -> np.dtype:
         if not re.fullmatch(r"[biufSU]\d{1,9}", self.code):
             raise RefusedError(f"holds an array of type {shown(self.code)}, which may be of numbers or text alone")
-        return np.dtype(self.code).newbyteorder(self.order)
+        return np.dtype(self.order + self.code)
 
 
 class _Array:

@@ -1,17 +1,20 @@
-"""A run from its chunks to its product: part by part into a folder, what is missing alone, and joined at the end."""
+"""A run from its plan to its product: part by part into a folder, what is missing alone, and joined at the end.
+
+There is one way: a result that nobody wants in a file goes through a temporary folder.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import logging
+import tempfile
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from astropy.table import Table
@@ -21,10 +24,10 @@ from radio_ag.catalog_io.catalogs import Catalogue
 from radio_ag.catalog_io.catalogs.grouping import Groups
 from radio_ag.catalog_io.images.fields import ImageSource
 from radio_ag.catalog_io.product.columns import result_table
-from radio_ag.catalog_io.product.headers import software_versions
+from radio_ag.catalog_io.product.formats import Format
+from radio_ag.catalog_io.product.headers import Counts, software_versions
 from radio_ag.catalog_io.product.merge import MergedParts, count_rows
-from radio_ag.catalog_io.product.part import PLANE_COLUMNS, Part, gate_of, plane_column
-from radio_ag.catalog_io.product.parts import PartsFolder, parts_folder, run_identifier
+from radio_ag.catalog_io.product.parts import Part, PartsFolder, gate_of, parts_folder, run_identifier
 from radio_ag.catalog_io.product.rows import ProductRows
 from radio_ag.catalog_io.product.stacks import AttentionStore
 from radio_ag.catalog_io.result import Result
@@ -33,24 +36,47 @@ from radio_ag.errors import IncompleteWarning, OutputError, ServiceError
 from radio_ag.flags import Flag
 from radio_ag.network.checkpoints import Weights
 from radio_ag.network.classifier import Classifier
+from radio_ag.options import Progress
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 _log = logging.getLogger(__name__)
-Progress = Callable[[int, int, Mapping[str, int]], None]
 
 
 @dataclass(frozen=True, eq=False)
-class Cluster:
-    """Where chunks are classified if not here, and what that takes."""
+class Plan:
+    """All that a run is of.
 
-    client: Any
-    weights: Weights
-    images: Any
-    image_options: dict[str, Any]
-
-
-@dataclass(frozen=True, eq=False)
-class Run:
-    """All that a run is of."""
+    Attributes
+    ----------
+    rows : Catalogue
+    groups : Groups
+        Which rows are of one source.
+    wanted : ndarray of bool, shape (n sources,)
+        Which sources are classified.
+    source : ImageSource
+    classifier : Classifier
+    settings : ClassifySettings
+    provenance : dict
+    max_failed : float
+        Share of the rows with coverage that may be without an image in a complete product.
+    mapped : bool
+        The table's values are as in a file that this run has read.
+    progress : callable, optional
+        Called with rows done, rows in all, and counts by class and flag.
+    output : path, optional
+        The product; None: the result alone.
+    format : Format, optional
+        Of the product.
+    overwrite, restart, keep_parts : bool
+        As for `radio_ag.classify`.
+    client : distributed.Client, optional
+        The cluster on which chunks are classified; the workers need what follows.
+    weights : Weights, optional
+    images, image_options
+        As for `radio_ag.catalog_io.open_images.open_images`.
+    """
 
     rows: Catalogue
     groups: Groups
@@ -58,18 +84,26 @@ class Run:
     source: ImageSource
     classifier: Classifier
     settings: ClassifySettings
-    provenance: dict[str, Any]
-    progress: Progress | None
-    mapped: bool  # the table's values are as in a file that this run has read
-    cluster: Cluster | None
-    max_failed: float  # share of the rows with coverage that may be without an image in a complete product
+    provenance: Mapping[str, Any]
+    max_failed: float
+    mapped: bool = False
+    progress: Progress | None = None
+    output: Path | None = None
+    format: Format | None = None
+    overwrite: bool = False
+    restart: bool = False
+    keep_parts: bool = False
+    client: Client | None = None
+    weights: Weights | None = None
+    images: Any = None
+    image_options: Mapping[str, Any] | None = None
 
     def identity(self) -> dict[str, Any]:
-        """What decides the product, for the manifest of the parts."""
+        """Return what decides the product, for the manifest of the parts."""
         positions = hashlib.sha256()
         for values in (self.groups.ra, self.groups.dec, self.groups.group_id, self.wanted):
-            positions.update(np.ascontiguousarray(values))
-        identity = software_versions() | self.provenance | {"positions_sha256": positions.hexdigest()}
+            positions.update(np.ascontiguousarray(values).data)
+        identity = software_versions() | dict(self.provenance) | {"positions_sha256": positions.hexdigest()}
         if hasattr(self.source, "fingerprint"):
             identity["images_fingerprint"] = self.source.fingerprint()
         return json.loads(json.dumps(identity, default=str))
@@ -80,22 +114,93 @@ class Run:
         return self.settings.stacks(self.classifier.gates)
 
     def unreached(self, sources: NDArray[np.int64] | slice) -> dict[str, NDArray]:
-        """Columns of sources that are not classified."""
+        """Return the columns of sources that are not classified."""
         ra, dec = self.groups.ra[sources], self.groups.dec[sources]
         return blank_columns(ra, dec, self.unreached_flags(sources), self.settings)
 
     def unreached_flags(self, sources: NDArray[np.int64] | slice) -> NDArray[np.int32]:
-        """Flags of sources that are not classified; 0 for those that will be."""
+        """Return the flags of sources that are not classified; 0 for those that will be."""
         unwanted = np.where(self.groups.valid[sources], Flag.NO_COVERAGE, Flag.BAD_POSITION)
         return np.where(self.wanted[sources], 0, unwanted).astype(np.int32)
+
+
+def run(plan: Plan) -> Result:
+    """Classify part by part, what is missing; then join the parts.
+
+    Raises
+    ------
+    OutputError
+        The product cannot be written, or the parts there are of another run.
+    ServiceError
+        The image service did not answer for a single row of the first chunk, or the cluster is lost.
+
+    Warns
+    -----
+    IncompleteWarning
+        Too many of the rows have no image.
+    """
+    if plan.output is None:
+        with tempfile.TemporaryDirectory(prefix="radio-ag-", ignore_cleanup_errors=True) as folder:
+            return _run_in(plan, Path(folder))
+    place = parts_folder(plan.output)
+    return _finished(plan, place) or _run_in(plan, place)
+
+
+def _finished(plan: Plan, place: Path) -> Result | None:
+    """The result that is there already, of this very run; one of another run is not overwritten."""
+    if plan.overwrite or plan.output is None or plan.format is None or not plan.output.exists():
+        return None
+    there = plan.format.read_provenance(plan.output)
+    if there.get("run") != run_identifier(plan.identity()):
+        raise OutputError(f"{plan.output} exists and is of another run: choose another name, or --overwrite it")
+    return None if place.exists() or there.get("incomplete") else Result.read(plan.output)
+
+
+def _run_in(plan: Plan, place: Path) -> Result:
+    chunks, count, late = _Chunks(plan), _Count(plan), _Late(plan)
+    temporary = plan.output is None
+    with PartsFolder(place, plan.identity(), len(chunks), restart=plan.restart, temporary=temporary) as folder:
+        try:
+            _classify_missing(plan, folder, chunks, count, late)
+            result = _join(plan, folder, missing := count.missing())
+        except (OutputError, ServiceError) as exc:
+            raise folder.told(exc) from exc
+        if missing:
+            count.warn(f"{plan.output} is incomplete, and {folder.stay}" if plan.output else "the result is incomplete")
+        elif not plan.keep_parts:
+            folder.remove()
+    return result
+
+
+def _classify_missing(plan: Plan, folder: PartsFolder, chunks: _Chunks, count: _Count, late: _Late) -> None:
+    """Classify what is not done yet, and ask once more for images that did not come."""
+    for number, part in folder.kept():
+        count.add(part)
+        late.note(number, part, earlier=True)
+    folder.settle()
+    if folder.done:
+        count.tell()
+    pending = (chunks[number] for number in range(len(chunks)) if number not in folder.done)
+    for number, part, written in _classified(plan, pending, folder.path):
+        if written is None:
+            folder.write(number, part)
+        else:
+            folder.adopt(number, written)
+        count.add(part)
+        late.note(number, part)
+        count.tell()
+    for number, before, part in late.once_more():
+        folder.write(number, folder.read(number).updated(part))
+        count.add(part, before)
+        count.tell()
 
 
 class _Chunks:
     """The sources of a run in their order on the sky, cut into chunks."""
 
-    def __init__(self, run: Run) -> None:
-        groups, wanted = run.groups, np.flatnonzero(run.wanted)
-        self._groups, self._size = groups, run.settings.chunk
+    def __init__(self, plan: Plan) -> None:
+        groups, wanted = plan.groups, np.flatnonzero(plan.wanted)
+        self._groups, self._size = groups, plan.settings.chunk
         self._order = wanted[sky_order(groups.ra[wanted], groups.dec[wanted])]
 
     def __len__(self) -> int:
@@ -109,25 +214,21 @@ class _Chunks:
 class _Count:
     """Rows done, by class and flag, told to whoever asked for it."""
 
-    def __init__(self, run: Run) -> None:
-        self._progress, self._size, self._total = run.progress, run.groups.size, len(run.rows)
-        self._max_failed = run.max_failed
-        unwanted = np.flatnonzero(~run.wanted)
+    def __init__(self, plan: Plan) -> None:
+        self._progress, self._size, self._total = plan.progress, plan.groups.size, len(plan.rows)
+        self._max_failed = plan.max_failed
+        unwanted = np.flatnonzero(~plan.wanted)
         self._done = int(self._size[unwanted].sum())
         no_class = np.zeros(len(unwanted), "S1")
-        self._counts = Counter(count_rows(no_class, run.unreached_flags(unwanted), self._size[unwanted]))
+        self._counts = Counter(count_rows(no_class, plan.unreached_flags(unwanted), self._size[unwanted]))
 
-    def add(self, part: Part) -> None:
-        size = self._size[part.sources]
-        self._done += int(size.sum())
-        self._counts.update(count_rows(part.columns["class"], part.columns["flags"], size))
-
-    def add_again(self, part: Part) -> None:
-        """Add sources that have been counted as failed."""
-        failed = int(self._size[part.sources].sum())
-        self._done -= failed
-        self._counts[Flag.FETCH_FAILED.name] -= failed
-        self.add(part)
+    def add(self, part: Part, before: Part | None = None) -> None:
+        """Add a part, which may be in the place of the same sources as they were before."""
+        for counted, sign in ((before, -1), (part, 1)):
+            if counted is not None:
+                size = sign * self._size[counted.sources]
+                self._done += int(size.sum())
+                self._counts.update(count_rows(counted.columns["class"], counted.columns["flags"], size))
 
     def tell(self) -> None:
         if self._progress:
@@ -136,12 +237,12 @@ class _Count:
     @property
     def failed(self) -> int:
         """Rows whose images could not be had."""
-        return self._counts[Flag.FETCH_FAILED.name]
+        return self._counts[str(Flag.FETCH_FAILED.name)]
 
     @property
     def covered(self) -> int:
         """Rows that have a position and coverage."""
-        return self._total - self._counts[Flag.NO_COVERAGE.name] - self._counts[Flag.BAD_POSITION.name]
+        return self._total - self._counts[str(Flag.NO_COVERAGE.name)] - self._counts[str(Flag.BAD_POSITION.name)]
 
     def missing(self) -> int:
         """Rows whose images could not be had, where they are too many for a complete product; else 0."""
@@ -150,222 +251,118 @@ class _Count:
     def warn(self, further: str) -> None:
         """Warn that too many images could not be had, and of what follows from it."""
         told = f"{self.failed} of {self.covered} rows with coverage have no image (FETCH_FAILED)"
-        warnings.warn(f"{told}: {further}", IncompleteWarning, stacklevel=4)  # where classify was called
-
-
-def classify_in_memory(run: Run) -> Result:
-    count = _Count(run)
-
-    def parts() -> Iterator[Part]:
-        chunks, late = _Chunks(run), _Late(run)
-        for number, part, _ in _classified(run, (chunks[number] for number in range(len(chunks))), None):
-            count.add(part)
-            late.note(number, part)
-            count.tell()
-            yield part
-        for _, part in late.once_more():
-            count.add_again(part)
-            count.tell()
-            yield part
-
-    result = _collect(run, parts(), None)
-    if missing := count.missing():
-        result.table.meta["incomplete"] = missing
-        count.warn("the result is incomplete")
-    return result
-
-
-def classify_to_file(
-    run: Run, output: Path, kind: ModuleType, overwrite: bool, restart: bool, keep_parts: bool
-) -> Result:
-    """Classify part by part, what is missing; then join the parts to the product."""
-    identity = run.identity()
-    place, chunks = parts_folder(output), _Chunks(run)
-    if output.exists() and not overwrite:
-        there = kind.read_provenance(output)
-        if there.get("run") != run_identifier(identity):
-            raise OutputError(f"{output} exists and is of another run: choose another name, or --overwrite it")
-        if not place.exists() and not there.get("incomplete"):
-            return Result.read(output)
-    with PartsFolder(place, identity, len(chunks), restart=restart) as folder:
-        count, late = _Count(run), _Late(run)
-        _take_up(folder, count, late)
-        pending = (chunks[number] for number in range(len(chunks)) if number not in folder.done)
-        try:
-            for number, part, written in _classified(run, pending, place):
-                if written is None:
-                    folder.write(number, part, PLANE_SHAPE)
-                else:
-                    folder.adopt(number, written)
-                count.add(part)
-                late.note(number, part)
-                count.tell()
-        except ServiceError as exc:
-            if folder.done:
-                raise ServiceError(f"{exc}; {folder.stay}") from exc
-            raise
-        for number, part in late.once_more():
-            folder.write(number, _updated(folder.read(number), part), PLANE_SHAPE)
-            count.add_again(part)
-            count.tell()
-        missing = count.missing()
-        try:
-            result = _join(run, folder, output, kind, missing)
-        except OutputError as exc:
-            raise OutputError(f"{exc}; {folder.stay}") from exc
-        if missing:
-            count.warn(f"{output} is incomplete, and {folder.stay}")
-        elif not keep_parts:
-            folder.remove()
-    return result
+        warnings.warn(f"{told}: {further}", IncompleteWarning, stacklevel=5)  # where classify was called
 
 
 class _Late:
-    """Sources whose images were not to be had, to be asked for once more when all else is done."""
+    """Parts in which images were not to be had, to be done once more when all else is done.
 
-    def __init__(self, run: Run) -> None:
-        self._run, self._chunks = run, []
+    All of a part is, since the last bits of its numbers depend on what the network sees together; the sources that
+    failed alone where the image source would be asked for the others again.
+    """
 
-    def note(self, number: int, part: Part, *, before: bool = False) -> None:
-        """Keep in mind which sources of a part are to be asked for again: where it helps, or the part is of before."""
-        failed = part.columns["flags"] & Flag.FETCH_FAILED != 0
-        if failed.any() and (before or getattr(self._run.source, "asks_again", False)):
-            ra, dec = part.columns["ra"][failed], part.columns["dec"][failed]
-            self._chunks.append(Chunk(number, part.sources[failed], ra, dec))
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._chunks: list[Chunk] = []
+        self._before: dict[int, Part] = {}
 
-    def once_more(self) -> Iterator[tuple[int, Part]]:
-        """Ask again; the number of the part, and what has become of those sources of it."""
+    def note(self, number: int, part: Part, *, earlier: bool = False) -> None:
+        """Keep a part in mind if images failed that may come: as those of an earlier run always may."""
+        source, columns = self._plan.source, part.columns
+        failed = np.flatnonzero(columns["flags"] & Flag.FETCH_FAILED)
+        if not earlier:
+            ra, dec = columns["ra"][failed], columns["dec"][failed]
+            failed = failed[source.asks_again(ra, dec)] if hasattr(source, "asks_again") else failed[:0]
+        if not len(failed):
+            return
+        rows = slice(None) if getattr(source, "keeps_images", True) else failed
+        self._chunks.append(Chunk(number, part.sources[rows], columns["ra"][rows], columns["dec"][rows]))
+        counted = {name: columns[name][rows] for name in ("class", "flags")}
+        self._before[number] = Part(part.sources[rows], counted, {}, part.batch)
+
+    def once_more(self) -> Iterator[tuple[int, Part, Part]]:
+        """Yield numbers of parts, and sources of them as they were before and as they are now."""
         try:
-            for number, part, _ in _classified(self._run, self._chunks, None, check=False):
-                yield number, part
+            for number, part, _ in _classified(self._plan, self._chunks, None, check=False):
+                yield number, self._before[number], part
         except ServiceError as exc:  # all else is done, and they have their flag
             _log.warning("%s", exc)
 
 
-def _updated(part: Part, again: Part) -> Part:
-    """A part with what has become of some of its sources, which had no planes."""
-    rows = np.flatnonzero(np.isin(part.sources, again.sources))
-    columns = {name: values.copy() for name, values in part.columns.items()}
-    for name, values in again.columns.items():
-        if name in PLANE_COLUMNS:
-            values = np.where(values >= 0, values + columns[name].max() + 1, -1)
-        columns[name][rows] = values
-    stacks = {name: part.stacks[name].joined(tiles) for name, tiles in again.stacks.items()}
-    return Part(part.sources, columns, stacks, min(part.batch, again.batch))
-
-
 def _classified(
-    run: Run, chunks: Iterable[Chunk], folder: Path | None, *, check: bool = True
+    plan: Plan, chunks: Iterable[Chunk], folder: Path | None, *, check: bool = True
 ) -> Iterator[tuple[int, Part, str | None]]:
     """Numbers and parts of some chunks; the hash of a part that a worker has written into the folder already."""
-    if run.cluster is None:
-        for number, part in classify_chunks(chunks, run.source, run.classifier, run.settings, check=check):
+    if plan.client is None:
+        for number, part in classify_chunks(chunks, plan.source, plan.classifier, plan.settings, check=check):
             yield number, part, None
         return
-    from radio_ag.cluster import Job, classify_on
+    from radio_ag.cluster import classify_on
 
-    cluster = run.cluster
-    identifier = run_identifier(run.identity())
-    settings = run.settings
-    names = tuple(getattr(run.source, "names", ()))
-    given = cluster.weights, cluster.images, cluster.image_options, settings, folder, software_versions(), names
-    job = Job(identifier, *given)
-    for number, answer in classify_on(cluster.client, chunks, job, check=check):
+    for number, answer in classify_on(plan.client, plan, chunks, folder, check=check):
         yield number, answer.part, answer.written
 
 
-def _take_up(folder: PartsFolder, count: _Count, late: _Late) -> None:
-    """Count the parts that are done already, and note what is to be asked for again."""
-    for number, part in folder.kept():
-        count.add(part)
-        late.note(number, part, before=True)
-    folder.settle(set())
-    if folder.done:
-        count.tell()
-
-
-def _join(run: Run, folder: PartsFolder, output: Path, kind: ModuleType, missing: int) -> Result:
-    """The product of a run whose parts are all done, written; incomplete if so many rows are missing."""
-    provenance: dict[str, Any] = {"run": folder.run} | ({"incomplete": missing} if missing else {})
-    if run.settings.attention == "hdus":
-        result = _collect(run, map(folder.read, sorted(folder.done)), folder.path)
-        result.table.meta.update(provenance)
-        result.write(output, overwrite=True, attention="hdus", folder=folder.path)
-        return result
+def _join(plan: Plan, folder: PartsFolder, missing: int) -> Result:
+    """The result of a run whose parts are all done, and its product; incomplete if so many rows are missing."""
+    beside = folder.path.parent  # the folder of parts goes, and temporary files may outlive it
     merged = MergedParts(
-        folder.files(), run.groups.size, run.unreached, stacks=run.stacks, shape=PLANE_SHAPE, folder=folder.path
+        folder.files(), plan.groups.size, plan.unreached, stacks=plan.stacks, shape=PLANE_SHAPE, folder=beside
     )
-    provenance = software_versions() | run.provenance | provenance | {"batch": merged.batch or run.settings.batch}
+    provenance = software_versions() | dict(plan.provenance) | {"run": folder.run}
+    provenance |= {"batch": merged.batch or plan.settings.batch} | ({"incomplete": missing} if missing else {})
+    opened: Mapping[str | int, AttentionStore] | None = None
+    if plan.output is not None and plan.format is not None:
+        classified = merged.counts["classes"]["FRI"] + merged.counts["classes"]["FRII"]
+        counts = Counts(len(plan.rows), classified, merged.mapped)
 
-    def columns_of(rows: NDArray[np.int64]) -> dict[str, NDArray]:
-        return _for_each_row(merged.columns, run, rows)
+        def columns_of(rows: NDArray[np.int64]) -> dict[str, NDArray]:
+            return _for_each_row(merged, plan.rows, plan.groups, rows)
 
-    rows = ProductRows(run.rows.table, columns_of, run.rows.source_id_name, mapped=run.mapped)
-    kind.write_merged(output, rows, merged, provenance, attention=run.settings.attention, folder=folder.path)
-    opened = kind.open_stacks(output)
-    gates = [gate_of(name) for name in merged.stacks if name != "CUTOUTS"]
-    stores = {gate: opened[gate] if gate in opened else AttentionStore() for gate in gates}  # none where it is empty
-    cutouts = opened.get("CUTOUTS", AttentionStore()) if run.settings.keep_cutouts else None
-    read_columns = kind.columns_reader(output, [name for name in rows.ours if name not in ("name", "source_id")])
+        name = plan.rows.source_id_name
+        rows = ProductRows(plan.rows.table, columns_of, name, counts, provenance, mapped=plan.mapped)
+        attention = plan.settings.attention
+        plan.format.write(plan.output, rows, merged.stacks, attention=attention, folder=folder.path)
+        opened = plan.format.open_stacks(plan.output) if attention != "hdus" else None
+    stores = _stores(merged, opened)
+    cutouts = stores.pop("CUTOUTS", None)
+    load = _table_of(merged, plan.rows, plan.groups, provenance)
+    summary = merged.counts | {"incomplete": missing}
+    result = Result.deferred(load, summary, stores, cutouts, path=plan.output, incomplete=missing)
+    if plan.output is None:
+        _ = result.table  # nothing says how large it may become, and the catalogue is in memory as well
+    return result
+
+
+def _stores(merged: MergedParts, opened: Mapping[str | int, AttentionStore] | None) -> dict[str | int, AttentionStore]:
+    """The planes by gate and "CUTOUTS": of the product, where they are stacks there."""
+    gates = {name: name if name == "CUTOUTS" else gate_of(name) for name in merged.stacks}
+    if opened is None:
+        return {gate: merged.stacks[name].store() for name, gate in gates.items()}
+    return {gate: opened[gate] if gate in opened else AttentionStore() for gate in gates.values()}
+
+
+def _table_of(
+    merged: MergedParts, rows: Catalogue, groups: Groups, provenance: Mapping[str, Any]
+) -> Callable[[], Table]:
+    """What makes the table of a result; of the run it holds no more than it needs."""
 
     def load() -> Table:
-        table = result_table(run.rows.table, read_columns() | _identifiers(run))
+        columns = _for_each_row(merged, rows, groups, slice(None))
+        identifiers = {"source_id": rows.table[rows.source_id_name]} if rows.source_id_name else {}
+        table = result_table(rows.table, columns | identifiers)
         table.meta.update(provenance)
         return table
 
-    return Result.deferred(
-        load, merged.counts | {"incomplete": missing}, stores, cutouts, path=output, incomplete=missing
-    )
-
-
-def _collect(run: Run, parts: Iterable[Part], folder: Path | None) -> Result:
-    """The result of all parts in memory, but for its planes, which lie in temporary files."""
-    columns = run.unreached(slice(None))
-    stores = {name: AttentionStore(directory=folder) for name in run.stacks}
-    batch = run.settings.batch
-    for part in parts:
-        batch = min(batch, part.batch)  # halved if memory ran out
-        for name, values in part.columns.items():
-            if PLANE_COLUMNS.get(name) in stores:
-                values = np.where(values >= 0, values + len(stores[PLANE_COLUMNS[name]]), -1)
-            columns[name][part.sources] = values
-        for name, tiles in part.stacks.items():
-            stores[name].append_tiles(tiles)
-    for column in set(PLANE_COLUMNS) & set(columns):
-        _number_by_source(columns, column, [store for name, store in stores.items() if plane_column(name) == column])
-
-    def columns_of(sources: NDArray[np.int64]) -> dict[str, NDArray]:
-        return {name: values[sources] for name, values in columns.items()}
-
-    for_rows = _for_each_row(columns_of, run, slice(None)) | _identifiers(run)
-    cutouts = stores.pop("CUTOUTS", None)
-    provenance = run.provenance | {"batch": batch}
-    stores = {gate_of(name): store for name, store in stores.items()}
-    return Result.from_columns(run.rows.table, for_rows, stores, provenance, cutouts)
-
-
-def _number_by_source(columns: dict[str, NDArray], column: str, stores: list[AttentionStore]) -> None:
-    """Number planes in the order of the sources, as the product does, instead of in that of the parts."""
-    planes = columns[column]
-    has_plane = planes >= 0
-    for store in stores:
-        store.reorder(planes[has_plane])
-    columns[column] = np.where(has_plane, np.cumsum(has_plane) - 1, -1).astype(planes.dtype)
+    return load
 
 
 def _for_each_row(
-    columns_of: Callable[[NDArray[np.int64]], dict[str, NDArray]],
-    run: Run,
-    rows: NDArray[np.int64] | slice = slice(None),
+    merged: MergedParts, rows: Catalogue, groups: Groups, chosen: NDArray[np.int64] | slice
 ) -> dict[str, NDArray]:
     """The columns of each row's source for the row, and which source that is unless every row is its own."""
-    sources = run.groups.group_id[rows]
-    columns = columns_of(sources) | {"ra": run.rows.ra[rows], "dec": run.rows.dec[rows]}
-    if run.groups.how != "none":
-        columns |= {"group_id": sources, "n_components": run.groups.size[sources]}
+    sources = groups.group_id[chosen]
+    columns = merged.columns(sources) | {"ra": rows.ra[chosen], "dec": rows.dec[chosen]}
+    if groups.how != "none":
+        columns |= {"group_id": sources, "n_components": groups.size[sources]}
     return columns
-
-
-def _identifiers(run: Run) -> dict[str, Any]:
-    name = run.rows.source_id_name
-    return {"source_id": run.rows.table[name]} if name else {}

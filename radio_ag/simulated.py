@@ -10,6 +10,8 @@ place are exact at any subpixel position:
 The noise has the beam's own autocorrelation, as the thermal noise of an interferometer has: neighbouring pixels of
 FIRST images correlate by 0.73-0.76 along the two axes, the 5.4 arcsec beam gives 0.735.
 
+Imaging artefacts (`stripes`, `sidelobes`) are what a classifier must not take for a source.
+
 Everything is drawn from `numpy.random.Generator`: the same seed gives the same sky.
 """
 
@@ -37,6 +39,8 @@ TYPICAL_RMS = 0.15e-3
 """Noise of FIRST, Jy/beam."""
 
 _SIGMA_PER_FWHM = 1 / np.sqrt(8 * np.log(2))
+_BEAM_SIGMA = BEAM_FWHM / PIXEL_SCALE / np.sqrt(8 * np.log(2))  # pixels
+_ARMS = 3  # arms of the Y of the VLA: each gives a spoke to either side of a bright source
 _EXTENTS = {"FRI": (40.0, 150.0), "FRII": (40.0, 150.0), "compact": (0.0, 0.0)}  # arcsec, drawn where none is given
 _STAMP_SIGMA = 6.0  # a component is rendered out to here, where it has fallen to 1.5e-8 of its peak
 _FIELD_MARGIN = FIELD_SIZE // 2  # px: a source of a mosaic has its whole field
@@ -104,7 +108,7 @@ def beam_kernel(fwhm: float = BEAM_FWHM, pixel_scale: float = PIXEL_SCALE) -> ND
 def correlated_noise(
     shape: tuple[int, int], rms: float, rng: np.random.Generator, *, fwhm: float = BEAM_FWHM
 ) -> NDArray[np.float32]:
-    """Gaussian noise whose autocorrelation is exactly that of the beam.
+    """Make Gaussian noise whose autocorrelation is exactly that of the beam.
 
     White noise is filtered by the root of the beam's Fourier transform. The plane is padded by more than the reach of
     the beam before filtering, so that opposite edges are independent.
@@ -257,6 +261,65 @@ def make_mosaic(
         sources.append(_add_source(image, kind, x, y, peak, None, None, shape_rng))
     header = _header(size, centre, projection, seed)
     return PrimaryHDU(image, header), _truth_table(sources, header)
+
+
+def stripes(n: int, rng: np.random.Generator, rms: float = TYPICAL_RMS) -> NDArray[np.float32]:
+    """Make fields with plane waves, as a single bad baseline leaves them.
+
+    Parameters
+    ----------
+    n : int
+        Number of fields.
+    rng : numpy.random.Generator
+    rms : float
+        Of the noise, Jy/beam. The stripes' amplitude is 5 to 20 times that, their period 8 to 40 pixels.
+
+    Returns
+    -------
+    ndarray, shape (n, 300, 300), float32
+        Jy/beam.
+    """
+    fields = np.empty((n, FIELD_SIZE, FIELD_SIZE), np.float32)
+    y, x = np.mgrid[:FIELD_SIZE, :FIELD_SIZE].astype(float)
+    for field in fields:
+        angle, phase = rng.uniform(0, np.pi), rng.uniform(0, 2 * np.pi)
+        wave = np.cos(2 * np.pi * (x * np.cos(angle) + y * np.sin(angle)) / rng.uniform(8, 40) + phase)
+        field[:] = correlated_noise((FIELD_SIZE, FIELD_SIZE), rms, rng) + rng.uniform(5, 20) * rms * wave
+    return fields
+
+
+def sidelobes(n: int, rng: np.random.Generator, rms: float = TYPICAL_RMS) -> NDArray[np.float32]:
+    """Make fields with rings and six spokes about a bright source nearby, whose dirty beam was not cleaned away.
+
+    Parameters
+    ----------
+    n : int
+        Number of fields.
+    rng : numpy.random.Generator
+    rms : float
+        Of the noise, Jy/beam. The source peaks at 1,000 to 10,000 times that, 30 to 130 pixels from the centre; next
+        to it the sidelobes reach a few per cent of it, and they fall as the inverse of the distance.
+
+    Returns
+    -------
+    ndarray, shape (n, 300, 300), float32
+        Jy/beam.
+    """
+    fields = np.empty((n, FIELD_SIZE, FIELD_SIZE), np.float32)
+    y, x = np.mgrid[:FIELD_SIZE, :FIELD_SIZE] - (FIELD_SIZE - 1) / 2
+    for field in fields:
+        distance, direction, turn = rng.uniform(30, 130), rng.uniform(0, 2 * np.pi), rng.uniform(0, 2 * np.pi)
+        peak = 10 ** rng.uniform(3, 4) * rms
+        dx, dy = x - distance * np.cos(direction), y - distance * np.sin(direction)
+        radius, angle = np.hypot(dx, dy), np.arctan2(dy, dx)
+        spokes = np.abs(np.cos(_ARMS * (angle - turn))) ** 8
+        rings = np.cos(2 * np.pi * radius / rng.uniform(6, 12))
+        level = rng.uniform(0.02, 0.06) / (1 + radius / 10)
+        beam = np.exp(-(radius**2) / (2 * _BEAM_SIGMA**2))
+        field[:] = correlated_noise((FIELD_SIZE, FIELD_SIZE), rms, rng) + peak * (
+            beam + level * (0.3 * rings + spokes * rings)
+        )
+    return fields
 
 
 def _check_source(kind: str, peak_flux: float, rms: float) -> None:

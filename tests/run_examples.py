@@ -1,19 +1,33 @@
 """A small run for the tests of parts: sources in a row, fields by formula, a network that has learnt nothing."""
 
+from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from astropy.io import fits
 from astropy.table import Table
 
+import radio_ag
+from radio_ag import CatalogueOptions, ImageOptions, Result, RunOptions
 from radio_ag.catalog_io.images.fields import Fields
 from radio_ag.flags import Flag
 from radio_ag.network.checkpoints import save_weights
 from radio_ag.network.model import AGCNN, Architecture
 
 CARD = {"name": "untrained", "input": {"clip": 3.0, "stretch": "sqrt", "value_range": [0.0, 1.0]}}
+_RECORDS = {"catalogue_options": CatalogueOptions, "image_options": ImageOptions, "run_options": RunOptions}
 _Y, _X = np.mgrid[:300, :300]
+
+
+def classify(catalogue: Any, **options: Any) -> Result:
+    """What `radio_ag.classify` gives, with the fields of its option records as keywords like any other."""
+    for name, record in _RECORDS.items():
+        given = {field.name: options.pop(field.name) for field in fields(record) if field.name in options}
+        if given:
+            options[name] = record(**given)
+    return radio_ag.classify(catalogue, **options)
 
 
 class Doubles:

@@ -9,12 +9,11 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from run_examples import Doubles, data_units, positions
+from run_examples import Doubles, classify, data_units, positions
 from typer.testing import CliRunner
 
 import radio_ag.catalog_io.open_images
 import radio_ag.cluster
-from radio_ag import classify
 from radio_ag.cli import app
 from radio_ag.errors import InputError, ServiceError
 from radio_ag.simulated import make_mosaic
@@ -70,9 +69,9 @@ def test_both_workers_did_their_share_and_opened_the_run_once(run, client, tmp_p
         radio_ag.cluster._opened = []
         original = radio_ag.cluster._Tools.__init__
 
-        def counted(self, job):
-            radio_ag.cluster._opened.append(job.run)
-            original(self, job)
+        def counted(self, task):
+            radio_ag.cluster._opened.append(task.run)
+            original(self, task)
 
         radio_ag.cluster._Tools.__init__ = counted
 
@@ -82,8 +81,8 @@ def test_both_workers_did_their_share_and_opened_the_run_once(run, client, tmp_p
 
 
 def test_without_a_common_disk_parts_are_carried_back(run, client, expected, tmp_path, monkeypatch):
-    real = radio_ag.cluster.Job
-    monkeypatch.setattr(radio_ag.cluster, "Job", lambda *args: real(*args[:5], tmp_path / "elsewhere", args[6]))
+    real = radio_ag.cluster._Task.of
+    monkeypatch.setattr(radio_ag.cluster._Task, "of", lambda plan, _: real(plan, tmp_path / "elsewhere"))
     run(tmp_path / "out.fits", client=client)
     assert data_units(tmp_path / "out.fits") == expected
 
@@ -212,12 +211,12 @@ def test_a_worker_that_lacks_an_image_says_so(weights, client, tmp_path):
         mosaic.writeto(folder / name)
     source = radio_ag.catalog_io.open_images.open_images(str(folder))
     (folder / "b.fits").unlink()
-    job = radio_ag.cluster.Job("run", None, str(folder), {}, None, None, {}, source.names)
+    task = radio_ag.cluster._Task("run", None, None, str(folder), {}, None, source.names)
     lacking = r"worker \d+ \(tcp://127\.0\.0\.1:\d+\) lacks the image b\.fits of .*images, which the client has"
     with pytest.raises(InputError, match=lacking):
-        client.submit(radio_ag.cluster._open_here, job, pure=False).result()
+        client.submit(radio_ag.cluster._open_here, task, pure=False).result()
     (folder / "a.fits").unlink()
     with pytest.raises(
         InputError, match=r"worker \d+ \(tcp://.*\) cannot open the images that the client has: .*images"
     ):
-        client.submit(radio_ag.cluster._open_here, job, pure=False).result()
+        client.submit(radio_ag.cluster._open_here, task, pure=False).result()

@@ -12,7 +12,7 @@ from first_server import FirstServer
 from service_servers import ByUrl, PointSky
 from typer.testing import CliRunner
 
-from radio_ag import Result, classify
+from radio_ag import ImageOptions, Result, RunOptions, classify
 from radio_ag.cli import app
 from radio_ag.errors import ImageError, RadioAGWarning, ServiceError
 from radio_ag.fetch import fetch_images
@@ -152,9 +152,9 @@ def test_what_cannot_be(catalogue, args, message):
 
 def test_fetch_is_for_services(catalogue, tmp_path):
     with pytest.raises(ImageError, match="leave out cache=False"):
-        fetch_images(catalogue, image_options={"cache": False})
+        fetch_images(catalogue, image_options=ImageOptions(cache=False))
     with FirstServer() as server:
-        settings = {"service_url": server.url, "cache_dir": tmp_path / "small", "cache_size": 500_000}
+        settings = ImageOptions(service_url=server.url, cache_dir=tmp_path / "small", cache_size=500_000)
         with pytest.warns(RadioAGWarning, match=r"14 images of about 90 kB are more than the cache keeps"):
             assert fetch_images(catalogue, image_options=settings).statuses["ok"] == 13
 
@@ -185,16 +185,22 @@ def test_a_service_that_goes_away_for_good_is_exit_code_3(catalogue, weights, tm
 def test_a_run_whose_service_goes_away_goes_on_where_it_stopped(catalogue, weights, tmp_path):
     """The error is the one of exit code 3; what is done stays in the parts and in the cache."""
     count = iter(range(1000))
-    options = {"retries": 0, "pause": 1e-4, "patience": 0.1, "connections": 1, "cache_dir": tmp_path / "cache"}
-    settings = {"weights": weights, "orbit": 1, "attention": "none", "chunk": 4, "output": tmp_path / "product.fits"}
+    settings = {"weights": weights, "orbit": 1, "attention": "none", "output": tmp_path / "product.fits"}
+    settings["run_options"] = RunOptions(chunk=4)
     with FirstServer(decide=lambda request: "ok" if next(count) < 7 else "503") as server:
-        options["service_url"] = server.url
+        settings["image_options"] = ImageOptions(
+            service_url=server.url,
+            cache_dir=tmp_path / "cache",
+            connections=1,
+            patience=0.1,
+            extra={"retries": 0, "pause": 1e-4},
+        )
         with pytest.raises(ServiceError, match="answers no more; what is done is kept"):
-            classify(catalogue, image_options=options, **settings)
+            classify(catalogue, **settings)
         assert not settings["output"].exists()
         server.decide = None
         server.forget()
-        result = classify(catalogue, image_options=options, **settings)
+        result = classify(catalogue, **settings)
         assert len(server.requests) == 12 - 7
     assert np.count_nonzero(result.table["flags"] & Flag.FETCH_FAILED) == 0
     assert np.count_nonzero(~result.table["p_fri"].mask) == 13
@@ -216,19 +222,23 @@ class Late:
 @pytest.mark.parametrize("attention", ["none", "mean"])
 def test_what_did_not_come_is_asked_for_once_more_at_the_end(catalogue, weights, tmp_path, attention):
     """The product is the one without faults, whichever parts the late images belong to."""
-    settings = {"weights": weights, "orbit": 1, "attention": attention, "chunk": 4, "batch": 1}
-    options = {"retries": 1, "pause": 1e-4, "cache": False}
+    settings = {"weights": weights, "orbit": 1, "attention": attention}
+    cut = {"chunk": 4, "batch": 1}
+    options = {"extra": {"retries": 1, "pause": 1e-4}, "cache": False}
     with FirstServer() as server:
-        whole = classify(catalogue, image_options=options | {"service_url": server.url}, **settings)
+        images = ImageOptions(service_url=server.url, **options)
+        whole = classify(catalogue, image_options=images, run_options=RunOptions(**cut), **settings)
     once = Counter(request.fields["RA"] for request in server.requests)
     with FirstServer(decide=Late(2)) as server:
-        options["service_url"] = server.url
+        images = ImageOptions(service_url=server.url, **options)
         told = []
         written = classify(
             catalogue,
-            image_options=options,
+            image_options=images,
             output=tmp_path / "product.fits",
-            progress=lambda done, total, counts: told.append((done, counts["FETCH_FAILED"])),
+            run_options=RunOptions(
+                progress=lambda done, total, counts: told.append((done, counts["FETCH_FAILED"])), **cut
+            ),
             **settings,
         )
         late = len({request.fields["RA"] for request in server.requests if request.attempt == 3})
@@ -238,7 +248,7 @@ def test_what_did_not_come_is_asked_for_once_more_at_the_end(catalogue, weights,
         assert told[-1] == (15, 0)
         assert written.traffic.retries == {"HTTP 500": late}
         server.forget()
-        in_memory = classify(catalogue, image_options=options, **settings)
+        in_memory = classify(catalogue, image_options=images, run_options=RunOptions(**cut), **settings)
     for result in (written, in_memory):
         for name in ("flags", "p_fri", "rms", "attention_plane"):
             ours, theirs = (np.ma.filled(table[name], -1) for table in (result.table, whole.table))
@@ -250,14 +260,15 @@ def test_what_did_not_come_is_asked_for_once_more_at_the_end(catalogue, weights,
 
 
 def test_an_interrupted_run_asks_for_what_did_not_come_alone(catalogue, weights, tmp_path):
-    settings = {"weights": weights, "orbit": 1, "attention": "none", "chunk": 4, "output": tmp_path / "product.fits"}
-    options = {"retries": 0, "pause": 1e-4, "cache": False}
+    settings = {"weights": weights, "orbit": 1, "attention": "none", "output": tmp_path / "product.fits"}
     with FirstServer(decide=Late(2)) as server:
-        options["service_url"] = server.url
-        first = classify(catalogue, image_options=options, max_failed=1.0, keep_parts=True, **settings)
+        settings["image_options"] = ImageOptions(
+            service_url=server.url, cache=False, extra={"retries": 0, "pause": 1e-4}
+        )
+        first = classify(catalogue, run_options=RunOptions(chunk=4, max_failed=1.0, keep_parts=True), **settings)
         failed = np.count_nonzero(first.table["flags"] & Flag.FETCH_FAILED)
         asked = len(server.requests)
-        again = classify(catalogue, image_options=options, resume=True, **settings)
+        again = classify(catalogue, run_options=RunOptions(chunk=4, resume=True), **settings)
         assert len(server.requests) - asked == len({r.fields["RA"] for r in server.requests if r.attempt == 3})
     assert failed > 2
     assert np.count_nonzero(again.table["flags"] & Flag.FETCH_FAILED) == 0
@@ -265,8 +276,8 @@ def test_an_interrupted_run_asks_for_what_did_not_come_alone(catalogue, weights,
 
 def test_fetch_asks_once_more_at_the_end(catalogue, tmp_path):
     with FirstServer(decide=Late(2)) as server:
-        options = {"service_url": server.url, "cache_dir": tmp_path / "images", "retries": 1, "pause": 1e-4}
-        fetched = fetch_images(catalogue, image_options=options)
+        options = {"service_url": server.url, "cache_dir": tmp_path / "images"}
+        fetched = fetch_images(catalogue, image_options=ImageOptions(**options, extra={"retries": 1, "pause": 1e-4}))
         assert len({request.fields["RA"] for request in server.requests if request.attempt == 3}) > 2
     assert fetched.statuses == {"ok": 13, "no_coverage": 1}
 

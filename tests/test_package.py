@@ -17,9 +17,12 @@ from radio_ag.flags import Flag
 ROOT = Path(__file__).parents[1]
 HEAVY = {"torch", "astroquery", "matplotlib", "astropy.table", "photutils", "reproject", "regions", "pandas", "scipy"}
 PUBLIC_NAMES = {
+    "CatalogueOptions",
     "Classifier",
     "Flag",
+    "ImageOptions",
     "Result",
+    "RunOptions",
     "__version__",
     "classify",
 }

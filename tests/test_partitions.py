@@ -5,7 +5,7 @@ import pytest
 from astropy.table import Table
 from run_examples import Doubles, positions
 
-from radio_ag import classify
+from radio_ag import RunOptions, classify
 from radio_ag.cluster import classify_hats, classify_partition
 from radio_ag.errors import InputError, ServiceError
 
@@ -13,7 +13,7 @@ dask = pytest.importorskip("dask")
 distributed = pytest.importorskip("distributed")
 pandas = pytest.importorskip("pandas")
 ROWS = 18
-OPTIONS = {"device": "cpu", "orbit": 1, "threads": 1, "batch": 4, "chunk": 4}
+OPTIONS = {"device": "cpu", "orbit": 1, "run_options": RunOptions(threads=1, batch=4, chunk=4)}
 ADDED = ["name", "class", "probability", "p_fri", "p_frii", "p_std", "rms", "peak", "snr", "size", "n_islands", "flags"]
 
 

@@ -8,8 +8,9 @@ import torch
 from astropy.io import fits
 from astropy.table import QTable, Table
 from astropy.wcs import WCS
+from run_examples import classify
 
-from radio_ag import Result, classify
+from radio_ag import Result
 from radio_ag.attention.statistics import attention_statistics
 from radio_ag.catalog_io.images.fields import Fields
 from radio_ag.catalog_io.open_images import open_images
@@ -20,7 +21,8 @@ from radio_ag.labelled.data import Labelled
 from radio_ag.network.checkpoints import import_checkpoint, load_weights, save_weights
 from radio_ag.network.classifier import Classifier
 from radio_ag.network.model import AGCNN, Architecture
-from radio_ag.preprocess.images import clip, crop, estimate_rms, normalise
+from radio_ag.preprocess.images import clip, crop, normalise
+from radio_ag.preprocess.noise import estimate_rms
 from radio_ag.simulated import make_field, make_mosaic
 from radio_ag.weights import DEFAULT
 
@@ -272,8 +274,10 @@ def test_what_has_no_morphology_is_not_seen_from_further_angles(tmp_path):
     """With everything in doubt: a double as an orbit of 24 has it, a point source as one of 8; so when evaluated."""
     raw = np.stack([make_field(kind, seed=3)[0] for kind in ("FRII", "compact")])
     bundled = load_weights(DEFAULT)
-    calibration = {"calibration": {"further_within": 1e9}}
-    path = save_weights(tmp_path / "doubtful.safetensors", bundled.networks, bundled.card | calibration, bundled.extra)
+    calibration = {"calibration": {"further_within": 1e6}}
+    path = save_weights(
+        tmp_path / "doubtful.safetensors", bundled.networks, bundled.card.content | calibration, bundled.extra
+    )
     exact, further = (
         Classifier.load(path, device="cpu", orbit=orbit).predict(raw, further=False).probabilities[:, 0]
         for orbit in (8, 24)

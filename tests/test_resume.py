@@ -14,10 +14,11 @@ import numpy as np
 import pytest
 import torch
 from astropy.io import fits
-from run_examples import Doubles, data_units, failed_rows, positions
+from run_examples import Doubles, classify, data_units, failed_rows, positions
 from typer.testing import CliRunner
 
-from radio_ag import Result, classify
+from radio_ag import Result
+from radio_ag.catalog_io.product.tiles import inflate
 from radio_ag.cli import app
 from radio_ag.errors import IncompleteWarning, InputError, OutputError, ServiceError
 from radio_ag.flags import Flag
@@ -177,16 +178,15 @@ def test_parts_and_manifest_as_others_read_them(run, tmp_path):
     assert manifest["run"] == fits.getval(output, "RUN")
     table = result.table
     seen = set()
-    for path in folder.glob("part-*.fits"):
-        with fits.open(path, checksum=True, disable_image_compression=True) as hdus:
-            assert all(hdu.verify_checksum() == 1 for hdu in hdus)
-        with fits.open(path) as hdus:
-            for row in hdus["PART"].data:
+    for path in folder.glob("part-*.npz"):
+        with np.load(path) as arrays:
+            maps = inflate(arrays["ATTENTION_2.rows"], arrays["ATTENTION_2.tiles"].tobytes(), (150, 150))
+            for row in arrays["columns"]:
                 seen.add(int(row["source"]))
                 assert table["p_fri"].filled(np.nan)[row["source"]] == pytest.approx(row["p_fri"], nan_ok=True)
                 if row["attention_plane"] >= 0:
-                    plane = hdus["ATTENTION_2"].data[row["attention_plane"]]
-                    np.testing.assert_array_equal(plane, result.attention(row["source"], 2).data)
+                    expected = result.attention(row["source"], 2).data
+                    np.testing.assert_array_equal(maps[row["attention_plane"]], expected)
     assert seen == set(np.flatnonzero(np.isfinite(positions(ROWS)["dec"])))
 
 
@@ -345,12 +345,12 @@ def test_damaged_and_foreign_parts_are_done_again(run, undisturbed, tmp_path):
     output, folder, images = tmp_path / "out.fits", tmp_path / "out.parts", Doubles()
     run(output, keep_parts=True)
     output.unlink()
-    damaged = folder / "part-00001.fits"
+    damaged = folder / "part-00001.npz"
     content = bytearray(damaged.read_bytes())
     content[-3000] ^= 1
     damaged.write_bytes(content)
-    (folder / "part-00002.fits").unlink()
-    shutil.copy(folder / "part-00004.fits", folder / "part-00003.fits")
+    (folder / "part-00002.npz").unlink()
+    shutil.copy(folder / "part-00004.npz", folder / "part-00003.npz")
     sums = (folder / "SHA256SUMS").read_text()
     (folder / "SHA256SUMS").write_text(sums[:-10])  # as a crash may leave it
     run(output, images=images)
@@ -415,7 +415,7 @@ def test_a_full_disk_is_an_error_and_the_parts_stay(run, undisturbed, small_disk
         run(output)
     done = int(re.search(message, str(error.value))[1])
     assert 0 < done < PARTS
-    assert len(list(folder.glob("out.parts/part-*.fits"))) == done
+    assert len(list(folder.glob("out.parts/part-*.npz"))) == done
     enlarge("1400k")  # room for all parts, but not for the product
     with pytest.raises(OutputError, match=r"No space left on device; 8 of 8 parts are done"):
         run(output)

@@ -4,14 +4,14 @@ import os
 import signal
 import subprocess
 import sys
-from functools import partial
+from contextlib import nullcontext
 
 import pytest
 from astropy.io import fits
-from run_examples import Doubles, data_units, failed_rows, positions, untrained
+from run_examples import Doubles, classify, data_units, failed_rows, positions, untrained
 
-from radio_ag import Result, classify
-from radio_ag.run import Run
+from radio_ag import Result
+from radio_ag.errors import IncompleteWarning
 
 ROWS = 14
 OPTIONS = {"device": "cpu", "orbit": 1, "threads": 1, "batch": 16, "chunk": 3}
@@ -23,13 +23,13 @@ def weights(tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", ["out.fits", "out.parquet", None])
-@pytest.mark.parametrize(("max_failed", "incomplete"), [(0.1, True), (0.9, False), (None, False)])
-def test_a_run_that_lacks_too_many_images_is_incomplete(weights, tmp_path, monkeypatch, name, max_failed, incomplete):
-    monkeypatch.setattr("radio_ag.pipeline.Run", partial(Run, max_failed=max_failed))
+@pytest.mark.parametrize(("max_failed", "incomplete"), [(0.1, True), (0.9, False), (1, False)])
+def test_a_run_that_lacks_too_many_images_is_incomplete(weights, tmp_path, name, max_failed, incomplete):
     output = name and tmp_path / name
-    options = OPTIONS | {"weights": weights, "output": output, "attention": "none"}
+    options = OPTIONS | {"weights": weights, "output": output, "attention": "none", "max_failed": max_failed}
     failing = frozenset(positions(ROWS)["ra"][:6].tolist())
-    result = classify(positions(ROWS), images=Doubles(failing), **options)
+    with pytest.warns(IncompleteWarning) if incomplete else nullcontext():
+        result = classify(positions(ROWS), images=Doubles(failing), **options)
     failed = failed_rows(result.table)
     assert failed > 3
     assert result.incomplete == incomplete * failed
@@ -49,9 +49,10 @@ def test_a_run_that_lacks_too_many_images_is_incomplete(weights, tmp_path, monke
 
 
 def test_the_number_is_known_before_the_table_is_made(weights, tmp_path, monkeypatch):
-    monkeypatch.setattr("radio_ag.pipeline.Run", partial(Run, max_failed=0.1))
     failing = frozenset(positions(ROWS)["ra"].tolist()[:6])
-    result = classify(positions(ROWS), images=Doubles(failing), weights=weights, output=tmp_path / "o.fits", **OPTIONS)
+    options = OPTIONS | {"weights": weights, "output": tmp_path / "o.fits"}
+    with pytest.warns(IncompleteWarning):
+        result = classify(positions(ROWS), images=Doubles(failing), **options)
     monkeypatch.setattr("radio_ag.run.result_table", None)
     assert result.incomplete > 0
 
@@ -59,8 +60,7 @@ def test_the_number_is_known_before_the_table_is_made(weights, tmp_path, monkeyp
 STOPPED = """
 import os, signal, sys
 import radio_ag.catalog_io.product.fits as product
-from run_examples import Doubles, positions
-from radio_ag import classify
+from run_examples import Doubles, classify, positions
 product._append_images = lambda *_: os.kill(os.getpid(), signal.SIGTERM)
 classify(positions({rows}), images=Doubles(), weights=sys.argv[1], output=sys.argv[2], attention="hdus", **{options})
 """

@@ -1,10 +1,11 @@
 """What a run of 10^6 sources takes: stacks beyond 2^31 bytes, one plane of many, memory that does not grow."""
 
+import io
 import json
-import os
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +15,10 @@ from astropy.table import Table
 from run_examples import Doubles, positions
 
 from radio_ag import Result, classify
-from radio_ag.catalog_io.product.fits import write_merged
+from radio_ag.catalog_io.product.fits import Fits
+from radio_ag.catalog_io.product.headers import Counts
 from radio_ag.catalog_io.product.merge import MergedParts
-from radio_ag.catalog_io.product.part import Part, encode_part
+from radio_ag.catalog_io.product.parts import Part, encode_part
 from radio_ag.catalog_io.product.rows import ProductRows
 from radio_ag.catalog_io.product.stacks import AttentionStore
 from radio_ag.catalog_io.product.tiles import Tiles, inflate, pack
@@ -41,19 +43,26 @@ def test_planes_beyond_2_gib(tmp_path):
     tiles = pack(planes)
     hole = pack(planes[:1]).rows.copy()
     hole["length"] = 2**31 + 4321
-    parts = [tmp_path / "a.fits", tmp_path / "b.fits"]
-    parts[0].write_bytes(encode_part(one_part([3], Tiles(hole, b"")), SHAPE, "run", 0))
-    end = parts[0].stat().st_size - 2880 + hole.nbytes + 2**31 + 4321
-    os.truncate(parts[0], end + -end % 2880)
-    parts[1].write_bytes(encode_part(one_part([2, 0, 1], tiles), SHAPE, "run", 1))
+    parts = [tmp_path / "a.npz", tmp_path / "b.npz"]
+    with np.load(io.BytesIO(encode_part(one_part([3], Tiles(hole, b""))))) as arrays:
+        np.savez(parts[0], **{name: arrays[name] for name in arrays.files if not name.endswith(".tiles")})
+    with (
+        zipfile.ZipFile(parts[0], "a", zipfile.ZIP_DEFLATED) as archive,
+        archive.open("ATTENTION.tiles.npy", "w", force_zip64=True) as stream,
+    ):
+        header = {"descr": "|u1", "fortran_order": False, "shape": (int(hole["length"][0]),)}
+        np.lib.format.write_array_header_1_0(stream, header)
+        for position in range(0, size := int(hole["length"][0]), 1 << 24):
+            stream.write(bytes(min(1 << 24, size - position)))
+    parts[1].write_bytes(encode_part(one_part([2, 0, 1], tiles)))
 
     def unreached(sources):
         n = len(sources)
         return blank_columns(np.zeros(n), np.zeros(n), np.zeros(n, np.int32), ClassifySettings())
 
     merged = MergedParts(parts, np.ones(4, int), unreached, stacks=["ATTENTION"], shape=SHAPE, folder=tmp_path)
-    rows = ProductRows(Table({"a": np.arange(4)}), merged.columns, None)
-    write_merged(tmp_path / "out.fits", rows, merged, {}, attention="mean", folder=tmp_path)
+    rows = ProductRows(Table({"a": np.arange(4)}), merged.columns, None, Counts(4, 0, 4), {})
+    Fits().write(tmp_path / "out.fits", rows, merged.stacks, attention="mean", folder=tmp_path)
     assert (tmp_path / "out.fits").stat().st_size > 2**31
     expected = inflate(*tiles, SHAPE)
     store = AttentionStore.open(tmp_path / "out.fits")
@@ -79,6 +88,7 @@ def test_one_plane_is_read_without_the_rest(weights, tmp_path, monkeypatch):
         assert read == [hdus["ATTENTION"].data["COMPRESSED_DATA"][plane].size]
 
 
+@pytest.mark.cluster
 def test_memory_and_disk_grow_by_the_table_alone():
     """Peak memory of runs with an input of 360 bytes a row; 16 MB are for what the allocator keeps back."""
     if not Path("/proc/self/status").exists():

@@ -3,6 +3,7 @@
 import importlib
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -24,7 +25,7 @@ from result_examples import example_result
 from typer.testing import CliRunner
 
 import radio_ag.catalog_io  # noqa: F401 : registers the formats
-from radio_ag import Result, classify
+from radio_ag import ImageOptions, Result, classify
 from radio_ag.catalog_io.catalogs import read_catalogue, registry
 from radio_ag.catalog_io.open_images import named_sources, open_images
 from radio_ag.cli import app
@@ -274,7 +275,7 @@ def test_the_example_package_brings_a_catalogue_and_images(blobs, settings):
     assert (catalogue.dialect, catalogue.join_keys) == ("example", ("blob",))
     np.testing.assert_allclose(catalogue.flux, [3e-3, 4e-3])
 
-    result = classify(blobs, images="doubles", image_options={"limit": 0.0}, **settings)
+    result = classify(blobs, images="doubles", image_options=ImageOptions(extra={"limit": 0.0}), **settings)
     assert list(result.table["source_id"]) == [7, 8]
     assert list(result.table["p_frii"].mask) == [False, True]
     assert result.table["flags"][1] == Flag.NO_COVERAGE
@@ -348,12 +349,12 @@ SNIPPETS = dict(re.findall(r"<!-- test: (\w+) -->\n```python\n(.*?)```", PAGE, r
 
 
 @pytest.fixture
-def field_folder(tmp_path) -> Path:
+def field_folder(sky, tmp_path) -> Path:
     """A folder with the files that the recipes name."""
-    mosaic, truth = make_mosaic(size=500, n_sources=2, seed=2)
-    mosaic.writeto(tmp_path / "mosaic.fits")
+    mosaic, truth = sky
+    shutil.copy(mosaic, tmp_path / "mosaic.fits")
     (tmp_path / "fields").mkdir()
-    mosaic.writeto(tmp_path / "fields" / "north.fits")
+    shutil.copy(mosaic, tmp_path / "fields" / "north.fits")
     truth["ra", "dec"].write(tmp_path / "fields" / "north.csv")
     (tmp_path / "fields" / "south.fits").write_bytes(b"no image")
     truth["ra", "dec"].write(tmp_path / "fields" / "south.csv")
@@ -378,9 +379,9 @@ def test_recipe_runs(name, field_folder):
     )
     assert done.returncode == 0, done.stderr
     if name == "survey":
-        assert len(Table.read(field_folder / "fields" / "north.classes.fits", format="radio_ag.fits")) == 2
+        assert len(Table.read(field_folder / "fields" / "north.classes.fits", format="radio_ag.fits")) == 4
         log = (field_folder / "survey.log").read_text()
-        assert "north: 2 rows" in log
+        assert "north: 4 rows" in log
         assert re.search(r"WARNING radio_ag\.survey south: .*south\.fits is not a readable FITS file", log)
         assert not (field_folder / "fields" / "south.classes.fits").exists()
     else:

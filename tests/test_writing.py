@@ -19,8 +19,8 @@ from radio_ag.writing import check_output, folder_beside, written_beside
 
 WRITERS = {
     "product": lambda path: example_result(1).write(path, overwrite=True),
-    "product check": lambda path: fits.check_output(path, True),
-    "parquet check": lambda path: parquet.check_output(path, True),
+    "product check": lambda path: fits.Fits().check_output(path, True),
+    "parquet check": lambda path: parquet.Parquet().check_output(path, True),
     "csv": lambda path: example_result(1).export(path, "csv", overwrite=True),
     "regions": lambda path: example_result(1).export(path, "ds9", overwrite=True),
     "cutouts": lambda path: example_result(1).export(path, "cutouts", images="none", overwrite=True),
@@ -64,8 +64,8 @@ def test_the_folder_of_parts_is_no_product(tmp_path):
 def test_maps_beside_a_data_set_are_not_replaced_unless_asked(tmp_path):
     (tmp_path / "x.attention.fits").write_text("precious")
     with pytest.raises(OutputError, match=r"x\.attention\.fits exists"):
-        parquet.check_output(tmp_path / "x.parquet")
-    parquet.check_output(tmp_path / "x.parquet", overwrite=True)
+        parquet.Parquet().check_output(tmp_path / "x.parquet")
+    parquet.Parquet().check_output(tmp_path / "x.parquet", overwrite=True)
 
 
 KILLED = """

@@ -28,6 +28,11 @@ def user_folder() -> Path:
 def locate(name: str | os.PathLike) -> Path:
     """Return the path of the safetensors file for a name or a path.
 
+    Parameters
+    ----------
+    name : str or path-like
+        A name, or a path to a safetensors file or its card.
+
     Raises
     ------
     WeightsError
@@ -48,6 +53,11 @@ def locate(name: str | os.PathLike) -> Path:
 
 def card(name: str | os.PathLike) -> Card:
     """Return the card of some weights.
+
+    Parameters
+    ----------
+    name : str or path-like
+        As for `locate`.
 
     Raises
     ------

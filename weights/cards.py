@@ -106,6 +106,10 @@ class Card:
     def read(cls, path: Path) -> Card:
         """Read and check the card in a file.
 
+        Parameters
+        ----------
+        path : Path
+
         Raises
         ------
         WeightsError
@@ -161,9 +165,8 @@ def _preprocessing(section: _Section) -> Preprocessing:
 
 
 def _temperatures(section: _Section) -> dict[str, float]:
-    for orbit in section.content:
-        section.get(orbit, "a number from 0.001 to 1000", _number(0.001, 1000))
-    return dict(section.content)
+    accepted = "a number from 0.001 to 1000", _number(0.001, 1000)
+    return {orbit: section.get(orbit, *accepted) for orbit in section.content or {}}
 
 
 def _number(low: float, high: float) -> Callable[[Any], bool]:

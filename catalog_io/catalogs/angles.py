@@ -7,9 +7,11 @@ cannot be understood becomes NaN; a column whose meaning is ambiguous is an erro
 import re
 from collections.abc import Sequence
 from numbers import Real
+from typing import Any
 
 import astropy.units as u
 import numpy as np
+from astropy.table import Column
 
 from radio_ag.errors import CatalogueError
 
@@ -38,8 +40,8 @@ _DOTTED = re.compile(r"(?P<sign>[+-]?)(?P<first>\d{1,3})(?P<mark>\.)(?P<minutes>
 _DECIMAL = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?")
 
 
-def right_ascension(column, name: str, *, unit: str | None = None, degrees: bool = False) -> np.ndarray:
-    """Right ascension in degrees, 0 to 360.
+def right_ascension(column: Any, name: str, *, unit: str | None = None, degrees: bool = False) -> np.ndarray:
+    """Return right ascensions in degrees, 0 to 360.
 
     Parameters
     ----------
@@ -65,16 +67,15 @@ def right_ascension(column, name: str, *, unit: str | None = None, degrees: bool
     """
     given = None if unit is None else RA_UNITS[unit]
     own = _degrees_per_unit(getattr(column, "unit", None), name)
-    values, scale = _numbers(column, name)
-    if scale is None:
-        scale = given or own or (1.0 if degrees else None)
-        if scale is None:
+    values, notation = _numbers(column, name)
+    if notation is None:
+        if given is None and own is None and not degrees:
             _refuse_ambiguous(values, name)
-            scale = 1.0
-    elif scale == "sexagesimal":
+        scale = given or own or 1.0
+    elif isinstance(notation, str):
         scale = given or _sexagesimal_scale(values, own, column, name)
     else:
-        scale = given or scale
+        scale = given or notation
     lowest, highest = (0.0, 24.0) if scale == HOUR else (-180.0 / scale, 360.0 / scale)
     with np.errstate(invalid="ignore"):
         # The slack keeps 2 pi rad and the like inside, whatever the rounding.
@@ -82,8 +83,8 @@ def right_ascension(column, name: str, *, unit: str | None = None, degrees: bool
     return np.mod(np.where(inside, values * scale, np.nan), 360.0)
 
 
-def declination(column, name: str) -> np.ndarray:
-    """Declination in degrees, -90 to 90; NaN where a value is missing, unreadable or out of range.
+def declination(column: Any, name: str) -> np.ndarray:
+    """Return declinations in degrees, -90 to 90.
 
     Parameters
     ----------
@@ -92,26 +93,65 @@ def declination(column, name: str) -> np.ndarray:
     name : str
         Name of the column, for messages.
 
+    Returns
+    -------
+    numpy.ndarray, shape (n,)
+        Degrees; NaN where a value is missing, unreadable or out of range.
+
     Raises
     ------
     CatalogueError
         When the column holds no angles.
     """
     own = _degrees_per_unit(getattr(column, "unit", None), name)
-    values, scale = _numbers(column, name)
-    if scale is None:
+    values, notation = _numbers(column, name)
+    if notation is None:
         values = values * (own or 1.0)
     with np.errstate(invalid="ignore"):
         return np.where(np.abs(values) <= 90.0 * (1 + 1e-12), np.clip(values, -90.0, 90.0), np.nan)
 
 
-def numbers(column) -> np.ndarray:
-    """Values of a column of numbers, or of strings that are numbers, float64, shape (n,); NaN where missing."""
+def numbers(column: Any) -> np.ndarray:
+    """Return the values of a column of numbers, or of strings that are numbers.
+
+    Parameters
+    ----------
+    column : `~astropy.table.Column` or array, shape (n,)
+        Of any unit.
+
+    Returns
+    -------
+    numpy.ndarray of float64, shape (n,)
+        In the column's own unit; NaN where missing.
+    """
     return _numbers(column, getattr(column, "name", None) or "?")[0]
 
 
-def from_parts(hours, minutes, seconds, sign, degrees, arcminutes, arcseconds) -> tuple[np.ndarray, np.ndarray]:
-    """Right ascension and declination, in degrees, from the seven columns of a printed CDS table (RAh … DEs)."""
+def from_parts(
+    hours: Column,
+    minutes: Column,
+    seconds: Column,
+    sign: Column,
+    degrees: Column,
+    arcminutes: Column,
+    arcseconds: Column,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return positions from the seven columns of a printed CDS table, RAh to DEs.
+
+    Parameters
+    ----------
+    hours, minutes, seconds : `~astropy.table.Column`, shape (n,)
+        Of right ascension.
+    sign : `~astropy.table.Column` of str, shape (n,)
+        Of the declination: ``-``, or anything else for north.
+    degrees, arcminutes, arcseconds : `~astropy.table.Column`, shape (n,)
+        Of declination.
+
+    Returns
+    -------
+    ra, dec : numpy.ndarray, shape (n,)
+        Degrees; NaN where a part is missing or out of range.
+    """
     whole = [_numbers(part, "RAh … DEs")[0] for part in (hours, minutes, seconds, degrees, arcminutes, arcseconds)]
     ra = HOUR * (whole[0] + whole[1] / 60 + whole[2] / 3600)
     dec = np.abs(whole[3]) + whole[4] / 60 + whole[5] / 3600
@@ -120,8 +160,26 @@ def from_parts(hours, minutes, seconds, sign, degrees, arcminutes, arcseconds) -
         return np.where((ra >= 0) & (ra <= 360), np.mod(ra, 360.0), np.nan), np.where(np.abs(dec) <= 90, dec, np.nan)
 
 
-def from_pairs(column, name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Right ascension and declination, in degrees, from strings like ``162.53,30.677`` (a SkyCoord column in CSV)."""
+def from_pairs(column: Any, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return positions from strings like ``162.53,30.677``, which a SkyCoord column is in CSV.
+
+    Parameters
+    ----------
+    column : `~astropy.table.Column` of str, shape (n,)
+        Right ascension and declination in degrees, with a comma between them.
+    name : str
+        Name of the column, for messages.
+
+    Returns
+    -------
+    ra, dec : numpy.ndarray, shape (n,)
+        Degrees; NaN where they are missing or unreadable.
+
+    Raises
+    ------
+    CatalogueError
+        When no string is such a pair.
+    """
     text = _strings(column, name)
     if text.size and not (np.strings.find(text, ",") > 0).any():
         raise CatalogueError(
@@ -142,7 +200,7 @@ def _refuse_ambiguous(values: np.ndarray, name: str) -> None:
         )
 
 
-def _sexagesimal_scale(values: np.ndarray, own: float | None, column, name: str) -> float:
+def _sexagesimal_scale(values: np.ndarray, own: float | None, column: Any, name: str) -> float:
     """Hours, unless the column contradicts itself."""
     unit = str(getattr(column, "unit", None) or "").strip("\"' ").lower()
     if own == 1.0 and unit == "d:m:s":
@@ -156,7 +214,7 @@ def _sexagesimal_scale(values: np.ndarray, own: float | None, column, name: str)
     return HOUR
 
 
-def _degrees_per_unit(unit, name: str) -> float | None:
+def _degrees_per_unit(unit: Any, name: str) -> float | None:
     """Degrees in one unit of an angle; `None` when there is no unit."""
     spelling = str(unit if unit is not None else "").strip("\"'[] ").lower()
     if spelling in _NOTHING:
@@ -171,7 +229,7 @@ def _degrees_per_unit(unit, name: str) -> float | None:
         ) from exc
 
 
-def _numbers(column, name: str) -> tuple[np.ndarray, float | str | None]:
+def _numbers(column: Any, name: str) -> tuple[np.ndarray, float | str | None]:
     """Values of a column, and what a value is worth.
 
     The second item is `None` for plain numbers (their unit decides), ``"sexagesimal"`` for units and sixtieths that are
@@ -189,14 +247,14 @@ def _numbers(column, name: str) -> tuple[np.ndarray, float | str | None]:
     return _parse(_strings(column, name), name)
 
 
-def _data_and_mask(column) -> tuple[np.ndarray, np.ndarray]:
+def _data_and_mask(column: Any) -> tuple[np.ndarray, np.ndarray]:
     mask = getattr(column, "mask", None)
     data = np.ma.getdata(getattr(column, "unmasked", column))
     data = np.asarray(getattr(data, "value", data))
     return data, np.zeros(data.shape, bool) if mask is None else np.broadcast_to(mask, data.shape)
 
 
-def _strings(column, name: str) -> np.ndarray:
+def _strings(column: Any, name: str) -> np.ndarray:
     """Column of text as stripped strings, empty where missing."""
     data, mask = _data_and_mask(column)
     match data.dtype.kind:
@@ -213,7 +271,7 @@ def _strings(column, name: str) -> np.ndarray:
     return np.where(mask, "", np.strings.strip(text))
 
 
-def _text(value) -> str:
+def _text(value: Any) -> str:
     if isinstance(value, bytes):
         return value.decode("utf-8", "replace")
     return str(value) if isinstance(value, str | Real) else ""

@@ -1,12 +1,14 @@
-"""Which columns of a table hold the position and the identity of a source.
+"""Which columns of a table hold the position and the identity of a source, and in which frame.
 
 Positions: the user's choice, then VizieR's computed J2000 columns, then UCDs, then exact well-known names, then a
 `~astropy.coordinates.SkyCoord` column. Names are compared whole, never in part: ``RA_max``, ``optRA`` or ``E_RA`` are
-not the position.
+not the position. Equatorial frames at J2000 are taken, whatever else a catalogue says about itself is refused.
 """
 
 import difflib
+import re
 from dataclasses import dataclass
+from typing import Any
 
 from astropy.coordinates import SkyCoord
 from astropy.table import Table
@@ -89,6 +91,8 @@ _NOT_ICRS = {
     "Galactic": ("GLON", "_GLON", "l", "lon", "gal_lon", "GAL_LON", "glon_deg"),
     "ecliptic": ("ELON", "_ELON"),
 }
+_OTHER_FRAME = re.compile(r"fk4|b1950|galactic|ecliptic", re.IGNORECASE)
+_EQUINOX = re.compile(r"[JB]?\s*(\d+(?:\.\d*)?)")
 
 
 def find_positions(table: Table, ra_col: str | None = None, dec_col: str | None = None) -> PositionColumns:
@@ -100,6 +104,11 @@ def find_positions(table: Table, ra_col: str | None = None, dec_col: str | None 
         UCDs are taken from the ``ucd`` item of the columns' ``info.meta``.
     ra_col, dec_col : str, optional
         Columns chosen by the user, which win over all else. ``ra_col`` alone may name a SkyCoord column.
+
+    Returns
+    -------
+    PositionColumns
+        The best there are.
 
     Raises
     ------
@@ -116,14 +125,58 @@ def find_positions(table: Table, ra_col: str | None = None, dec_col: str | None 
 
 
 def find_identifier(table: Table) -> str | None:
-    """Column that names the sources: by the UCD ``meta.id;meta.main``, else by a well-known name, else `None`."""
+    """Find the column that names the sources: by the UCD ``meta.id;meta.main``, else by a well-known name.
+
+    Parameters
+    ----------
+    table : `~astropy.table.Table`
+        With UCDs as `find_positions` takes them.
+
+    Returns
+    -------
+    str or None
+        Its name; `None` where there is none.
+    """
     main = _with_ucd(table, "meta.id;meta.main", "id_main")
     if main:
         return main[0]
-    folded = {}
+    folded: dict[str, str] = {}
     for name in table.colnames:
         folded.setdefault(name.lower(), name)
     return next((folded[name] for name in IDENTIFIERS if name in folded), None)
+
+
+def check_frame(table: Table, ra_name: str) -> None:
+    """Check that the right ascension is ICRS, or FK5 at J2000 (which differs by less than 0.03 arcsec).
+
+    The frame is that of the column's COOSYS in a VOTable, or of RADESYS and EQUINOX in a FITS header. A catalogue that
+    says nothing is taken as ICRS.
+
+    Parameters
+    ----------
+    table : `~astropy.table.Table`
+        With the header as its ``meta``, and ``coosys`` in the ``info.meta`` of a column.
+    ra_name : str
+        Column of right ascension.
+
+    Raises
+    ------
+    CatalogueError
+        When the catalogue names another frame or equinox.
+    """
+    frame = (table[ra_name].info.meta or {}).get("coosys") or _frame_of_header(table.meta)
+    equinox = _EQUINOX.search(frame.partition(" ")[2])
+    precessed = equinox is not None and abs(float(equinox[1]) - 2000.0) > 0.01 and "icrs" not in frame.lower()
+    if _OTHER_FRAME.search(frame) or precessed:
+        raise CatalogueError(
+            f"the positions in {ra_name!r} are in the frame {frame!r}; ICRS or FK5 at J2000 is needed: "
+            "convert them first, with astropy's SkyCoord"
+        )
+
+
+def _frame_of_header(meta: dict) -> str:
+    system = meta.get("RADESYS", meta.get("RADECSYS", "FK5"))
+    return f"{system} {meta.get('EQUINOX', '')}".strip()
 
 
 def _chosen(table: Table, ra_col: str | None, dec_col: str | None) -> PositionColumns:
@@ -132,7 +185,7 @@ def _chosen(table: Table, ra_col: str | None, dec_col: str | None) -> PositionCo
             near = difflib.get_close_matches(name, table.colnames, n=3)
             hint = f" Did you mean {' or '.join(near)}?" if near else ""
             raise CatalogueError(f"{option}={name!r} is not a column of the catalogue.{hint} Columns: {_listed(table)}")
-    if dec_col is None and _holds_coordinates(table[ra_col]):
+    if ra_col is not None and dec_col is None and _holds_coordinates(table[ra_col]):
         return PositionColumns((ra_col,), (ra_col,))
     if ra_col is None or dec_col is None:
         raise CatalogueError("ra_col and dec_col (--ra-col, --dec-col) go together: only one of them was given")
@@ -196,7 +249,7 @@ def _by_skycoord(table: Table) -> PositionColumns | None:
     return PositionColumns((best[0],), (best[0],)) if best else None
 
 
-def _holds_coordinates(column) -> bool:
+def _holds_coordinates(column: Any) -> bool:
     return isinstance(column, SkyCoord) or (column.dtype.kind in "US" and column.ndim == 1)
 
 

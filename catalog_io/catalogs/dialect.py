@@ -19,7 +19,13 @@ from radio_ag.errors import CatalogueError
 
 
 class Columns:
-    """Columns of a table under the names that a dialect knows."""
+    """Columns of a table under the names that a dialect knows.
+
+    Parameters
+    ----------
+    table : `~astropy.table.Table`
+        Which may spell them in another way; see `fold`.
+    """
 
     def __init__(self, table: Table):
         self.table = table
@@ -29,16 +35,49 @@ class Columns:
         return fold(name) in self._names
 
     def name(self, name: str) -> str | None:
-        """Name of a column as the table spells it, `None` when it is not there."""
+        """Name a column as the table spells it.
+
+        Parameters
+        ----------
+        name : str
+            As the dialect spells it.
+
+        Returns
+        -------
+        str or None
+            `None` when it is not there.
+        """
         return name if name in self.table.colnames else self._names.get(fold(name))
 
     def numbers(self, name: str) -> np.ndarray:
-        """Values of a numeric column, float64, shape (n,), NaN where missing."""
+        """Return the values of a numeric column that is there.
+
+        Parameters
+        ----------
+        name : str
+            As the dialect spells it.
+
+        Returns
+        -------
+        numpy.ndarray of float64, shape (n,)
+            NaN where missing.
+        """
         return numbers(self.table[self.name(name)])
 
 
 def fold(name: str) -> str:
-    """Name of a column without case, ``col_``, and what VOTable IDs cannot hold: ``p(S)`` becomes ``p_s_``."""
+    """Name a column without case, ``col_``, and what VOTable IDs cannot hold: ``p(S)`` becomes ``p_s_``.
+
+    Parameters
+    ----------
+    name : str
+        Of a column.
+
+    Returns
+    -------
+    str
+        What two spellings of one name have in common.
+    """
     folded = name.lower().translate(str.maketrans("().", "___"))
     return folded.removeprefix("col_")
 
@@ -87,7 +126,18 @@ class Kind:
     test: Callable[[Table], bool] | None = None
 
     def fits(self, table: Table) -> bool:
-        """Whether a table is of this kind."""
+        """Tell whether a table is of this kind.
+
+        Parameters
+        ----------
+        table : `~astropy.table.Table`
+            Of any dialect or none.
+
+        Returns
+        -------
+        bool
+            Whether it has the columns, and passes the ``test`` where there is one.
+        """
         columns = Columns(table)
         return all(name in columns for name in self.columns) and (self.test is None or self.test(table))
 
@@ -117,12 +167,33 @@ class Dialect:
     read: Callable[[Path], Table] | None = None
 
     def kind(self, table: Table) -> Kind | None:
-        """The kind that fits a table best, `None` when none fits."""
+        """Choose the kind that fits a table best.
+
+        Parameters
+        ----------
+        table : `~astropy.table.Table`
+            Of any dialect or none.
+
+        Returns
+        -------
+        Kind or None
+            `None` when none fits.
+        """
         fitting = [kind for kind in self.kinds if kind.fits(table)]
         return max(fitting, key=lambda kind: len(kind.columns)) if fitting else None
 
     def required_kind(self, table: Table) -> Kind:
-        """The kind that fits a table best.
+        """Choose the kind that fits a table best, of which there has to be one.
+
+        Parameters
+        ----------
+        table : `~astropy.table.Table`
+            Said to be of this dialect.
+
+        Returns
+        -------
+        Kind
+            The one with the most columns.
 
         Raises
         ------
@@ -137,7 +208,20 @@ class Dialect:
 
 
 def with_units(table: Table, kind: Kind) -> Table:
-    """Table whose columns have the units that the file left out; values and the given table stay as they are."""
+    """Add the units that a file left out; values and the given table stay as they are.
+
+    Parameters
+    ----------
+    table : `~astropy.table.Table`
+        As it was read.
+    kind : Kind
+        What it is.
+
+    Returns
+    -------
+    `~astropy.table.Table`
+        The same columns.
+    """
     table = table.copy(copy_data=False)
     columns = Columns(table)
     for known, unit in kind.units.items():
@@ -148,7 +232,20 @@ def with_units(table: Table, kind: Kind) -> Table:
 
 
 def tidy(table: Table, kind: Kind) -> Table:
-    """Table for people: units where they mean something, and numbers that stand for a missing value masked."""
+    """Make a table for people: units where they mean something, and numbers that stand for a missing value masked.
+
+    Parameters
+    ----------
+    table : `~astropy.table.Table`
+        As it was read.
+    kind : Kind
+        What it is.
+
+    Returns
+    -------
+    `~astropy.table.Table`
+        As many rows and columns.
+    """
     table = with_units(table, kind)
     for column in table.itercols():
         if isinstance(column, Column) and (column.dtype.kind not in "fiu" or str(column.unit) == "--"):
@@ -164,21 +261,48 @@ def tidy(table: Table, kind: Kind) -> Table:
 
 
 def fluxes(table: Table, kind: Kind) -> np.ndarray | None:
-    """Integrated flux densities in Jy, shape (n,), NaN where missing; `None` where the table has none."""
+    """Return integrated flux densities.
+
+    Parameters
+    ----------
+    table : `~astropy.table.Table`, n rows
+        As it was read, or `with_units`.
+    kind : Kind
+        What it is.
+
+    Returns
+    -------
+    numpy.ndarray or None, shape (n,)
+        Jy, NaN where missing; `None` where the table has none.
+    """
     columns = Columns(table)
-    name = None if kind.flux is None else columns.name(kind.flux)
-    if name is None:
+    flux = kind.flux
+    name = None if flux is None else columns.name(flux)
+    if flux is None or name is None:
         return None
-    default = next((unit for known, unit in kind.units.items() if fold(known) == fold(kind.flux)), "Jy")
+    default = next((unit for known, unit in kind.units.items() if fold(known) == fold(flux)), "Jy")
     unit = u.Unit(str(table[name].unit or default), parse_strict="silent")
     if not unit.is_equivalent(u.Jy):
         # VizieR gives integrated fluxes per beam now and then; anything else is taken as the survey's own unit.
         unit = u.Unit(default)
-    return columns.numbers(kind.flux) * unit.to(u.Jy)
+    return columns.numbers(flux) * unit.to(u.Jy)
 
 
 def good_rows(table: Table, kind: Kind) -> np.ndarray | None:
-    """Whether each row passes its makers' quality cuts, shape (n,); `None` where the columns for it are not there."""
+    """Tell which rows pass the quality cuts of the catalogue's makers.
+
+    Parameters
+    ----------
+    table : `~astropy.table.Table`, n rows
+        As it was read.
+    kind : Kind
+        What it is.
+
+    Returns
+    -------
+    numpy.ndarray of bool or None, shape (n,)
+        `None` where the columns for it are not there.
+    """
     columns = Columns(table)
     if kind.good is None or not all(name in columns for name in kind.quality):
         return None
@@ -186,9 +310,19 @@ def good_rows(table: Table, kind: Kind) -> np.ndarray | None:
 
 
 def groups(table: Table, kind: Kind) -> np.ndarray | None:
-    """Group of each row, int64, shape (n,), from 0; `None` where the dialect has no grouping columns.
+    """Group the rows that agree in all grouping columns of a dialect; one that lacks a value is a group of its own.
 
-    Rows share a group when they agree in all grouping columns. A row in which one is missing is a group of its own.
+    Parameters
+    ----------
+    table : `~astropy.table.Table`, n rows
+        As it was read.
+    kind : Kind
+        What it is.
+
+    Returns
+    -------
+    numpy.ndarray of int64 or None, shape (n,)
+        Number of each row's group, from 0; `None` where the dialect has no grouping columns.
     """
     columns = Columns(table)
     names = [columns.name(key) for key in kind.group_keys]

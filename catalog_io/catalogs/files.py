@@ -6,13 +6,11 @@ else is refused.
 
 import contextlib
 import hashlib
-import math
 import os
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
-from xml.parsers import expat
 
 from astropy import units as u
 from astropy.io import ascii as text_formats
@@ -25,6 +23,7 @@ from radio_ag.catalog_io.catalogs.dialect import Dialect
 from radio_ag.catalog_io.files.fits_open import in_order, open_checked
 from radio_ag.catalog_io.files.fits_table import read_hdu
 from radio_ag.catalog_io.files.packed import open_unpacked, refuse_above_limit
+from radio_ag.catalog_io.files.votable import read_document
 from radio_ag.errors import CatalogueError
 
 ACCEPTED = "FITS, VOTable, ECSV, CSV, ASCII (.txt .tab .tsv .dat) and Parquet"
@@ -32,9 +31,6 @@ ACCEPTED = "FITS, VOTable, ECSV, CSV, ASCII (.txt .tab .tsv .dat) and Parquet"
 
 _HEAD = 1 << 16
 _WORD = 8  # bytes of a number, and of the place of a text
-_WIDE = 1 << 10  # elements of a row that a TR of a few bytes may not have
-
-_Event = tuple[bool, str, Any, tuple[int, int]]  # start or end, tag, attributes or text, place
 
 
 Reader = Callable[[BinaryIO, Path], Table]  # of what is in a file; the name is for messages
@@ -70,14 +66,13 @@ def read_table(path: str | os.PathLike, dialect: Dialect | None = None) -> Table
             raise CatalogueError(f"{path.name} is an empty file, without even column names")
         if dialect is None or dialect.reads is None or not dialect.reads(head):
             dialect = registry.reader_for(head)
-        reader = _reader(head)
-        if dialect is None and reader is None:
-            raise CatalogueError(f"{path.name} is not a table; accepted are {ACCEPTED}")
         stream.seek(0)
         with _translated(path), warnings.catch_warnings():
             # A unit that astropy does not know stays with its column; it is no reason to trouble the user.
             warnings.simplefilter("ignore", u.UnitsWarning)
-            return reader(stream, path) if dialect is None else dialect.read(path)
+            if dialect is not None and dialect.read is not None:
+                return dialect.read(path)
+            return _reader(head, path)(stream, path)
 
 
 @contextlib.contextmanager
@@ -109,13 +104,31 @@ def _open(path: Path) -> BinaryIO:
 
 
 def sha256(path: str | os.PathLike) -> str:
-    """Return the SHA-256 of a file, in hexadecimal."""
+    """Return the SHA-256 of a file.
+
+    Parameters
+    ----------
+    path : path-like
+        The file.
+
+    Returns
+    -------
+    str
+        In hexadecimal.
+    """
     with Path(path).expanduser().open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _reader(head: bytes) -> Reader | None:
-    """Function that reads a file with such first bytes; `None` when it is no table that we know."""
+def _reader(head: bytes, path: Path) -> Reader:
+    """Function that reads a file with such first bytes."""
+    reader = _known_reader(head)
+    if reader is None:
+        raise CatalogueError(f"{path.name} is not a table; accepted are {ACCEPTED}")
+    return reader
+
+
+def _known_reader(head: bytes) -> Reader | None:
     if head.startswith(b"SIMPLE  ="):
         return _read_fits
     if head.startswith(b"PAR1"):
@@ -170,20 +183,9 @@ def _take_ucds(table: Table) -> None:
 
 
 def _read_votable(stream: BinaryIO, path: Path) -> Table:
-    from astropy.io.votable.exceptions import VOWarning
-    from astropy.io.votable.tree import VOTableFile
-    from astropy.utils.xml.iterparser import get_xml_iterator
-
-    _refuse_doctype(stream)
-    end = stream.seek(0, os.SEEK_END)
-    stream.seek(0)
-    with warnings.catch_warnings(), get_xml_iterator(stream) as events:
-        # Nearly every service breaks the letter of the standard somewhere.
-        warnings.simplefilter("ignore", VOWarning)
-        settings = {"verify": "ignore", "invalid": "exception", "columns": None, "table_number": None}
-        document = VOTableFile(config=settings, pos=(1, 1)).parse(_within(events, end, path.stat().st_size), settings)
-        source = document.get_first_table()
-        table = source.to_table(use_names_over_ids=True)
+    document = read_document(stream, path.stat().st_size)
+    source = document.get_first_table()
+    table = source.to_table(use_names_over_ids=True)
     systems = {system.ID: f"{system.system or ''} {system.equinox or ''}".strip() for system in document.iter_coosys()}
     for name, field in zip(table.colnames, source.fields, strict=True):
         column = table[name]
@@ -192,47 +194,6 @@ def _read_votable(stream: BinaryIO, path: Path) -> Table:
         if isinstance(column.info.unit, u.UnrecognizedUnit):
             _read_unit_again(column)
     return table
-
-
-def _refuse_doctype(stream: BinaryIO) -> None:
-    """Refuse a document type, which may define entities and fetch them: no version of VOTable since 2004 has one."""
-    parser = expat.ParserCreate()
-    started = []
-
-    def refuse(*_: object) -> None:
-        raise CatalogueError("it declares a document type (DOCTYPE), which may refer to other files: take it out")
-
-    parser.StartDoctypeDeclHandler = refuse
-    parser.StartElementHandler = lambda *_: started.append(True)
-    while not started and (block := stream.read(_HEAD)):
-        parser.Parse(block)
-    stream.seek(0)
-
-
-def _within(events: Iterator[_Event], size: int, packed: int) -> Iterator[_Event]:
-    """XML events up to one that leads outside the document, or takes more memory than the file may."""
-    rows = width = 0
-    for event in events:
-        start, tag, attributes, _ = event
-        if start and tag in ("STREAM", "include") and "href" in attributes:
-            raise CatalogueError(f"its data are elsewhere, at {attributes['href']!r}: only the file itself is read")
-        if start and tag == "TABLE":
-            width, rows = 0, int(attributes.get("nrows") or 0)
-            if rows > size:
-                raise CatalogueError(f"it declares {rows} rows, more than the bytes that it has")
-        elif start and tag == "FIELD":
-            width += _field_width(attributes)
-            refuse_above_limit(max(rows, 1) * width, packed)
-        elif start and tag == "TR" and width > _WIDE:
-            rows += 1
-            refuse_above_limit(rows * width, packed)
-        yield event
-
-
-def _field_width(field: dict[str, str]) -> int:
-    """Bytes of a cell, at least: as many as an array of fixed size has elements."""
-    axes = field.get("arraysize", "1").split("x")
-    return math.prod(int(axis) for axis in axes if axis.strip().isdigit()) or 1
 
 
 def _read_unit_again(column: Column) -> None:

@@ -12,14 +12,13 @@ from dataclasses import dataclass
 
 import astropy.units as u
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
+from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from radio_ag.catalog_io.catalogs import Catalogue
 from radio_ag.errors import InputError
 from radio_ag.preprocess.images import CROP_SIZE, PIXEL_SCALE
+from radio_ag.sky import chord, connected_groups, unit_vectors
 
 AUTO_RADIUS = 30.0
 """Radius of the friends of friends that ``auto`` finds in a catalogue of components without islands, arcsec."""
@@ -78,11 +77,6 @@ class Groups:
     def __len__(self) -> int:
         return len(self.ra)
 
-    @property
-    def n_components(self) -> NDArray[np.int32]:
-        """Rows in the group of each row, shape (n,)."""
-        return self.size[self.group_id]
-
 
 def group_sources(
     catalogue: Catalogue, how: str | float | u.Quantity = "auto", *, join_doubles: bool = False
@@ -92,6 +86,7 @@ def group_sources(
     Parameters
     ----------
     catalogue : `~radio_ag.catalog_io.catalogs.Catalogue`, n rows
+        Rows without a position stay by themselves.
     how : "auto", "none", "island", float, str or `~astropy.units.Quantity`
         ``"island"``: by the finder's own islands or sources. An angle (a plain number is in arcsec, text may have a
         unit): friends of friends on the sky, rows linked by steps of no more than that, up to `MAX_RADIUS`.
@@ -119,16 +114,16 @@ def group_sources(
     link = _resolve(how, catalogue)
     if join_doubles and catalogue.flux is None:
         raise InputError("join_doubles: doubles are told by their fluxes, and this catalogue has none that are known")
-    vectors = _unit_vectors(catalogue.ra, catalogue.dec)
+    vectors = unit_vectors(catalogue.ra, catalogue.dec)
     label = np.arange(len(catalogue))
     usable = np.flatnonzero(catalogue.valid)
-    if link == "island":
+    if link == "island" and catalogue.group is not None:
         label[usable] = _friends(vectors[usable], MAX_RADIUS, catalogue.group[usable])
-    elif link != "none":
+    elif not isinstance(link, str):
         label[usable] = _friends(vectors[usable], link)
     # Rows without a position keep numbers that no group of the others has.
     label[~catalogue.valid] = len(catalogue) + np.flatnonzero(~catalogue.valid)
-    if join_doubles:
+    if join_doubles and catalogue.flux is not None:
         label = _join_doubles(vectors, catalogue.flux, label)
     name = link if isinstance(link, str) else f"{link:g} arcsec"
     return _groups(f"{name}, doubles" if join_doubles else name, catalogue, vectors, label)
@@ -156,16 +151,6 @@ def _resolve(how: str | float | u.Quantity, catalogue: Catalogue) -> str | float
     return radius
 
 
-def _unit_vectors(ra: ArrayLike, dec: ArrayLike) -> NDArray[np.float64]:
-    """Positions in degrees as unit vectors (n, 3)."""
-    ra, dec = np.radians(ra), np.radians(dec)
-    return np.stack([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)], axis=1)
-
-
-def _chord(arcsec: float) -> float:
-    return 2 * np.sin(np.radians(arcsec / 3600) / 2)
-
-
 def _friends(vectors: NDArray, radius: float, kind: NDArray | None = None) -> NDArray[np.intp]:
     """Labels of friends of friends within ``radius`` arcsec, of rows of one ``kind`` where that is given."""
     if kind is not None:
@@ -173,14 +158,8 @@ def _friends(vectors: NDArray, radius: float, kind: NDArray | None = None) -> ND
         vectors = np.column_stack([vectors, 4.0 * kind])
     # Rows at one and the same place, however many, would make pairs by their square.
     places, place_of = np.unique(vectors, axis=0, return_inverse=True)
-    pairs = cKDTree(places).query_pairs(_chord(radius), output_type="ndarray")
-    return _components(len(places), pairs)[place_of]
-
-
-def _components(n: int, pairs: NDArray[np.intp]) -> NDArray[np.intp]:
-    """Labels of the connected components of a graph of n nodes; pairs (p, 2)."""
-    graph = coo_array((np.ones(len(pairs), bool), (pairs[:, 0], pairs[:, 1])), shape=(n, n))
-    return connected_components(graph, directed=False)[1]
+    pairs = cKDTree(places).query_pairs(chord(radius), output_type="ndarray")
+    return connected_groups(len(places), pairs)[place_of]
 
 
 def _join_doubles(vectors: NDArray, flux: NDArray, label: NDArray) -> NDArray[np.intp]:
@@ -189,13 +168,13 @@ def _join_doubles(vectors: NDArray, flux: NDArray, label: NDArray) -> NDArray[np
     total = np.bincount(label, _positive(flux), len(names))
     centre = _mean_vectors(vectors, flux, label, len(names))
     bright = np.flatnonzero((total > 0) & np.isfinite(centre).all(axis=1))
-    pairs = bright[cKDTree(centre[bright]).query_pairs(_chord(MAX_RADIUS), output_type="ndarray")]
-    chord = np.linalg.norm(centre[pairs[:, 0]] - centre[pairs[:, 1]], axis=1)
-    separation = 3600 * np.degrees(2 * np.arcsin(chord / 2))
+    pairs = bright[cKDTree(centre[bright]).query_pairs(chord(MAX_RADIUS), output_type="ndarray")]
+    distance = np.linalg.norm(centre[pairs[:, 0]] - centre[pairs[:, 1]], axis=1)
+    separation = 3600 * np.degrees(2 * np.arcsin(distance / 2))
     fluxes = total[pairs]
     near = separation <= DOUBLE_SEPARATION * np.sqrt(fluxes.sum(axis=1) / 0.1)
     alike = fluxes.max(axis=1) <= DOUBLE_FLUX_RATIO * fluxes.min(axis=1)
-    return _components(len(names), pairs[near & alike])[label]
+    return connected_groups(len(names), pairs[near & alike])[label]
 
 
 def _groups(how: str, catalogue: Catalogue, vectors: NDArray, label: NDArray) -> Groups:

@@ -47,7 +47,17 @@ _PIXELS = (
 
 
 def is_object(source: Any) -> bool:
-    """Whether something is a `photutils.segmentation.SourceCatalog` or ``SegmentationImage``."""
+    """Tell whether something is a ``SourceCatalog`` or ``SegmentationImage`` of photutils, without importing it.
+
+    Parameters
+    ----------
+    source : object
+        Anything.
+
+    Returns
+    -------
+    bool
+    """
     kind = type(source)
     return kind.__module__.startswith("photutils.segmentation.") and kind.__name__ in (
         "SourceCatalog",
@@ -56,15 +66,21 @@ def is_object(source: Any) -> bool:
 
 
 def to_table(source: Any, data: Any = None, wcs: WCS | None = None) -> Table:
-    """Table of a SourceCatalog, or of the segments of a SegmentationImage.
+    """Make a table of a SourceCatalog, or of the segments of a SegmentationImage.
 
     Parameters
     ----------
     source : SourceCatalog or SegmentationImage
+        With n sources or segments.
     data : array_like, shape (ny, nx), optional
         What the segments of a SegmentationImage are measured on.
     wcs : WCS, optional
         Of ``data``.
+
+    Returns
+    -------
+    `~astropy.table.Table`, n rows
+        With a SkyCoord column where the WCS is known.
 
     Raises
     ------
@@ -91,14 +107,19 @@ def to_table(source: Any, data: Any = None, wcs: WCS | None = None) -> Table:
 
 
 def with_sky(table: Table, wcs: WCS) -> Table:
-    """Table with positions on the sky beside its pixel positions, unless it has them already.
+    """Add positions on the sky to a table with pixel positions, unless it has them already.
 
     Parameters
     ----------
-    table : Table
-        Pixel positions counted from 0, as photutils gives them.
+    table : `~astropy.table.Table`
+        Pixel positions counted from 0, as photutils gives them; it is not changed.
     wcs : WCS
         Of those pixels.
+
+    Returns
+    -------
+    `~astropy.table.Table`
+        With one more column, or as it was.
     """
     for x, y, sky in _PIXELS:
         if x in table.colnames and y in table.colnames and not _has_values(table, sky):

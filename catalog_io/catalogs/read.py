@@ -3,18 +3,25 @@
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from astropy.coordinates import ConvertError, SkyCoord
 from astropy.table import Table
 from astropy.utils import iers
 from astropy.wcs import WCS
+from numpy.typing import ArrayLike
 
 from radio_ag.catalog_io.catalogs import angles as _angles
 from radio_ag.catalog_io.catalogs import files as _files
-from radio_ag.catalog_io.catalogs import frames as _frames
 from radio_ag.catalog_io.catalogs import photutils, registry
-from radio_ag.catalog_io.catalogs.columns import CDS_PARTS, PositionColumns, find_identifier, find_positions
+from radio_ag.catalog_io.catalogs.columns import (
+    CDS_PARTS,
+    PositionColumns,
+    check_frame,
+    find_identifier,
+    find_positions,
+)
 from radio_ag.catalog_io.catalogs.dialect import Columns, Dialect, Kind, fluxes, good_rows, groups, with_units
 from radio_ag.errors import CatalogueError
 
@@ -73,13 +80,13 @@ class Catalogue:
 
 
 def read_catalogue(
-    source,
+    source: Any,
     *,
     ra_col: str | None = None,
     dec_col: str | None = None,
     ra_unit: str | None = None,
     dialect: str | None = None,
-    data=None,
+    data: ArrayLike | None = None,
     wcs: WCS | None = None,
 ) -> Catalogue:
     """Read a catalogue and find its positions.
@@ -134,7 +141,7 @@ def read_catalogue(
     if found is not None:
         table = with_units(table, found[1])
     columns = _position_columns(table, found, ra_col, dec_col)
-    _frames.check_frame(table, columns.ra[0])
+    check_frame(table, columns.ra[0])
     ra, dec = _positions(table, columns, ra_unit)
     valid = np.isfinite(ra) & np.isfinite(dec)
     extras = {} if found is None else _extras(table, *found)
@@ -168,7 +175,7 @@ def _dialect(table: Table, chosen: Dialect | None) -> tuple[Dialect, Kind] | Non
 def _position_columns(
     table: Table, found: tuple[Dialect, Kind] | None, ra_col: str | None, dec_col: str | None
 ) -> PositionColumns:
-    if found is not None and ra_col is None and dec_col is None:
+    if found is not None and found[1].position is not None and ra_col is None and dec_col is None:
         columns = Columns(table)
         ra, dec = (columns.name(name) for name in found[1].position)
         if ra is not None and dec is not None:
@@ -176,7 +183,7 @@ def _position_columns(
     return find_positions(table, ra_col, dec_col)
 
 
-def _extras(table: Table, dialect: Dialect, kind: Kind) -> dict:
+def _extras(table: Table, dialect: Dialect, kind: Kind) -> dict[str, Any]:
     """Items of a `Catalogue` that only a dialect knows."""
     columns = Columns(table)
     keys = [columns.name(key) for key in kind.join_keys]
@@ -190,14 +197,14 @@ def _extras(table: Table, dialect: Dialect, kind: Kind) -> dict:
     }
 
 
-def _as_photutils_table(source, data, wcs: WCS | None) -> tuple[Table, str, None] | None:
+def _as_photutils_table(source: Any, data: ArrayLike | None, wcs: WCS | None) -> tuple[Table, str, None] | None:
     """Table and origin of an object of photutils; `None` of anything else."""
     if not photutils.is_object(source):
         return None
     return Table(photutils.to_table(source, data, wcs)), f"photutils {type(source).__name__}", None
 
 
-def _as_table(source, dialect: Dialect | None) -> tuple[Table, str, str | None]:
+def _as_table(source: Any, dialect: Dialect | None) -> tuple[Table, str, str | None]:
     """Table, origin and SHA-256 of whatever the user gave."""
     match source:
         case str() | os.PathLike():
@@ -217,7 +224,7 @@ def _as_table(source, dialect: Dialect | None) -> tuple[Table, str, str | None]:
     )
 
 
-def _from_pandas(frame) -> Table:
+def _from_pandas(frame: Any) -> Table:
     """Table of a data frame's columns, and of its index where that has a name."""
     named = any(name is not None for name in frame.index.names)
     frame = (frame.reset_index() if named else frame).rename(columns=str)

@@ -9,21 +9,7 @@ import warnings
 
 from astropy.table import Table
 
-from radio_ag.catalog_io.catalogs import (
-    aegean,
-    first,
-    found,
-    fricat,
-    lotss,
-    nvss,
-    photutils,
-    pybdsf,
-    racs,
-    rgz,
-    selavy,
-    sofia,
-    vlass,
-)
+from radio_ag.catalog_io.catalogs import aegean, finders, photutils, pybdsf, selavy, surveys
 from radio_ag.catalog_io.catalogs.dialect import Dialect, Kind
 from radio_ag.catalog_io.plugins import load_plugins
 from radio_ag.errors import CatalogueError, RadioAGWarning
@@ -34,16 +20,26 @@ GROUP = "radio_ag.catalogues"
 PRODUCT_COLUMNS = ("p_fri", "p_frii", "flags")
 """Columns by which a product of this package is known when it comes back as a catalogue."""
 
-BUILT_IN = tuple(
-    module.DIALECT
-    for module in (pybdsf, aegean, selavy, photutils, sofia, found, first, nvss, lotss, vlass, racs, rgz, fricat)
+BUILT_IN = (
+    *(pybdsf.DIALECT, aegean.DIALECT, selavy.DIALECT, photutils.DIALECT, finders.SOFIA, finders.RADIO_AG),
+    *(surveys.FIRST, surveys.NVSS, surveys.LOTSS, surveys.VLASS, surveys.RACS, surveys.RGZ, surveys.FRICAT),
 )
 """Dialects of this package."""
 
 
 @functools.cache
 def dialects() -> dict[str, Dialect]:
-    """All dialects by name, those of plugins last."""
+    """Return all dialects by name, those of plugins last.
+
+    Returns
+    -------
+    dict of str to Dialect
+
+    Warns
+    -----
+    RadioAGWarning
+        Of a plugin that is none, or fails to load.
+    """
     found = {dialect.name: dialect for dialect in BUILT_IN}
     for name, dialect in load_plugins(GROUP, "catalogue"):
         if isinstance(dialect, Dialect):
@@ -55,7 +51,16 @@ def dialects() -> dict[str, Dialect]:
 
 
 def get_dialect(name: str) -> Dialect:
-    """Dialect of a name.
+    """Return the dialect of a name.
+
+    Parameters
+    ----------
+    name : str
+        As `dialects` has it.
+
+    Returns
+    -------
+    Dialect
 
     Raises
     ------
@@ -69,12 +74,34 @@ def get_dialect(name: str) -> Dialect:
 
 
 def reader_for(head: bytes) -> Dialect | None:
-    """Dialect that reads a file with these first bytes itself, `None` when the general readers do."""
+    """Find the dialect that reads a file itself.
+
+    Parameters
+    ----------
+    head : bytes
+        First bytes of the file, unpacked.
+
+    Returns
+    -------
+    Dialect or None
+        `None` when the general readers read it.
+    """
     return next((dialect for dialect in dialects().values() if dialect.reads is not None and dialect.reads(head)), None)
 
 
 def recognise(table: Table) -> tuple[Dialect, Kind] | None:
-    """Dialect and kind of a table, by the most columns; `None` for a plain table."""
+    """Tell what a table is, by the most columns.
+
+    Parameters
+    ----------
+    table : `~astropy.table.Table`
+        As it was read.
+
+    Returns
+    -------
+    (Dialect, Kind) or None
+        `None` for a plain table, and for a product of this package.
+    """
     if set(PRODUCT_COLUMNS) <= set(table.colnames):
         return None  # in our own product columns of the input may have given way to ours: flags are not Aegean's
     found = [(dialect, kind) for dialect in dialects().values() if (kind := dialect.kind(table)) is not None]

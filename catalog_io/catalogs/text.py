@@ -80,6 +80,16 @@ def read_text(text: str) -> Table:
 
     Of a row with too few fields the last may be cut off in the middle of a number: it is taken as missing.
 
+    Parameters
+    ----------
+    text : str
+        The whole file.
+
+    Returns
+    -------
+    `~astropy.table.Table`
+        A row for each row of the text.
+
     Raises
     ------
     CatalogueError
@@ -113,7 +123,22 @@ def read_text(text: str) -> Table:
 
 
 def find_layout(head: str) -> Layout:
-    """Find the layout of a text table, from its first lines (the last of which may be cut off)."""
+    """Find the layout of a text table.
+
+    Parameters
+    ----------
+    head : str
+        Its first lines, the last of which may be cut off.
+
+    Returns
+    -------
+    Layout
+
+    Raises
+    ------
+    CatalogueError
+        When the columns have no names.
+    """
     if head.startswith(("\\", "|")):
         if head.startswith("\\") or _is_ipac(head):
             return Layout("ipac")
@@ -212,7 +237,8 @@ def _without_cut_fields(text: str, layout: Layout) -> str:
 
 def _is_even(text: str, layout: Layout) -> bool:
     """Whether nothing has to be looked at: short rows could only hide behind longer ones, which the reader refuses."""
-    body = _COMMENTS.match(text).end()
+    comments = _COMMENTS.match(text)
+    body = comments.end() if comments else 0
     if '"' in text or _LONG_LINE.search(text) or text.find("\n#", body) >= 0:
         return False
     lines = text.count("\n", body) + (not text.endswith("\n"))

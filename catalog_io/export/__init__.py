@@ -105,7 +105,17 @@ def export(
 
 
 def format_of(path: str | os.PathLike) -> str:
-    """The format that the suffix of a path stands for.
+    """Return the format that the suffix of a path stands for.
+
+    Parameters
+    ----------
+    path : path-like
+        Of a file to write.
+
+    Returns
+    -------
+    str
+        One of `FORMATS`.
 
     Raises
     ------

@@ -1,8 +1,10 @@
 """Cutouts of a result's sources: kept in the result, or fetched again from images."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from astropy.table import Table
@@ -10,10 +12,12 @@ from numpy.typing import NDArray
 
 from radio_ag.catalog_io.images.fields import Fields, ImageSource, check_service
 from radio_ag.catalog_io.open_images import open_images
-from radio_ag.catalog_io.result import Result
 from radio_ag.catalog_io.services.surveys import SURVEYS
 from radio_ag.errors import InputError
 from radio_ag.preprocess.images import CROP_SIZE, PIXEL_SCALE, crop
+
+if TYPE_CHECKING:
+    from radio_ag.catalog_io.result import Result
 
 _SCALED = 1.05  # of FIRST's pixels: beyond what is used as it is
 _PLACES = tuple(Fields.blank(0).wcs_columns())
@@ -38,7 +42,7 @@ class Cutouts(NamedTuple):
 
 
 def open_cutouts(result: Result, images: Any = None) -> Callable[[NDArray[np.intp]], Cutouts]:
-    """A function that takes row numbers and gives their cutouts.
+    """Return a function that takes row numbers and gives their cutouts.
 
     Parameters
     ----------
@@ -47,6 +51,11 @@ def open_cutouts(result: Result, images: Any = None) -> Callable[[NDArray[np.int
     images : optional
         None: the cutouts that the result keeps, else the survey that it was made from, asked again. "none": no
         cutouts. Anything else as for `~radio_ag.catalog_io.open_images.open_images`.
+
+    Returns
+    -------
+    callable
+        An array of n row numbers to `Cutouts`.
 
     Raises
     ------
@@ -80,7 +89,7 @@ def _none(n: int, reason: str) -> Cutouts:
 
 def _kept(result: Result, rows: NDArray[np.intp]) -> Cutouts:
     images = result.cutouts(rows)
-    reasons = ["" if found else "no image" for found in np.isfinite(images).any((1, 2))]
+    reasons = ["" if found else "no image" for found in np.any(np.isfinite(images), axis=(1, 2))]
     return Cutouts(images, reasons, result.table[list(_PLACES)][rows])
 
 

@@ -21,11 +21,12 @@ MAX_ROWS = 10
 
 
 def result_html(result: "Result") -> str:
-    """A result as HTML for a notebook: its first rows with name, class, probability, flags and thumbnails.
+    """Show a result as HTML in a notebook: its first rows with name, class, probability, flags and thumbnails.
 
     Parameters
     ----------
     result : Result
+        At most `MAX_ROWS` of its rows are shown.
 
     Returns
     -------

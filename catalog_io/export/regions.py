@@ -3,11 +3,13 @@
 import os
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from astropy import units as u
 from astropy.coordinates import SkyCoord
+from astropy.table import Table
+from numpy.typing import NDArray
 from regions import CircleSkyRegion, Regions
 
 from radio_ag.errors import RadioAGWarning
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 COLOURS = {"FRI": "#6bbcf2", "FRII": "#f0a04b", "": "#a0a4ac"}
 """Colour by class: light, for the dark ground of an image viewer, and told apart by colour-blind readers too."""
 
-_OPTIONS = {
+_OPTIONS: dict[str, dict[str, Any]] = {
     "ds9": {"precision": 7},
     "crtf": {"coordsys": "icrs", "fmt": ".7f", "radunit": "arcsec"},
 }
@@ -29,7 +31,7 @@ _UNPRINTED = dict.fromkeys(map(ord, "{}'\"\\"))  # they end a text in one of the
 
 
 def to_regions(result: "Result") -> Regions:
-    """The sources of a result as circles on the sky.
+    """Draw the sources of a result as circles on the sky.
 
     Parameters
     ----------
@@ -43,9 +45,7 @@ def to_regions(result: "Result") -> Regions:
         class. Dashed where the row carries flags.
     """
     table = result.table
-    ra, dec, size, probability = (
-        np.ma.filled(np.ma.asarray(table[name], dtype=float), np.nan) for name in ("ra", "dec", "size", "probability")
-    )
+    ra, dec, size, probability = (_numbers(table, name) for name in ("ra", "dec", "size", "probability"))
     radius = np.fmax(size / 2, BEAM_FWHM) * u.arcsec
     names, classes = (np.ma.filled(table[name], "") for name in ("name", "class"))
     rows = np.flatnonzero(np.isfinite(ra) & (np.abs(dec) <= 90))
@@ -97,6 +97,10 @@ def write_regions(result: "Result", path: str | os.PathLike, format: str, *, ove
             stacklevel=2,
         )
     return path
+
+
+def _numbers(table: Table, name: str) -> NDArray[np.float64]:
+    return np.ma.filled(np.ma.asarray(table[name], dtype=float), np.nan)
 
 
 def _label(name: str, source_class: str, probability: float) -> str:

@@ -54,8 +54,13 @@ def send_result(
     Parameters
     ----------
     result : Result
-    to, image, timeout
-        As in `send_file`.
+        Its attention maps stay here.
+    to : str, optional
+        Name of a program or a part of it, in any case; None means every program that takes FITS tables.
+    image : path, optional
+        A FITS image, such as the mosaic on which the sources lie, sent before the table.
+    timeout : int
+        Seconds to wait for each program to load a file; 0 waits for ever.
 
     Returns
     -------

@@ -52,6 +52,7 @@ def write_sources(
     Parameters
     ----------
     result : Result
+        What to write.
     path : path
         The folder. It appears when it is complete.
     images : optional
@@ -103,8 +104,24 @@ def write_sources(
 
 
 def file_name(row: int, name: str, digits: int = 1) -> str:
-    """Name of a source's file: row number and name, of the latter letters, digits and ``+-._`` only.
+    """Name a source's file: row number and name, of the latter letters, digits and ``+-._`` only.
 
+    Parameters
+    ----------
+    row : int
+        Of the result, from 0.
+    name : str
+        Of the source, any text.
+    digits : int
+        Of the row number, at least.
+
+    Returns
+    -------
+    str
+        Without any folder.
+
+    Examples
+    --------
     >>> file_name(7, "J080404.5+153335", digits=3)
     '007_J080404.5+153335.fits'
     >>> file_name(7, "../../etc/passwd")

@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 from astropy import units as u
-from astropy.io.votable import from_table
 from astropy.io.votable.exceptions import VOWarning
 from astropy.io.votable.tree import CooSys, Info, VOTableFile
 from astropy.table import Column, MaskedColumn, Table
 from astropy.table.serialize import represent_mixins_as_columns
 
 from radio_ag.catalog_io.files.fits_columns import decode_column, encode_column
+from radio_ag.catalog_io.files.votable import make_document
 from radio_ag.catalog_io.product.headers import header_text
 from radio_ag.flags import Flag
 from radio_ag.writing import check_output, written_beside
@@ -58,6 +58,7 @@ def write_table(
     Parameters
     ----------
     result : Result
+        What to write.
     path : path
         The file. It appears when it is complete.
     format : {"votable", "csv", "ecsv"}
@@ -89,7 +90,7 @@ def write_table(
 
 
 def plain_table(table: Table, *, arrays: bool) -> Table:
-    """A table of numbers, booleans and text, whatever the columns were.
+    """Make a table of numbers, booleans and text, whatever the columns were.
 
     Parameters
     ----------
@@ -153,6 +154,7 @@ def write_csv(table: Table, stream: BinaryIO) -> None:
     table : `~astropy.table.Table`
         As `plain_table` gives it, without arrays.
     stream : binary file
+        It is left open.
     """
 
     class Lines:
@@ -179,14 +181,9 @@ def _write_votable(table: Table, stream: BinaryIO) -> None:
     plain = plain_table(table, arrays=True)
     for name in plain.colnames:
         plain.replace_column(name, _votable_column(plain[name]))
+    document = make_document(plain, "CLASSIFICATION")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", VOWarning)  # names, units and UCDs are the catalogue's, whatever VOTable says
-        document = from_table(plain, table_id="CLASSIFICATION")
-        for field in document.get_first_table().fields:
-            if field.datatype == "bit":  # astropy's choice for booleans: it has no null
-                field.datatype = "boolean"
-            elif field.datatype in ("char", "unicodeChar") and field.arraysize == "1":
-                field.arraysize = "*"  # one letter is never empty, and "1" is deprecated
         _describe(document, table.meta)
         document.to_xml(stream, tabledata_format="tabledata")
 

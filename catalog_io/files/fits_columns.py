@@ -15,7 +15,20 @@ _ARRAY_TYPES = ("u1", "i2", "i4", "i8", "f4", "f8", "c8", "c16")
 
 
 def encode_column(column: Any) -> tuple[Any, dict[str, str]]:
-    """A column that astropy writes, and the notes for its meta: a new object, whose data may be the column's own."""
+    """Encode a column in a type that astropy writes to FITS.
+
+    Parameters
+    ----------
+    column : `~astropy.table.Column` or mixin
+        Of any kind.
+
+    Returns
+    -------
+    encoded : `~astropy.table.Column` or mixin
+        A new object, whose data may be the column's own.
+    notes : dict of str to str
+        For its meta, by which `decode_column` undoes it.
+    """
     if isinstance(column, Time):
         return _encode_time(column)
     if not isinstance(column, Column) or column.dtype.kind == "V":
@@ -38,7 +51,21 @@ def encode_column(column: Any) -> tuple[Any, dict[str, str]]:
 
 
 def decode_column(column: Any, form: str | None, scale: str) -> Any:
-    """What `encode_column` made a column of, from its form and time scale: text for bytes, and times."""
+    """Undo `encode_column`: text for bytes, and times.
+
+    Parameters
+    ----------
+    column : `~astropy.table.Column` or mixin
+        As it was read.
+    form : str or None
+        How it was written: ``written_as`` of its notes.
+    scale : str
+        Time scale, of times.
+
+    Returns
+    -------
+    `~astropy.table.Column` or mixin
+    """
     if not isinstance(column, Column):
         return column
     if column.dtype.kind == "S":
@@ -49,14 +76,19 @@ def decode_column(column: Any, form: str | None, scale: str) -> Any:
 def undefined_booleans(hdu: fits.BinTableHDU | fits.TableHDU) -> dict[str, NDArray[np.bool_]]:
     """Find the booleans of a FITS table that are neither true nor false, which astropy takes for false.
 
+    Parameters
+    ----------
+    hdu : `~astropy.io.fits.BinTableHDU` or `~astropy.io.fits.TableHDU`
+        A table, n rows.
+
     Returns
     -------
-    dict of str to numpy.ndarray of bool
+    dict of str to numpy.ndarray of bool, n rows
         The mask of each column that has such values.
     """
     records = np.asarray(hdu.data)
-    logical = [column.name for column in hdu.columns if _is_logical(column.format)]
-    masks = {name: ~np.isin(records[name], (ord("T"), ord("F"))) for name in logical}
+    logical = {column.name for column in hdu.columns if _is_logical(column.format)}
+    masks = {name: ~np.isin(records[name], (ord("T"), ord("F"))) for name in logical & set(records.dtype.names or ())}
     return {name: mask for name, mask in masks.items() if mask.any()}
 
 
@@ -162,8 +194,8 @@ def _filled(column: Any, fill: Any) -> NDArray:
 
 def _is_printable(text: NDArray, code: type) -> bool:
     """Whether text, seen as character codes, is printable ASCII followed by nothing but padding."""
-    codes = np.ascontiguousarray(text).reshape(-1).view(code)
-    codes = codes.reshape(text.size, text.itemsize // codes.itemsize)
+    flat: NDArray[Any] = np.ascontiguousarray(text).reshape(-1).view(code)
+    codes = flat.reshape(text.size, text.itemsize // flat.itemsize)
     resumes = (codes[:, :-1] == 0) & (codes[:, 1:] != 0)
     return bool(((codes == 0) | ((codes >= 32) & (codes <= 126))).all() and not resumes.any())
 

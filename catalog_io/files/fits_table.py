@@ -190,6 +190,7 @@ def read_hdu(hdu: fits.BinTableHDU | fits.TableHDU, **options: Any) -> Table:
     Parameters
     ----------
     hdu : `~astropy.io.fits.BinTableHDU` or `~astropy.io.fits.TableHDU`
+        The table.
     **options
         As ``Table.read`` takes them.
 
@@ -226,7 +227,7 @@ def restore_table(table: Table) -> Table:
 
 
 def encode_table(table: Table, taken: Collection[str] = ()) -> tuple[Table, Cards]:
-    """The table in types that astropy writes, and for each column the cards that astropy does not write.
+    """Return the table in types that astropy writes, and for each column the cards that astropy does not write.
 
     No column gets a name that is ``taken``. Numbers without a mask are shared with the table, not copied.
     """
@@ -291,7 +292,7 @@ def _unique(name: str, taken: set[str]) -> str:
 
 
 def _plain_meta(meta: dict | None) -> dict[str, str | int | float | bool]:
-    plain = {}
+    plain: dict[str, str | int | float | bool] = {}
     for key, value in (meta or {}).items():
         if isinstance(value, str):
             plain[_escape(str(key))] = _escape(value)

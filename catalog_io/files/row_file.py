@@ -1,12 +1,11 @@
 """Records on disk, read and written by number: what would not fit into memory for a large catalogue."""
 
-import io
 import os
 import tempfile
 import threading
 import weakref
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,30 +29,6 @@ def read_at(file: BinaryIO, position: int, size: int) -> bytes:
         blocks.append(block)
         position, size = position + len(block), size - len(block)
     return b"".join(blocks)
-
-
-class FileView(io.RawIOBase):
-    """A file with a position of its own, for whoever reads by that: see `read_at`."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file, self._position = file, 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        start = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: os.fstat(self._file.fileno()).st_size}
-        self._position = start[whence] + offset
-        return self._position
-
-    def readinto(self, buffer: Any) -> int:
-        content = read_at(self._file, self._position, len(buffer))
-        buffer[: len(content)] = content
-        self._position += len(content)
-        return len(content)
 
 
 class RowFile:
@@ -91,7 +66,7 @@ class RowFile:
             raise self._error(exc) from exc
 
     def read(self, rows: NDArray[np.int64]) -> NDArray:
-        """Records (n,) at the numbers ``rows`` (n,), in any order."""
+        """Return the records (n,) at the numbers ``rows`` (n,), in any order."""
         wanted, place = np.unique(rows, return_inverse=True)
         records = np.empty(len(wanted), dtype=self.dtype)
         for start, stop in _runs(wanted):

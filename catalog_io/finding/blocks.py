@@ -17,8 +17,11 @@ from radio_ag.catalog_io.finding.measure import Components, Detection, Islands, 
 from radio_ag.catalog_io.finding.noise_map import NoiseMap
 from radio_ag.errors import RadioAGWarning
 
-_MARGIN = 128  # px around a block at first
-_MAX_MARGIN = 2048  # px; with blocks of 2048 px this bounds the memory at about 2 GB
+MARGIN = 128
+"""Pixels around a block at first."""
+
+MAX_MARGIN = 2048
+"""Pixels around a block at most; with blocks of 2048 pixels this bounds the memory at about 2 GB."""
 
 Window = tuple[slice, slice]
 
@@ -46,7 +49,22 @@ class SearchedMosaic:
     settings: Detection
 
     def read(self, window: Window) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_]]:
-        """Flux above the background (0 where blank), noise, and which pixels are blank."""
+        """Read the pixels of a window, and by which noise they are searched.
+
+        Parameters
+        ----------
+        window : (slice, slice)
+            Rows and columns.
+
+        Returns
+        -------
+        flux : ndarray of float32 (ny, nx)
+            Above the background, Jy/beam; 0 where blank.
+        rms : ndarray of float32 (ny, nx)
+            Jy/beam.
+        blank : ndarray of bool (ny, nx)
+            Which pixels are not finite.
+        """
         background, rms = self.noise.window(*window)
         flux = np.asarray(self.plane[window], dtype=np.float32) * np.float32(self.factor) - background
         blank = ~np.isfinite(flux)
@@ -65,7 +83,19 @@ class Found(NamedTuple):
 
 
 def search_blocks(mosaic: SearchedMosaic, block: int) -> Iterator[Found]:
-    """Search blocks of ``block`` pixels a side; those without a source are left out.
+    """Search a mosaic block by block.
+
+    Parameters
+    ----------
+    mosaic : SearchedMosaic
+        What is searched.
+    block : int
+        Side of a block, pixels.
+
+    Yields
+    ------
+    Found
+        Of each block that has a source.
 
     Warns
     -----
@@ -81,7 +111,7 @@ def search_blocks(mosaic: SearchedMosaic, block: int) -> Iterator[Found]:
 
 
 def _search_block(mosaic: SearchedMosaic, core: Window) -> Found | None:
-    margin = _MARGIN
+    margin = MARGIN
     while True:
         window = _widened(core, margin, mosaic.plane.shape)
         flux, rms, blank = mosaic.read(window)
@@ -91,7 +121,7 @@ def _search_block(mosaic: SearchedMosaic, core: Window) -> Found | None:
             return None
         ends, edges = _sides(window, mosaic.plane.shape)
         cut = islands.touching(ends)
-        if not cut.any() or margin >= _MAX_MARGIN:
+        if not cut.any() or margin >= MAX_MARGIN:
             break
         margin *= 2
     if cut.any():
@@ -110,10 +140,11 @@ def _search_block(mosaic: SearchedMosaic, core: Window) -> Found | None:
 
 def _widened(core: Window, margin: int, shape: tuple[int, int]) -> Window:
     """A block with a margin, as far as the mosaic goes."""
-    return tuple(
+    y, x = (
         slice(max(part.start - margin, 0), min(part.stop + margin, side))
         for part, side in zip(core, shape, strict=True)
     )
+    return y, x
 
 
 def _peaking_in(core: Window, islands: Islands, window: Window) -> Islands | None:
@@ -129,7 +160,7 @@ def _sides(window: Window, shape: tuple[int, int]) -> tuple[NDArray[np.bool_], N
     ends, edges = (np.zeros([part.stop - part.start for part in window], bool) for _ in range(2))
     for axis, (part, side) in enumerate(zip(window, shape, strict=True)):
         for index, is_edge in ((0, part.start == 0), (-1, part.stop == side)):
-            outermost = [slice(None), slice(None)]
+            outermost: list[slice | int] = [slice(None), slice(None)]
             outermost[axis] = index
             (edges if is_edge else ends)[tuple(outermost)] = True
     return ends, edges

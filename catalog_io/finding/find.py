@@ -33,11 +33,20 @@ _TILE_BEAMS = 40  # side of a tile of the noise map: 120 px of FIRST, 1400 indep
 _MIN_BEAMS = 1 / 3  # least area of an island, beams
 
 _NOTHING = Found(
-    Components(*np.empty((5, 0)), np.empty((0, 2, 2)), *np.empty((2, 0), np.intp)),
+    Components(
+        x=np.empty(0),
+        y=np.empty(0),
+        peak=np.empty(0),
+        rms=np.empty(0),
+        flux_sum=np.empty(0),
+        covariance=np.empty((0, 2, 2)),
+        n_pixels=np.empty(0, np.intp),
+        island=np.empty(0, np.intp),
+    ),
     np.empty((0, 2), np.intp),
     np.empty(0, bool),
 )
-_COLUMNS = {  # unit and description, in order
+COLUMNS = {
     "source_id": (None, "Number of the source, from 1"),
     "island": (None, "Number of the island of emission that the source is a part of, from 1"),
     "ra": (u.deg, "Right ascension of the centroid (ICRS)"),
@@ -53,6 +62,7 @@ _COLUMNS = {  # unit and description, in order
     "at_edge": (None, "The island touches the mosaic's edge or blank pixels, and may be cut"),
     "mosaic": (None, "Image that the source was found in"),
 }
+"""Unit and description of the columns of a table of sources, in order."""
 
 
 def find_sources(
@@ -110,7 +120,7 @@ def find_sources(
     tables = _find_in_each(images, (threshold, island_threshold, contrast), block, region)
     table = remove_duplicates(tables) if len(tables) > 1 else tables[0]
     table["source_id"] = np.arange(1, len(table) + 1, dtype=np.int32)
-    for name, (unit, description) in _COLUMNS.items():
+    for name, (unit, description) in COLUMNS.items():
         table[name].unit, table[name].description = unit, description
     table.meta = {"THRESH": threshold, "ISLTHRES": island_threshold, "CONTRAST": contrast}  # names that FITS takes
     return table
@@ -120,7 +130,10 @@ def _open_mosaics(mosaic: Any) -> Mosaics:
     if mosaic is None or str(mosaic).lower() == "first" or isinstance(mosaic, ImageSource):
         name = getattr(mosaic, "name", mosaic)
         raise ImageError(f"sources are found in local images, not in {name}: give FITS files")
-    return open_images(mosaic, beam_scaled=True)  # which pixels fields would be cut on does not matter here
+    images = open_images(mosaic, beam_scaled=True)  # which pixels fields would be cut on does not matter here
+    if not isinstance(images, Mosaics):
+        raise ImageError(f"sources are found in local images, not in {images.name}: give FITS files")
+    return images
 
 
 def _check_settings(threshold: float, island_threshold: float, contrast: float, block: int) -> None:

@@ -52,24 +52,50 @@ class Islands(NamedTuple):
     peaks: NDArray[np.intp]
 
     def select(self, chosen: NDArray[np.bool_]) -> "Islands":
-        """Some of the islands."""
+        """Select some of the islands.
+
+        Parameters
+        ----------
+        chosen : ndarray of bool (n,)
+            Which of them.
+
+        Returns
+        -------
+        Islands
+        """
         segments = self.segments.copy()
         segments.keep_labels(self.labels[chosen])
         return Islands(segments, self.labels[chosen], self.peaks[chosen])
 
     def touching(self, sides: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """Which islands have a pixel where ``sides``, an array of the window's shape, is True."""
+        """Tell which islands touch some pixels.
+
+        Parameters
+        ----------
+        sides : ndarray of bool (ny, nx)
+            The pixels.
+
+        Returns
+        -------
+        ndarray of bool (n,)
+        """
         return np.isin(self.labels, self.segments.data[sides])
 
 
 def find_islands(significance: NDArray[np.float32], settings: Detection) -> Islands | None:
-    """Islands above ``island_threshold`` that peak above ``threshold``; None where there is none.
+    """Find the islands above ``island_threshold`` that peak above ``threshold``.
 
     Parameters
     ----------
     significance : ndarray (ny, nx)
         Pixels in units of the local noise; blank ones are not positive.
     settings : Detection
+        Both thresholds, and the least area.
+
+    Returns
+    -------
+    Islands or None
+        None where there is none.
     """
     with warnings.catch_warnings(action="ignore", category=NoDetectionsWarning):
         segments = detect_sources(significance, settings.island_threshold, settings.min_pixels)
@@ -126,6 +152,20 @@ def measure_components(
     The pixels inside a contour miss a part of the flux and of the width. Both are made up for as for a Gaussian of
     peak P cut at the level T: the sum is the share ``1 - T / P`` of its flux, and the second moments are the share
     ``1 - t / (exp(t) - 1)`` of its own, with ``t = ln(P / T)``.
+
+    Parameters
+    ----------
+    flux, rms : ndarray of float32 (ny, nx)
+        Flux above the background and noise, in one unit.
+    islands : Islands
+        Of that window.
+    settings : Detection
+        What counts as a component.
+
+    Returns
+    -------
+    Components
+        In the pixels of the window.
     """
     with warnings.catch_warnings(action="ignore"):  # another spacing of the levels in crowded islands
         segments = deblend_sources(
@@ -136,13 +176,14 @@ def measure_components(
     bright = flux[at] >= settings.threshold * rms[at]
     at = tuple(peaks[bright].T)
     segments.keep_labels(segments.labels[bright])
-    centroid, covariance, flux_sum, n_pixels = _moments(flux, segments, peaks[bright])
+    (x, y), covariance, flux_sum, n_pixels = moments(flux, segments, peaks[bright])
     peak, noise = flux[at].astype(float), rms[at].astype(float)
     share = 1 - settings.island_threshold * noise / peak
     cut = -np.log1p(-share)
     width = 1 - cut / np.expm1(cut)
     return Components(
-        *centroid,
+        x,
+        y,
         peak,
         noise,
         flux_sum / share,
@@ -152,13 +193,33 @@ def measure_components(
     )
 
 
-def _moments(
+def moments(
     flux: NDArray[np.float32], segments: SegmentationImage, origins: NDArray[np.intp]
 ) -> tuple[NDArray, NDArray, NDArray, NDArray[np.intp]]:
-    """Centroids (2, n) and second moments (n, 2, 2) in x and y, sums (n,) and areas (n,) of labelled pixels.
+    """Measure centroids, second moments, sums and areas of labelled pixels.
 
-    Each label has an origin (y, x) of its own, so that nothing depends on where the window begins. A pixel's own width
-    is the least that a second moment can be.
+    Each label has an origin of its own, so that nothing depends on where the window begins. A pixel's own width is the
+    least that a second moment can be.
+
+    Parameters
+    ----------
+    flux : ndarray (ny, nx)
+        Pixels.
+    segments : SegmentationImage
+        With n labels.
+    origins : ndarray (n, 2)
+        A pixel (y, x) of each label.
+
+    Returns
+    -------
+    centroid : ndarray (2, n)
+        In x and y, pixels.
+    covariance : ndarray (n, 2, 2)
+        In x and y, pixels².
+    total : ndarray (n,)
+        Sum of the pixels.
+    n_pixels : ndarray (n,)
+        Area.
     """
     pixels = np.flatnonzero(segments.data)
     label = np.searchsorted(segments.labels, segments.data.ravel()[pixels])
@@ -182,7 +243,7 @@ def _moments(
 
 
 def axes_on_sky(covariance: NDArray, cd: NDArray) -> tuple[NDArray, NDArray, NDArray]:
-    """Full widths at half maximum and position angle on the sky of Gaussians given by their moments in pixels.
+    """Return full widths at half maximum and position angle on the sky of Gaussians given by their moments in pixels.
 
     Parameters
     ----------

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt
 
 from radio_ag.errors import ImageError
-from radio_ag.preprocess.images import estimate_rms
+from radio_ag.preprocess.noise import estimate_rms
 
 _MIN_SHARE = 0.25  # of a tile's pixels that must be finite for it to be measured
 _CLIP = 3.0  # sigma
@@ -38,15 +38,26 @@ class NoiseMap:
     rms: NDArray[np.float32]
 
     def window(self, rows: slice, columns: slice) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Background and noise of the mosaic's pixels in a window, each of the window's shape."""
-        return tuple(self._interpolate(mesh, rows, columns) for mesh in (self.background, self.rms))
+        """Interpolate background and noise of the pixels in a window.
+
+        Parameters
+        ----------
+        rows, columns : slice
+            Of the mosaic's pixels.
+
+        Returns
+        -------
+        background, rms : ndarray of float32 (ny, nx)
+            In the unit of the pixels they were measured on.
+        """
+        return self._interpolate(self.background, rows, columns), self._interpolate(self.rms, rows, columns)
 
     def _interpolate(self, mesh: NDArray[np.float32], rows: slice, columns: slice) -> NDArray[np.float32]:
         (top, bottom, y), (left, right, x) = (
             self._neighbours(part, n) for part, n in zip((rows, columns), mesh.shape, strict=True)
         )
         strip = mesh[top] * (1 - y[:, None]) + mesh[bottom] * y[:, None]
-        return strip[:, left] * (1 - x) + strip[:, right] * x
+        return np.asarray(strip[:, left] * (1 - x) + strip[:, right] * x, dtype=np.float32)
 
     def _neighbours(self, pixels: slice, n: int) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float32]]:
         """Of each pixel along one axis: the tiles before and after it, and how far it is from one to the other."""

@@ -7,6 +7,7 @@ from pathlib import Path
 from astropy.table import Table
 
 from radio_ag import __version__
+from radio_ag.catalog_io.files.votable import make_document
 from radio_ag.errors import OutputError
 from radio_ag.writing import check_output, written_beside
 
@@ -22,7 +23,19 @@ _FORMATS = {
 
 
 def check_sources_output(path: str | PathLike, *, overwrite: bool = False) -> Path:
-    """Whether a table of sources can be written, before a long run: its path with links resolved.
+    """Check that a table of sources can be written, before a long run.
+
+    Parameters
+    ----------
+    path : path-like
+        The file to write.
+    overwrite : bool
+        Whether it may exist.
+
+    Returns
+    -------
+    Path
+        With links resolved.
 
     Raises
     ------
@@ -35,7 +48,21 @@ def check_sources_output(path: str | PathLike, *, overwrite: bool = False) -> Pa
 
 
 def write_sources(table: Table, path: str | PathLike, *, overwrite: bool = False) -> Path:
-    """Write a table of `~radio_ag.catalog_io.finding.find.find_sources`; the file appears when it is complete.
+    """Write a table of found sources; the file appears when it is complete.
+
+    Parameters
+    ----------
+    table : `~astropy.table.Table`
+        From `~radio_ag.catalog_io.finding.find.find_sources`.
+    path : path-like
+        The suffix names the format.
+    overwrite : bool
+        Replace a file of that name.
+
+    Returns
+    -------
+    Path
+        What was written.
 
     Raises
     ------
@@ -46,9 +73,12 @@ def write_sources(table: Table, path: str | PathLike, *, overwrite: bool = False
     format = _FORMATS[path.suffix.lower()]
     table = table.copy(copy_data=False)
     table.meta = {"EXTNAME": "SOURCES", "CREATOR": f"radio-ag {__version__}"} | dict(table.meta)
-    stream = io.StringIO() if format.startswith("ascii") else io.BytesIO()
-    table.write(stream, format=format)
-    content = stream.getvalue()
     with written_beside(path) as file:
-        file.write(content.encode() if isinstance(content, str) else content)
+        if format == "votable":
+            make_document(table).to_xml(file)
+        else:
+            stream = io.StringIO() if format.startswith("ascii") else io.BytesIO()
+            table.write(stream, format=format)
+            content = stream.getvalue()
+            file.write(content.encode() if isinstance(content, str) else content)
     return path

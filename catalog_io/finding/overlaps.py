@@ -5,8 +5,8 @@ from astropy import units as u
 from astropy.coordinates import SkyCoord
 from astropy.table import Table, vstack
 from numpy.typing import NDArray
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
+
+from radio_ag.sky import connected_groups
 
 
 def remove_duplicates(tables: list[Table]) -> Table:
@@ -33,7 +33,7 @@ def remove_duplicates(tables: list[Table]) -> Table:
     mosaic = np.repeat(np.arange(len(tables)), [len(table) for table in tables])
     _, island = np.unique(np.stack([mosaic, sources["island"]]), axis=1, return_inverse=True)
     first, second = _same_sources(sources, mosaic)
-    joined = _joined(island[first], island[second], island.max() + 1)
+    joined = connected_groups(island.max() + 1, np.stack([island[first], island[second]], axis=1))
     keep = _best_mosaic(sources, mosaic, joined[island]) == mosaic
     kept = sources[keep]
     kept["island"] = np.unique(island[keep], return_inverse=True)[1].astype(np.int32) + 1
@@ -47,12 +47,6 @@ def _same_sources(sources: Table, mosaic: NDArray[np.intp]) -> tuple[NDArray[np.
     first, second, distance, _ = sky.search_around_sky(sky, reach.max() * u.arcsec)
     same = (mosaic[first] < mosaic[second]) & (distance.arcsec <= np.maximum(reach[first], reach[second]))
     return first[same], second[same]
-
-
-def _joined(first: NDArray[np.intp], second: NDArray[np.intp], n: int) -> NDArray[np.intp]:
-    """Number of the joined island for each of n islands."""
-    links = coo_array((np.ones(len(first), bool), (first, second)), shape=(n, n))
-    return connected_components(links, directed=False)[1]
 
 
 def _best_mosaic(sources: Table, mosaic: NDArray[np.intp], joined: NDArray[np.intp]) -> NDArray[np.intp]:

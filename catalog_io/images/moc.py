@@ -20,12 +20,32 @@ _TOKEN = re.compile(r"(?:(\d+)/)?(?:(\d+)(?:-(\d+))?)?")
 
 
 def is_text(text: str) -> bool:
-    """Return whether a text begins as a MOC does: ``3/1-4 7``."""
+    """Tell whether a text begins as a MOC does: ``3/1-4 7``.
+
+    Parameters
+    ----------
+    text : str
+        Content of a file.
+
+    Returns
+    -------
+    bool
+    """
     return _TEXT_START.match(text) is not None
 
 
 def is_table(hdu: Any) -> bool:
-    """Return whether an HDU is a MOC."""
+    """Tell whether an HDU is a MOC.
+
+    Parameters
+    ----------
+    hdu : HDU of astropy
+        Of any kind.
+
+    Returns
+    -------
+    bool
+    """
     return any(keyword in hdu.header for keyword in _KEYWORDS) or hdu.header.get("ORDERING") in _ORDERINGS
 
 
@@ -35,6 +55,7 @@ def ranges_of_json(text: str) -> NDArray[np.uint64]:
     Parameters
     ----------
     text : str
+        Content of a file.
 
     Returns
     -------
@@ -61,7 +82,23 @@ def ranges_of_json(text: str) -> NDArray[np.uint64]:
 
 
 def ranges_of_text(text: str) -> NDArray[np.uint64]:
-    """Read a MOC as text, ``3/1-4 7 5/``; as `ranges_of_json`."""
+    """Read a MOC as text, ``3/1-4 7 5/``.
+
+    Parameters
+    ----------
+    text : str
+        Content of a file.
+
+    Returns
+    -------
+    numpy.ndarray of uint64, shape (n, 2)
+        As `ranges_of_json`.
+
+    Raises
+    ------
+    InputError
+        If it is no such text, has no cells, or cells that cannot be.
+    """
     order, cells = -1, []
     for token in re.split(r"[\s,]+", text.strip()):
         match = _TOKEN.fullmatch(token)
@@ -75,7 +112,23 @@ def ranges_of_text(text: str) -> NDArray[np.uint64]:
 
 
 def ranges_of_table(hdu: Any) -> NDArray[np.uint64]:
-    """Read a MOC as a FITS table of ranges or of cells numbered through all orders; as `ranges_of_json`."""
+    """Read a MOC as a FITS table of ranges, or of cells numbered through all orders.
+
+    Parameters
+    ----------
+    hdu : `~astropy.io.fits.BinTableHDU`
+        For which `is_table` is true.
+
+    Returns
+    -------
+    numpy.ndarray of uint64, shape (n, 2)
+        As `ranges_of_json`.
+
+    Raises
+    ------
+    InputError
+        If it is no MOC of the sky, has no cells, or cells that cannot be.
+    """
     header = hdu.header
     if header.get("MOCDIM", "SPACE") != "SPACE" or header.get("COORDSYS", "C") != "C":
         raise InputError("is a MOC of something else than the sky in ICRS")

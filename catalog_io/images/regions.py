@@ -41,7 +41,7 @@ class Region(Protocol):
     """The region is given in the pixels of a mosaic, and means nothing without it."""
 
     def contains(self, ra: ArrayLike, dec: ArrayLike, frame: ImageFrame | None = None) -> NDArray[np.bool_]:
-        """Which positions are inside.
+        """Tell which positions are inside.
 
         Parameters
         ----------
@@ -49,6 +49,10 @@ class Region(Protocol):
             Degrees ICRS; one that is not finite is outside.
         frame : ImageFrame, optional
             Of the mosaic, which a region in pixel coordinates needs.
+
+        Returns
+        -------
+        numpy.ndarray of bool, shape (n,)
         """
 
 
@@ -60,6 +64,11 @@ def open_region(region: str | PathLike | Region | None) -> Region | None:
     region : path-like, Region or None
         DS9 (``.reg``), CRTF (``.crtf``) or FITS region file of at most `MAX_SHAPES` shapes; MOC as FITS, JSON or text,
         which needs mocpy. Each may be packed by gzip, bzip2 or xz.
+
+    Returns
+    -------
+    Region or None
+        None where ``region`` is.
 
     Raises
     ------
@@ -136,6 +145,13 @@ class ShapeRegion:
 
     Shapes on the sky are drawn on the sphere, not in a mosaic: distances from the centre of a circle, an ellipse, an
     annulus or a box are true angles, and the sides of a polygon are great circles.
+
+    Parameters
+    ----------
+    name : str
+        Of the file.
+    found : `~regions.Regions`
+        What is in it.
     """
 
     def __init__(self, name: str, found: "Regions"):
@@ -148,7 +164,24 @@ class ShapeRegion:
         self.in_pixels = any(isinstance(shape, PixelRegion) for shape, _ in shapes)
 
     def contains(self, ra: ArrayLike, dec: ArrayLike, frame: ImageFrame | None = None) -> NDArray[np.bool_]:
-        """See `Region`; shapes in pixels need ``frame``."""
+        """Tell which positions are inside; see `Region`.
+
+        Parameters
+        ----------
+        ra, dec : array-like, shape (n,)
+            Degrees ICRS.
+        frame : ImageFrame, optional
+            Of the mosaic, for shapes in pixels.
+
+        Returns
+        -------
+        numpy.ndarray of bool, shape (n,)
+
+        Raises
+        ------
+        InputError
+            If there are shapes in pixels, and no mosaic.
+        """
         ra, dec = np.atleast_1d(np.asarray(ra, float)), np.atleast_1d(np.asarray(dec, float))
         finite = np.isfinite(ra) & np.isfinite(dec)
         sky = SkyCoord(ra[finite], dec[finite], unit=u.deg, frame=ICRS())
@@ -220,7 +253,15 @@ def _draw(shape: Any, sky: SkyCoord) -> tuple[Any, WCS, SkyCoord]:
 
 
 class MocRegion:
-    """A multi-order coverage map, as mocpy holds it."""
+    """A multi-order coverage map, as mocpy holds it.
+
+    Parameters
+    ----------
+    name : str
+        Of the file.
+    ranges : numpy.ndarray of uint64, shape (n, 2)
+        As `radio_ag.catalog_io.images.moc` gives them.
+    """
 
     in_pixels = False
 
@@ -231,7 +272,19 @@ class MocRegion:
         self._moc = MOC.from_depth29_ranges(moc.MAX_ORDER, ranges)
 
     def contains(self, ra: ArrayLike, dec: ArrayLike, frame: ImageFrame | None = None) -> NDArray[np.bool_]:
-        """See `Region`."""
+        """Tell which positions are inside; see `Region`.
+
+        Parameters
+        ----------
+        ra, dec : array-like, shape (n,)
+            Degrees ICRS.
+        frame : ImageFrame, optional
+            Not needed.
+
+        Returns
+        -------
+        numpy.ndarray of bool, shape (n,)
+        """
         ra, dec = np.atleast_1d(np.asarray(ra, float)), np.atleast_1d(np.asarray(dec, float))
         inside = np.isfinite(ra) & np.isfinite(dec)
         inside[inside] = self._moc.contains_lonlat(ra[inside] * u.deg, dec[inside] * u.deg)

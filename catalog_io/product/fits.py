@@ -10,12 +10,12 @@ one image a source             instead of stacks, EXTNAME = ``name``, with a cel
 =============================  ========================================================================================
 """
 
-import io
 import os
 import warnings
-import weakref
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -37,13 +37,10 @@ from radio_ag.catalog_io.files.fits_checksum import (
 from radio_ag.catalog_io.files.fits_open import in_order, open_checked
 from radio_ag.catalog_io.files.fits_table import (
     check_field_count,
-    encode_table,
     read_hdu,
     restore_table,
     rows_extension,
-    table_extension,
 )
-from radio_ag.catalog_io.files.row_file import FileView
 from radio_ag.catalog_io.product.columns import COLUMNS, dress_columns
 from radio_ag.catalog_io.product.headers import (
     attention_header,
@@ -54,10 +51,9 @@ from radio_ag.catalog_io.product.headers import (
     provenance,
     warn_of_renamed,
 )
-from radio_ag.catalog_io.product.merge import MergedParts
-from radio_ag.catalog_io.product.part import gate_of
-from radio_ag.catalog_io.product.parts import parts_folder
-from radio_ag.catalog_io.product.rows import ProductRows
+from radio_ag.catalog_io.product.merge import JoinedStack
+from radio_ag.catalog_io.product.parts import gate_of, parts_folder, stack_of
+from radio_ag.catalog_io.product.rows import ProductRows, TableRows
 from radio_ag.catalog_io.product.stacks import AttentionStore
 from radio_ag.errors import InputError, OutputError
 from radio_ag.writing import written_beside
@@ -65,7 +61,87 @@ from radio_ag.writing import written_beside
 ATTENTION_MODES = ("mean", "gates", "hdus", "none")
 """What a product can keep of the attention maps."""
 
+Stores = dict[str | int, AttentionStore]
+"""Attention maps by "mean", 1, 2, 3; where cutouts are among them, by "CUTOUTS"."""
+Extension = Callable[[], tuple[fits.Header, Iterator[bytes]]]
+"""What gives the header and the data of a stack."""
+
 _CHUNK = 256  # maps inflated at once
+_APART = ("hdus", "ATTENTION")  # where each map is an HDU it is no stack
+
+
+@dataclass(frozen=True)
+class Fits:
+    """One FITS file; a `radio_ag.catalog_io.product.formats.Format`."""
+
+    name: str = "fits"
+    attention_modes: tuple[str, ...] = ATTENTION_MODES
+
+    def check_output(self, path: str | os.PathLike, overwrite: bool = False, catalogue: Table | None = None) -> Path:
+        """Return the path with links resolved, or say why it cannot be written."""
+        return check_output(path, overwrite, catalogue)
+
+    def write(
+        self, path: Path, rows: ProductRows, stacks: Mapping[str, JoinedStack], *, attention: str, folder: Path
+    ) -> None:
+        """Write the product of a run, in pieces."""
+        images: Iterable[tuple[Table, NDArray]] = ()
+        if attention == "hdus":
+            store = stacks["ATTENTION"].store()
+            images = ((table, store.planes(planes)) for table, planes in rows.separate_planes())
+        kept = {n: stack.extension for n, stack in stacks.items() if len(stack) and (attention, n) != _APART}
+        with written_beside(path, folder) as stream:
+            _write_hdus(stream, rows, kept, images, attention)
+        warn_of_renamed(rows.template, rows.fields)
+
+    def read(self, path: Path, *, verify: bool = True) -> tuple[Table, Stores, AttentionStore | None]:
+        """Read the table, the attention maps, and the cutouts if any.
+
+        Stacks stay in the file, of which one plane at a time is read; maps in HDUs of their own are read and kept in a
+        temporary file.
+        """
+        try:
+            return _read(path, verify)
+        except InputError:
+            raise
+        except Exception as exc:  # astropy raises nearly anything for a file that makes no sense
+            raise _unreadable(path, exc) from exc
+
+    def open_stacks(self, path: Path, *, verify: bool = True) -> Stores:
+        """Open the stacks; none were kept, or each map is an HDU: no stack."""
+        try:
+            with open_checked(path, disable_image_compression=True) as hdus:
+                names = [hdu.name for hdu in in_order(hdus) if hdu.header.get("ZIMAGE")]
+        except Exception as exc:  # astropy raises nearly anything for a file that makes no sense
+            raise _unreadable(path, exc) from exc
+        if names and not _is_plain(path):
+            raise InputError(f"{path} is packed, so that no map in it can be read alone: unpack it first")
+        stores = {name: AttentionStore.open(path, name, verify=verify) for name in names}
+        return {name if name == "CUTOUTS" else gate_of(name): store for name, store in stores.items()}
+
+    def read_provenance(self, path: Path) -> dict[str, Any]:
+        """Return the provenance."""
+        try:
+            return provenance(fits.getheader(path))
+        except (OSError, VerifyError, UnicodeDecodeError) as exc:
+            raise InputError(f"{path} cannot be read as FITS: {exc}") from exc
+
+    def find_faults(self, path: Path) -> dict[str, str | None]:
+        """Return for each HDU what is wrong with it."""
+        faults: dict[str, str | None] = {}
+        try:
+            with warnings.catch_warnings(action="ignore"), open_checked(path, disable_image_compression=True) as hdus:
+                for number, hdu in enumerate(in_order(hdus)):
+                    name = hdu.name or f"HDU {number}"
+                    faults[name if name not in faults else f"{name} (HDU {number})"] = unit_fault(hdu)
+                end = place_of(hdus[-1]).end
+        except Exception as exc:  # astropy raises nearly anything for a file that makes no sense
+            raise _unreadable(path, exc) from exc
+        if _is_plain(path) and (behind := path.stat().st_size - end):
+            faults["end"] = (
+                f"is not where the last HDU ends: {abs(behind)} bytes are {'over' if behind > 0 else 'lacking'}"
+            )
+        return faults
 
 
 def check_output(
@@ -106,7 +182,6 @@ def write_product(
     *,
     attention: str | None = None,
     overwrite: bool = False,
-    folder: Path | None = None,
 ) -> None:
     """Write a result as one FITS file; nothing is left behind if that fails.
 
@@ -124,8 +199,6 @@ def write_product(
         What to write of them. None means all that was kept, as stacks. Planes that no row names are left out.
     overwrite : bool
         Replace a file of that name.
-    folder : path, optional
-        Where the product lies until it is complete; of the same file system. None: beside its place.
 
     Raises
     ------
@@ -138,76 +211,47 @@ def write_product(
     path = check_output(path, overwrite)
     store = None if attention == "none" else stores["mean"]
     table, planes = _number_planes(table, store, shared=attention != "hdus")
+    stacks: dict[str, Extension] = {}
+    images: Iterable[tuple[Table, NDArray]] = ()
+    if attention == "hdus":
+        images = _images(table, stores["mean"], planes)
+    elif len(planes):
+        gates = ["mean"] if attention == "mean" else ["mean", *sorted(set(stores) - {"mean"})]
+        stacks = {stack_of(gate): partial(stores[gate].extension, planes) for gate in gates}
     if cutouts is not None:
-        table, cutout_planes = _number_planes(table, cutouts, "cutout_plane", shared=True)
-    normalisation = table.meta.get("normalisation")
+        table, planes = _number_planes(table, cutouts, "cutout_plane", shared=True)
+        stacks |= {"CUTOUTS": partial(cutouts.extension, planes)} if len(planes) else {}
     check_field_count(len(table.columns))
-    with written_beside(path, folder) as stream:
-        append_hdu(stream, primary_header(table, attention))
-        encoded, cards = encode_table(table)
-        header, blocks = table_extension(encoded, cards)
-        append_hdu(stream, classification_header(header, table, encoded.colnames), blocks)
-        if attention == "hdus":
-            _append_images(stream, table, stores["mean"], planes)
-        elif len(planes):
-            gates = ["mean"] if attention == "mean" else ["mean", *sorted(set(stores) - {"mean"})]
-            for gate in gates:
-                header, blocks = stores[gate].extension(planes)
-                append_hdu(stream, attention_header(header, gate, normalisation), blocks)
-        if cutouts is not None and len(cutout_planes):
-            header, blocks = cutouts.extension(cutout_planes)
-            append_hdu(stream, cutouts_header(header), blocks)
-        _read_back(stream, len(table))
-    warn_of_renamed(table, encoded.colnames)
+    rows = TableRows(table)
+    with written_beside(path) as stream:
+        _write_hdus(stream, rows, stacks, images, attention)
+    warn_of_renamed(table, rows.fields)
 
 
-def write_merged(
-    path: Path, rows: ProductRows, merged: MergedParts, meta: Mapping[str, Any], *, attention: str, folder: Path
+def _write_hdus(
+    stream: BinaryIO,
+    rows: TableRows | ProductRows,
+    stacks: Mapping[str, Extension],
+    images: Iterable[tuple[Table, NDArray]],
+    attention: str,
 ) -> None:
-    """Write the product of a run from its parts, in pieces; nothing is left behind if that fails.
-
-    Parameters
-    ----------
-    path : path
-        The product; one that is there is replaced.
-    rows : ProductRows
-        Its table.
-    merged : MergedParts
-        The parts, with the stacks to write.
-    meta : dict
-        Provenance, as a result's.
-    attention : {"mean", "gates", "none"}
-        What the stacks are.
-    folder : path
-        Where the product lies until it is complete; of the same file system.
-
-    Raises
-    ------
-    OutputError
-        If it cannot be written.
-    """
-    template = rows.template
-    template.meta.update(meta)
-    with written_beside(path, folder) as stream:
-        header = primary_header(template, attention)
-        classified = sum(merged.counts["classes"][name] for name in ("FRI", "FRII"))
-        header["NSRC"], header["NCLASS"], header["NPLANE"] = len(rows), classified, merged.mapped
-        append_hdu(stream, header)
-        header, blocks = rows_extension(rows.encoded, len(rows), rows.cards, rows.masked)
-        append_hdu(stream, classification_header(header, template, rows.fields), blocks)
-        append_stacks(stream, merged, meta.get("normalisation"))
-        _read_back(stream, len(rows))
-    warn_of_renamed(template, rows.fields)
+    """Write all HDUs of a product, and read them back."""
+    meta = rows.template.meta
+    append_hdu(stream, primary_header(meta, rows.counts, attention))
+    header, blocks = rows_extension(rows.encoded, rows.counts.rows, rows.cards, rows.masked)
+    append_hdu(stream, classification_header(header, rows.template, rows.fields), blocks)
+    _append_images(stream, images, meta.get("normalisation"))
+    append_stacks(stream, stacks, meta.get("normalisation"))
+    _read_back(stream, rows.counts.rows)
 
 
-def append_stacks(stream: BinaryIO, merged: MergedParts, normalisation: str | None) -> None:
-    """Write the stacks of a run that have planes: attention maps, then cutouts."""
-    for name, stack in merged.stacks.items():
-        if len(stack):
-            header, blocks = stack.extension()
-            is_cutouts = name == "CUTOUTS"
-            header = cutouts_header(header) if is_cutouts else attention_header(header, gate_of(name), normalisation)
-            append_hdu(stream, header, blocks)
+def append_stacks(stream: BinaryIO, stacks: Mapping[str, Extension], normalisation: str | None) -> None:
+    """Write stacks of planes: attention maps, then cutouts."""
+    for name, extension in stacks.items():
+        header, blocks = extension()
+        is_cutouts = name == "CUTOUTS"
+        header = cutouts_header(header) if is_cutouts else attention_header(header, gate_of(name), normalisation)
+        append_hdu(stream, header, blocks)
 
 
 def _read_back(stream: BinaryIO, rows: int) -> None:
@@ -223,109 +267,6 @@ def _read_back(stream: BinaryIO, rows: int) -> None:
     if (found, len(names)) != (rows, columns):
         what = f"{found} of {rows} rows and {len(names)} of {columns} columns"
         raise OutputError(f"the product cannot be read back, and is not kept: {what} are there")
-
-
-def columns_reader(path: Path, names: Sequence[str]) -> Callable[[], dict[str, NDArray]]:
-    """Return what reads columns of a product, as `radio_ag.catalog_io.product.columns.result_table` takes them.
-
-    The product is open until then: it may get another name meanwhile, or none.
-    """
-    stream = path.open("rb")
-
-    def read() -> dict[str, NDArray]:
-        view = io.BufferedReader(FileView(stream))
-        with _any_names(), fits.open(view, memmap=False, character_as_bytes=True) as hdus:
-            unit = hdus["CLASSIFICATION"]
-            refuse_fault(unit_fault(unit), f"extension CLASSIFICATION of {path}")
-            columns = {name: np.asarray(unit.data[name]) for name in names}
-        return {name: values.astype(values.dtype.newbyteorder("=")) for name, values in columns.items()}
-
-    weakref.finalize(read, stream.close)
-    return read
-
-
-def open_stacks(path: Path, *, verify: bool = True) -> dict[str | int, AttentionStore]:
-    """Open the stacks of a product by "mean", 1, 2, 3 and "CUTOUTS"; none were kept, or each map is an HDU: no stack.
-
-    Raises
-    ------
-    InputError
-        If a stack is damaged, or the file is packed.
-    """
-    try:
-        with open_checked(path, disable_image_compression=True) as hdus:
-            names = [hdu.name for hdu in in_order(hdus) if hdu.header.get("ZIMAGE")]
-    except Exception as exc:  # astropy raises nearly anything for a file that makes no sense
-        raise _unreadable(path, exc) from exc
-    if names and not _is_plain(path):
-        raise InputError(f"{path} is packed, so that no map in it can be read alone: unpack it first")
-    stores = {name: AttentionStore.open(path, name, verify=verify) for name in names}
-    return {name if name == "CUTOUTS" else gate_of(name): store for name, store in stores.items()}
-
-
-def read_provenance(path: Path) -> dict[str, Any]:
-    """Provenance of a product.
-
-    Raises
-    ------
-    InputError
-        If the file cannot be read as FITS.
-    """
-    try:
-        return provenance(fits.getheader(path))
-    except (OSError, VerifyError, UnicodeDecodeError) as exc:
-        raise InputError(f"{path} cannot be read as FITS: {exc}") from exc
-
-
-def read_product(
-    path: str | os.PathLike, *, verify: bool = True
-) -> tuple[Table, dict[str | int, AttentionStore], AttentionStore | None]:
-    """Read the table of a product, with the provenance as its ``meta``, its attention maps, and its cutouts if any.
-
-    Stacks stay in the file, of which one plane at a time is read; maps in HDUs of their own are read and kept in a
-    temporary file.
-
-    Parameters
-    ----------
-    path : path
-        The product.
-    verify : bool
-        Hold what is read against its checksums. What has none is taken as it is.
-
-    Raises
-    ------
-    InputError
-        If the file is not there, damaged, or no product of radio-ag.
-    """
-    path = Path(path)
-    try:
-        return _read(path, verify)
-    except InputError:
-        raise
-    except Exception as exc:  # astropy raises nearly anything for a file that makes no sense
-        raise _unreadable(path, exc) from exc
-
-
-def find_faults(path: Path) -> dict[str, str | None]:
-    """Return for each HDU of a product what is wrong with it, None for nothing; every byte is read.
-
-    Raises
-    ------
-    InputError
-        If the file cannot be read as FITS.
-    """
-    faults: dict[str, str | None] = {}
-    try:
-        with warnings.catch_warnings(action="ignore"), open_checked(path, disable_image_compression=True) as hdus:
-            for number, hdu in enumerate(in_order(hdus)):
-                name = hdu.name or f"HDU {number}"
-                faults[name if name not in faults else f"{name} (HDU {number})"] = unit_fault(hdu)
-            end = place_of(hdus[-1]).end
-    except Exception as exc:  # astropy raises nearly anything for a file that makes no sense
-        raise _unreadable(path, exc) from exc
-    if _is_plain(path) and (behind := path.stat().st_size - end):
-        faults["end"] = f"is not where the last HDU ends: {abs(behind)} bytes are {'over' if behind > 0 else 'lacking'}"
-    return faults
 
 
 def _read(path: Path, verify: bool) -> tuple[Table, dict[str | int, AttentionStore], AttentionStore | None]:
@@ -347,7 +288,7 @@ def _read(path: Path, verify: bool) -> tuple[Table, dict[str | int, AttentionSto
         raise InputError(f"{path} lacks the columns {lacking}: not a product of radio-ag")
     dress_columns(table)
     table.meta.update(meta)
-    stores |= open_stacks(path, verify=verify)
+    stores |= Fits().open_stacks(path, verify=verify)
     cutouts = stores.pop("CUTOUTS", None)
     check_planes(path, table, stores, cutouts, mode)
     return table, stores, cutouts
@@ -357,7 +298,7 @@ def check_planes(
     path: Path, table: Table, stores: Mapping[str | int, AttentionStore], cutouts: AttentionStore | None, mode: str
 ) -> None:
     """Raise `InputError` if a table names planes that no stack has; ``mode`` says which attention maps were kept."""
-    named = [("attention_plane", store) for store in stores.values()]
+    named: list[tuple[str, AttentionStore | None]] = [("attention_plane", store) for store in stores.values()]
     if mode != "none" and "mean" not in stores:
         named.append(("attention_plane", None))
     if "cutout_plane" in table.colnames:
@@ -386,7 +327,7 @@ def _is_plain(path: Path) -> bool:
 
 
 def cutout_wcs(row: Table.Row) -> WCS:
-    """Celestial WCS (TAN, ICRS) of a row's cutout.
+    """Return the celestial WCS (TAN, ICRS) of a row's cutout.
 
     Raises
     ------
@@ -445,18 +386,23 @@ def _number_planes(
     return numbered, planes
 
 
-def _append_images(stream: BinaryIO, table: Table, store: AttentionStore, planes: NDArray[np.int64]) -> None:
-    plane = np.asarray(table["attention_plane"])
-    rows = np.flatnonzero(plane >= 0)
-    rows = rows[np.argsort(plane[rows])]
-    count = Counter()
-    for start in range(0, len(planes), _CHUNK):
-        images = store.planes(planes[start : start + _CHUNK])
-        for row, image in zip(rows[start : start + _CHUNK].tolist(), images, strict=True):
-            name = str(table["name"][row])
+def _images(
+    table: Table, store: AttentionStore, planes: NDArray[np.int64]
+) -> Iterator[tuple[Table, NDArray[np.float32]]]:
+    """The rows of a table that have a map, some at a time, and their maps."""
+    rows = np.flatnonzero(np.asarray(table["attention_plane"]) >= 0)
+    for start in range(0, len(rows), _CHUNK):
+        yield table[rows[start : start + _CHUNK]], store.planes(planes[start : start + _CHUNK])
+
+
+def _append_images(stream: BinaryIO, images: Iterable[tuple[Table, NDArray]], normalisation: str | None) -> None:
+    """Write a HDU for each of some rows' maps."""
+    count: Counter[str] = Counter()
+    for table, maps in images:
+        for row, image in zip(table, maps, strict=True):
+            name = str(row["name"])
             count[name] += 1
-            celestial = cutout_wcs(table[row]).to_header()
-            header = image_header(image, name, count[name], celestial, table.meta.get("normalisation"))
+            header = image_header(image, name, count[name], cutout_wcs(row).to_header(), normalisation)
             append_hdu(stream, header, [image.astype(">f4").tobytes()])
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import PurePath
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from astropy.io import fits
@@ -18,7 +18,7 @@ from radio_ag.catalog_io.product.tiles import LEVELS
 from radio_ag.errors import RadioAGWarning
 from radio_ag.flags import Flag
 
-_PACKAGES = ("astropy", "numpy", "scipy", "torch", "astroquery", "photutils", "regions", "reproject", "safetensors")
+_PACKAGES = ("astropy", "numpy", "scipy", "torch", "astroquery", "photutils", "regions", "safetensors")
 _KEYWORDS = {
     "creator": ("CREATOR", "software that made this result"),
     "packages": ("PACKAGES", "versions of what it stands on"),
@@ -50,23 +50,31 @@ _RANGES = {
 }
 
 
+class Counts(NamedTuple):
+    """Rows of a product: in all, with a class, and with attention maps."""
+
+    rows: int
+    classified: int
+    mapped: int
+
+
 def software_versions() -> dict[str, str]:
-    """Provenance of the software: ``creator`` and ``packages``."""
+    """Return the provenance of the software: ``creator`` and ``packages``."""
     packages = ", ".join(f"{name} {version(name)}" for name in _PACKAGES)
     return {"creator": f"radio-ag {version('radio-ag')}", "packages": packages}
 
 
-def primary_header(table: Table, attention: str) -> fits.Header:
-    """Provenance (the table's ``meta``), counts, and the time of writing, which no other header has."""
+def primary_header(meta: Mapping[str, Any], counts: Counts, attention: str) -> fits.Header:
+    """Return the primary header: provenance, counts, and the time of writing, which no other header has."""
     header = fits.PrimaryHDU().header
     header["EXTEND"] = True
     header["DATE"] = (datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S"), "when this file was written, UTC")
     header["ORIGIN"] = ("radio-ag", "FRI/FRII classification of radio sources")
-    header["NSRC"] = (len(table), "rows")
-    header["NCLASS"] = (int(np.sum(np.ma.filled(table["class"], "") != "")), "rows with a class")
-    header["NPLANE"] = (int(np.sum(table["attention_plane"] >= 0)), "rows with attention maps")
+    header["NSRC"] = (counts.rows, "rows")
+    header["NCLASS"] = (counts.classified, "rows with a class")
+    header["NPLANE"] = (counts.mapped, "rows with attention maps")
     header["ATTMODE"] = (attention, "attention maps kept: mean, gates, hdus or none")
-    for name, value in table.meta.items():
+    for name, value in meta.items():
         keyword, comment = _keyword(str(name))
         text = _header_value(value)
         fits_one_card = len(keyword) + len(str(text)) + len(comment) < 62  # else astropy cuts the comment, and warns
@@ -75,7 +83,7 @@ def primary_header(table: Table, attention: str) -> fits.Header:
 
 
 def provenance(header: fits.Header) -> dict[str, Any]:
-    """What `primary_header` wrote of a table's meta; sequences come back as text."""
+    """Return what `primary_header` wrote of a table's meta; sequences come back as text."""
     result = {}
     for card in header.cards:
         keyword = card.keyword
@@ -110,7 +118,7 @@ def warn_of_renamed(table: Table, fields: Sequence[str]) -> None:
 
 
 def classification_header(header: fits.Header, table: Table, fields: Sequence[str]) -> fits.Header:
-    """The table's own header with its name, the bits of ``flags``, and the columns that were renamed."""
+    """Return the table's own header with its name, the bits of ``flags``, and the columns that were renamed."""
     header = header.copy()
     header.set("EXTNAME", "CLASSIFICATION", after="TFIELDS")
     for bit, flag in enumerate(Flag):
@@ -121,7 +129,7 @@ def classification_header(header: fits.Header, table: Table, fields: Sequence[st
 
 
 def attention_header(header: fits.Header, gate: str | int, normalisation: str | None) -> fits.Header:
-    """The stack's own header with its name and what its values and axes are."""
+    """Return the stack's own header with its name and what its values and axes are."""
     header = header.copy()
     header["EXTNAME"] = "ATTENTION" if gate == "mean" else f"ATTENTION_{gate}"
     header["CTYPE3"] = ("PLANE", "attention_plane of CLASSIFICATION, 0-based")
@@ -133,7 +141,7 @@ def attention_header(header: fits.Header, gate: str | int, normalisation: str | 
 
 
 def cutouts_header(header: fits.Header) -> fits.Header:
-    """The cutouts' own header with their name, and what their values and axes are."""
+    """Return the cutouts' own header with their name, and what their values and axes are."""
     header = header.copy()
     header["EXTNAME"] = "CUTOUTS"
     header["BUNIT"] = ("Jy/beam", "blank pixels are NaN")
@@ -149,7 +157,7 @@ def cutouts_header(header: fits.Header) -> fits.Header:
 def image_header(
     image: np.ndarray, name: str, number: int, celestial: fits.Header, normalisation: str | None
 ) -> fits.Header:
-    """Header of one source's map with its celestial coordinates."""
+    """Return the header of one source's map with its celestial coordinates."""
     header = fits.ImageHDU(image).header
     header["EXTNAME"], header["EXTVER"] = name, number
     header.update(celestial)
@@ -158,7 +166,7 @@ def image_header(
 
 
 def header_text(value: str) -> str:
-    """Text as a card takes it: printable ASCII, and of a path on this computer only its last part."""
+    """Return text as a card takes it: printable ASCII, and of a path on this computer only its last part."""
     text = " ".join(value.split())
     if text.startswith(("/", "~", "\\", "file:")) or re.match(r"[A-Za-z]:[\\/]", text):
         text = PurePath(text.replace("\\", "/")).name

@@ -6,6 +6,7 @@ stack's heap has the tiles in the order of the parts, and its descriptors say wh
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -13,35 +14,34 @@ from astropy.io import fits
 from numpy.typing import NDArray
 
 from radio_ag.catalog_io.files.row_file import RowFile
-from radio_ag.catalog_io.product.part import PLANE_COLUMNS, StackPlace, plane_column, read_columns
+from radio_ag.catalog_io.product.parts import PLANE_COLUMNS, plane_column, read_part, read_tiles
+from radio_ag.catalog_io.product.stacks import AttentionStore
 from radio_ag.catalog_io.product.tiles import ROW, encode_rows, tile_header
-from radio_ag.errors import InputError
 from radio_ag.flags import Flag
 
 _ROWS = 1 << 14  # sources handled at once
 _BLOCK = 4 << 20  # bytes copied at once
-_FLAGS = np.array(list(Flag), dtype=np.int32)
+_FLAGS = {str(flag.name): int(flag) for flag in Flag}
 
 
 class JoinedStack:
     """One stack of planes of all parts."""
 
-    def __init__(self, shape: tuple[int, int], folder: Path) -> None:
-        self._shape = shape
+    def __init__(self, name: str, shape: tuple[int, int], folder: Path) -> None:
+        self._name, self._shape, self._folder = name, shape, folder
         self._rows = RowFile(ROW, folder)
-        self._tiles: list[tuple[Path, int, int]] = []  # file, first byte and size of each part's tiles
+        self._files: list[Path] = []
         self._longest = self._heap_size = self._count = 0
 
     def __len__(self) -> int:
         return self._count
 
-    def add_tiles(self, path: Path, place: StackPlace) -> NDArray:
-        """Take a part's tiles after those that are there; their descriptors in the joined stack."""
-        rows = place.rows.copy()
-        size = int(rows["length"].sum())
+    def add_tiles(self, path: Path, rows: NDArray) -> NDArray:
+        """Take a part's tiles after those that are there; return their descriptors in the joined stack."""
+        rows = rows.copy()
         rows["offset"] += self._heap_size
-        self._tiles.append((path, place.start, size))
-        self._heap_size += size
+        self._files.append(path)
+        self._heap_size += int(rows["length"].sum())
         self._longest = max(self._longest, int(rows["length"].max(initial=0)))
         return rows
 
@@ -51,20 +51,19 @@ class JoinedStack:
         self._count += len(rows)
 
     def extension(self) -> tuple[fits.Header, Iterator[bytes]]:
-        """Header without EXTNAME and data of the compressed image, in blocks of a few MB."""
-        return tile_header(self._count, self._heap_size, self._longest, self._shape), self._blocks()
+        """Return header without EXTNAME and data of the compressed image, in blocks of a few MB."""
+        rows = map(encode_rows, map(self._rows.read, _blocks(self._count)))
+        return tile_header(self._count, self._heap_size, self._longest, self._shape), chain(rows, self._tiles())
 
-    def _blocks(self) -> Iterator[bytes]:
-        for start in range(0, self._count, _ROWS):
-            yield encode_rows(self._rows.read(np.arange(start, min(start + _ROWS, self._count))))
-        for path, start, size in self._tiles:
-            with path.open("rb") as stream:
-                stream.seek(start)
-                for position in range(0, size, _BLOCK):
-                    block = stream.read(min(_BLOCK, size - position))
-                    if not block:
-                        raise InputError(f"{path} has become shorter while it was read")
-                    yield block
+    def store(self) -> AttentionStore:
+        """Return the planes in a temporary file of their own, which needs the parts no longer."""
+        store = AttentionStore(self._shape, directory=self._folder)
+        store.append_tiles(self._rows.read(np.arange(self._count)), self._tiles())
+        return store
+
+    def _tiles(self) -> Iterator[bytes]:
+        for path in self._files:
+            yield from read_tiles(path, self._name, _BLOCK)
 
 
 class MergedParts:
@@ -106,11 +105,11 @@ class MergedParts:
         shape: tuple[int, int],
         folder: Path,
     ) -> None:
-        self.stacks = {name: JoinedStack(shape, folder) for name in stacks}
+        self.stacks = {name: JoinedStack(name, shape, folder) for name in stacks}
         columns = [(name, values.dtype) for name, values in unreached(np.arange(0)).items()]
         self._names = [name for name, _ in columns]
         self._records = RowFile(np.dtype(columns + [(name, ROW) for name in stacks]), folder)
-        self.batch = None
+        self.batch: int | None = None
         for sources in _blocks(len(size)):
             self._put(sources, unreached(sources), {})
         for path in parts:
@@ -118,16 +117,15 @@ class MergedParts:
         self.counts, self.mapped = self._number_planes(size)
 
     def columns(self, sources: NDArray[np.int64]) -> dict[str, NDArray]:
-        """What the product says of some sources, by column."""
+        """Return what the product says of some sources, by column."""
         records = self._records.read(sources)
         return {name: records[name] for name in self._names}
 
     def _add(self, path: Path) -> None:
-        with path.open("rb") as stream:
-            header, columns, places = read_columns(stream)
-        self.batch = min(header["BATCH"], self.batch or header["BATCH"])
-        rows = {name: stack.add_tiles(path, places[name]) for name, stack in self.stacks.items()}
-        self._put(columns.pop("source"), columns, rows)
+        records, rows, batch = read_part(path)
+        self.batch = min(batch, self.batch or batch)
+        joined = {name: stack.add_tiles(path, rows[name]) for name, stack in self.stacks.items()}
+        self._put(records["source"], {name: records[name] for name in self._names}, joined)
 
     def _put(self, sources: NDArray[np.int64], columns: dict[str, NDArray], stacks: dict[str, NDArray]) -> None:
         records = np.zeros(len(sources), dtype=self._records.dtype)
@@ -139,8 +137,9 @@ class MergedParts:
         self._records.write(sources, records)
 
     def _number_planes(self, size: NDArray[np.integer]) -> tuple[dict, int]:
-        """Number the planes by source instead of by part; counts of rows, and those with attention maps."""
-        first, counts = Counter(), Counter()
+        """Number the planes by source instead of by part; return counts of rows, and those with attention maps."""
+        first: Counter[str] = Counter()
+        counts: Counter[str] = Counter()
         clean = mapped = 0
         for sources in _blocks(len(size)):
             records = self._records.read(sources)
@@ -162,16 +161,16 @@ class MergedParts:
             "rows": rows,
             "clean": clean,
             "classes": classes | {"none": rows - sum(classes.values())},
-            "flags": {flag.name: counts[flag.name] for flag in Flag},
+            "flags": {name: counts[name] for name in _FLAGS},
         }
         return summary, mapped
 
 
 def count_rows(classes: NDArray[np.bytes_], flags: NDArray[np.int32], size: NDArray[np.integer]) -> dict[str, int]:
-    """Rows of each class and each flag, where source i has ``size[i]`` rows."""
+    """Return the rows of each class and each flag, where source i has ``size[i]`` rows."""
     counts = {name: int(size[classes == name.encode()].sum()) for name in ("FRI", "FRII")}
-    of_each_flag = size @ ((flags[:, None] & _FLAGS) != 0)
-    return counts | {flag.name: int(number) for flag, number in zip(Flag, of_each_flag, strict=True)}
+    of_each_flag = size @ ((flags[:, None] & np.array([*_FLAGS.values()], np.int32)) != 0)
+    return counts | {name: int(number) for name, number in zip(_FLAGS, of_each_flag, strict=True)}
 
 
 def _blocks(count: int) -> Iterator[NDArray[np.int64]]:

@@ -14,7 +14,9 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -28,10 +30,10 @@ from radio_ag import writing
 from radio_ag.catalog_io.files.fits_append import append_hdu
 from radio_ag.catalog_io.files.fits_checksum import UNCHECKED
 from radio_ag.catalog_io.files.fits_table import Cards, unescape
-from radio_ag.catalog_io.product import fits as product
+from radio_ag.catalog_io.product import fits
 from radio_ag.catalog_io.product.columns import COLUMNS, dress_columns
 from radio_ag.catalog_io.product.headers import primary_header, warn_of_renamed
-from radio_ag.catalog_io.product.merge import MergedParts
+from radio_ag.catalog_io.product.merge import JoinedStack
 from radio_ag.catalog_io.product.rows import ProductRows
 from radio_ag.catalog_io.product.stacks import AttentionStore
 from radio_ag.errors import InputError, OutputError
@@ -49,134 +51,78 @@ _FILE = 8  # groups in a file
 _CARDS = {"TUNIT": "unit", "TCOMM": "description", "TUCD": "ucd", "TUTYP": "utype"}
 
 
+@dataclass(frozen=True)
+class Parquet:
+    """A folder of Parquet files; a `radio_ag.catalog_io.product.formats.Format`."""
+
+    name: str = "parquet"
+    attention_modes: tuple[str, ...] = ("mean", "gates", "none")
+
+    def check_output(self, path: str | os.PathLike, overwrite: bool = False, catalogue: Table | None = None) -> Path:
+        """Return the path with links resolved, or say why it cannot be written; also a folder with other files."""
+        path = fits.check_output(path, overwrite, catalogue, folder=True)
+        writing.check_output(maps_beside(path), overwrite)
+        if path.exists():
+            foreign = [entry.name for entry in path.iterdir() if not _FILE_NAME.fullmatch(entry.name)]
+            if foreign:
+                raise OutputError(f"{path} holds what is not of a data set ({foreign[0]}): choose another name")
+        return path
+
+    def write(
+        self, path: Path, rows: ProductRows, stacks: Mapping[str, JoinedStack], *, attention: str, folder: Path
+    ) -> None:
+        """Write the product of a run, in pieces."""
+        with folder_beside(path, folder) as part:
+            _write_files(part, rows)
+            _read_back(part, rows)
+            _write_maps(maps_beside(path), rows, stacks, attention, folder)
+        warn_of_renamed(rows.template, rows.fields)
+
+    def read(self, path: Path, *, verify: bool = True) -> tuple[Table, fits.Stores, AttentionStore | None]:
+        """Read the table, the attention maps, and the cutouts if any."""
+        meta = self.read_provenance(path)
+        table = _from_arrow(_read_arrow(path, verify=verify))
+        lacking = [spec.name for spec in COLUMNS if spec.name not in table.colnames]
+        if lacking:
+            raise InputError(f"{path} lacks the columns {lacking}: not a product of radio-ag")
+        dress_columns(table)
+        table.meta.update(meta)
+        stores = self.open_stacks(path, verify=verify)
+        cutouts = stores.pop("CUTOUTS", None)
+        fits.check_planes(path, table, stores, cutouts, str(meta.get("attention", "none")))
+        return table, stores, cutouts
+
+    def open_stacks(self, path: Path, *, verify: bool = True) -> fits.Stores:
+        """Open the stacks beside the data set; none where none were kept."""
+        maps = maps_beside(path)
+        return fits.Fits().open_stacks(maps, verify=verify) if maps.exists() else {}
+
+    def read_provenance(self, path: Path) -> dict[str, Any]:
+        """Return the provenance."""
+        try:
+            metadata = parquet.read_schema(path / _file_name(0)).metadata or {}
+            provenance = json.loads(metadata.get(_KEY, "null"))
+        except (OSError, ValueError, pyarrow.ArrowException) as exc:
+            raise InputError(f"{path} cannot be read as a data set of Parquet files: {exc}") from exc
+        if not isinstance(provenance, dict):
+            raise InputError(f"{path} has no provenance of radio-ag: not a product of radio-ag")
+        return provenance
+
+    def find_faults(self, path: Path) -> dict[str, str | None]:
+        """Return for each file, and each HDU beside them, what is wrong with it."""
+        self.read_provenance(path)
+        faults = {file.name: _fault(file) for file in _files(path)}
+        if not any(faults.values()):
+            faults["files"] = _lacking(path)
+        maps = maps_beside(path)
+        if maps.exists():
+            faults |= {f"{name} of {maps.name}": fault for name, fault in fits.Fits().find_faults(maps).items()}
+        return faults
+
+
 def maps_beside(path: Path) -> Path:
-    """The FITS file with the stacks of a data set."""
+    """Return the FITS file with the stacks of a data set."""
     return path.with_suffix(".attention.fits")
-
-
-def check_output(path: str | os.PathLike, overwrite: bool = False, catalogue: Table | None = None) -> Path:
-    """Whether a data set can be written, before a long run; as `radio_ag.catalog_io.product.fits.check_output`.
-
-    Raises
-    ------
-    OutputError
-        Also if the folder has files that are not of a data set.
-    """
-    path = product.check_output(path, overwrite, catalogue, folder=True)
-    writing.check_output(maps_beside(path), overwrite)
-    if path.exists():
-        foreign = [entry.name for entry in path.iterdir() if not _FILE_NAME.fullmatch(entry.name)]
-        if foreign:
-            raise OutputError(f"{path} holds what is not of a data set ({foreign[0]}): choose another name")
-    return path
-
-
-def write_merged(
-    path: Path, rows: ProductRows, merged: MergedParts, meta: Mapping[str, Any], *, attention: str, folder: Path
-) -> None:
-    """Write the product of a run from its parts as a data set, in pieces; nothing is left behind if that fails.
-
-    Parameters
-    ----------
-    path : path
-        The data set; one that is there is replaced.
-    rows : ProductRows
-        Its table.
-    merged : MergedParts
-        The parts, with the stacks to write.
-    meta : dict
-        Provenance, as a result's.
-    attention : {"mean", "gates", "none"}
-        What the stacks are.
-    folder : path
-        Where the data set lies until it is complete; of the same file system.
-
-    Raises
-    ------
-    OutputError
-        If it cannot be written.
-    """
-    with folder_beside(path, folder) as part:
-        _write_files(part, rows, meta)
-        _read_back(part, rows)
-        _write_maps(maps_beside(path), rows.template, merged, meta, attention, folder)
-    warn_of_renamed(rows.template, rows.fields)
-
-
-def read_product(
-    path: Path, *, verify: bool = True
-) -> tuple[Table, dict[str | int, AttentionStore], AttentionStore | None]:
-    """Read the table of a data set, with the provenance as its ``meta``, its attention maps, and its cutouts if any.
-
-    Parameters
-    ----------
-    path : path
-        The folder.
-    verify : bool
-        Hold what is read against its sums. What has none is taken as it is.
-
-    Raises
-    ------
-    InputError
-        If it is damaged, or no product of radio-ag.
-    """
-    meta = read_provenance(path)
-    table = _from_arrow(_read_arrow(path, verify=verify))
-    lacking = [spec.name for spec in COLUMNS if spec.name not in table.colnames]
-    if lacking:
-        raise InputError(f"{path} lacks the columns {lacking}: not a product of radio-ag")
-    dress_columns(table)
-    table.meta.update(meta)
-    stores = open_stacks(path, verify=verify)
-    cutouts = stores.pop("CUTOUTS", None)
-    product.check_planes(path, table, stores, cutouts, str(meta.get("attention", "none")))
-    return table, stores, cutouts
-
-
-def find_faults(path: Path) -> dict[str, str | None]:
-    """Return for each file of a data set, and each HDU beside it, what is wrong with it; every byte is read."""
-    read_provenance(path)
-    faults = {file.name: _fault(file) for file in _files(path)}
-    if not any(faults.values()):
-        faults["files"] = _lacking(path)
-    maps = maps_beside(path)
-    if maps.exists():
-        faults |= {f"{name} of {maps.name}": fault for name, fault in product.find_faults(maps).items()}
-    return faults
-
-
-def read_provenance(path: Path) -> dict[str, Any]:
-    """Provenance of a data set.
-
-    Raises
-    ------
-    InputError
-        If it is no product of radio-ag.
-    """
-    try:
-        metadata = parquet.read_schema(path / _file_name(0)).metadata or {}
-        provenance = json.loads(metadata.get(_KEY, "null"))
-    except (OSError, ValueError, pyarrow.ArrowException) as exc:
-        raise InputError(f"{path} cannot be read as a data set of Parquet files: {exc}") from exc
-    if not isinstance(provenance, dict):
-        raise InputError(f"{path} has no provenance of radio-ag: not a product of radio-ag")
-    return provenance
-
-
-def columns_reader(path: Path, names: Sequence[str]) -> Callable[[], dict[str, Column]]:
-    """What reads columns of a data set, as `radio_ag.catalog_io.product.columns.result_table` takes them."""
-
-    def read() -> dict[str, Column]:
-        table = _from_arrow(_read_arrow(path, columns=list(names)))
-        return {name: table[name] for name in names}
-
-    return read
-
-
-def open_stacks(path: Path, *, verify: bool = True) -> dict[str | int, AttentionStore]:
-    """Open the stacks of a data set by "mean", 1, 2, 3 and "CUTOUTS"; none where none were kept."""
-    maps = maps_beside(path)
-    return product.open_stacks(maps, verify=verify) if maps.exists() else {}
 
 
 def _files(path: Path) -> list[Path]:
@@ -241,10 +187,11 @@ def _sha256(stream: BinaryIO, start: int, footer: bytes) -> str:
 def _write_sum(stream: BinaryIO) -> None:
     """Put the sum of a file where its zeros stand."""
     start, footer = _footer(stream)
-    stream.seek(start + _SUM_PLACE.search(footer).start(1))
-    place = stream.tell()
+    found = _SUM_PLACE.search(footer)
+    if found is None:
+        raise OutputError("pyarrow has left out what the footer is to say: the product is not kept")
     digest = _sha256(stream, start, footer)
-    stream.seek(place)
+    stream.seek(start + found.start(1))
     stream.write(digest.encode())
 
 
@@ -257,44 +204,43 @@ def _read_back(folder: Path, rows: ProductRows) -> None:
         names = metadata.schema.to_arrow_schema().names
         if len(names) != len(set(names)) or len(names) < len(rows.fields):
             raise OutputError(f"the product cannot be read back, and is not kept: it has {len(set(names))} columns")
-    if found != len(rows):
-        raise OutputError(f"the product cannot be read back, and is not kept: {found} of {len(rows)} rows are there")
+    if found != (expected := rows.counts.rows):
+        raise OutputError(f"the product cannot be read back, and is not kept: {found} of {expected} rows are there")
 
 
 def _file_name(number: int) -> str:
     return f"part-{number:05d}.parquet"
 
 
-def _write_files(folder: Path, rows: ProductRows, meta: Mapping[str, Any]) -> None:
-    groups = [slice(start, min(start + _GROUP, len(rows))) for start in range(0, max(len(rows), 1), _GROUP)]
-    cards = rows.cards
-    count = {"files": -(-len(groups) // _FILE), "rows": len(rows)}
-    schema_metadata = {_KEY: json.dumps(dict(meta), default=str), _SET: json.dumps(count)}
+def _write_files(folder: Path, rows: ProductRows) -> None:
+    size, cards = rows.counts.rows, rows.cards
+    groups = [slice(start, min(start + _GROUP, size)) for start in range(0, max(size, 1), _GROUP)]
+    count = {"files": -(-len(groups) // _FILE), "rows": size}
+    schema_metadata = {_KEY: json.dumps(dict(rows.template.meta), default=str), _SET: json.dumps(count)}
     for number, start in enumerate(range(0, len(groups), _FILE)):
         with (folder / _file_name(number)).open("x+b") as stream:
-            writer = None
-            for group in groups[start : start + _FILE]:
-                table = _to_arrow(rows.encoded(group), cards).replace_schema_metadata(schema_metadata)
-                writer = writer or parquet.ParquetWriter(stream, table.schema, compression="zstd")
-                writer.write_table(table)
-            writer.add_key_value_metadata({_SUM: _NO_SUM})
-            writer.close()
+            tables = (_to_arrow(rows.encoded(group), cards) for group in groups[start : start + _FILE])
+            tables = (table.replace_schema_metadata(schema_metadata) for table in tables)
+            first = next(tables)
+            with parquet.ParquetWriter(stream, first.schema, compression="zstd") as writer:
+                for table in chain([first], tables):
+                    writer.write_table(table)
+                writer.add_key_value_metadata({_SUM: _NO_SUM})
             _write_sum(stream)
             stream.flush()
             os.fsync(stream.fileno())
 
 
-def _write_maps(
-    path: Path, template: Table, merged: MergedParts, meta: Mapping[str, Any], attention: str, folder: Path
-) -> None:
+def _write_maps(path: Path, rows: ProductRows, stacks: Mapping[str, JoinedStack], attention: str, folder: Path) -> None:
     """Write the stacks beside the data set; a file of a product that was there goes."""
-    if not any(len(stack) for stack in merged.stacks.values()):
+    kept = {name: stack.extension for name, stack in stacks.items() if len(stack)}
+    if not kept:
         path.unlink(missing_ok=True)
         return
-    template.meta.update(meta)
+    meta = rows.template.meta
     with written_beside(path, folder) as stream:
-        append_hdu(stream, primary_header(template, attention))
-        product.append_stacks(stream, merged, meta.get("normalisation"))
+        append_hdu(stream, primary_header(meta, rows.counts, attention))
+        fits.append_stacks(stream, kept, meta.get("normalisation"))
 
 
 def _to_arrow(encoded: Table, cards: Cards) -> pyarrow.Table:
@@ -302,7 +248,7 @@ def _to_arrow(encoded: Table, cards: Cards) -> pyarrow.Table:
     arrays, fields = [], []
     for name, column in encoded.columns.items():
         for part, plain in _plain_columns(name, column):
-            array = _to_array(plain)
+            array = to_array(plain)
             notes = {_CARDS[keyword]: text for keyword, text in cards.get(part, ()) if keyword in _CARDS}
             notes |= {"written_from": from_name} if (from_name := (plain.info.meta or {}).get("written_from")) else {}
             arrays.append(array)
@@ -318,7 +264,8 @@ def _plain_columns(name: str, column: Any) -> Iterator[tuple[str, Column]]:
         yield from represent_mixins_as_columns(Table([column], names=[name])).columns.items()
 
 
-def _to_array(column: Column) -> pyarrow.Array:
+def to_array(column: Column) -> pyarrow.Array:
+    """Return a column of numbers or text as Arrow's, null where it is masked, NaN or empty."""
     data, mask = np.ma.getdata(column), np.ma.getmaskarray(column)
     if data.dtype.kind == "O":
         return pyarrow.array([None if value is None else np.asarray(value) for value in data])

@@ -1,51 +1,174 @@
-"""The folder in which a run keeps what it has done, part by part, so that it can go on after any interruption.
+"""Parts of a run, and the folder in which it keeps them, so that it can go on after any interruption.
 
-===================  ==================================================================================================
-``manifest.json``    what decides the product: settings, weights, images, software, and hashes of the input
-``part-00012.fits``  the answers for chunk 12 of the sources (`radio_ag.catalog_io.product.part`)
-``SHA256SUMS``       a line for each part that is done, as ``sha256sum --check`` reads it
-===================  ==================================================================================================
+==================  ===================================================================================================
+``manifest.json``   what decides the product: settings, weights, images, software, and hashes of the input
+``part-00012.npz``  the answers for chunk 12 of the sources, arrays as `numpy.load` reads them
+``SHA256SUMS``      a line for each part that is done, as ``sha256sum --check`` reads it
+==================  ===================================================================================================
 
 A part is written beside, brought to the disk, and renamed; then its hash is added. A part without its hash, or whose
 content is another, has not been done. One process at a time works in a folder.
+
+The arrays of a part are ``columns``, a record for each source of the chunk: its number in the run (``source``), then
+the columns of the product, planes counted within the part; ``batch``, the images that the network took at once; and
+for each stack of planes ``<stack>.rows`` and ``<stack>.tiles`` (`radio_ag.catalog_io.product.tiles`).
 """
 
 import hashlib
+import io
 import json
 import os
 import re
 import shutil
+import zipfile
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
-from radio_ag.catalog_io.product.part import Part, decode_part, encode_part
-from radio_ag.errors import InputError, OutputError
+import numpy as np
+from numpy.lib import format as npy
+from numpy.typing import NDArray
+
+from radio_ag.catalog_io.product.tiles import Tiles
+from radio_ag.errors import InputError, OutputError, RadioAGError
 from radio_ag.writing import written_beside
 
 try:
     import fcntl
 except ImportError:  # Windows: two runs in one folder are not told apart there
-    fcntl = None
+    fcntl = None  # type: ignore[assignment]
 
-_FORMAT = 1
+PLANE_COLUMNS = {"attention_plane": "ATTENTION", "cutout_plane": "CUTOUTS"}
+"""Columns that count planes, and with what the names of the stacks begin that they are planes of."""
+
+_FORMAT = 2
 _MANIFEST, _SUMS = "manifest.json", "SHA256SUMS"
-_SUM_LINE = re.compile(r"([0-9a-f]{64})  part-(\d{5,})\.fits\n")
+_SUM_LINE = re.compile(r"([0-9a-f]{64})  part-(\d{5,})\.npz\n")
+_ROWS, _TILES = ".rows", ".tiles"
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """The answers for n sources.
+
+    Attributes
+    ----------
+    sources : ndarray of int64, shape (n,)
+        Number of each source in the run.
+    columns : dict of ndarray, shape (n,)
+        What the product says of each source: numbers, and text as bytes. `PLANE_COLUMNS` count planes of this part,
+        -1 for none.
+    stacks : dict of Tiles
+        Compressed planes by the name of their extension.
+    batch : int
+        Images that the network took at once.
+    """
+
+    sources: NDArray[np.int64]
+    columns: Mapping[str, NDArray]
+    stacks: Mapping[str, Tiles]
+    batch: int
+
+    def __len__(self) -> int:
+        return len(self.sources)
+
+    def updated(self, again: "Part") -> "Part":
+        """Return this part with what has become of all of its sources, or of some, which had no planes."""
+        if len(again) == len(self):
+            return again
+        rows = np.flatnonzero(np.isin(self.sources, again.sources))
+        columns, order = {name: values.copy() for name, values in self.columns.items()}, {}
+        for name, values in again.columns.items():
+            if name in PLANE_COLUMNS:
+                values = np.where(values >= 0, values + columns[name].max() + 1, -1)
+            columns[name][rows] = values
+            if name in PLANE_COLUMNS:  # as if all had come at once
+                order[name] = columns[name][columns[name] >= 0]
+                columns[name][columns[name] >= 0] = np.arange(len(order[name]))
+        stacks = {
+            name: self.stacks[name].joined(tiles).taken(order[plane_column(name)])
+            for name, tiles in again.stacks.items()
+        }
+        return Part(self.sources, columns, stacks, min(self.batch, again.batch))
+
+
+def plane_column(stack: str) -> str:
+    """Return the column that counts the planes of a stack."""
+    return next(column for column, name in PLANE_COLUMNS.items() if stack.startswith(name))
+
+
+def gate_of(stack: str) -> str | int:
+    """Return the gate of a stack of attention maps: "mean", 1, 2, 3."""
+    return "mean" if stack == "ATTENTION" else int(stack.removeprefix("ATTENTION_"))
+
+
+def stack_of(gate: str | int) -> str:
+    """Return the stack of a gate's attention maps."""
+    return "ATTENTION" if gate == "mean" else f"ATTENTION_{gate}"
+
+
+def encode_part(part: Part) -> bytes:
+    """Return a part as the content of its file."""
+    columns = {"source": part.sources} | dict(part.columns)
+    records = np.empty(len(part), dtype=[(name, values.dtype) for name, values in columns.items()])
+    for name, values in columns.items():
+        records[name] = values
+    arrays: dict[str, Any] = {"columns": records, "batch": np.int64(part.batch)}
+    for name, (rows, heap) in part.stacks.items():
+        arrays |= {name + _ROWS: rows, name + _TILES: np.frombuffer(heap, np.uint8)}
+    stream = io.BytesIO()
+    np.savez(stream, allow_pickle=False, **arrays)
+    return stream.getvalue()
+
+
+def decode_part(content: bytes) -> Part:
+    """Return the part in a file's content."""
+    records, rows, batch = read_part(io.BytesIO(content))
+    columns = {name: records[name].copy() for name in records.dtype.names or ()}
+    with np.load(io.BytesIO(content)) as arrays:
+        stacks = {name: Tiles(rows[name], arrays[name + _TILES].tobytes()) for name in rows}
+    return Part(columns.pop("source"), columns, stacks, batch)
+
+
+def read_part(file: Path | BinaryIO) -> tuple[NDArray, dict[str, NDArray], int]:
+    """Return the records of a part, ``source`` first, the rows of its stacks, and its batch; no tile is read."""
+    with np.load(file) as arrays:
+        rows = {name.removesuffix(_ROWS): arrays[name] for name in arrays.files if name.endswith(_ROWS)}
+        return arrays["columns"], rows, int(arrays["batch"])
+
+
+def read_tiles(path: Path, stack: str, block: int) -> Iterator[bytes]:
+    """Yield the tiles of a stack of a part one after the other, so many bytes at a time.
+
+    Raises
+    ------
+    InputError
+        If they are not as they were written.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive, archive.open(f"{stack}{_TILES}.npy") as stream:
+            npy.read_magic(stream)
+            npy.read_array_header_1_0(stream)
+            while content := stream.read(block):
+                yield content
+    except (zipfile.BadZipFile, EOFError, ValueError, KeyError) as exc:
+        raise InputError(f"{path} is damaged: {exc}") from exc
 
 
 def parts_folder(output: str | os.PathLike) -> Path:
-    """Where the run that writes ``output`` keeps its parts: ``NAME.parts`` beside it."""
+    """Return where the run that writes ``output`` keeps its parts: ``NAME.parts`` beside it."""
     output = Path(os.path.realpath(output))
     return output.with_name(f"{output.stem}.parts")
 
 
 def part_name(number: int) -> str:
-    """File of a part."""
-    return f"part-{number:05d}.fits"
+    """Return the name of a part's file."""
+    return f"part-{number:05d}.npz"
 
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:
-    """What the run in a folder is of; None if there is none.
+    """Return what the run in a folder is of; None if there is none.
 
     Raises
     ------
@@ -64,18 +187,19 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
 
 
 def run_identifier(identity: Mapping[str, Any]) -> str:
-    """SHA-256 of what a run is of."""
+    """Return the SHA-256 of what a run is of."""
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
 
 
-def write_part_file(folder: Path, number: int, content: bytes) -> str:
-    """Write an encoded part, wherever a folder of parts is mounted; its SHA-256.
+def write_part_file(folder: Path, number: int, part: Part) -> str:
+    """Write a part, wherever a folder of parts is mounted; return the SHA-256 of its file.
 
     Raises
     ------
     OutputError
         If it cannot be written.
     """
+    content = encode_part(part)
     with written_beside(folder / part_name(number), sync_name=False) as stream:  # a part that is lost is done again
         stream.write(content)
     return hashlib.sha256(content).hexdigest()
@@ -94,6 +218,8 @@ class PartsFolder:
         Parts of the whole run.
     restart : bool
         Begin anew: remove the parts that are there, of whatever run.
+    temporary : bool
+        Nobody will look for the parts after an error.
 
     Raises
     ------
@@ -102,8 +228,11 @@ class PartsFolder:
         process is at work in it.
     """
 
-    def __init__(self, path: Path, identity: Mapping[str, Any], count: int, *, restart: bool = False) -> None:
+    def __init__(
+        self, path: Path, identity: Mapping[str, Any], count: int, *, restart: bool = False, temporary: bool = False
+    ) -> None:
         self.path = path
+        self.temporary = temporary
         self.count = count
         self.run = run_identifier(identity)
         self.done: dict[int, str] = {}
@@ -133,7 +262,7 @@ class PartsFolder:
         self._unlock()
 
     def kept(self) -> Iterator[tuple[int, Part]]:
-        """The parts that are done, with their numbers; one whose content is not what was written is done no longer."""
+        """Yield the parts that are done, with their numbers; one that is not as it was written is done no longer."""
         for number, expected in sorted(self.done.items()):
             try:
                 content = self.file(number).read_bytes()
@@ -145,12 +274,11 @@ class PartsFolder:
                 del self.done[number]
 
     def read(self, number: int) -> Part:
-        """A part that is done."""
+        """Return a part that is done."""
         return decode_part(self.file(number).read_bytes())
 
-    def settle(self, forget: set[int]) -> None:
-        """Forget parts, which are to be done again, and what an interrupted run has left behind."""
-        self.done = {number: total for number, total in self.done.items() if number not in forget}
+    def settle(self) -> None:
+        """Forget what an interrupted run has left behind."""
         with written_beside(self.path / _SUMS) as stream:
             stream.writelines(f"{total}  {part_name(number)}\n".encode() for number, total in self.done.items())
         keep = {_MANIFEST, _SUMS, *map(part_name, self.done)}
@@ -158,20 +286,15 @@ class PartsFolder:
             if path.name not in keep:
                 _discard(path)
 
-    def write(self, number: int, part: Part, shape: tuple[int, int]) -> None:
-        """Write a part of planes of one shape (ny, nx); it is done when this returns.
+    def write(self, number: int, part: Part) -> None:
+        """Write a part; it is done when this returns.
 
         Raises
         ------
         OutputError
             If it cannot be written; the parts that are done stay.
         """
-        content = encode_part(part, shape, self.run, number)
-        try:
-            total = write_part_file(self.path, number, content)
-        except OutputError as exc:
-            raise OutputError(f"{exc}; {self.stay}") from exc
-        self.adopt(number, total)
+        self.adopt(number, write_part_file(self.path, number, part))
 
     def adopt(self, number: int, total: str) -> None:
         """Take a part that `write_part_file` has written, with its hash, as done."""
@@ -179,7 +302,7 @@ class PartsFolder:
             with (self.path / _SUMS).open("a", encoding="ascii") as stream:
                 stream.write(f"{total}  {part_name(number)}\n")
         except OSError as exc:
-            raise OutputError(f"{self.path / _SUMS} cannot be written: {exc.strerror or exc}; {self.stay}") from exc
+            raise OutputError(f"{self.path / _SUMS} cannot be written: {exc.strerror or exc}") from exc
         self.done[number] = total
 
     @property
@@ -189,12 +312,16 @@ class PartsFolder:
             f"{len(self.done)} of {self.count} parts are done and stay in {self.path}: the same command goes on there"
         )
 
+    def told(self, exc: RadioAGError) -> RadioAGError:
+        """Return an error that ends the run as one that also says what is done."""
+        return exc if self.temporary or not self.done else type(exc)(f"{exc}; {self.stay}")
+
     def file(self, number: int) -> Path:
-        """Where a part is."""
+        """Return where a part is."""
         return self.path / part_name(number)
 
     def files(self) -> list[Path]:
-        """The parts that are done, in their order."""
+        """Return the files of the parts that are done, in their order."""
         return [self.file(number) for number in sorted(self.done)]
 
     def remove(self) -> None:
@@ -235,7 +362,7 @@ def _lock(path: Path) -> int:
 
 def _empty(path: Path) -> None:
     """Remove what a run has left; a folder that holds anything else is not ours."""
-    ours = re.compile(rf"{re.escape(_MANIFEST)}|{_SUMS}|part-\d{{5,}}\.fits|\.radio-ag-[0-9a-f-]+\.part")
+    ours = re.compile(rf"{re.escape(_MANIFEST)}|{_SUMS}|part-\d{{5,}}\.npz|\.radio-ag-[0-9a-f-]+\.part")
     names = [entry.name for entry in path.iterdir()]
     foreign = [name for name in names if not ours.fullmatch(name)]
     if foreign:

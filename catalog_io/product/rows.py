@@ -1,15 +1,31 @@
 """The rows of a product in pieces: what the parts say of a row's source, then the row of the input."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from astropy.table import Table
-from numpy.typing import ArrayLike
+from numpy.typing import NDArray
 
 from radio_ag.catalog_io.files.fits_table import Cards, Rows, encode_table, masked_rows
 from radio_ag.catalog_io.files.memory import release_pages
 from radio_ag.catalog_io.product.columns import result_table
+from radio_ag.catalog_io.product.headers import Counts
+
+_BLOCK = 256  # rows whose maps are inflated at once
+
+
+class TableRows:
+    """The table of a product that is there as a whole."""
+
+    def __init__(self, table: Table) -> None:
+        self.template = table
+        encoded, self.cards = encode_table(table)
+        self.fields, self.masked = encoded.colnames, masked_rows(encoded)
+        self.encoded = encoded.__getitem__
+        classified = np.sum(np.ma.filled(table["class"], "") != "")
+        self.counts = Counts(len(table), int(classified), int(np.sum(table["attention_plane"] >= 0)))
 
 
 class ProductRows:
@@ -24,6 +40,9 @@ class ProductRows:
         takes them, without ``source_id``.
     source_id : str or None
         The column of the input that names the sources.
+    counts : Counts
+    meta : dict
+        Provenance, as a result's.
     mapped : bool
         The input's values are in a mapped file, as they were read: memory that holds them may be let go.
     """
@@ -31,24 +50,26 @@ class ProductRows:
     def __init__(
         self,
         catalogue: Table,
-        columns_of: Callable[[np.ndarray], dict[str, ArrayLike]],
+        columns_of: Callable[[np.ndarray], Mapping[str, Any]],
         source_id: str | None,
+        counts: Counts,
+        meta: Mapping[str, Any],
         *,
         mapped: bool = False,
     ) -> None:
+        self.counts = counts
         self._catalogue = catalogue
         self._mapped = mapped
         self._columns_of = columns_of
         self._source_id = source_id
+        self._planes: NDArray[np.int32] | None = None
         none = np.arange(0)
         identifiers = {} if source_id is None else {"source_id": catalogue[source_id][none]}
-        self.template = result_table(catalogue[none], columns_of(none) | identifiers)
-        """The table without rows: names, units, descriptions."""
+        self.template = result_table(catalogue[none], dict(columns_of(none)) | identifiers)
+        """The table without rows: names, units, descriptions, and the provenance."""
+        self.template.meta.update(meta)
         self.ours = tuple(self.template.colnames[: len(self.template.columns) - len(catalogue.columns)])
         """Names of the columns that are not the input's."""
-
-    def __len__(self) -> int:
-        return len(self._catalogue)
 
     @cached_property
     def fields(self) -> list[str]:
@@ -70,7 +91,7 @@ class ProductRows:
         if self._mapped:
             release_pages(self._catalogue)
         if isinstance(rows, slice):
-            rows = np.arange(*rows.indices(len(self)))
+            rows = np.arange(*rows.indices(self.counts.rows))
         table, _ = self._encoded_ours(rows)
         if self._source_id is not None:
             table.replace_column("source_id", self._identifiers[0].columns[0][rows])
@@ -79,10 +100,27 @@ class ProductRows:
             table.add_column(inputs.columns[name], name=name, copy=False)
         return table
 
-    def _encoded_ours(self, rows: np.ndarray) -> tuple[Table, Cards]:
-        table = result_table(Table({"row": rows}), self._columns_of(rows) | {"source_id": rows + 1})
+    def separate_planes(self) -> Iterator[tuple[Table, NDArray[np.int32]]]:
+        """Give each row a map of its own, for rows of one source too; return rows that have one, and whose it is."""
+        blocks = [np.arange(at, min(at + _BLOCK, self.counts.rows)) for at in range(0, self.counts.rows, _BLOCK)]
+        shared = np.concatenate([np.zeros(0, np.int32), *map(self._planes_of, blocks)])
+        self._planes = np.where(shared >= 0, np.cumsum(shared >= 0) - 1, -1).astype(np.int32)
+        with_map = (rows[shared[rows] >= 0] for rows in blocks)
+        return ((self._ours(rows), shared[rows]) for rows in with_map)
+
+    def _planes_of(self, rows: np.ndarray) -> NDArray[np.int32]:
+        return np.asarray(self._columns_of(rows)["attention_plane"])
+
+    def _ours(self, rows: np.ndarray) -> Table:
+        columns = dict(self._columns_of(rows)) | {"source_id": rows + 1}
+        if self._planes is not None:
+            columns["attention_plane"] = self._planes[rows]
+        table = result_table(Table({"row": rows}), columns)
         table.remove_column("row")
-        return encode_table(table)
+        return table
+
+    def _encoded_ours(self, rows: np.ndarray) -> tuple[Table, Cards]:
+        return encode_table(self._ours(rows))
 
     @cached_property
     def _identifiers(self) -> tuple[Table, Cards]:

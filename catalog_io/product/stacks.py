@@ -11,7 +11,7 @@ import tempfile
 import threading
 import weakref
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -24,7 +24,6 @@ from radio_ag.catalog_io.files.fits_checksum import find_fault, place_of, refuse
 from radio_ag.catalog_io.files.row_file import read_at
 from radio_ag.catalog_io.product.tiles import (
     ROW,
-    Tiles,
     check_tiles,
     contiguous,
     encode_rows,
@@ -59,8 +58,8 @@ class AttentionStore:
     Pixels that are not finite come back as NaN.
     """
 
-    def __init__(self, shape: tuple[int, int] = (150, 150), *, directory: str | os.PathLike | None = None) -> None:
-        self.shape = tuple(shape)
+    def __init__(self, shape: tuple[int, int] = (150, 150), *, directory: Path | None = None) -> None:
+        self.shape = (shape[0], shape[1])
         self._origin: _Origin | None = None
         try:
             self._file: BinaryIO | None = tempfile.TemporaryFile(dir=directory)  # noqa: SIM115 - open as long as the store lives
@@ -94,7 +93,7 @@ class AttentionStore:
             with fits.open(path, disable_image_compression=True) as hdus:
                 header = hdus[hdu].header
                 place = place_of(hdus[hdu])
-                columns = hdus[hdu].columns.dtype if header.get("ZIMAGE") else None
+                columns = hdus[hdu].columns.dtype if header.get("ZIMAGE") else np.dtype([])
         except KeyError as exc:
             raise InputError(f"{path} has no extension {hdu!r}") from exc
         except Exception as exc:  # astropy raises nearly anything for a file that makes no sense
@@ -127,7 +126,7 @@ class AttentionStore:
             self._heap_start, self._heap_size = 0, 0
             self._keep(tempfile.TemporaryFile())  # noqa: SIM115 - open as long as the store lives
             self._chunks = []
-            self._add(state["rows"], [state["heap"]])
+            self._add(contiguous(state["rows"]), [state["heap"]])
 
     def __copy__(self) -> "AttentionStore":
         return self.__deepcopy__({})
@@ -148,8 +147,10 @@ class AttentionStore:
     def _stream(self) -> BinaryIO:
         """The file; in another process than the one that opened it, it is opened when it is first asked for."""
         with _opening:
-            if self._file is None:
+            if self._file is None and self._origin is not None:
                 self._keep(self._origin.open())
+            if self._file is None:
+                raise ValueError("the store is closed")
             return self._file
 
     def __len__(self) -> int:
@@ -194,32 +195,29 @@ class AttentionStore:
         step = None if step is None else np.asarray(step, dtype=np.float64)
         for start in range(0, len(planes), _CHUNK):
             part = slice(start, start + _CHUNK)
-            self.append_tiles(pack(planes[part], None if step is None else step[part]))
+            tiles = pack(planes[part], None if step is None else step[part])
+            self.append_tiles(tiles.rows, [tiles.heap])
         return np.arange(first, len(self))
 
-    def append_tiles(self, tiles: Tiles) -> None:
-        """Add planes of the store's shape that are compressed already."""
-        self._add(tiles.rows, [tiles.heap])
-
-    def reorder(self, order: NDArray[np.int64]) -> None:
-        """Give the planes new numbers: ``order`` (n,) are the present ones, all of them. No tile moves."""
-        if not np.array_equal(np.sort(order), np.arange(len(self))):
-            raise InputError(f"order must name each of the {len(self)} planes once")
-        self._chunks = [self._rows[order]]
+    def append_tiles(self, rows: NDArray, heap: Iterable[bytes]) -> None:
+        """Add planes of the store's shape that are compressed already: their rows, and blocks of their tiles."""
+        rows = rows.copy()
+        rows["offset"] += self._heap_size
+        self._add(rows, heap)
 
     def extend(self, other: "AttentionStore", planes: ArrayLike | None = None) -> None:
         """Add the planes of another store (None: all of them) by copying their tiles as they are."""
         if other.shape != self.shape:
             raise InputError(f"planes of shape {other.shape} cannot join planes of shape {self.shape}")
         rows = other._select(planes)
-        self._add(rows, other._heap(rows))
+        self._add(contiguous(rows, self._heap_size), other._heap(rows))
 
     def plane(self, index: int) -> NDArray[np.float32]:
-        """One plane (ny, nx); no other is read."""
+        """Return one plane (ny, nx); no other is read."""
         return self.planes([index])[0]
 
     def planes(self, indices: ArrayLike) -> NDArray[np.float32]:
-        """Several planes (n, ny, nx) at once, in the order asked for.
+        """Return several planes (n, ny, nx) at once, in the order asked for.
 
         Raises
         ------
@@ -261,7 +259,7 @@ class AttentionStore:
             raise InputError(f"{self.name} is damaged: plane {indices[wrong[0]]} does not match its CRC32")
 
     def extension(self, planes: ArrayLike | None = None) -> tuple[fits.Header, Iterator[bytes]]:
-        """The planes as a FITS compressed-image extension.
+        """Return the planes as a FITS compressed-image extension.
 
         Parameters
         ----------
@@ -298,10 +296,10 @@ class AttentionStore:
             raise IndexError(f"planes go from 0 to {len(self) - 1}, asked for {indices.min()} to {indices.max()}")
         return self._rows[indices]
 
-    def _add(self, rows: NDArray, heap: Sequence[bytes] | Iterator[bytes]) -> None:
+    def _add(self, rows: NDArray, heap: Iterable[bytes]) -> None:
+        """Add planes whose rows say where in this file their tiles will be."""
         if self._origin is not None:
             raise InputError("planes of a finished product cannot be added to: copy them to a new store with extend()")
-        rows = contiguous(rows, self._heap_size)
         try:
             file = self._stream()
             file.seek(self._heap_size)

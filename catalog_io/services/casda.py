@@ -116,7 +116,7 @@ class CasdaImages(ServiceImages):
         return images[np.argsort(names[wanted])[::-1][:_MOST_IMAGES]]
 
 
-class _Client(CasdaClass):
+class _Client(CasdaClass):  # type: ignore[misc]  # astroquery has no types
     """astroquery waits for a job without end."""
 
     def __init__(self, job_time: float):

@@ -71,13 +71,13 @@ class SkyViewImages(ServiceImages):
         try:
             content = client._session.get(urls[0]).content
         except requests.HTTPError as error:
-            if error.response.status_code == 404:
+            if error.response is not None and error.response.status_code == 404:
                 raise Failure("no_coverage", "SkyView made no image", passing=False) from error
             raise
         return open_answer(content)
 
 
-class _Client(SkyViewClass):
+class _Client(SkyViewClass):  # type: ignore[misc]  # astroquery has no types
     """astroquery asks for the form again for each image; once is enough."""
 
     _form: requests.Response | None = None

@@ -97,7 +97,7 @@ def aggregate(
     total: int = 0,
     progress: Progress | None = None,
 ) -> AggregateMaps:
-    """Mean images and mean attention over augmented sources, in one pass.
+    """Take the mean of images and attention over augmented sources, in one pass.
 
     The images are linear between 0 and 1 whatever stretch the network wants, so that means of networks compare.
 
@@ -140,7 +140,7 @@ def classification_rates(
     total: int = 0,
     progress: Progress | None = None,
 ) -> NDArray[np.float64]:
-    """How often each source gets each class over random augmentations.
+    """Count how often each source gets each class over random augmentations.
 
     Parameters
     ----------
@@ -168,7 +168,15 @@ def classification_rates(
 
 
 def false_classification_rate(rates: ArrayLike, label: ArrayLike) -> NDArray[np.float64]:
-    """Share of the augmentations that get another class than the label, shape (n,); NaN without a label."""
+    """Return the share of the augmentations that get another class than the label, shape (n,); NaN without a label.
+
+    Parameters
+    ----------
+    rates : array_like, shape (n, 2)
+        As `classification_rates` gives them.
+    label : array_like of int, shape (n,)
+        0 for FRI, 1 for FRII, `radio_ag.attention.statistics.UNLABELLED`.
+    """
     rates, label = np.asarray(rates, float), np.asarray(label)
     known = label != UNLABELLED
     right = rates[np.arange(len(label)), np.where(known, label, 0)]
@@ -176,7 +184,15 @@ def false_classification_rate(rates: ArrayLike, label: ArrayLike) -> NDArray[np.
 
 
 def find_outliers(false_rate: ArrayLike, above: float = OUTLIER_RATE) -> NDArray[np.intp]:
-    """Rows whose false classification rate exceeds ``above``, the highest first."""
+    """Return the rows whose false classification rate exceeds ``above``, the highest first.
+
+    Parameters
+    ----------
+    false_rate : array_like, shape (n,)
+        As `false_classification_rate` gives it.
+    above : float
+        Between 0 and 1.
+    """
     false_rate = np.asarray(false_rate, float)
     rows = np.flatnonzero(false_rate > above)
     return rows[np.argsort(-false_rate[rows], kind="stable")]
@@ -198,7 +214,14 @@ def _one_by_one(chunks, total, progress) -> Iterator[tuple[int, NDArray[np.float
 
 
 def least_stable(std: ArrayLike, count: int) -> NDArray[np.intp]:
-    """Rows with the largest spread of the probability, the largest first, at most ``count``; missing ones left out."""
+    """Return at most ``count`` rows, those with the largest spread of the probability first; missing ones left out.
+
+    Parameters
+    ----------
+    std : array_like, shape (n,)
+        Spread of the probability over orientations; NaN or masked where there is none.
+    count : int
+    """
     std = np.ma.filled(np.ma.asarray(std, dtype=float), np.nan)
     order = np.argsort(-std, kind="stable")  # NaN comes last
     return order[np.isfinite(std[order])][:count]

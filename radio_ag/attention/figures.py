@@ -1,82 +1,74 @@
 """Figures of images and attention maps for a journal: 84 or 174 mm wide, 7 pt type, readable without colour vision.
 
-Functions called ``draw_…`` draw into an Axes; those called ``…_figure`` make a figure of several. The sky is drawn on a
-`~astropy.visualization.wcsaxes.WCSAxes` where a WCS is given, and as offsets in arcsec otherwise, east on the left.
-The figures follow those of Bowles et al. 2021 (MNRAS 501, 4579), whose numbers the functions name.
+Functions called ``…_figure`` make a figure; the panels that they are made of are those of `radio_ag.attention.panels`.
+The sky is drawn on a `~astropy.visualization.wcsaxes.WCSAxes` where a WCS is given, and as offsets in arcsec otherwise,
+east on the left. The figures follow those of Bowles et al. 2021 (MNRAS 501, 4579), whose numbers the functions name.
 
-This module and what it takes from ``_panels``, ``_network_figures`` and ``_mean_figures`` are all that needs
-matplotlib, which the extra ``plot`` installs.
+This module and `radio_ag.attention.panels` are all that needs matplotlib, which the extra ``plot`` installs.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from astropy.wcs import WCS
 from matplotlib import rc_context
+from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
-from numpy.typing import ArrayLike
+from matplotlib.lines import Line2D
+from matplotlib.patches import ConnectionPatch, FancyArrowPatch, Rectangle
+from numpy.typing import ArrayLike, NDArray
 
-from radio_ag.attention.mean_figures import aggregate_figure, certainty_figure, confusion_figure, difference_figure
-from radio_ag.attention.network_figures import draw_features, gate_steps_figure, network_figure
 from radio_ag.attention.panels import (
     COLUMN_WIDTH,
+    DIFFERENCE_LIMIT,
     LINE_COLOUR,
+    MEAN_IMAGE_LEVELS,
+    OUTLINE,
     PAGE_WIDTH,
     STYLE,
     colour_bar,
     draw_attention,
     draw_attention_levels,
-    draw_clip,
     draw_difference,
+    draw_features,
     draw_image,
     draw_input,
     draw_levels,
     draw_mean_image,
+    most_varied,
     name_row,
     show,
     sky_panels,
 )
-from radio_ag.errors import OutputError
+from radio_ag.attention.statistics import AggregateMaps
+from radio_ag.errors import InputError, OutputError
+from radio_ag.network.model import CLASSES, GateSteps
 from radio_ag.preprocess.images import CROP_SIZE, PIXEL_SCALE
 from radio_ag.writing import check_output
 
-__all__ = [
-    "COLUMN_WIDTH",
-    "PAGE_WIDTH",
-    "aggregate_figure",
-    "certainty_figure",
-    "confusion_figure",
-    "difference_figure",
-    "draw_attention",
-    "draw_attention_levels",
-    "draw_clip",
-    "draw_difference",
-    "draw_features",
-    "draw_image",
-    "draw_input",
-    "draw_levels",
-    "draw_mean_image",
-    "figure_files",
-    "gate_steps_figure",
-    "grid_figure",
-    "network_figure",
-    "outliers_figure",
-    "preprocessing_figure",
-    "save_figure",
-    "source_figure",
-]
+_TIMES, _MINUS, _CONVOLVED = "\N{MULTIPLICATION SIGN}", "\N{MINUS SIGN}", "\N{ASTERISK OPERATOR}"
+_ARROW, _PRIME = "\N{RIGHTWARDS ARROW}", "\N{PRIME}"
+_BETWEEN = (_ARROW, "+", _ARROW, _ARROW, _ARROW, _ARROW)  # panels of a gate
 
 
 @rc_context(STYLE)
 def source_figure(
-    image: ArrayLike, gates: ArrayLike, *, emission: ArrayLike, wcs=None, title: str = "", width: float = PAGE_WIDTH
+    image: ArrayLike,
+    gates: ArrayLike,
+    *,
+    emission: ArrayLike,
+    wcs: WCS | None = None,
+    title: str = "",
+    width: float = PAGE_WIDTH,
 ) -> Figure:
-    """One source: its image with contours of the mean attention, the map of each gate, and their mean (Figure 4).
+    """Draw one source: its image with contours of the mean attention, the map of each gate, and their mean (Figure 4).
 
     Parameters
     ----------
@@ -115,11 +107,11 @@ def grid_figure(
     rows: Sequence[str] | None = None,
     emission: Sequence[ArrayLike] | None = None,
     images: Sequence[ArrayLike | None] | None = None,
-    wcs=None,
+    wcs: WCS | None = None,
     title: str = "",
     width: float = PAGE_WIDTH,
 ) -> Figure:
-    """Maps of several networks side by side, each in its own range of colours (Figures 5, 6, 7, 10, 13).
+    """Draw maps of several networks side by side, each in its own range of colours (Figures 5, 6, 7, 10, 13).
 
     Parameters
     ----------
@@ -171,7 +163,7 @@ def grid_figure(
 def preprocessing_figure(
     field: ArrayLike, clipped: ArrayLike, prepared: ArrayLike, augmented: ArrayLike, *, width: float = PAGE_WIDTH
 ) -> Figure:
-    """Preprocessing stage by stage (Figure 3).
+    """Draw preprocessing stage by stage (Figure 3).
 
     Parameters
     ----------
@@ -206,7 +198,7 @@ def preprocessing_figure(
 def outliers_figure(
     images: Sequence[ArrayLike], maps: Sequence[ArrayLike], titles: Sequence[str], *, width: float = PAGE_WIDTH
 ) -> Figure:
-    """Pairs of image, with a contour at the clip, and mean attention, three sources a row (Figure 14).
+    """Draw pairs of image, with a contour at the clip, and mean attention, three sources a row (Figure 14).
 
     Parameters
     ----------
@@ -230,8 +222,232 @@ def outliers_figure(
     return figure
 
 
+@rc_context(STYLE)
+def aggregate_figure(maps: AggregateMaps, *, by: str = "label", width: float = PAGE_WIDTH) -> Figure:
+    """Draw mean image, mean attention and each gate for FRI, FRII and their difference (Figures 8 and 9).
+
+    Parameters
+    ----------
+    maps : AggregateMaps
+    by : {"label", "predicted"}
+        Which class.
+    width : float
+        Inches.
+    """
+    if by not in ("label", "predicted"):
+        raise InputError(f"by must be label or predicted, not {by!r}")
+    of_class: list[dict[str, Any]] = [{by: 0}, {by: 1}]
+    gates: list[str | int] = [*(["mean"] if maps.gates else []), *range(1, maps.gates + 1)]
+    figure, axes = sky_panels(3, 1 + len(gates), width, below=0.15)
+    for column, gate in enumerate([None, *gates]):
+        pair = [maps.image(**one) if gate is None else maps.attention(gate, **one) for one in of_class]
+        limits = float(np.nanmin(pair)), float(np.nanmax(pair))
+        for row, mean in enumerate(pair):
+            if gate is None:
+                drawn = draw_mean_image(axes[row, 0], mean, peak=limits[1])
+            else:
+                drawn = draw_attention(axes[row, column], mean, limits=limits)
+        colour_bar(figure, drawn, axes[1, column])
+        change = pair[0] - pair[1]
+        limit = DIFFERENCE_LIMIT if gate is None else max(float(np.nanmax(np.abs(change), initial=0)), 1e-12)
+        colour_bar(figure, draw_difference(axes[2, column], change, limit=limit), axes[2, column])
+        name = "image" if gate is None else "mean attention" if gate == "mean" else f"gate {gate}"
+        axes[0, column].set_title(f"⟨{name}⟩")
+    word = "" if by == "label" else "predicted "
+    for row, name in enumerate(CLASSES):
+        name_row(axes[row, 0], f"{word}{name}\n{maps.count(**of_class[row]):,} images")
+    name_row(axes[2, 0], f"⟨{word}FRI⟩ {_MINUS} ⟨{word}FRII⟩")
+    return figure
+
+
+@rc_context(STYLE)
+def difference_figure(maps: AggregateMaps, *, by: str = "label", width: float = COLUMN_WIDTH) -> Figure:
+    """Draw the mean image of FRI less that of FRII, saturated at ±0.05 (Figure 8).
+
+    Parameters
+    ----------
+    maps : AggregateMaps
+    by : {"label", "predicted"}
+        Which class.
+    width : float
+        Inches.
+    """
+    figure, axes = sky_panels(1, 1, width, right=0.7)
+    of_class: list[dict[str, Any]] = [{by: 0}, {by: 1}]
+    first, second = (maps.image(**one) for one in of_class)
+    drawn = draw_difference(axes[0, 0], first - second)
+    figure.colorbar(drawn, ax=axes[0, 0], extend="both", label=f"⟨FRI⟩ {_MINUS} ⟨FRII⟩", shrink=0.9)
+    return figure
+
+
+@rc_context(STYLE)
+def confusion_figure(maps: AggregateMaps, *, width: float = COLUMN_WIDTH) -> Figure:
+    """Draw mean attention by label and predicted class, with contours of the mean image (Figure 11).
+
+    Parameters
+    ----------
+    maps : AggregateMaps
+        Of labelled sources.
+    width : float
+        Inches.
+    """
+    figure, axes = sky_panels(2, 2, width, right=0.6)
+    cells = {(t, p): maps.attention(label=t, predicted=p) for t in (0, 1) for p in (0, 1)}
+    limits = _common_limits(list(cells.values()))
+    for (true, predicted), mean in cells.items():
+        panel = axes[true, predicted]
+        drawn = draw_attention(panel, mean, limits=limits)
+        draw_levels(panel, maps.image(label=true, predicted=predicted), MEAN_IMAGE_LEVELS[2:])
+        panel.set_title(f"{maps.count(label=true, predicted=predicted):,} images", fontsize=7)
+    for k, name in enumerate(CLASSES):
+        axes[0, k].set_title(f"predicted {name}\n{axes[0, k].get_title()}")
+        name_row(axes[k, 0], f"labelled {name}")
+    figure.colorbar(drawn, ax=axes, label="mean attention", shrink=0.8)
+    return figure
+
+
+@rc_context(STYLE)
+def certainty_figure(maps: AggregateMaps, *, by: str = "label", width: float = PAGE_WIDTH) -> Figure:
+    """Draw mean images with their contours, and mean attention, by class and certainty (Figure 12).
+
+    Parameters
+    ----------
+    maps : AggregateMaps
+    by : {"label", "predicted"}
+        Which class.
+    width : float
+        Inches.
+    """
+    groups: list[dict[str, Any]] = [{by: c, "certain": certain} for c in (0, 1) for certain in (True, False)]
+    figure, axes = sky_panels(2, len(groups), width, right=0.6)
+    limits = _common_limits([maps.attention(**group) for group in groups])
+    top = _common_limits([maps.image(**group) for group in groups])[1]
+    for column, group in enumerate(groups):
+        image = maps.image(**group)
+        shown = draw_mean_image(axes[0, column], image, peak=top)
+        drawn = draw_attention(axes[1, column], maps.attention(**group), limits=limits)
+        word = "certain" if group["certain"] else "uncertain"
+        axes[0, column].set_title(f"{word} {CLASSES[group[by]]}\n{maps.count(**group):,} images")
+    figure.colorbar(shown, ax=axes[0], label="⟨image⟩")
+    figure.colorbar(drawn, ax=axes[1], label="⟨attention⟩")
+    return figure
+
+
+@rc_context(STYLE)
+def network_figure(
+    image: ArrayLike,
+    features: Sequence[NDArray[np.float32]],
+    gates: Sequence[ArrayLike],
+    probabilities: ArrayLike,
+    *,
+    width: float = PAGE_WIDTH,
+) -> Figure:
+    """Draw the network with what its parts make of one source (Figures 1 and 2).
+
+    Parameters
+    ----------
+    image : array_like, shape (150, 150)
+        The network's input.
+    features : sequence of array_like, shapes (channels, h, w)
+        Output of each block of convolutions; the four channels that vary most are drawn.
+    gates : sequence of array_like, shapes (h, w)
+        Maps of gates 1, 2, 3 at their own resolution.
+    probabilities : array_like, shape (2,)
+    width : float
+        Inches.
+    """
+    image = np.asarray(image, float)
+    figure = Figure((width, 0.47 * width))
+    grid = figure.add_gridspec(2, 5, left=0.02, right=0.98, top=0.92, bottom=0.1, wspace=0.35, hspace=0.35)
+    top = [figure.add_subplot(grid[0, column]) for column in range(5)]
+    draw_input(top[0], image)
+    top[0].set_title(f"input 1 {_TIMES} {image.shape[0]}²")
+    for number, (panel, block) in enumerate(zip(top[1:], features, strict=True), start=1):
+        draw_features(panel, block)
+        panel.set_title(f"block {number}: {len(block)} {_TIMES} {block.shape[-1]}²")
+    below = {}
+    for number, attention in enumerate(gates, start=1):
+        panel = below[number] = figure.add_subplot(grid[1, 4 - number])  # gate 1 sees block 3
+        draw_attention(panel, attention)
+        _write(panel, f"gate {number}: {np.shape(attention)[-1]}²")
+    for panel in (*top, *below.values()):
+        panel.set(xticks=[], yticks=[])
+    chart = figure.add_axes((0.07, 0.24, 0.09, 0.18))
+    chart.barh(CLASSES, np.asarray(probabilities, float), color=["#2f7fc1", "#d9822b"], height=0.5)
+    chart.set(xlim=(0, 1), ylim=(1.6, -0.6), xticks=[0, 1], xlabel="probability")
+    for before, after in pairwise(top):
+        _arrow(figure, before, (1.02, 0.5), after, (-0.04, 0.5))
+    for number, panel in below.items():
+        _arrow(figure, top[4 - number], (0.5, -0.03), panel, (0.5, 1.03))
+        _arrow(figure, top[4], (0.5, -0.03), panel, (0.9, 1.03), colour="#7a7a7a", style="--")
+    if not below:
+        _arrow(figure, top[4], (0.5, -0.03), chart, (1.05, 0.5))
+        return figure
+    line, end = 0.035, 0.115  # all gates lead to a line below them, and that to the probabilities
+    feet = [(panel.get_position().x0 + panel.get_position().x1) / 2 for panel in below.values()]
+    for x in feet:
+        figure.add_artist(Line2D((x, x), (line, 0.09), color="black", linewidth=0.7))
+    figure.add_artist(Line2D((max(feet), end), (line, line), color="black", linewidth=0.7))
+    figure.add_artist(FancyArrowPatch((end, line), (end, 0.11), arrowstyle="->", mutation_scale=8, linewidth=0.7))
+    return figure
+
+
+@rc_context(STYLE)
+def gate_steps_figure(steps: Sequence[GateSteps], *, title: str = "", width: float = PAGE_WIDTH) -> Figure:
+    """Draw what happens inside each attention gate for one source, a gate a row (Figure 1).
+
+    Of stacks of channels four are drawn, each over its peak: those of the features that vary most, and the same four of
+    the intermediate channels in each of their panels. Orange is above zero and purple below.
+
+    Parameters
+    ----------
+    steps : sequence of GateSteps
+        As of `radio_ag.network.classifier.trace_network`.
+    title : str
+    width : float
+        Inches.
+    """
+    names = (
+        *("features x", f"x {_CONVOLVED} θ", f"(g {_CONVOLVED} φ){_PRIME}", "ReLU of sum"),
+        *(f"{_CONVOLVED} ψ: score", "attention", f"attention {_TIMES} x"),
+    )
+    side = (width - 0.42) / len(names)
+    height = len(steps) * side + 0.2 + (0.18 if title else 0)
+    figure = Figure((width, height))
+    top = 1 - (0.38 if title else 0.2) / height
+    grid = figure.add_gridspec(
+        len(steps), len(names), left=0.38 / width, right=0.995, bottom=0.03 / height, top=top, wspace=0.24, hspace=0.06
+    )
+    for row, one in enumerate(steps):
+        panels = [figure.add_subplot(grid[row, column], xticks=[], yticks=[]) for column in range(len(names))]
+        own, shared = most_varied(one.features), most_varied(one.agreement)
+        draw_features(panels[0], one.features, own)
+        for panel, stack in zip(panels[1:3], (one.projected, one.gating), strict=True):
+            draw_features(panel, stack, shared, signed=True)
+        draw_features(panels[3], one.agreement, shared)
+        for panel, values in zip(panels[4:6], (one.score, one.attention), strict=True):
+            draw_attention(panel, values)
+            _write(panel, f"{_number(values.min())} to {_number(values.max())}")
+        draw_features(panels[6], one.attended, own, signed=True)
+        panels[0].set_ylabel(f"gate {row + 1}\n{len(one.features)} {_TIMES} {one.score.shape[-1]}²")
+        for panel, sign in zip(panels[1:], _BETWEEN, strict=True):
+            panel.text(-0.12, 0.5, sign, transform=panel.transAxes, ha="center", va="center")
+        if row == 0:
+            for panel, name in zip(panels, names, strict=True):
+                panel.set_title(name)
+    if title:
+        figure.suptitle(title, y=1 - 0.05 / height, va="top")
+    return figure
+
+
 def figure_files(path: str | os.PathLike, *, overwrite: bool = False) -> list[Path]:
-    """The files that `save_figure` writes, for a check before a long run.
+    """Return the files that `save_figure` writes, for a check before a long run.
+
+    Parameters
+    ----------
+    path : path-like
+        A suffix ``.png`` or ``.pdf`` is left away.
+    overwrite : bool
 
     Raises
     ------
@@ -273,3 +489,24 @@ def save_figure(figure: Figure, path: str | os.PathLike, *, overwrite: bool = Fa
     except OSError as exc:
         raise OutputError(f"{file} cannot be written: {exc.strerror or exc}") from exc
     return files
+
+
+def _common_limits(maps: list[NDArray]) -> tuple[float, float]:
+    """Least and greatest value of maps of which some may be NaN."""
+    known = [m for m in maps if np.isfinite(m).all()]
+    return (float(np.min(known)), float(np.max(known))) if known else (0.0, 1.0)
+
+
+def _write(panel: Axes, text: str) -> None:
+    panel.text(0.04, 0.05, text, transform=panel.transAxes, color="white", path_effects=OUTLINE)
+
+
+def _number(value: float) -> str:
+    """Two digits or, of large numbers, whole ones: a panel is narrow."""
+    return (f"{value:.0f}" if abs(value) >= 10 else f"{value:.2g}").replace("-", _MINUS)
+
+
+def _arrow(figure: Figure, start: Axes, a: tuple, end: Axes, b: tuple, colour: str = "black", style: str = "-") -> None:
+    """Draw an arrow between points of two panels, each in fractions of its panel."""
+    ends = start.transAxes, end.transAxes
+    figure.add_artist(ConnectionPatch(a, b, *ends, arrowstyle="->", color=colour, linestyle=style, linewidth=0.7))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from radio_ag.attention.augmented import Sources, augmented_views
 from radio_ag.attention.statistics import AttentionStatistics, attention_statistics
 from radio_ag.errors import InputError
-from radio_ag.network.classifier import Classifier, look_inside
+from radio_ag.network.classifier import Classifier, trace_network
 from radio_ag.network.model import AGCNN, GateSteps
 from radio_ag.preprocess.images import Prepared, crop, prepare, stretch
 
@@ -19,7 +19,7 @@ from radio_ag.preprocess.images import Prepared, crop, prepare, stretch
 def measure_attention(
     classifier: Classifier, chunks: Iterable[Sources]
 ) -> tuple[dict[str, NDArray[np.float32]], NDArray[np.str_]]:
-    """The statistics of the attention of each source, and its class.
+    """Measure where the attention of each source lies, and classify it.
 
     Parameters
     ----------
@@ -45,7 +45,8 @@ def measure_attention(
     for chunk in chunks:
         prepared = prepare_clipped(chunk.images, classifier)
         prediction = classifier.predict(chunk.images, attention="gates", prepared=prepared)
-        found = attention_statistics(prediction.attention, crop(chunk.images), prediction.gates)
+        attention: Any = prediction.attention  # there is some where there are gates
+        found = attention_statistics(attention, crop(chunk.images), prediction.gates)
         empty = prediction.classes == ""
         statistics.append([np.where(empty, np.float32(np.nan), values) for values in found])
         classes.append(prediction.classes)
@@ -55,7 +56,7 @@ def measure_attention(
     return dict(zip(AttentionStatistics._fields, columns, strict=True)), np.concatenate(classes)
 
 
-class InspectedSource(NamedTuple):
+class SourceTrace(NamedTuple):
     """One source in a network.
 
     Attributes
@@ -83,8 +84,8 @@ class InspectedSource(NamedTuple):
     steps: list[GateSteps]
 
 
-def inspect_source(classifier: Classifier, image: ArrayLike, *, seed: int = 0) -> InspectedSource:
-    """Everything that the figures of one source show.
+def trace_source(classifier: Classifier, image: ArrayLike, *, seed: int = 0) -> SourceTrace:
+    """Show one source to a network and keep everything that the figures of one source show.
 
     Parameters
     ----------
@@ -106,8 +107,8 @@ def inspect_source(classifier: Classifier, image: ArrayLike, *, seed: int = 0) -
     prediction = classifier.predict(image[None], attention="gates", prepared=prepared)
     view = next(augmented_views(classifier, image, 2, seed, maps=False))
     network = classifier.networks[0]
-    blocks, steps = look_inside(network, prepared.images[0]) if isinstance(network, AGCNN) else ([], [])
-    return InspectedSource(
+    blocks, steps = trace_network(network, prepared.images[0]) if isinstance(network, AGCNN) else ([], [])
+    return SourceTrace(
         clipped=crop(image[None])[0],
         prepared=prepared.images[0],
         augmented=stretch(view.images, classifier.preprocessing.stretch),
@@ -119,7 +120,7 @@ def inspect_source(classifier: Classifier, image: ArrayLike, *, seed: int = 0) -
 
 
 def prepare_clipped(images: ArrayLike, classifier: Classifier) -> Prepared:
-    """The network's input from images that are clipped already.
+    """Make the network's input from images that are clipped already.
 
     Parameters
     ----------

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+from astropy.wcs import WCS
 from matplotlib.axes import Axes
 from matplotlib.colors import AsinhNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike, NDArray
@@ -21,7 +24,7 @@ DIFFERENCE_LIMIT = 0.05
 """Where the difference of mean images saturates (Figure 8)."""
 MEAN_IMAGE_LEVELS = (0.001, 0.005, 0.01, 0.05, 0.1)
 """Contours of mean images (Figure 12)."""
-STYLE = {
+STYLE: Any = {
     "font.size": 7.0,
     "axes.titlesize": 7.0,
     "axes.labelsize": 7.0,
@@ -61,22 +64,38 @@ def draw_image(axes: Axes, image: ArrayLike, *, emission: ArrayLike | None = Non
     emission : array_like, shape (ny, nx), optional
         Clipped image: its edge is drawn as a contour.
     """
-    image = np.nan_to_num(np.asarray(image, float), nan=0.0)
+    known = np.nan_to_num(np.asarray(image, float), nan=0.0)
     norm = AsinhNorm(_SOFTENING, vmin=0, vmax=1)
-    drawn = show(axes, np.clip(image / max(image.max(), 1e-30), 0, None), IMAGE_COLOURS, norm)
+    drawn = show(axes, np.clip(known / max(known.max(), 1e-30), 0, None), IMAGE_COLOURS, norm)
     if emission is not None:
         draw_clip(axes, emission, colour=LINE_COLOUR)
     return drawn
 
 
 def draw_input(axes: Axes, image: ArrayLike) -> AxesImage:
-    """Draw an image as the network sees it: without a further stretch."""
+    """Draw an image as the network sees it: without a further stretch.
+
+    Parameters
+    ----------
+    axes : Axes
+    image : array_like, shape (ny, nx)
+        In the value range of the weights' card.
+    """
     image = np.asarray(image, float)
     return show(axes, image, IMAGE_COLOURS, Normalize(image.min(), max(image.max(), image.min() + 1e-9)))
 
 
 def draw_mean_image(axes: Axes, image: ArrayLike, *, peak: float | None = None) -> AxesImage:
-    """Draw a mean image with contours at `MEAN_IMAGE_LEVELS`; ``peak`` is the value of the darkest grey."""
+    """Draw a mean image with contours at `MEAN_IMAGE_LEVELS`; ``peak`` is the value of the darkest grey.
+
+    Parameters
+    ----------
+    axes : Axes
+    image : array_like, shape (ny, nx)
+        Between 0 and 1.
+    peak : float, optional
+        Value of the darkest grey; that of the brightest pixel by default.
+    """
     image = np.asarray(image, float)
     top = max(float(np.nanmax(image, initial=0)), 1e-9) if peak is None else peak
     drawn = show(axes, image, IMAGE_COLOURS, Normalize(0, top))
@@ -107,29 +126,100 @@ def draw_attention(
 
 
 def draw_difference(axes: Axes, difference: ArrayLike, *, limit: float = DIFFERENCE_LIMIT) -> AxesImage:
-    """Draw a difference, saturated at ``limit`` on both sides: orange above zero, purple below (Figure 8)."""
+    """Draw a difference, saturated at ``limit`` on both sides: orange above zero, purple below (Figure 8).
+
+    Parameters
+    ----------
+    axes : Axes
+    difference : array_like, shape (ny, nx)
+    limit : float
+    """
     return show(axes, np.asarray(difference, float), DIFFERENCE_COLOURS, Normalize(-limit, limit))
 
 
+def draw_features(
+    axes: Axes, block: ArrayLike, channels: ArrayLike | None = None, *, signed: bool = False
+) -> AxesImage:
+    """Draw four channels of a stack as a square of two by two, each over its peak.
+
+    Parameters
+    ----------
+    axes : Axes
+    block : array_like, shape (channels, h, w)
+    channels : array_like of int, shape (4,), optional
+        Which ones; those that vary most by default.
+    signed : bool
+        Orange above zero and purple below, instead of dark above zero.
+    """
+    block = np.asarray(block, float)
+    chosen = most_varied(block) if channels is None else np.asarray(channels, int)
+    scaled = [c / max(np.abs(c).max(), 1e-30) for c in block[chosen]]
+    tiles = np.block([[scaled[2], scaled[3]], [scaled[0], scaled[1]]])
+    if signed:
+        return show(axes, tiles, DIFFERENCE_COLOURS, Normalize(-1, 1))
+    return show(axes, tiles, IMAGE_COLOURS, Normalize(0, 1))
+
+
+def most_varied(block: ArrayLike) -> NDArray[np.intp]:
+    """Return the four channels of (C, h, w) that vary most, in order.
+
+    Parameters
+    ----------
+    block : array_like, shape (C, h, w)
+    """
+    return np.sort(np.argsort(np.asarray(block).std((1, 2)))[::-1][:4])
+
+
 def draw_clip(axes: Axes, emission: ArrayLike, colour: str = "white") -> None:
-    """Draw the edge of a clipped image: the contour at the clip (Figure 14)."""
+    """Draw the edge of a clipped image: the contour at the clip (Figure 14).
+
+    Parameters
+    ----------
+    axes : Axes
+    emission : array_like, shape (ny, nx)
+        Positive where there is emission.
+    colour : str
+    """
     contour(axes, (np.asarray(emission) > 0).astype(float), [0.5], colour)
 
 
 def draw_levels(axes: Axes, image: ArrayLike, levels: Sequence[float] = MEAN_IMAGE_LEVELS) -> None:
-    """Draw contours of a mean image at fixed levels (Figure 12)."""
+    """Draw contours of a mean image at fixed levels (Figure 12).
+
+    Parameters
+    ----------
+    axes : Axes
+    image : array_like, shape (ny, nx)
+    levels : sequence of float
+    """
     contour(axes, np.asarray(image, float), list(levels), "white")
 
 
 def draw_attention_levels(axes: Axes, attention: ArrayLike, shares: Sequence[float] = (0.5, 0.75, 0.9)) -> None:
-    """Draw contours of an attention map at shares of the way from its least to its greatest value (Figure 4)."""
+    """Draw contours of an attention map at shares of the way from its least to its greatest value (Figure 4).
+
+    Parameters
+    ----------
+    axes : Axes
+    attention : array_like, shape (ny, nx)
+    shares : sequence of float
+        Between 0 and 1.
+    """
     attention = np.asarray(attention, float)
     low, high = attention.min(), attention.max()
     contour(axes, attention, [low + share * (high - low) for share in shares], "#0063b2")
 
 
 def contour(axes: Axes, image: NDArray, levels: list[float], colour: str) -> None:
-    """Draw contours at those of the levels that the image crosses."""
+    """Draw contours at those of the levels that the image crosses.
+
+    Parameters
+    ----------
+    axes : Axes
+    image : ndarray, shape (ny, nx)
+    levels : list of float
+    colour : str
+    """
     image = np.nan_to_num(image, nan=0.0)
     levels = [level for level in levels if image.min() < level < image.max()]
     if levels:
@@ -139,7 +229,16 @@ def contour(axes: Axes, image: NDArray, levels: list[float], colour: str) -> Non
 
 
 def show(axes: Axes, image: NDArray, colours: str, norm: Normalize) -> AxesImage:
-    """Draw an array with row 0 below, on the sky or in offsets."""
+    """Draw an array with row 0 below, on the sky or in offsets.
+
+    Parameters
+    ----------
+    axes : Axes
+    image : ndarray, shape (ny, nx)
+    colours : str
+        Name of a colour map.
+    norm : Normalize
+    """
     return axes.imshow(image, origin="lower", cmap=colours, norm=norm, **_extent(axes, image))
 
 
@@ -152,9 +251,9 @@ def _extent(axes: Axes, image: NDArray) -> dict:
 
 
 def sky_panels(
-    rows: int, columns: int, width: float, wcs=None, *, right: float = 0.0, below: float = 0.0
+    rows: int, columns: int, width: float, wcs: WCS | None = None, *, right: float = 0.0, below: float = 0.0
 ) -> tuple[Figure, NDArray]:
-    """A figure of square panels on the sky; coordinates are written at its left and lower edge alone.
+    """Make a figure of square panels on the sky; coordinates are written at its left and lower edge alone.
 
     Parameters
     ----------
@@ -167,8 +266,8 @@ def sky_panels(
         Room for colour bars at the right of the figure, and below panels in all, inches.
     """
     size = (width - 0.55 - right) / columns
-    figure = Figure((width, rows * (size + 0.16) + 0.45 + below), layout="compressed")
-    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0.01, hspace=0.01)
+    layout = ConstrainedLayoutEngine(compress=True, w_pad=0.02, h_pad=0.02, wspace=0.01, hspace=0.01)
+    figure = Figure((width, rows * (size + 0.16) + 0.45 + below), layout=layout)
     axes = np.empty((rows, columns), object)
     for row in range(rows):
         for column in range(columns):
@@ -196,7 +295,14 @@ def _label_sky(panel: Axes, *, lowest: bool, leftmost: bool) -> None:
 
 
 def name_row(panel: Axes, name: str) -> None:
-    """Write what a row of panels is before the label of its vertical axis."""
+    """Write what a row of panels is before the label of its vertical axis.
+
+    Parameters
+    ----------
+    panel : Axes
+        The first one of the row.
+    name : str
+    """
     if hasattr(panel, "coords"):
         panel.coords[1].set_axislabel(f"{name}\nDec (ICRS)")
     else:
@@ -204,7 +310,15 @@ def name_row(panel: Axes, name: str) -> None:
 
 
 def colour_bar(figure: Figure, drawn: AxesImage, panel: Axes) -> None:
-    """Put a narrow colour bar below a panel."""
+    """Put a narrow colour bar below a panel.
+
+    Parameters
+    ----------
+    figure : Figure
+    drawn : AxesImage
+        What the colours are of.
+    panel : Axes
+    """
     ticks = (0, 0.1, 1) if isinstance(drawn.norm, AsinhNorm) else MaxNLocator(3)
     bar = figure.colorbar(drawn, ax=panel, location="bottom", shrink=0.9, aspect=14, pad=0.02, ticks=ticks)
     bar.outline.set_linewidth(0.5)

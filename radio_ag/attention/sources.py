@@ -30,7 +30,7 @@ _COPIED = ("redshift", "z", "extent", "class", "probability", "p_std")
 
 
 @dataclass(frozen=True)
-class InspectedSources:
+class SourceSet:
     """Sources with images and, where they are known, labels.
 
     Attributes
@@ -65,13 +65,26 @@ class InspectedSources:
         return set(range(len(CLASSES))) <= set(self.label.tolist())
 
     def chunks(self, threshold: float, chunk: int = _CHUNK) -> Iterator[Sources]:
-        """All sources in chunks, clipped at ``threshold`` times the noise; one chunk is in memory at a time."""
+        """Return all sources in chunks, clipped at ``threshold`` times the noise; one chunk is in memory at a time.
+
+        Parameters
+        ----------
+        threshold : float
+            In units of the noise.
+        chunk : int
+            Sources at once.
+        """
         for start in range(0, len(self), chunk):
             rows = np.arange(start, min(start + chunk, len(self)))
             yield Sources(self.clipped(rows, threshold), self.label[rows], self.certain[rows])
 
     def find(self, text: str) -> int:
-        """Row of a source by its number (from 0), its name, or a position within 10 arcsec.
+        """Return the row of a source by its number (from 0), its name, or a position within 10 arcsec.
+
+        Parameters
+        ----------
+        text : str
+            A position in degrees, or sexagesimal with hours first.
 
         Raises
         ------
@@ -93,7 +106,7 @@ def open_sources(
     label_column: str | None = None,
     confidence_column: str | None = None,
     once: bool = False,
-) -> InspectedSources:
+) -> SourceSet:
     """Open a result of `radio_ag.classify`, or a FITS file of labelled images.
 
     Parameters
@@ -137,9 +150,7 @@ def open_sources(
     return _from_labelled(path)
 
 
-def _from_result(
-    result: Result, images: Any, label_column: str | None, confidence_column: str | None
-) -> InspectedSources:
+def _from_result(result: Result, images: Any, label_column: str | None, confidence_column: str | None) -> SourceSet:
     table = result.table
     cutouts = open_cutouts(result, images)
     rms = np.ma.filled(np.ma.asarray(table["rms"], dtype=np.float32), np.nan)
@@ -147,7 +158,7 @@ def _from_result(
     def observed(rows: NDArray[np.intp]) -> NDArray[np.float32]:
         return cutouts(rows).images
 
-    return InspectedSources(
+    return SourceSet(
         table=table[_shown(table)],
         label=_labels(table, label_column),
         certain=_certain(table, confidence_column),
@@ -191,7 +202,7 @@ def _text(table: Table, column: str) -> NDArray[np.str_]:
     return np.char.strip(np.ma.filled(table[column].astype(str), ""))
 
 
-def _from_labelled(path: Path) -> InspectedSources:
+def _from_labelled(path: Path) -> SourceSet:
     file = LabelledFile(path)
     ra, dec = file.ra, file.dec
     for name, values in (("ra", ra), ("dec", dec)):
@@ -200,7 +211,7 @@ def _from_labelled(path: Path) -> InspectedSources:
     table = file.table[_shown(file.table)]
     if "name" not in table.colnames:
         table.add_column(iau_names(ra, dec), name="name", index=0)
-    return InspectedSources(
+    return SourceSet(
         table=table,
         label=file.label,
         certain=file.certain,
@@ -228,8 +239,8 @@ def _nearest(table: Table, text: str, radius: float = 10.0) -> int:
         position = SkyCoord(text, unit="deg" if decimal else ("hourangle", "deg"))
     except ValueError as exc:
         raise SourceNotFoundError(f"{text!r} is neither the name of a source nor a position") from exc
-    ra, dec = (np.ma.filled(np.ma.asarray(table[name], dtype=float), np.nan) for name in ("ra", "dec"))
-    separation = position.separation(SkyCoord(ra, dec, unit="deg")).arcsec
+    columns = [np.ma.filled(np.ma.asarray(table[name], dtype=float), np.nan) for name in ("ra", "dec")]
+    separation = position.separation(SkyCoord(*columns, unit="deg")).arcsec
     separation = np.where(np.isfinite(separation), separation, np.inf)
     if separation.min(initial=np.inf) > radius:
         raise SourceNotFoundError(f"no source is within {radius:g} arcsec of {text}")

@@ -109,7 +109,7 @@ def attention_statistics(
 
 
 def gate_agreement(gates: ArrayLike) -> NDArray[np.float32]:
-    """Mean over the pairs of gates of the correlation coefficient of their maps.
+    """Return the mean over the pairs of gates of the correlation coefficient of their maps.
 
     Parameters
     ----------
@@ -163,7 +163,7 @@ def _centroid(weights: NDArray) -> NDArray:
 
 
 def summarise_by_class(values: Mapping[str, ArrayLike], classes: ArrayLike) -> list[dict[str, object]]:
-    """Quartiles of numbers by class, and of all.
+    """Return the quartiles of numbers by class, and of all.
 
     Parameters
     ----------
@@ -194,7 +194,7 @@ def summarise_by_class(values: Mapping[str, ArrayLike], classes: ArrayLike) -> l
 
 
 def summarise_result(table: Table) -> list[dict[str, object]]:
-    """Quartiles by class of the columns that ``--attention-stats`` adds to a product.
+    """Return the quartiles by class of the columns that ``--attention-stats`` adds to a product.
 
     Parameters
     ----------
@@ -207,7 +207,7 @@ def summarise_result(table: Table) -> list[dict[str, object]]:
         As `summarise_by_class` gives it.
     """
     rows = np.unique(table["group_id"], return_index=True)[1] if "group_id" in table.colnames else slice(None)
-    values = {
+    values: dict[str, ArrayLike] = {
         name: np.ma.filled(np.ma.asarray(table[f"attention_{name}"][rows], float), np.nan)
         for name in AttentionStatistics._fields
     }
@@ -261,13 +261,26 @@ class AggregateMaps:
             self._sums[place][1:] += gates[rows].sum(0, dtype=float)
 
     def count(self, *, label: int | None = None, certain: bool | None = None, predicted: int | None = None) -> int:
-        """Number of images added, of those with a label, certainty or predicted class where these are given."""
+        """Number of images added, of those with a label, certainty or predicted class where these are given.
+
+        Parameters
+        ----------
+        label, predicted : int, optional
+            0 for FRI, 1 for FRII; the label may be `UNLABELLED`. None: any.
+        certain : bool, optional
+        """
         return int(self._counts[_cells(label, certain, predicted)].sum())
 
     def image(
         self, *, label: int | None = None, certain: bool | None = None, predicted: int | None = None
     ) -> NDArray[np.float64]:
-        """Mean image (size, size) of those that `count` counts; NaN where there are none."""
+        """Return the mean image (size, size) of those that `count` counts; NaN where there are none.
+
+        Parameters
+        ----------
+        label, certain, predicted : optional
+            As for `count`.
+        """
         return self._mean(_cells(label, certain, predicted))[0]
 
     def attention(
@@ -278,7 +291,13 @@ class AggregateMaps:
         certain: bool | None = None,
         predicted: int | None = None,
     ) -> NDArray[np.float64]:
-        """Mean map (size, size) of a gate (1, 2, 3), or of the gates' mean; NaN where there are no images.
+        """Return the mean map (size, size) of a gate (1, 2, 3), or of the gates' mean; NaN where there are no images.
+
+        Parameters
+        ----------
+        gate : {"mean", 1, 2, 3}
+        label, certain, predicted : optional
+            As for `count`.
 
         Raises
         ------
@@ -288,7 +307,7 @@ class AggregateMaps:
         if not (self.gates >= 1 if gate == "mean" else gate in range(1, self.gates + 1)):
             raise InputError(f"gate must be 'mean' or a number from 1 to {self.gates}, not {gate!r}")
         maps = self._mean(_cells(label, certain, predicted))[1:]
-        return maps.mean(0) if gate == "mean" else maps[gate - 1]
+        return maps[gate - 1] if isinstance(gate, int) else maps.mean(0)
 
     def _mean(self, cells: tuple) -> NDArray[np.float64]:
         total = int(self._counts[cells].sum())
@@ -297,7 +316,10 @@ class AggregateMaps:
 
 
 def _cells(label: int | None, certain: bool | None, predicted: int | None) -> tuple[slice, slice, slice]:
-    """Slices of the cells of a choice: every axis stays."""
+    """Return slices of the cells of a choice: every axis stays."""
     last = 2  # where the sources without a label are
-    places = (last if label == UNLABELLED else label, certain, predicted)
-    return tuple(slice(None) if v is None else slice(int(v), int(v) + 1) for v in places)
+
+    def cells(value: int | None) -> slice:
+        return slice(None) if value is None else slice(int(value), int(value) + 1)
+
+    return cells(last if label == UNLABELLED else label), cells(certain), cells(predicted)

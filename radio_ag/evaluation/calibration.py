@@ -7,7 +7,7 @@ with the same probabilities would get: `error_if_calibrated`.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -67,7 +67,7 @@ def reliability(probabilities: ArrayLike, labels: ArrayLike, bins: int = BINS) -
 def calibration_error(
     probabilities: ArrayLike, labels: ArrayLike, bins: int = BINS, counts: ArrayLike | None = None
 ) -> float | NDArray[np.float64]:
-    """Expected calibration error over equal-width bins of the larger of two probabilities, 0.5 to 1.
+    """Return the expected calibration error over equal-width bins of the larger of two probabilities, 0.5 to 1.
 
     Parameters
     ----------
@@ -90,7 +90,7 @@ def calibration_error(
 def uncertainty_calibration_error(
     probabilities: ArrayLike, labels: ArrayLike, bins: int = BINS, counts: ArrayLike | None = None
 ) -> float | NDArray[np.float64]:
-    """Uncertainty calibration error over equal-width bins of the predictive uncertainty, 0 to 1.
+    """Return the uncertainty calibration error over equal-width bins of the predictive uncertainty, 0 to 1.
 
     The uncertainty of a source is the entropy of its two probabilities in bits, so that it runs from 0 to 1. In each
     bin b of n_b sources, err(b) is the share of wrong classes and uncert(b) the mean uncertainty; the error is
@@ -117,14 +117,14 @@ def uncertainty_calibration_error(
 
 
 def error_if_calibrated(
-    error: Callable[..., NDArray[np.float64]],
+    error: Callable[..., Any],
     probabilities: ArrayLike,
     *,
     bins: int = BINS,
     draws: int = 1000,
     seed: int = 0,
 ) -> tuple[float, tuple[float, float]]:
-    """What a calibration error would be if every probability were true: labels are drawn with these probabilities.
+    """Draw labels with the given probabilities to see what a calibration error would be if all were true.
 
     Parameters
     ----------
@@ -146,11 +146,11 @@ def error_if_calibrated(
     rng = np.random.default_rng(seed)
     n = len(probabilities)
     block = max(1, _LABELS_AT_ONCE // n)
-    errors = []
+    parts = []
     for start in range(0, draws, block):
         labels = rng.random((min(block, draws - start), n)) < probabilities[:, 1]
-        errors.append(error(probabilities, labels, bins))
-    errors = np.concatenate(errors)
+        parts.append(error(probabilities, labels, bins))
+    errors = np.concatenate(parts)
     low, high = np.quantile(errors, (0.025, 0.975))
     return float(errors.mean()), (float(low), float(high))
 
@@ -171,7 +171,7 @@ def _mean_gap(gap: NDArray, place: NDArray, bins: int, counts: ArrayLike | None)
     The gaps (n,) or (k, n) of sources, which lie at ``place`` (n,) between 0 and 1; ``counts`` (k, n) of the sources.
     """
     if not len(place):
-        return float("nan") if counts is None else np.full(len(counts), np.nan)
+        return float("nan") if counts is None else np.full(len(np.asarray(counts)), np.nan)
     weighted = gap if counts is None else gap * np.asarray(counts)
     sums = weighted @ np.eye(bins)[_bin(place, bins)]
     whole = len(place) if counts is None else np.sum(counts, axis=-1)
@@ -180,12 +180,24 @@ def _mean_gap(gap: NDArray, place: NDArray, bins: int, counts: ArrayLike | None)
 
 
 def log_losses(probabilities: ArrayLike, labels: ArrayLike) -> NDArray[np.float64]:
-    """``-ln p(label)`` of each source, whose mean is the negative log-likelihood, shape (n,)."""
+    """Return ``-ln p(label)`` of each source, whose mean is the negative log-likelihood, shape (n,).
+
+    Parameters
+    ----------
+    probabilities : array_like, shape (n, 2)
+    labels : array_like of int, shape (n,)
+    """
     return -np.log(np.maximum(_of_label(probabilities, labels), _TINY))
 
 
 def brier_losses(probabilities: ArrayLike, labels: ArrayLike) -> NDArray[np.float64]:
-    """``(1 - p(label))**2`` of each source, whose mean is the Brier score for one of two classes, shape (n,)."""
+    """Return ``(1 - p(label))**2`` of each source, whose mean is the Brier score for one of two classes, shape (n,).
+
+    Parameters
+    ----------
+    probabilities : array_like, shape (n, 2)
+    labels : array_like of int, shape (n,)
+    """
     return (1 - _of_label(probabilities, labels)) ** 2
 
 
@@ -195,7 +207,7 @@ def _of_label(probabilities: ArrayLike, labels: ArrayLike) -> NDArray[np.float64
 
 
 def fit_temperature(logits: ArrayLike, labels: ArrayLike) -> float:
-    """Temperature that minimises the negative log-likelihood of ``softmax(logits / temperature)``.
+    """Fit the temperature that minimises the negative log-likelihood of ``softmax(logits / temperature)``.
 
     Parameters
     ----------
@@ -217,7 +229,16 @@ def fit_temperature(logits: ArrayLike, labels: ArrayLike) -> float:
 
 
 def confidence_threshold(probabilities: ArrayLike, labels: ArrayLike, accuracy: float = 0.99) -> float:
-    """Smallest probability above which the share ``accuracy`` of the classes is right; 1 if there is none."""
+    """Return the least probability above which the share ``accuracy`` of the classes is right; 1 if there is none.
+
+    Parameters
+    ----------
+    probabilities : array_like, shape (n, 2)
+        Calibrated.
+    labels : array_like of int, shape (n,)
+    accuracy : float
+        Between 0 and 1.
+    """
     confidence, right = _confidence(probabilities, labels)
     order = np.argsort(-confidence)
     reached = np.cumsum(right[order]) / np.arange(1, len(order) + 1) >= accuracy

@@ -23,7 +23,7 @@ _COUNTS_AT_ONCE = 200_000  # numbers in the counts of one call: they stay in the
 
 
 def confusion_matrix(labels: ArrayLike, shares: ArrayLike, counts: ArrayLike | None = None) -> NDArray[np.float64]:
-    """Sources by label and by the class that they get.
+    """Count sources by label and by the class that they get.
 
     Parameters
     ----------
@@ -38,16 +38,14 @@ def confusion_matrix(labels: ArrayLike, shares: ArrayLike, counts: ArrayLike | N
     ndarray, shape (2, 2) or (k, 2, 2)
         Rows are labels, columns are classes given, in the order FRI, FRII.
     """
-    labels, shares = np.asarray(labels), np.asarray(shares)
-    one_hot = np.eye(len(CLASSES))
-    if shares.ndim == 1:
-        shares = one_hot[shares]
-    of_source = one_hot[labels][:, :, None] * shares[:, None, :]
+    one_hot, given = np.eye(len(CLASSES)), np.asarray(shares)
+    of_class = one_hot[given] if given.ndim == 1 else given
+    of_source = one_hot[np.asarray(labels)][:, :, None] * of_class[:, None, :]
     return of_source.sum(0) if counts is None else np.tensordot(np.asarray(counts, float), of_source, 1)
 
 
 def confusion_scores(matrix: ArrayLike) -> dict[str, NDArray[np.float64]]:
-    """Accuracy, and precision, recall and F1 of each class (paper eqs. A1-A4); NaN where a denominator is 0.
+    """Return accuracy, and precision, recall and F1 of each class (paper eqs. A1-A4); NaN where a denominator is 0.
 
     Parameters
     ----------
@@ -70,7 +68,12 @@ def confusion_scores(matrix: ArrayLike) -> dict[str, NDArray[np.float64]]:
 
 
 def ratio(part: ArrayLike, whole: ArrayLike) -> NDArray[np.float64]:
-    """Parts of wholes of the same shape; NaN where a whole is 0."""
+    """Return parts of wholes of the same shape; NaN where a whole is 0.
+
+    Parameters
+    ----------
+    part, whole : array_like
+    """
     part, whole = np.asarray(part, float), np.asarray(whole, float)
     return np.divide(part, whole, out=np.full(whole.shape, np.nan), where=whole > 0)
 
@@ -78,7 +81,7 @@ def ratio(part: ArrayLike, whole: ArrayLike) -> NDArray[np.float64]:
 def area_under_curve(
     scores: ArrayLike, labels: ArrayLike, counts: ArrayLike | None = None
 ) -> float | NDArray[np.float64]:
-    """Area under the ROC curve: the chance that an FRII scores higher than an FRI, ties counting half.
+    """Return the area under the ROC curve: the chance that an FRII scores higher than an FRI, ties counting half.
 
     Parameters
     ----------
@@ -104,7 +107,7 @@ def area_under_curve(
 
 
 def wilson_interval(successes: float, trials: float, confidence: float = CONFIDENCE) -> tuple[float, float]:
-    """Interval of a proportion (Wilson 1927, JASA 22, 209, eq. for the score interval).
+    """Return the interval of a proportion (Wilson 1927, JASA 22, 209, eq. for the score interval).
 
     Parameters
     ----------
@@ -127,7 +130,13 @@ def wilson_interval(successes: float, trials: float, confidence: float = CONFIDE
 
 
 def wilson_intervals(matrix: ArrayLike) -> dict[str, tuple[float, float]]:
-    """Wilson intervals of the proportions of a confusion matrix: accuracy, precision and recall of each class."""
+    """Return Wilson intervals of a confusion matrix's proportions: accuracy, precision and recall of each class.
+
+    Parameters
+    ----------
+    matrix : array_like, shape (2, 2)
+        As `confusion_matrix` gives it.
+    """
     matrix = np.asarray(matrix)
     intervals = {"accuracy": wilson_interval(np.trace(matrix), matrix.sum())}
     for k, name in enumerate(CLASSES):
@@ -144,7 +153,7 @@ def bootstrap_intervals(
     seed: int = 0,
     confidence: float = CONFIDENCE,
 ) -> dict[str, tuple[float, float]]:
-    """Percentile intervals of statistics over sources drawn with replacement (Efron 1979).
+    """Draw sources with replacement for percentile intervals of statistics (Efron 1979).
 
     Parameters
     ----------
@@ -178,7 +187,13 @@ def bootstrap_intervals(
 
 
 def spread(values: ArrayLike) -> dict[str, float]:
-    """Mean and sample standard deviation over networks, such as seeds or the members of an ensemble."""
+    """Return the mean and sample standard deviation over networks, such as seeds or the members of an ensemble.
+
+    Parameters
+    ----------
+    values : sequence of float
+        One a network.
+    """
     values = np.asarray(values, float)
     return {
         "mean": float(values.mean()),

@@ -19,7 +19,7 @@ from radio_ag.weights import Card
 MIRABEST_CERTAIN = f"{MIRABEST}*"
 """The sources of MiraBest with certain labels."""
 
-_TEST_COUNTS = {  # table 5: FRI certain, FRI uncertain, FRII certain, FRII uncertain
+_TEST_COUNTS: dict[tuple[int, ...], str] = {  # table 5: FRI certain, FRI uncertain, FRII certain, FRII uncertain
     (49, 25, 55, 24): MIRABEST,
     (49, 0, 55, 0): MIRABEST_CERTAIN,
     (22, 0, 28, 0): FRDEEP,
@@ -55,7 +55,7 @@ class PaperColumn:
     auc: float
 
     def figures(self) -> dict[str, float]:
-        """The figures by the names that `radio_ag.evaluation.numbers.evaluate` gives them."""
+        """Return the figures by the names that `radio_ag.evaluation.scores.score_sources` gives them."""
         named = {
             f"{name}_{fr}": value
             for name in ("f1", "precision", "recall")
@@ -108,7 +108,11 @@ COLUMNS = (
 
 
 def published_test_set(data: Labelled) -> str | None:
-    """Which of the paper's test sets these sources are, told by their origin and their counts by class and certainty.
+    """Tell which of the paper's test sets these sources are, by their origin and their counts by class and certainty.
+
+    Parameters
+    ----------
+    data : Labelled
 
     Returns
     -------
@@ -121,7 +125,7 @@ def published_test_set(data: Labelled) -> str | None:
 
 
 def comparable(test_set: str | None, cards: Sequence[Card]) -> list[PaperColumn]:
-    """The columns that are of the same test set and of networks built alike.
+    """Return the columns that are of the same test set and of networks built alike.
 
     Parameters
     ----------

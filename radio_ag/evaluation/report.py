@@ -7,15 +7,15 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from radio_ag.errors import InputError, OutputError
-from radio_ag.evaluation.numbers import evaluate, evaluate_copies, spread_of
 from radio_ag.evaluation.paper_tables import MIRABEST, MIRABEST_CERTAIN, PaperColumn, comparable, published_test_set
 from radio_ag.evaluation.robustness import accuracy_by_offset, classes_when_turned, rotation_consistency
+from radio_ag.evaluation.scores import score_copies, score_sources, spread_of
 from radio_ag.evaluation.served import (
     PAPER_COPIES,
     Outcome,
@@ -64,7 +64,7 @@ class Report:
     content: dict
 
 
-def assess(
+def evaluate(
     weights: Weights,
     data: Labelled,
     *,
@@ -114,7 +114,7 @@ def assess(
     positions = learnt_positions(weights)
     learnt = None if positions is None else near(data.ra, data.dec, positions)
     flags = outcome.flags if protocol == "served" else None
-    content = {
+    content: dict[str, Any] = {
         "weights": weights.card.name,
         "sha256": weights.card.sha256,
         "protocol": protocol,
@@ -124,14 +124,14 @@ def assess(
         "data": {str(name): int((data.origin == name).sum()) for name in np.unique(data.origin)},
         "noise_known": int(np.isfinite(data.rms).sum()),
         "learnt_from": None if learnt is None else int(learnt.sum()),
-        "figures": evaluate(outcome.probabilities, data.label, data.certain, flags=flags, seed=seed),
+        "figures": score_sources(outcome.probabilities, data.label, data.certain, flags=flags, seed=seed),
     }
     if outcome.copies is not None:
         content["times"] = times
-        content["copies"] = evaluate_copies(outcome.copies, data.label, data.certain, seed=seed)
+        content["copies"] = score_copies(outcome.copies, data.label, data.certain, seed=seed)
     if len(weights.networks) > 1:
         single = [run(member)[1] for member in single_networks(weights)]
-        content["members"] = spread_of([evaluate(one.probabilities, data.label, data.certain) for one in single])
+        content["members"] = spread_of([score_sources(one.probabilities, data.label, data.certain) for one in single])
     if robustness:
         turned = classes_when_turned(classifier, data, progress=progress)
         content["rotation"] = rotation_consistency(turned, data.certain)
@@ -140,10 +140,15 @@ def assess(
 
 
 def paper_columns(reports: Sequence[Report]) -> dict[str, list[PaperColumn]]:
-    """The paper's figures for the same test set and for networks built alike, by subset; empty where nothing compares.
+    """Return the paper's figures for the same test set and for networks built alike, by subset, where any compare.
 
     The figures of `reports` must count copies (protocol ``paper``). The paper's network for MiraBest* has learnt from
     the certain sources alone.
+
+    Parameters
+    ----------
+    reports : sequence of Report
+        One for each of the weights.
     """
     if any(report.outcome.copies is None for report in reports):
         return {}
@@ -156,7 +161,13 @@ def paper_columns(reports: Sequence[Report]) -> dict[str, list[PaperColumn]]:
 
 
 def source_table(reports: Sequence[Report]) -> Table:
-    """A row for each source and each of the weights: label, probabilities, class, flags."""
+    """Make a table with a row for each source and each of the weights: label, probabilities, class, flags.
+
+    Parameters
+    ----------
+    reports : sequence of Report
+        One for each of the weights.
+    """
     from astropy.table import Table, vstack
 
     tables = []
@@ -191,10 +202,16 @@ def source_table(reports: Sequence[Report]) -> Table:
 
 
 def as_json(reports: Sequence[Report]) -> dict:
-    """Everything that is known, ready for JSON: each of the weights, their mean, and the paper's figures beside."""
+    """Return all figures, ready for JSON: of each of the weights, their mean, and the paper's beside.
+
+    Parameters
+    ----------
+    reports : sequence of Report
+        One for each of the weights.
+    """
     from radio_ag import __version__
 
-    content = {"radio_ag": __version__, "evaluations": [report.content for report in reports]}
+    content: dict[str, Any] = {"radio_ag": __version__, "evaluations": [report.content for report in reports]}
     if len(reports) > 1:
         content["mean"] = mean_over_weights(reports)
     content["paper"] = {
@@ -205,13 +222,26 @@ def as_json(reports: Sequence[Report]) -> dict:
 
 
 def mean_over_weights(reports: Sequence[Report]) -> dict[str, dict]:
-    """Mean and standard deviation over the weights of each figure, of copies where there are some."""
+    """Return the mean and standard deviation over the weights of each figure, of copies where there are some.
+
+    Parameters
+    ----------
+    reports : sequence of Report
+        One for each of the weights.
+    """
     kind = "copies" if all("copies" in report.content for report in reports) else "figures"
     return spread_of([report.content[kind] for report in reports])
 
 
 def write_report(stem: str | os.PathLike, reports: Sequence[Report], *, overwrite: bool = False) -> list[Path]:
     """Write the figures as ``STEM.json`` and the sources as ``STEM.ecsv``.
+
+    Parameters
+    ----------
+    stem : path-like
+        A suffix ``.json`` or ``.ecsv`` is left away.
+    reports : sequence of Report
+    overwrite : bool
 
     Raises
     ------
@@ -228,7 +258,14 @@ def write_report(stem: str | os.PathLike, reports: Sequence[Report], *, overwrit
 
 
 def output_files(stem: str | os.PathLike, *, overwrite: bool = False) -> tuple[Path, Path]:
-    """Paths of the two files of `write_report`; raises `OutputError` where one cannot be written, before a long run."""
+    """Return the paths of the two files of `write_report`; raise `OutputError` where one cannot be written.
+
+    Parameters
+    ----------
+    stem : path-like
+        A suffix ``.json`` or ``.ecsv`` is left away.
+    overwrite : bool
+    """
     path = Path(stem)
     path = path.with_suffix("") if path.suffix in (".json", ".ecsv") else path
     files = path.with_name(path.name + ".json"), path.with_name(path.name + ".ecsv")

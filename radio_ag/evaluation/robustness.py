@@ -1,4 +1,4 @@
-"""Does a class depend on how a source lies, on where its centre is taken to be, or on a resampling of its pixels?"""
+"""Does a class depend on how a source lies, or on where its centre is taken to be?"""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
 from radio_ag.evaluation.metrics import wilson_interval
-from radio_ag.evaluation.numbers import subset_rows
+from radio_ag.evaluation.scores import subset_rows
 from radio_ag.evaluation.served import known_flags, predict_clipped
 from radio_ag.labelled.data import Labelled
 from radio_ag.network.classifier import Classifier
@@ -29,7 +29,7 @@ Progress = Callable[[int, int, Mapping[str, int]], None]
 def classes_when_turned(
     classifier: Classifier, data: Labelled, *, angles: int = ANGLES, progress: Progress | None = None
 ) -> NDArray[np.intp]:
-    """Class of each source at evenly spaced orientations.
+    """Classify each source at evenly spaced orientations.
 
     The clipped field is turned bilinearly about its centre, cropped and normalised. Where the classifier's orbit has
     all four right angles, orientations that differ by one of them have the same class and are classified once.
@@ -64,7 +64,7 @@ def classes_when_turned(
 
 
 def rotation_consistency(classes: ArrayLike, certain: ArrayLike | None = None) -> dict[str, dict]:
-    """Share of sources that get another class at any angle, with its Wilson interval, by subset.
+    """Return the share of sources that get another class at any angle, with its Wilson interval, by subset.
 
     Parameters
     ----------
@@ -88,7 +88,7 @@ def accuracy_by_offset(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> dict[str, list[dict]]:
-    """Accuracy where the position is off by so much, in a direction drawn for each source, by subset.
+    """Measure the accuracy where the position is off by so much, in a direction drawn for each source, by subset.
 
     Parameters
     ----------
@@ -133,58 +133,9 @@ def accuracy_by_offset(
     }
 
 
-def classes_when_resampled(
-    classifier: Classifier, fields: ArrayLike, *, shift: float = 0.5, angle: float = 0.1
-) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Classes of raw fields as they are, and after one resampling.
-
-    Images of a service come on the survey's own pixels, in the SIN projection and turned by a tenth of a degree; those
-    that one learns from have been resampled to TAN, which smooths the noise. Here the fields are taken to lie on such
-    SIN pixels, and resampled as the pipeline resamples.
-
-    Parameters
-    ----------
-    classifier : Classifier
-    fields : array_like, shape (n, 300, 300)
-        Raw, Jy/beam, NaN where blank.
-    shift : float
-        Of the pixels along both axes, in pixels: 0.5 smooths most.
-    angle : float
-        Degrees by which the pixels are turned.
-
-    Returns
-    -------
-    before, after : ndarray of int, shape (n,)
-        0 for FRI, 1 for FRII, -1 for none.
-    """
-    from radio_ag.catalog_io.images.geometry import (  # needs reproject, which is slow to import
-        resample_field,
-        tangent_wcs,
-    )
-
-    ra, dec = 180.0, 30.0  # the same everywhere but near the poles
-    wcs = tangent_wcs(ra, dec)
-    wcs.wcs.ctype = "RA---SIN", "DEC--SIN"
-    wcs.wcs.crpix = wcs.wcs.crpix + shift
-    cos, sin = np.cos(np.radians(angle)), np.sin(np.radians(angle))
-    wcs.wcs.pc = [[cos, -sin], [sin, cos]]
-    wcs.wcs.set()
-    classes = []
-    for rows in _chunks(len(fields)):
-        raw = np.asarray(fields[rows], np.float32)
-        resampled = np.stack([resample_field(field, wcs, ra, dec) for field in raw])
-        classes.append([_classes_of(classifier.predict(stack, attention="none")) for stack in (raw, resampled)])
-    before, after = (np.concatenate(column) for column in zip(*classes, strict=True))
-    return before, after
-
-
 def _classes(classifier: Classifier, clipped: NDArray[np.float32], flags: NDArray[np.int32]) -> NDArray[np.intp]:
-    return _classes_of(predict_clipped(classifier, clipped, flags))
-
-
-def _classes_of(prediction) -> NDArray[np.intp]:
-    empty = np.isnan(prediction.probabilities).any(1)
-    return np.where(empty, -1, prediction.probabilities.argmax(1))
+    probabilities = predict_clipped(classifier, clipped, flags).probabilities
+    return np.where(np.isnan(probabilities).any(1), -1, probabilities.argmax(1))
 
 
 def _share(hits: NDArray[np.bool_], name: str) -> dict:

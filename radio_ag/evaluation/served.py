@@ -134,14 +134,19 @@ def classify_copies(
 
 
 def known_flags(data: Labelled) -> NDArray[np.int32]:
-    """Flags of labelled fields before the network sees them: with those of the islands, where the noise is known."""
+    """Return the flags of labelled fields before the network sees them, of islands too where the noise is known.
+
+    Parameters
+    ----------
+    data : Labelled
+    """
     flags, noisy = data.flags.copy(), np.isfinite(data.rms)
     flags[noisy] |= measure_islands(data.fields[noisy], data.rms[noisy]).flags
     return flags
 
 
 def predict_clipped(classifier: Classifier, fields: NDArray[np.float32], flags: ArrayLike = 0) -> Prediction:
-    """The classifier's prediction for fields that are clipped already, without attention maps.
+    """Classify fields that are clipped already, without attention maps.
 
     Parameters
     ----------
@@ -162,22 +167,38 @@ def predict_clipped(classifier: Classifier, fields: NDArray[np.float32], flags: 
 
 
 def served_logits(weights: Weights, data: Labelled, *, orbit: int = 8) -> NDArray[np.float32]:
-    """Class scores (n, 2) of labelled fields as the classifier averages them, before the temperature."""
+    """Return the class scores (n, 2) of labelled fields as the classifier averages them, before the temperature.
+
+    Parameters
+    ----------
+    weights : Weights
+    data : Labelled
+    orbit : int
+    """
     classifier = Classifier(weights, device="cpu", orbit=orbit)
     parts = (data[rows] for rows in _chunks(len(data)))
     return np.concatenate([predict_clipped(classifier, part.fields, known_flags(part)).logits for part in parts])
 
 
 def single_networks(weights: Weights) -> Iterator[Weights]:
-    """Each member of an ensemble as weights of its own, with the ensemble's temperature and without its novelty."""
+    """Yield each member of an ensemble as weights of its own, with the ensemble's temperature, without its novelty.
+
+    Parameters
+    ----------
+    weights : Weights
+    """
     for network in weights.networks:
         yield replace(weights.described(novelty=None), networks=(network,), extra={})
 
 
 def learnt_positions(weights: Weights) -> NDArray[np.float64] | None:
-    """Positions (m, 2) in degrees of the sources that any member learnt from, if the weights' file tells them.
+    """Return the positions (m, 2), degrees, of the sources that any member learnt from, if the weights' file tells.
 
     They are kept as the tensor ``training.positions`` beside the networks' own.
+
+    Parameters
+    ----------
+    weights : Weights
     """
     kept = weights.extra.get("training.positions")
     return None if kept is None else kept.double().numpy()
@@ -207,5 +228,10 @@ def _chunks(n: int) -> Iterator[slice]:
 def _joined(parts: list[Outcome]) -> Outcome:
     if not parts:
         raise InputError("there is no FRI or FRII among the labelled sources")
-    columns = zip(*parts, strict=True)
-    return Outcome(*(None if column[0] is None else np.concatenate(column) for column in columns))
+    probabilities, std, flags, copies = zip(*parts, strict=True)
+    return Outcome(
+        np.concatenate(probabilities),
+        np.concatenate(std),
+        np.concatenate(flags),
+        None if copies[0] is None else np.concatenate(copies),
+    )

@@ -92,18 +92,37 @@ def augment(fields: Tensor, augmentation: Augmentation, generator: torch.Generat
 
 
 def centre_crop(fields: Tensor, size: int) -> Tensor:
-    """Return the central pixels of fields (B, 1, ny, nx), shape (B, 1, size, size)."""
+    """Return the central pixels of fields (B, 1, ny, nx), shape (B, 1, size, size).
+
+    Parameters
+    ----------
+    fields : Tensor, shape (B, 1, ny, nx)
+    size : int
+        Pixels.
+    """
     top, left = ((side - size) // 2 for side in fields.shape[2:])
     return fields[:, :, top : top + size, left : left + size]
 
 
 def scale_to_unit(images: Tensor) -> Tensor:
-    """Scale each clipped image by its maximum (paper eq. 14; a clipped image has minimum 0)."""
+    """Scale each clipped image by its maximum (paper eq. 14; a clipped image has minimum 0).
+
+    Parameters
+    ----------
+    images : Tensor, shape (B, 1, ny, nx)
+    """
     return images / images.amax((2, 3), keepdim=True).clamp_min(1e-30)
 
 
 def stretch(images: Tensor, kind: str) -> Tensor:
-    """Stretch images as `radio_ag.preprocess.images.stretch` does, on tensors."""
+    """Stretch images as `radio_ag.preprocess.images.stretch` does, on tensors.
+
+    Parameters
+    ----------
+    images : Tensor
+        Between 0 and 1, of any shape.
+    kind : {"linear", "sqrt", "asinh"}
+    """
     if kind not in STRETCHES:
         raise InputError(f"stretch must be one of {', '.join(STRETCHES)}, not {kind!r}")
     if kind == "sqrt":

@@ -20,7 +20,8 @@ from radio_ag.labelled.published import is_batches, read_batches
 from radio_ag.labelled.same_images import find_same_images
 from radio_ag.labelled.splits import SAME_SOURCE, close_pairs, group_by_position
 from radio_ag.network.model import CLASSES
-from radio_ag.preprocess.images import CROP_SIZE, FIELD_SIZE, clip, crop, estimate_rms
+from radio_ag.preprocess.images import CROP_SIZE, FIELD_SIZE, clip, crop
+from radio_ag.preprocess.noise import estimate_rms
 
 CLIP = 3.0
 """Fields are clipped at this many times their noise."""
@@ -257,7 +258,13 @@ class LabelledFile:
         return len(self.table)
 
     def images(self, rows: NDArray[np.intp]) -> NDArray[np.float32]:
-        """Return the images of some rows, shape (k, ny, nx): Jy/beam, or 0-255 where they came so."""
+        """Return the images of some rows, shape (k, ny, nx): Jy/beam, or 0-255 where they came so.
+
+        Parameters
+        ----------
+        rows : ndarray of int, shape (k,)
+            Of `table`.
+        """
         with self._opened() as hdus:
             section = hdus["IMAGES"].section
             images = np.stack([section[int(plane)] for plane in self._planes[rows]]).astype(np.float32)
@@ -273,6 +280,13 @@ class LabelledFile:
 
         The noise is that of the column ``rms``, and measured where there is none or it is NaN. Images of 8 bits came
         clipped, and are as they are.
+
+        Parameters
+        ----------
+        rows : ndarray of int, shape (k,)
+            Of `table`.
+        threshold : float
+            In units of the noise.
         """
         images = self.images(rows)
         if not self.raw:

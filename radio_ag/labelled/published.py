@@ -33,7 +33,12 @@ _MIRABEST_NAME = re.compile(r"(?P<code>\d{3})_(?P<ra>\d+\.\d+)(?P<dec>[+-]\d+\.\
 
 
 def is_batches(path: str | os.PathLike) -> bool:
-    """Whether a path is a folder with batches, or may be a single batch: a file that is not FITS."""
+    """Return whether a path is a folder with batches, or may be a single batch: a file that is not FITS.
+
+    Parameters
+    ----------
+    path : path-like
+    """
     path = Path(path)
     if path.is_dir():
         return bool(_batch_files(path, "data_batch_") or _batch_files(path, "test_batch"))
@@ -94,11 +99,12 @@ def _read_batch(path: Path) -> dict[str, NDArray]:
     matches = [_MIRABEST_NAME.fullmatch(name) for name in names]
     if any(matches) and not all(matches):
         raise CatalogueError(f"{path.name}: {names[matches.index(None)]!r} is no file name of MiraBest, others are")
-    columns = _mirabest(labels, matches, path) if all(matches) else _frdeep(labels, path)
+    named = [match for match in matches if match is not None]
+    columns = _mirabest(labels, named, path) if named else _frdeep(labels, path)
     return {
         "images": _images(images, path),
         "name": np.array(names, dtype=str),
-        "origin": np.full(len(names), MIRABEST if all(matches) else FRDEEP),
+        "origin": np.full(len(names), MIRABEST if named else FRDEEP),
         **columns,
     }
 
@@ -139,7 +145,7 @@ def _images(images: list, path: Path) -> NDArray[np.float32]:
 
 
 def _is_label(label: Any, count: int) -> bool:
-    return isinstance(label, int | np.integer) and not isinstance(label, bool) and 0 <= label < count
+    return isinstance(label, int | np.integer) and not isinstance(label, bool) and 0 <= int(label) < count
 
 
 def _mirabest(labels: list, matches: list[re.Match], path: Path) -> dict[str, NDArray]:

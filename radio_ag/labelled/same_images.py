@@ -35,7 +35,7 @@ class _Spectra(NamedTuple):
 
 
 def find_same_images(images: ArrayLike, others: ArrayLike | None = None) -> NDArray[np.intp]:
-    """Pairs of images that show the same source.
+    """Find the pairs of images that show the same source.
 
     Parameters
     ----------
@@ -55,28 +55,28 @@ def find_same_images(images: ArrayLike, others: ArrayLike | None = None) -> NDAr
     """
     images = np.asarray(images, np.float32)
     among_themselves = others is None
-    others = _spectra(images if among_themselves else others)
-    found = set()
+    theirs = _spectra(images if others is None else others)
+    found: set[tuple[int, int]] = set()
     for view in range(4):  # turned by 180 degrees an image has the same modulus
         turned = np.rot90(images[..., ::-1] if view >= 2 else images, view % 2, (1, 2))
         for once in (turned, turned[:, ::-1, ::-1]):
             ours = _spectra(once)
-            bound = ours.modulus @ others.modulus.T
+            bound = ours.modulus @ theirs.modulus.T
             candidates = np.argwhere((np.triu(bound, 1) if among_themselves else bound) >= SIMILAR)
-            found |= _same(ours, others, candidates)
+            found |= _same(ours, theirs, candidates)
     return np.array(sorted(found), np.intp).reshape(-1, 2)
 
 
 def _spectra(images: ArrayLike) -> _Spectra:
     images = np.ascontiguousarray(images, np.float32)
     norm = np.sqrt(np.square(images).sum((1, 2), keepdims=True))
-    images = images / np.where(norm > 0, norm, 1)
+    images = images / np.where(norm > 0, norm, np.float32(1))
     transform = fft.rfft2(images)
     weight = np.full(transform.shape[-1], 2, np.float32)  # the half that rfft2 leaves out is its mirror image
     weight[[0, -1]] = 1
     modulus = np.abs(transform) * np.sqrt(weight) / images.shape[-1]
     rows, columns = transform.shape[1:]
-    return _Spectra(images, transform, modulus.reshape(len(images), rows * columns))
+    return _Spectra(np.asarray(images, np.float32), transform, modulus.reshape(len(images), rows * columns))
 
 
 def _same(ours: _Spectra, others: _Spectra, candidates: NDArray[np.intp]) -> set[tuple[int, int]]:

@@ -41,13 +41,22 @@ def group_by_position(
     -------
     ndarray of int, shape (n,)
     """
+    n = len(np.asarray(ra))
     pairs = np.concatenate([close_pairs(ra, dec, radius), np.asarray(links, np.intp).reshape(-1, 2)])
-    matrix = coo_array((np.ones(len(pairs)), tuple(pairs.T)), shape=(len(ra), len(ra)))
+    matrix = coo_array((np.ones(len(pairs)), tuple(pairs.T)), shape=(n, n))
     return connected_components(matrix, directed=False)[1]
 
 
 def close_pairs(ra: ArrayLike, dec: ArrayLike, radius: float) -> NDArray[np.intp]:
-    """Pairs of rows whose positions are closer than ``radius`` arcsec, shape (k, 2), the earlier row first."""
+    """Find the pairs of rows whose positions are closer than ``radius`` arcsec, shape (k, 2), the earlier row first.
+
+    Parameters
+    ----------
+    ra, dec : array_like, shape (n,)
+        Degrees; NaN where the position is not known.
+    radius : float
+        Arcsec.
+    """
     known = np.flatnonzero(np.isfinite(ra) & np.isfinite(dec))
     if not len(known):
         return np.zeros((0, 2), np.intp)
@@ -56,7 +65,17 @@ def close_pairs(ra: ArrayLike, dec: ArrayLike, radius: float) -> NDArray[np.intp
 
 
 def near(ra: ArrayLike, dec: ArrayLike, positions: ArrayLike, radius: float = SAME_SOURCE) -> NDArray[np.bool_]:
-    """Whether each position (n,) lies within ``radius`` arcsec of one of ``positions`` (m, 2), all in degrees."""
+    """Return whether each position (n,) lies within ``radius`` arcsec of one of ``positions`` (m, 2), in degrees.
+
+    Parameters
+    ----------
+    ra, dec : array_like, shape (n,)
+        Degrees; NaN where the position is not known: near nothing.
+    positions : array_like, shape (m, 2)
+        Degrees.
+    radius : float
+        Arcsec.
+    """
     known = np.isfinite(ra) & np.isfinite(dec)
     positions = np.asarray(positions, float).reshape(-1, 2)
     found = np.zeros(len(known), bool)
@@ -135,7 +154,15 @@ def divide_sources(data: Labelled, shares: Mapping[str, float], seed: int = 0) -
 
 
 def reserve_calibration(data: Labelled, share: float = 0.1, seed: int = 0) -> NDArray[np.bool_]:
-    """Sources, certain and uncertain, to be held back for the calibration and used for nothing else, shape (n,)."""
+    """Reserve sources, certain and uncertain, for the calibration and nothing else, shape (n,).
+
+    Parameters
+    ----------
+    data : Labelled
+    share : float
+        Of the sources.
+    seed : int
+    """
     return divide_sources(data, {"calibration": share, "others": 1 - share}, seed) == "calibration"
 
 

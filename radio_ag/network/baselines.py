@@ -142,7 +142,12 @@ class ClassicCNN(Network):
         self.classifier = nn.Linear(self.n_features, self.architecture.classes)
 
     def forward(self, images: Tensor) -> Output:
-        """Classify normalised images (B, 1, 150, 150); there are no attention maps."""
+        """Classify normalised images; there are no attention maps.
+
+        Parameters
+        ----------
+        images : Tensor, shape (B, 1, 150, 150)
+        """
         features = self.dense(self.convolutions(images).flatten(1))  # (B, 256)
         return Output(self.classifier(features), features)
 
@@ -165,14 +170,28 @@ class AGSonoNet(AGCNN):
 
     def __init__(self, architecture: SonoNetArchitecture | None = None):
         a = architecture or SonoNetArchitecture()
-        shared = {"dropout": a.dropout, "features": a.features, "classes": a.classes}
-        super().__init__(Architecture(normalisation=a.normalisation, aggregation=a.aggregation, gates=2, **shared))
+        super().__init__(
+            Architecture(
+                normalisation=a.normalisation,
+                aggregation=a.aggregation,
+                gates=2,
+                classes=a.classes,
+                dropout=a.dropout,
+                features=a.features,
+            )
+        )
         self.architecture = a
         self.n_features = sum(_SONONET_CHANNELS)
         self.classifier = Aggregation(a.aggregation, _SONONET_CHANNELS, a.classes, relu=False)
 
     def forward(self, images: Tensor) -> Output:
-        """Classify normalised images (B, 1, H, W), H and W at least 16."""
+        """Classify normalised images.
+
+        Parameters
+        ----------
+        images : Tensor, shape (B, 1, H, W)
+            H and W at least 16.
+        """
         g, *gated = reversed(self.block_outputs(images))
         attention = [gate(x, g) for gate, x in zip(self.gates, gated, strict=False)]  # (B, 1, H, W) each
         features = [self._features(a, x) for a, x in zip(attention, gated, strict=False)]  # (B, C) each
@@ -188,12 +207,17 @@ KINDS = tuple(_KINDS)
 
 
 def kind_of(architecture: AnyArchitecture) -> str:
-    """Name of an architecture's network, one of `KINDS`."""
+    """Name of an architecture's network, one of `KINDS`.
+
+    Parameters
+    ----------
+    architecture : Architecture, ClassicArchitecture or SonoNetArchitecture
+    """
     return getattr(architecture, "kind", "agcnn")
 
 
 def architecture_of(settings: Mapping[str, Any]) -> AnyArchitecture:
-    """The architecture whose settings a card or a checkpoint holds.
+    """Return the architecture whose settings a card or a checkpoint holds.
 
     Parameters
     ----------
@@ -217,10 +241,20 @@ def architecture_of(settings: Mapping[str, Any]) -> AnyArchitecture:
 
 
 def build(architecture: AnyArchitecture) -> Network:
-    """Return a new network with random parameters."""
+    """Return a new network with random parameters.
+
+    Parameters
+    ----------
+    architecture : Architecture, ClassicArchitecture or SonoNetArchitecture
+    """
     return _KINDS[kind_of(architecture)][1](architecture)
 
 
 def needs_whole_images(architecture: AnyArchitecture) -> bool:
-    """Whether the network takes images of 150x150 pixels and of no other size: its dense layers count the pixels."""
+    """Return whether the network takes images of 150x150 pixels alone: its dense layers count the pixels.
+
+    Parameters
+    ----------
+    architecture : Architecture, ClassicArchitecture or SonoNetArchitecture
+    """
     return architecture.gates == 0

@@ -160,7 +160,12 @@ def save_weights(
 
 
 def sha256(path: Path) -> str:
-    """Return the hexadecimal sha256 of a file."""
+    """Return the hexadecimal sha256 of a file.
+
+    Parameters
+    ----------
+    path : Path
+    """
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -1,7 +1,7 @@
 """From fields to classes: networks over an orbit of rotations and flips, calibrated, on any device.
 
 Here alone networks are run but for the steps of a training: as they are served (`Classifier.predict`), on images as
-they lie (`Classifier.look`, `run_network`), and with all that happens inside of them (`look_inside`).
+they lie (`Classifier.look`, `run_network`), and with all that happens inside of them (`trace_network`).
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import itertools
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -25,6 +25,7 @@ from radio_ag.network.devices import (
     choose_batch,
     choose_device,
     half_suffices,
+    in_layout,
     inference,
     layout_on,
     side_by_side,
@@ -93,7 +94,7 @@ class _Part(NamedTuple):
 
     logits: NDArray[np.float32]  # (views * members, b, 2)
     features: NDArray[np.float32]  # (b, features of all members)
-    maps: NDArray[np.float32] | None  # (b, planes, 150, 150)
+    maps: Any  # ndarray (b, planes, 150, 150), or None
 
 
 class Classifier:
@@ -127,7 +128,7 @@ class Classifier:
         self.orbit = orbit
         self.batch = batch or choose_batch(self.device)
         layout = layout_on(self.device)
-        self.networks = [fold_batch_norm(net).to(self.device, memory_format=layout) for net in weights.networks]
+        self.networks = [in_layout(fold_batch_norm(net).to(self.device), layout) for net in weights.networks]
         self.preprocessing = self.card.preprocessing
         temperatures = self.card.temperatures
         self.temperature = temperatures.get(str(orbit), temperatures.get("8" if orbit > 8 else "1", 1.0))
@@ -139,7 +140,14 @@ class Classifier:
 
     @classmethod
     def load(cls, weights: str | os.PathLike = DEFAULT, **options) -> Classifier:
-        """Load weights by name or path; ``options`` as for the class.
+        """Load weights by name or path.
+
+        Parameters
+        ----------
+        weights : str or path-like
+            A name that ``radio-ag weights list`` shows, or a path to a safetensors file.
+        **options
+            As for the class.
 
         Raises
         ------
@@ -156,7 +164,13 @@ class Classifier:
         return self.networks[0].architecture.gates
 
     def prepare(self, fields: ArrayLike) -> Prepared:
-        """The network's input from raw fields: `~radio_ag.preprocess.images.prepare`, on a GPU where there is one."""
+        """Make the network's input from raw fields, as `radio_ag.preprocess.images.prepare` does.
+
+        Parameters
+        ----------
+        fields : array_like, shape (n, 300, 300)
+            Jy/beam, NaN where blank.
+        """
         if self.device.type == "cuda":
             return prepare_on(self.device, fields, self.preprocessing)
         return prepare(fields, self.preprocessing)
@@ -191,20 +205,24 @@ class Classifier:
             raise InputError(f"attention must be one of {', '.join(ATTENTION_KINDS)}, not {attention!r}")
         if not self.gates:
             attention = "none"
-        prepared = prepared or self.prepare(fields)
+        if prepared is None:
+            if fields is None:
+                raise InputError("predict needs the fields, or the images prepared from them")
+            prepared = self.prepare(fields)
         seen = self._run([(0.0, prepared.images), *self._turned(fields, prepared, self.orbit)], attention)
         mean, std = self._average(seen.logits)
         something = prepared.images.max((1, 2), initial=-np.inf) > self.preprocessing.value_range[0]
         doubtful = something & further & (np.abs(mean[:, 1] - mean[:, 0]) < self.card.further_within)
         if self.orbit == _EXACT and fields is not None and doubtful.any():
             rows = np.flatnonzero(doubtful)
-            some = Prepared(*(column[rows] for column in prepared))
+            columns: Any = prepared
+            some = Prepared(*(column[rows] for column in columns))
             more = self._run(self._turned(np.asarray(fields)[rows], some, FURTHER_ORBIT), attention)
             mean[rows], std[rows] = self._average(np.concatenate([seen.logits[:, rows], more.logits]))
             share = len(more.logits) / (len(seen.logits) + len(more.logits))
-            for whole, part in ((seen.features, more.features), (seen.maps, more.maps)):
-                if whole is not None:
-                    whole[rows] += share * (part - whole[rows])
+            seen.features[rows] += share * (more.features - seen.features[rows])
+            if seen.maps is not None:
+                seen.maps[rows] += share * (more.maps - seen.maps[rows])
         probabilities = softmax(mean / self.temperature, 1)
         probabilities[~something], std[~something] = np.nan, np.nan
         return Prediction(
@@ -284,8 +302,8 @@ class Classifier:
             shapes = (1, 0, len(CLASSES)), (0, 0), (0, planes, CROP_SIZE, CROP_SIZE)
             parts = [_Part(*(np.zeros(shape, np.float32) for shape in shapes))]
         logits, features, maps = zip(*parts, strict=True)
-        maps = None if attention == "none" else np.concatenate(maps)
-        return _Part(np.concatenate(logits, 1), np.concatenate(features), maps)
+        kept = None if attention == "none" else np.concatenate(maps)
+        return _Part(np.concatenate(logits, 1), np.concatenate(features), kept)
 
     def _average(self, logits: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Of logits (views * members, n, 2) the mean (n, 2), and the spread (n,) of the calibrated probability."""
@@ -319,8 +337,8 @@ class Classifier:
     def _see(self, task: Task, images: torch.Tensor, attention: str) -> Seen:
         return see(self._served, images.unsqueeze(1), task, attention)
 
-    def _serve(self, network: torch.nn.Module) -> torch.nn.Module:
-        """The network as it is run on this device."""
+    def _serve(self, network: Network) -> Network:
+        """Return the network as it is run on this device."""
         if self.device.type != "cuda" or not network.architecture.gates:
             return network
         half = with_half_gates(network)
@@ -330,7 +348,7 @@ class Classifier:
         flags = np.where(prepared.fallback, Flag.RMS_FALLBACK, 0).astype(np.int32)
         with np.errstate(invalid="ignore"):
             flags[probabilities.max(1) < self.uncertain_below] |= Flag.UNCERTAIN
-        if self.feature_model and len(features):
+        if self.feature_model and self.card.novelty is not None and len(features):
             distance = self.feature_model.distance(features)
             flags[distance > self.card.novelty] |= Flag.OUT_OF_DISTRIBUTION
         return flags
@@ -368,7 +386,7 @@ def run_network(
     return torch.stack(logits).numpy(), torch.stack(features).numpy()
 
 
-def look_inside(network: AGCNN, image: ArrayLike) -> tuple[list[NDArray[np.float32]], list[GateSteps]]:
+def trace_network(network: AGCNN, image: ArrayLike) -> tuple[list[NDArray[np.float32]], list[GateSteps]]:
     """Show one image to a network and keep what its parts make of it.
 
     Parameters
@@ -389,7 +407,8 @@ def look_inside(network: AGCNN, image: ArrayLike) -> tuple[list[NDArray[np.float
     with inference():
         blocks = network.block_outputs(x.to(next(network.parameters()).device))
         *gated, last = blocks
-        steps = [gate.steps(x, last) for gate, x in zip(network.gates, reversed(gated), strict=False)]
+        gates: Any = network.gates
+        steps = [gate.steps(x, last) for gate, x in zip(gates, reversed(gated), strict=False)]
     return [block[0].cpu().numpy() for block in blocks], [
         GateSteps(*(part[0].cpu().numpy() for part in one)) for one in steps
     ]

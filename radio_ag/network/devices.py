@@ -12,13 +12,14 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from radio_ag.errors import DeviceError
-from radio_ag.network.model import INPUT_SIZE, AttentionGate
+from radio_ag.network.model import INPUT_SIZE, AttentionGate, Network, NetworkT
 from radio_ag.network.orbit import Seen, Task, to_arrays
 
 MAX_HALF_ERROR = 1e-3
@@ -56,7 +57,12 @@ def choose_device(name: str = "auto") -> torch.device:
 
 
 def choose_batch(device: torch.device) -> int:
-    """Return how many images networks take at once, from a GPU's free memory."""
+    """Return how many images networks take at once, from a GPU's free memory.
+
+    Parameters
+    ----------
+    device : torch.device
+    """
     if device.type != "cuda":
         return _CPU_BATCH
     free, _ = torch.cuda.mem_get_info(device)
@@ -64,8 +70,25 @@ def choose_batch(device: torch.device) -> int:
 
 
 def layout_on(device: torch.device) -> torch.memory_format:
-    """Return the order of a tensor's values in memory that convolutions are fastest with."""
+    """Return the order of a tensor's values in memory that convolutions are fastest with.
+
+    Parameters
+    ----------
+    device : torch.device
+    """
     return torch.contiguous_format if device.type == "mps" else torch.channels_last
+
+
+def in_layout(network: NetworkT, layout: torch.memory_format) -> NetworkT:
+    """Put a network's parameters, in place, into an order in memory.
+
+    Parameters
+    ----------
+    network : Network
+    layout : torch.memory_format
+    """
+    anything: Any = network  # the stubs of Module.to do not know of it
+    return anything.to(memory_format=layout)
 
 
 class _Precision:
@@ -76,7 +99,7 @@ class _Precision:
     """
 
     def __init__(self) -> None:
-        backends = torch.backends
+        backends: Any = torch.backends  # whose stubs lack the operators' own settings
         self._settings = (
             *(backends.cudnn.conv, backends.cudnn.rnn, backends.cuda.matmul),
             *(backends.mkldnn.conv, backends.mkldnn.rnn, backends.mkldnn.matmul),
@@ -114,7 +137,15 @@ def inference() -> Iterator[None]:
 
 
 def side_by_side(work: Callable[[Task], Seen], tasks: Sequence[Task], threads: int) -> Iterator[Seen]:
-    """Yield the results of tasks on a CPU, in order: a task a thread, unless there are fewer tasks than threads."""
+    """Yield the results of tasks on a CPU, in order: a task a thread, unless there are fewer tasks than threads.
+
+    Parameters
+    ----------
+    work : callable
+        Runs a task.
+    tasks : sequence of Task
+    threads : int
+    """
     if threads == 1 or len(tasks) < threads:
         yield from map(work, tasks)
         return
@@ -132,7 +163,15 @@ def side_by_side(work: Callable[[Task], Seen], tasks: Sequence[Task], threads: i
 
 
 def ahead(launch: Callable[[Task, Tensor], Seen], tasks: Sequence[Task], device: torch.device) -> Iterator[Seen]:
-    """Yield the results of tasks on a GPU, in order: one is computed, the next goes there and the last comes back."""
+    """Yield the results of tasks on a GPU, in order: one is computed, the next goes there and the last comes back.
+
+    Parameters
+    ----------
+    launch : callable
+        Runs a task whose images are on the device.
+    tasks : sequence of Task
+    device : torch.device
+    """
     upwards, downwards = torch.cuda.Stream(device), torch.cuda.Stream(device)
     compute = torch.cuda.current_stream(device)
 
@@ -146,8 +185,8 @@ def ahead(launch: Callable[[Task, Tensor], Seen], tasks: Sequence[Task], device:
         with torch.cuda.stream(downwards):
             for tensor in filter(torch.is_tensor, seen):
                 tensor.record_stream(downwards)
-            here = Seen(*(None if tensor is None else tensor.to("cpu", non_blocking=True) for tensor in seen))
-            return here, downwards.record_event()
+            here = (None if tensor is None else tensor.to("cpu", non_blocking=True) for tensor in seen)
+            return Seen(*here), downwards.record_event()
 
     waiting = None
     for task in tasks:
@@ -164,14 +203,20 @@ def _arrived(seen: Seen, event: torch.cuda.Event) -> Seen:
     return to_arrays(seen)
 
 
-def with_half_gates(network: nn.Module) -> nn.Module:
+def with_half_gates(network: Network) -> Network:
     """Return a copy whose gates compute in float16, in which their 64 channels a pixel are half as much to carry.
 
     All else stays as it is: the convolutions before them need float32 for probabilities to stay within 1e-3, and
     float16 can neither hold nor add up the sums over 22,500 pixels that follow.
+
+    Parameters
+    ----------
+    network : Network
+        In evaluation mode.
     """
     half = copy.deepcopy(network)
-    for gate in half.gates:
+    gates: Any = half.gates
+    for gate in gates:
         gate.half().__class__ = _HalfGate
     return half
 
@@ -181,8 +226,17 @@ class _HalfGate(AttentionGate):
         return self.normalise(self.score(x.half(), g.half()).float())
 
 
-def half_suffices(network: nn.Module, half: nn.Module, temperature: float, device: torch.device) -> bool:
-    """Return whether a copy in half precision gives the same probabilities for some simulated images."""
+def half_suffices(network: Network, half: Network, temperature: float, device: torch.device) -> bool:
+    """Return whether a copy in half precision gives the same probabilities for some simulated images.
+
+    Parameters
+    ----------
+    network, half : Network
+        As it is, and as `with_half_gates` makes it.
+    temperature : float
+        Of the softmax.
+    device : torch.device
+    """
     x = _probes().to(device)
     with inference():
         exact, near = ((each(x).logits / temperature).softmax(1) for each in (network, half))

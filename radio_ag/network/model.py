@@ -6,7 +6,7 @@ Shape letters: B batch, C channels, H height, W width, K classes.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
 
@@ -72,6 +72,10 @@ class Architecture:
 def check_common(architecture: Any) -> None:
     """Check the settings that the architectures of all networks have.
 
+    Parameters
+    ----------
+    architecture : Architecture, or one of a baseline
+
     Raises
     ------
     InputError
@@ -85,6 +89,12 @@ def check_common(architecture: Any) -> None:
 
 def check_choice(name: str, value: Any, accepted: Iterable[Any]) -> None:
     """Check that a setting is one of those accepted, and of the same type.
+
+    Parameters
+    ----------
+    name : str
+    value : object
+    accepted : iterable
 
     Raises
     ------
@@ -121,7 +131,7 @@ class Output(NamedTuple):
         return tuple(a for a in (self.attention1, self.attention2, self.attention3) if a is not None)
 
     def attention(self) -> tuple[Tensor, ...]:
-        """Each gate's map on the pixels of the input: a tuple of (B, 150, 150).
+        """Return each gate's map on the pixels of the input: a tuple of (B, 150, 150).
 
         A cell is placed at the centre of the pixels that it pools; plain upsampling would
         shift gates 1 and 2 by up to 1.8 px, since pooling drops the last rows.
@@ -129,7 +139,7 @@ class Output(NamedTuple):
         return tuple(place_on_input(a, stride) for a, stride in zip(self.gates, _GATE_STRIDE, strict=False))
 
     def mean_attention(self) -> Tensor:
-        """Mean of the gates' maps on the pixels of the input, shape (B, 150, 150)."""
+        """Return the mean of the gates' maps on the pixels of the input, shape (B, 150, 150)."""
         maps = self.attention()
         if not maps:
             raise ValueError("a network without attention gates has no attention map")
@@ -156,7 +166,7 @@ def _normalise_standardisation_published(scores: Tensor) -> Tensor:
     return ((scores - low) / divisor - 0.5) / 0.25
 
 
-NORMALISATIONS = {
+NORMALISATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "range": _normalise_range,
     "softmax": _normalise_softmax,
     "sigmoid": torch.sigmoid,
@@ -211,7 +221,7 @@ class ConvBlock(nn.Sequential):
 class AttentionGate(nn.Module):
     """Additive attention gate (eqs. 7, 8; Table 2): which pixels of ``x`` agree with the gating signal ``g``."""
 
-    def __init__(self, channels: int, normalise):
+    def __init__(self, channels: int, normalise: Callable[[Tensor], Tensor]):
         super().__init__()
         self.theta = nn.Conv2d(channels, _GATING_CHANNELS, 1, bias=False)
         self.phi = nn.Conv2d(_GATING_CHANNELS, _GATING_CHANNELS, 1, bias=False)
@@ -219,17 +229,45 @@ class AttentionGate(nn.Module):
         self.normalise = normalise
 
     def forward(self, x: Tensor, g: Tensor) -> Tensor:
-        """The normalised map (B, 1, H, W) for features ``x`` (B, C, H, W) and gating signal ``g`` (B, 64, h, w)."""
+        """Return the normalised map.
+
+        Parameters
+        ----------
+        x : Tensor, shape (B, C, H, W)
+            Features to be gated.
+        g : Tensor, shape (B, 64, h, w)
+            Gating signal.
+
+        Returns
+        -------
+        Tensor, shape (B, 1, H, W)
+        """
         score = self.score_by_tiles if x.device.type == "cpu" else self.score
         return self.normalise(score(x, g).float())
 
     def score(self, x: Tensor, g: Tensor) -> Tensor:
-        """Compatibility score of eq. 8, shape (B, 1, H, W)."""
+        """Return the compatibility score of eq. 8, shape (B, 1, H, W).
+
+        Parameters
+        ----------
+        x : Tensor, shape (B, C, H, W)
+            Features to be gated.
+        g : Tensor, shape (B, 64, h, w)
+            Gating signal.
+        """
         gating = F.interpolate(self.phi(g), x.shape[2:], mode="bilinear", align_corners=False)  # (B, 64, H, W)
         return self.psi(F.relu(self.theta(x) + gating))
 
     def steps(self, x: Tensor, g: Tensor) -> GateSteps:
-        """Return what `forward` makes of ``x`` (B, C, H, W) and ``g`` (B, 64, h, w), step by step."""
+        """Return what `forward` makes of ``x`` (B, C, H, W) and ``g`` (B, 64, h, w), step by step.
+
+        Parameters
+        ----------
+        x : Tensor, shape (B, C, H, W)
+            Features to be gated.
+        g : Tensor, shape (B, 64, h, w)
+            Gating signal.
+        """
         projected = self.theta(x)
         gating = F.interpolate(self.phi(g), x.shape[2:], mode="bilinear", align_corners=False)  # (B, 64, H, W)
         agreement = F.relu(projected + gating)
@@ -238,11 +276,19 @@ class AttentionGate(nn.Module):
         return GateSteps(x, projected, gating, agreement, score[:, 0], attention[:, 0], attention * x)
 
     def score_by_tiles(self, x: Tensor, g: Tensor) -> Tensor:
-        """The same score, several times as fast on a CPU."""
+        """Return the same score, several times as fast on a CPU.
+
+        Parameters
+        ----------
+        x : Tensor, shape (B, C, H, W)
+            Features to be gated.
+        g : Tensor, shape (B, 64, h, w)
+            Gating signal.
+        """
         with torch.autocast(x.device.type, enabled=False):
             gating = F.conv2d(g.float(), self.phi.weight)  # (B, 64, h, w)
             score = compatibility(x, gating, self.theta.weight[:, :, 0, 0], self.psi.weight[0, :, 0, 0])
-            return (score + self.psi.bias).unsqueeze(1)
+            return (score + self.psi.get_parameter("bias")).unsqueeze(1)
 
 
 class Aggregation(nn.Module):
@@ -260,6 +306,7 @@ class Aggregation(nn.Module):
             self.final = nn.Linear(len(channels) * classes, classes)
 
     def forward(self, features: list[Tensor]) -> Tensor:
+        """Return logits (B, K) from the features (B, C) of each gate."""
         scores = [layer(f) for layer, f in zip(self.per_gate, features, strict=False)]
         if self.kind == "mean":
             return torch.stack(scores).mean(0)
@@ -318,6 +365,7 @@ class AGCNN(Network):
         self.n_features = sum(channels) if a.gates else _GATING_CHANNELS * (INPUT_SIZE // 16) ** 2
         self.gates = nn.ModuleList(AttentionGate(c, normalise) for c in channels)
         self.dropout = nn.Dropout(a.dropout)
+        self.classifier: nn.Module
         if a.gates:
             self.classifier = Aggregation(a.aggregation, channels, a.classes, a.published_details)
         else:
@@ -338,8 +386,8 @@ class AGCNN(Network):
         """
         *maps, g = self.block_outputs(images)  # g: (B, 64, 18, 18)
         if not self.gates:
-            features = _pool(g).flatten(1)  # (B, 64 * 9 * 9)
-            return Output(self.classifier(self.dropout(features)), features)
+            last = _pool(g).flatten(1)  # (B, 64 * 9 * 9)
+            return Output(self.classifier(self.dropout(last)), last)
         maps.reverse()  # gate 1 sees the deepest block
         attention = [gate(x, g) for gate, x in zip(self.gates, maps, strict=False)]  # (B, 1, H, W) each
         features = [self._features(a, x) for a, x in zip(attention, maps, strict=False)]  # (B, C) each
@@ -347,7 +395,12 @@ class AGCNN(Network):
         return Output(logits, torch.cat(features, 1), *(a.squeeze(1) for a in attention))
 
     def block_outputs(self, images: Tensor) -> list[Tensor]:
-        """Return what each block of convolutions makes of images (B, 1, H, W): (B, C, H / 2^i, W / 2^i) each."""
+        """Return what each block of convolutions makes of images (B, 1, H, W): (B, C, H / 2^i, W / 2^i) each.
+
+        Parameters
+        ----------
+        images : Tensor, shape (B, 1, H, W)
+        """
         outputs: list[Tensor] = []
         for block in self.blocks:
             outputs.append(block(_pool(outputs[-1]) if outputs else images))
@@ -422,5 +475,10 @@ def _placement(cells: int, stride: int, size: int) -> Tensor:
 
 
 def count_parameters(network: nn.Module) -> int:
-    """Number of trainable parameters."""
+    """Number of trainable parameters.
+
+    Parameters
+    ----------
+    network : Module
+    """
     return sum(p.numel() for p in network.parameters() if p.requires_grad)

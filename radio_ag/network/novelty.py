@@ -67,7 +67,7 @@ class FeatureModel:
         WeightsError
             One of the tensors is missing, of another shape, or not finite.
         """
-        shapes = {"means": (len(CLASSES), features), "precision": (features, features)}
+        shapes: dict[str, tuple[int, ...]] = {"means": (len(CLASSES), features), "precision": (features, features)}
         shapes |= {"centre": (features,), "scale": (features,)}
         for name, shape in shapes.items():
             tensor = tensors.get(f"novelty.{name}")
@@ -77,7 +77,12 @@ class FeatureModel:
         return cls(**{name: tensors[f"novelty.{name}"].double().numpy() for name in shapes})
 
     def distance(self, features: ArrayLike) -> NDArray[np.float64]:
-        """Mahalanobis distance from the nearest class, shape (n,)."""
+        """Return the Mahalanobis distance from the nearest class, shape (n,).
+
+        Parameters
+        ----------
+        features : array_like, shape (n, features)
+        """
         standard = (np.asarray(features, float) - self.centre) / self.scale
         difference = standard[:, None, :] - self.means
         squared = np.einsum("nkf,fg,nkg->nk", difference, self.precision, difference)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from functools import reduce
+from operator import add
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -28,15 +30,15 @@ class Seen(NamedTuple):
     On a CPU it holds arrays, on a GPU tensors until they are copied.
     """
 
-    logits: Tensor | NDArray[np.float32]  # (v * m, b, 2)
-    features: Tensor | NDArray[np.float32]  # (b, features of all networks), summed over the orientations
-    maps: Tensor | NDArray[np.float32] | None  # (b, planes, 150, 150), summed over orientations and networks
+    logits: Any  # (v * m, b, 2)
+    features: Any  # (b, features of all networks), summed over the orientations
+    maps: Any  # (b, planes, 150, 150), summed over orientations and networks; None where they are not wanted
 
 
 def plan(
     turned: Sequence[tuple[float, NDArray[np.float32]]], orbit: int, batch: int, together: bool
 ) -> list[list[Task]]:
-    """The tasks of each part of a run.
+    """Return the tasks of each part of a run.
 
     Parameters
     ----------
@@ -67,6 +69,16 @@ def see(networks: Sequence[nn.Module], images: Tensor, task: Task, attention: st
     """Run networks on the images (b, 1, 150, 150) of a task, on the device where they are.
 
     ``attention`` is one of ``mean``, ``gates``, ``none``: which maps to make.
+
+    Parameters
+    ----------
+    networks : sequence of Network
+    images : Tensor, shape (b, 1, 150, 150)
+        On their device.
+    task : Task
+        Says in which orientations.
+    attention : {"mean", "gates", "none"}
+        Which maps to make.
     """
     count, views = len(images), task.views
     layout = torch.contiguous_format if images.device.type == "mps" else torch.channels_last
@@ -76,8 +88,8 @@ def see(networks: Sequence[nn.Module], images: Tensor, task: Task, attention: st
     features = torch.cat([output.features for output in outputs], 1)
     maps = None
     if attention != "none":
-        maps = sum(_maps(output, attention) for output in outputs).split(count)
-        maps = sum(_on_sky(turned, view, task.angle) for turned, view in zip(maps, views, strict=True))
+        of_views = reduce(add, (_maps(output, attention) for output in outputs)).split(count)
+        maps = reduce(add, (_on_sky(of_view, view, task.angle) for of_view, view in zip(of_views, views, strict=True)))
     return Seen(
         logits.unflatten(0, (len(views), count)).transpose(1, 2).flatten(0, 1),
         features.unflatten(0, (len(views), count)).sum(0),
@@ -95,19 +107,40 @@ def _on_sky(maps: Tensor, view: int, angle: float) -> Tensor:
 
 
 def turn(images: Tensor, view: int) -> Tensor:
-    """One of the 8 rotations and flips of (..., H, W) images; view 0 is the image itself, 4 its mirror image."""
+    """Return one of the 8 rotations and flips of (..., H, W) images; view 0 is the image itself, 4 its mirror image.
+
+    Parameters
+    ----------
+    images : Tensor, shape (..., H, W)
+    view : int
+        0 to 7.
+    """
     mirrored = images.flip(-1) if view >= 4 else images
     return torch.rot90(mirrored, view % 4, (-2, -1))
 
 
 def turn_back(images: Tensor, view: int) -> Tensor:
-    """The inverse of :func:`turn`."""
+    """Undo :func:`turn`.
+
+    Parameters
+    ----------
+    images : Tensor, shape (..., H, W)
+    view : int
+        0 to 7.
+    """
     upright = torch.rot90(images, -(view % 4), (-2, -1))
     return upright.flip(-1) if view >= 4 else upright
 
 
 def rotate(images: Tensor, angle: float) -> Tensor:
-    """Rotate (B, C, H, W) bilinearly about the centre by ``angle`` radians; the edge's value holds beyond the edge."""
+    """Rotate (B, C, H, W) bilinearly about the centre by ``angle`` radians; the edge's value holds beyond the edge.
+
+    Parameters
+    ----------
+    images : Tensor, shape (B, C, H, W)
+    angle : float
+        Radians.
+    """
     cos, sin = float(np.cos(angle)), float(np.sin(angle))
     affine = torch.tensor([[cos, -sin, 0.0], [sin, cos, 0.0]], device=images.device).expand(len(images), 2, 3)
     grid = F.affine_grid(affine, list(images.shape), align_corners=False)
@@ -115,5 +148,12 @@ def rotate(images: Tensor, angle: float) -> Tensor:
 
 
 def to_arrays(seen: Seen) -> Seen:
-    """The same in memory, as arrays."""
-    return Seen(*(None if tensor is None else tensor.cpu().numpy() for tensor in seen))
+    """Bring what is on a device to memory, as arrays.
+
+    Parameters
+    ----------
+    seen : Seen
+        Of tensors.
+    """
+    logits, features, maps = (None if tensor is None else tensor.cpu().numpy() for tensor in seen)
+    return Seen(logits, features, maps)

@@ -1,18 +1,11 @@
 """From raw fields to the network's input: measure the noise, clip, crop and scale to 0-1.
 
-The steps are those of section 4.2 of Bowles et al. 2021 (MNRAS 501, 4579). The noise is that of the whole field,
-because sources fill the crop: the width of a Gaussian fitted to the histogram of the field's pixels.
-
-Every function takes a stack of shape (n, ny, nx) and never changes it. `prepare` and `estimate_rms` go through it a
-field at a time on all processors, so it may be a memory map larger than memory: beyond the result (90 kB a field from
-`prepare`) they need a few MB a processor.
+The steps are those of section 4.2 of Bowles et al. 2021 (MNRAS 501, 4579). Every function takes a stack of shape
+(n, ny, nx) and never changes it; see `radio_ag.preprocess.stacks`.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from math import asinh, isfinite
 from typing import NamedTuple
@@ -20,7 +13,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from radio_ag.errors import ImageError, InputError
+from radio_ag.errors import InputError
+from radio_ag.preprocess.noise import measure_noise, valid_pixels
+from radio_ag.preprocess.stacks import as_stack, per_image, run_blocks, to_native
 
 FIELD_SIZE = 300
 """Side of a field, in pixels."""
@@ -34,39 +29,6 @@ STRETCHES = ("linear", "sqrt", "asinh")
 """Names of the stretches."""
 ASINH_SOFTENING = 0.1
 """Where the asinh stretch turns from linear to logarithmic, as a fraction of the peak."""
-
-_BLOCK = 128  # fields a task at most: they share the cost of the fit, and of passing on Python's lock
-_MIN_PIXELS = 100  # valid pixels below which nothing is known of the noise: ten FIRST beams
-_MIN_COUNTS = 500  # pixels in the fitted range below which a histogram is too thin
-_SUBSAMPLE = 23  # the first guess takes every 23rd pixel, which is no divisor of a field's side
-_ONE_SIGMA_BELOW = 0.15866  # of a Gaussian's values lie more than a sigma below its middle
-_FILL_SHARE = 0.01  # share of uniform 5x5 patches above which their value is a fill value
-_PATCH = 5
-
-# The histogram's abscissa is (pixel - median) / first guess of the noise.
-_BIN_WIDTH = 0.1
-_BIN_CENTRES = np.linspace(-5.95, 5.95, 120)
-_POWERS = _BIN_CENTRES[:, None] ** np.arange(5)  # (bins, 5)
-_WINDOW = (-3.0, 2.0)  # fitted range in sigma about the mean: sources fill the positive wing
-_ITERATIONS = 10
-_MAX_SHIFT = 1.0  # a fit further than this from the first guess has caught something else than the noise
-_SCALE_LIMITS = (0.5, 2.0)
-_MAX_MISFIT = 0.1  # largest difference of the cumulative distributions of the counts and the fit
-
-
-class Rms(NamedTuple):
-    """Noise of a stack of fields.
-
-    Attributes
-    ----------
-    rms : ndarray (n,) of float32
-        Noise in the fields' unit (Jy/beam), NaN for a blank or constant field.
-    fallback : ndarray (n,) of bool
-        True where the histogram could not be fitted and `rms` is a robust estimate instead.
-    """
-
-    rms: NDArray[np.float32]
-    fallback: NDArray[np.bool_]
 
 
 class Prepared(NamedTuple):
@@ -143,65 +105,27 @@ def prepare(fields: ArrayLike, settings: Preprocessing | None = None, rms: Array
         If `rms` does not have one value a field.
     """
     settings = Preprocessing() if settings is None else settings
-    fields = _as_stack(fields, "fields")
+    fields = as_stack(fields, "fields")
     n = len(fields)
-    given = None if rms is None else _per_image(rms, n, "rms")
+    given = None if rms is None else per_image(rms, n, "rms")
     images = np.empty((n, CROP_SIZE, CROP_SIZE), np.float32)
     noise, blank_fraction, peak = np.empty((3, n), np.float32)
     fallback = np.zeros(n, bool)
 
     def work(block: slice) -> None:
         if given is None:
-            noise[block], fallback[block], blank_fraction[block] = _measure_noise(fields[block])
+            noise[block], fallback[block], blank_fraction[block] = measure_noise(fields[block])
         else:
             noise[block] = given[block]
-            blank_fraction[block] = [1 - _valid_pixels(_to_native(field)).size / field.size for field in fields[block]]
+            blank_fraction[block] = [1 - valid_pixels(to_native(field)).size / field.size for field in fields[block]]
         central = images[block]  # worked on in place
         _cut(fields[block], central, _centre_of(fields))
         peak[block] = _peak(central)
         _clip(central, np.float32(settings.clip) * noise[block])
         _normalise(central, settings.stretch, settings.value_range)
 
-    _run_blocks(work, n)
+    run_blocks(work, n)
     return Prepared(images, noise, fallback, blank_fraction, peak)
-
-
-def estimate_rms(fields: ArrayLike) -> Rms:
-    """Measure the noise of each field by a Gaussian fitted to the histogram of its pixels.
-
-    The fit is the maximum of the Poisson likelihood of the counts between -3 and +2 sigma about the fitted mean,
-    so that neither sources nor deep sidelobes enter it. Pixels that are not finite do not count, nor do those of a
-    fill value (wide areas of exactly the same value, such as zeros beyond the edge of a survey).
-
-    Where the histogram cannot be fitted (fewer than about 600 valid pixels, coarse steps, no single peak, sources
-    over half of the field) the estimate is the distance of the 16th percentile from the median. A field that has
-    been clipped already has no noise left: it is zero there.
-
-    Parameters
-    ----------
-    fields : array_like (n, ny, nx)
-        Fields in Jy/beam, NaN where blank; the source need not be centred.
-
-    Returns
-    -------
-    Rms
-        The noise, and where it is not from the fit. It is NaN for a field that is wholly blank, constant, or has
-        fewer than 100 valid pixels.
-
-    Raises
-    ------
-    ImageError
-        If `fields` is no stack of real images.
-    """
-    fields = _as_stack(fields, "fields")
-    rms = np.empty(len(fields), np.float32)
-    fallback = np.empty(len(fields), bool)
-
-    def work(block: slice) -> None:
-        rms[block], fallback[block], _ = _measure_noise(fields[block])
-
-    _run_blocks(work, len(fields))
-    return Rms(rms, fallback)
 
 
 def clip(fields: ArrayLike, rms: ArrayLike, threshold: float = 3.0) -> NDArray[np.float32]:
@@ -220,8 +144,8 @@ def clip(fields: ArrayLike, rms: ArrayLike, threshold: float = 3.0) -> NDArray[n
     -------
     ndarray (n, ny, nx) of float32
     """
-    clipped = np.array(_as_stack(fields, "fields"), np.float32, order="C")
-    _clip(clipped, np.float32(threshold) * _per_image(rms, len(clipped), "rms"))
+    clipped = np.array(as_stack(fields, "fields"), np.float32, order="C")
+    _clip(clipped, np.float32(threshold) * per_image(rms, len(clipped), "rms"))
     return clipped
 
 
@@ -249,7 +173,7 @@ def crop(fields: ArrayLike, size: int = CROP_SIZE, centre: ArrayLike | None = No
     -------
     ndarray (n, size, size) of float32
     """
-    fields = _as_stack(fields, "fields")
+    fields = as_stack(fields, "fields")
     n = len(fields)
     if size < 1:
         raise InputError(f"size must be at least 1 pixel, not {size}")
@@ -298,7 +222,7 @@ def normalise(
     """
     _check_stretch(kind)
     _check_value_range(value_range)
-    scaled = np.array(_as_stack(images, "images"), np.float32, order="C")
+    scaled = np.array(as_stack(images, "images"), np.float32, order="C")
     scaled[~np.isfinite(scaled)] = 0
     _normalise(scaled, kind, value_range)
     return scaled
@@ -357,153 +281,9 @@ def _check_value_range(value_range: tuple[float, float]) -> tuple[float, float]:
     return value_range
 
 
-def _as_stack(array: ArrayLike, name: str) -> NDArray:
-    """A stack (n, ny, nx) of any real type and byte order, masked pixels as NaN."""
-    array = np.asanyarray(array)
-    if array.ndim != 3:
-        hint = ": give a single image as image[None]" if array.ndim == 2 else ""
-        raise ImageError(f"{name} must be a stack of shape (n, ny, nx), not {array.shape}{hint}")
-    if 0 in array.shape[1:]:
-        raise ImageError(f"{name} must have pixels, but is of shape {array.shape}")
-    if array.dtype.kind not in "fiu":
-        raise ImageError(f"{name} must hold real numbers, not {array.dtype}")
-    return array.astype(np.float32).filled(np.nan) if isinstance(array, np.ma.MaskedArray) else array
-
-
-def _to_native(array: NDArray) -> NDArray[np.float32]:
-    """Contiguous float32 of the machine's byte order; no copy where it is that already."""
-    return np.ascontiguousarray(array, np.float32)
-
-
-def _per_image(values: ArrayLike, n: int, name: str) -> NDArray[np.float32]:
-    values = np.asarray(values, np.float32)
-    if values.shape not in ((), (n,)):
-        raise InputError(f"{name} must be one number or one for each of the {n} images, not of shape {values.shape}")
-    return np.broadcast_to(values, (n,))
-
-
-def _run_blocks(work: Callable[[slice], None], n: int) -> None:
-    """Call `work` for slices that cover n fields, on all processors: NumPy's loops run side by side."""
-    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    size = min(_BLOCK, max(-(-n // processors), 1))
-    blocks = [slice(start, start + size) for start in range(0, n, size)]
-    if len(blocks) <= 1 or processors == 1:
-        for block in blocks:
-            work(block)
-        return
-    with ThreadPoolExecutor(processors) as pool:
-        list(pool.map(work, blocks))  # taking the results raises what a task raised
-
-
 def _peak(images: NDArray[np.float32]) -> NDArray[np.float32]:
     brightest = images.max(axis=(1, 2))
     odd = ~np.isfinite(brightest)
     if odd.any():
         brightest[odd] = np.where(np.isfinite(images[odd]), images[odd], np.float32(-np.inf)).max(axis=(1, 2))
     return np.where(brightest > -np.inf, brightest, np.float32(np.nan))
-
-
-def _valid_pixels(field: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Pixels of a field (ny, nx) that are finite and not fill, as a vector.
-
-    Zeros with nothing below them are what clipping leaves, not fill.
-    """
-    valid = np.isfinite(field)
-    fill = _fill_value(field)
-    if fill is not None:
-        others = field[valid & (field != fill)]
-        if others.size == 0 or fill != 0 or others.min() < 0:
-            return others
-    return field.reshape(-1) if valid.all() else field[valid]
-
-
-def _fill_value(field: NDArray[np.float32]) -> np.float32 | None:
-    """The value that fills wide areas of a field, found from patches whose centre equals eight pixels around it.
-
-    Correlated or coarsely quantised noise repeats values from pixel to pixel, but not over whole patches.
-    """
-    ny, nx = (side - side % _PATCH for side in field.shape)
-    patches = field[:ny, :nx].reshape(ny // _PATCH, _PATCH, nx // _PATCH, _PATCH)
-    middle = patches[:, 2, :, 2]
-    enough = max(_FILL_SHARE * middle.size, 1)
-    uniform = np.ones(middle.shape, bool)
-    for y, x in ((0, 0), (4, 4), (0, 4), (4, 0), (0, 2), (2, 0), (4, 2), (2, 4)):
-        uniform &= patches[:, y, :, x] == middle
-        if np.count_nonzero(uniform) < enough:
-            return None
-    values, counts = np.unique(middle[uniform], return_counts=True)
-    return values[counts.argmax()] if counts.max() >= enough else None
-
-
-def _measure_noise(fields: NDArray) -> tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.float64]]:
-    """Noise of a few fields, where it is not from the histogram fit, and the blank fraction of each."""
-    guess, blank_fraction = np.full(len(fields), np.nan), np.empty(len(fields))
-    counts = np.zeros((len(fields), len(_BIN_CENTRES)))
-    for i, field in enumerate(fields):
-        pixels = _valid_pixels(_to_native(field))
-        blank_fraction[i] = 1 - pixels.size / field.size
-        if pixels.size >= _MIN_PIXELS:
-            centre, guess[i] = _robust_centre_and_scale(pixels)
-            if guess[i] > 0:
-                counts[i] = _histogram(pixels, centre, guess[i])
-    return *_noise_from(counts, guess), blank_fraction
-
-
-def _noise_from(counts: NDArray, guess: NDArray[np.float64]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Noise from histograms in units of its first guess, and where it is that guess for want of a fit."""
-    scale = _fit_gaussians(counts)
-    fitted = np.isfinite(scale)
-    rms = np.where(fitted, scale, 1) * guess
-    return rms.astype(np.float32), ~fitted & np.isfinite(rms)
-
-
-def _robust_centre_and_scale(pixels: NDArray[np.float32]) -> tuple[float, float]:
-    """Median, and its distance from the percentile that lies one sigma below it."""
-    sample = pixels[::_SUBSAMPLE] if pixels.size > 1000 * _SUBSAMPLE else pixels
-    low, middle = int(_ONE_SIGMA_BELOW * (sample.size - 1)), (sample.size - 1) // 2
-    ordered = np.partition(sample, (low, middle))
-    return float(ordered[middle]), float(ordered[middle]) - float(ordered[low])
-
-
-def _histogram(pixels: NDArray[np.float32], centre: float, scale: float) -> NDArray[np.int64]:
-    """Counts in the bins about `_BIN_CENTRES`; what lies beyond falls into a bin at each end and is left out."""
-    bins = len(_BIN_CENTRES)
-    with np.errstate(over="ignore"):
-        position = pixels - np.float32(centre)
-        position *= np.float32(1 / (_BIN_WIDTH * scale))
-    position += np.float32(bins / 2 + 1)
-    np.clip(position, 0, bins + 1, out=position)
-    return np.bincount(position.astype(np.int32), minlength=bins + 2)[1:-1]
-
-
-def _fit_gaussians(counts: NDArray) -> NDArray[np.float64]:
-    """Width of the Gaussian fitted to each of n histograms (n, bins), in units of the abscissa; NaN where it fails.
-
-    The logarithm of a Gaussian is a parabola, so this is a Poisson regression with a logarithmic link, solved for
-    all histograms at once by iteratively reweighted least squares. The first iteration is the parabola through the
-    logarithm of the counts, weighted by the counts; the window follows the fit. Sheppard's correction removes the
-    width of the bins.
-    """
-    mean, sigma = np.zeros(len(counts)), np.ones(len(counts))
-    model = np.maximum(counts, 0.5)
-    logarithm = np.log(model)
-    fine = np.ones(len(counts), bool)
-    for _ in range(_ITERATIONS):
-        offset = (_BIN_CENTRES - mean[:, None]) / sigma[:, None]
-        window = (offset > _WINDOW[0]) & (offset < _WINDOW[1])
-        fine &= (counts * window).sum(axis=1) >= _MIN_COUNTS
-        moments = (model * window) @ _POWERS
-        residual = (model * logarithm + counts - model) * window @ _POWERS[:, :3]
-        normal = moments[:, np.add.outer(np.arange(3), np.arange(3))]
-        normal[~fine], residual[~fine] = np.eye(3), (0, 0, -0.5)
-        parabola = np.linalg.solve(normal, residual[..., None])[..., 0]
-        fine &= parabola[:, 2] < -0.5 / _SCALE_LIMITS[1] ** 2
-        parabola[~fine] = (0, 0, -0.5)
-        logarithm = parabola @ _POWERS[:, :3].T
-        model = np.exp(np.minimum(logarithm, 25))
-        sigma = np.sqrt(-0.5 / parabola[:, 2])
-        mean = parabola[:, 1] * sigma**2
-        fine &= (np.abs(mean) < _MAX_SHIFT) & (sigma > _SCALE_LIMITS[0])
-    misfit = np.abs(np.cumsum((counts - model) * window, axis=1)).max(axis=1)
-    fine &= misfit < _MAX_MISFIT * (counts * window).sum(axis=1)
-    return np.where(fine, np.sqrt(np.maximum(sigma**2 - _BIN_WIDTH**2 / 12, 0)), np.nan)

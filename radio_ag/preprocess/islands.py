@@ -152,7 +152,7 @@ def measure_islands(fields: ArrayLike, rms: ArrayLike, *, beam_fwhm: float = BEA
             result.n_islands[row] = len(islands)
             result.snr[row] = found.peak[source].max()
             result.peak[row] = result.snr[row] * rms[row]
-            result.size[row] = _extent(np.concatenate([_pixels(found, k) for k in source]))
+            result.size[row] = extent(np.concatenate([_pixels(found, k) for k in source]))
             result.flags[row] = _flags(found, source, islands[~member], is_off, beam_area)
     return result
 
@@ -232,12 +232,18 @@ def _link(member: NDArray[np.bool_], pixels: list[NDArray]) -> None:
     while len(new) and not member.all():
         tree = cKDTree(np.concatenate([pixels[k] for k in new]))
         others = np.flatnonzero(~member)
-        new = [k for k in others if (tree.query(pixels[k], distance_upper_bound=LINK_RADIUS)[0] < np.inf).any()]
+        near = [(tree.query(pixels[k], distance_upper_bound=LINK_RADIUS)[0] < np.inf).any() for k in others]
+        new = others[np.array(near, bool)]
         member[new] = True
 
 
-def _extent(offset: NDArray) -> float:
-    """Largest distance between pixels (k, 2); the two lie at the ends of their rows."""
+def extent(offset: NDArray) -> float:
+    """Return the largest distance between pixels (k, 2); the two lie at the ends of their rows.
+
+    Parameters
+    ----------
+    offset : ndarray, shape (k, 2)
+    """
     order = np.lexsort(offset.T)
     ordered = offset[order]
     turn = np.flatnonzero(np.diff(ordered[:, 1]))

@@ -14,22 +14,40 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from radio_ag.preprocess import images as preprocess
-from radio_ag.preprocess.images import ASINH_SOFTENING, CROP_SIZE, Prepared, Preprocessing
+from radio_ag.preprocess.images import ASINH_SOFTENING, CROP_SIZE, Prepared, Preprocessing, prepare
+from radio_ag.preprocess.noise import (
+    BIN_CENTRES,
+    BIN_WIDTH,
+    FILL_SHARE,
+    ONE_SIGMA_BELOW,
+    PATCH,
+    SUBSAMPLE,
+    noise_from,
+)
+from radio_ag.preprocess.stacks import as_stack, to_native
 
 _BLOCK = 256  # fields: 92 MB of pixels, and four times that while they are counted
 
 
 def prepare_on(device: torch.device, fields: ArrayLike, settings: Preprocessing | None = None) -> Prepared:
-    """Turn raw fields (n, ny, nx) into the network's input, on a device; see `radio_ag.preprocess.images.prepare`."""
+    """Turn raw fields (n, ny, nx) into the network's input, on a device; see `radio_ag.preprocess.images.prepare`.
+
+    Parameters
+    ----------
+    device : torch.device
+    fields : array_like, shape (n, ny, nx)
+        Jy/beam.
+    settings : Preprocessing, optional
+        None means the paper's.
+    """
     settings = Preprocessing() if settings is None else settings
-    fields = preprocess._as_stack(fields, "fields")
+    fields = as_stack(fields, "fields")
     if min(fields.shape[1:]) < CROP_SIZE or not len(fields):
-        return preprocess.prepare(fields, settings)
+        return prepare(fields, settings)
     blocks = (fields[start : start + _BLOCK] for start in range(0, len(fields), _BLOCK))
     on_gpu = device.type == "cuda"  # on a stream of its own: a network may be at work beside it
     with torch.inference_mode(), torch.cuda.stream(torch.cuda.Stream(device)) if on_gpu else nullcontext():
-        parts = [_prepare(preprocess._to_native(block), settings, device) for block in blocks]
+        parts = [_prepare(to_native(block), settings, device) for block in blocks]
     return Prepared(*map(np.concatenate, zip(*parts, strict=True)))
 
 
@@ -39,13 +57,13 @@ def _prepare(fields: NDArray[np.float32], settings: Preprocessing, device: torch
     guess = centre - low
     ordinary = torch.isfinite(there).all(2).all(1).cpu().numpy() & ~_may_have_fill(there) & (guess > 0)
     counts = _histograms(there, centre, np.where(ordinary, guess, 1))
-    rms, fallback = preprocess._noise_from(counts, guess)
+    rms, fallback = noise_from(counts, guess)
     central = there[:, *(slice(start := -((CROP_SIZE + 1 - n) // 2), start + CROP_SIZE) for n in fields.shape[1:])]
     images = _scale(central, np.float32(settings.clip) * rms, settings)
     peak = central.amax((1, 2)).cpu().numpy()
     prepared = Prepared(images.cpu().numpy(), rms, fallback, np.zeros(len(fields), np.float32), peak)
     if not ordinary.all():
-        for ours, theirs in zip(prepared, preprocess.prepare(fields[~ordinary], settings), strict=True):
+        for ours, theirs in zip(prepared, prepare(fields[~ordinary], settings), strict=True):
             ours[~ordinary] = theirs
     return prepared
 
@@ -53,29 +71,29 @@ def _prepare(fields: NDArray[np.float32], settings: Preprocessing, device: torch
 def _percentiles(fields: Tensor) -> NDArray[np.float64]:
     """What lies one sigma below the median, and the median, of each field, from the pixels that the CPU takes."""
     pixels = fields.flatten(1)
-    sample = pixels[:, :: preprocess._SUBSAMPLE] if pixels.shape[1] > 1000 * preprocess._SUBSAMPLE else pixels
+    sample = pixels[:, ::SUBSAMPLE] if pixels.shape[1] > 1000 * SUBSAMPLE else pixels
     last = sample.shape[1] - 1
     ordered = sample.sort(1).values
-    return ordered[:, [int(preprocess._ONE_SIGMA_BELOW * last), last // 2]].double().T.cpu().numpy()
+    return ordered[:, [int(ONE_SIGMA_BELOW * last), last // 2]].double().T.cpu().numpy()
 
 
 def _may_have_fill(fields: Tensor) -> NDArray[np.bool_]:
     """Whether enough patches of a field are of one value each, though perhaps of several values."""
-    side = preprocess._PATCH
+    side = PATCH
     ny, nx = (length - length % side for length in fields.shape[1:])
     patches = fields[:, :ny, :nx].unflatten(2, (-1, side)).unflatten(1, (-1, side))  # (n, patches, side, patches, side)
     uniform = (patches.amax((2, 4)) == patches.amin((2, 4))).flatten(1)
-    return (uniform.sum(1) >= max(preprocess._FILL_SHARE * uniform.shape[1], 1)).cpu().numpy()
+    return (uniform.sum(1) >= max(FILL_SHARE * uniform.shape[1], 1)).cpu().numpy()
 
 
 def _histograms(fields: Tensor, centre: NDArray, scale: NDArray) -> NDArray[np.int64]:
     """Counts (n, bins) of each field's pixels about its centre."""
-    bins = len(preprocess._BIN_CENTRES)
-    centre, factor = (
+    bins = len(BIN_CENTRES)
+    middle, factor = (
         torch.from_numpy(values.astype(np.float32)[:, None]).to(fields.device)
-        for values in (centre, 1 / (preprocess._BIN_WIDTH * scale))
+        for values in (centre, 1 / (BIN_WIDTH * scale))
     )
-    position = (fields.flatten(1) - centre).mul_(factor).add_(bins / 2 + 1).nan_to_num_(0).clamp_(0, bins + 1).long()
+    position = (fields.flatten(1) - middle).mul_(factor).add_(bins / 2 + 1).nan_to_num_(0).clamp_(0, bins + 1).long()
     counts = torch.zeros(len(fields), bins + 2, dtype=torch.int64, device=fields.device)
     counts.scatter_add_(1, position, torch.ones_like(position))
     return counts[:, 1:-1].cpu().numpy()
@@ -83,8 +101,8 @@ def _histograms(fields: Tensor, centre: NDArray, scale: NDArray) -> NDArray[np.i
 
 def _scale(central: Tensor, limit: NDArray[np.float32], settings: Preprocessing) -> Tensor:
     """Clip at the limits (n,), and scale as `radio_ag.preprocess.images.normalise` does."""
-    limit = torch.from_numpy(limit).to(central.device)[:, None, None]
-    images = torch.where((central > limit) & (central < torch.inf), central, 0.0)
+    bound = torch.from_numpy(limit).to(central.device)[:, None, None]
+    images = torch.where((central > bound) & (central < torch.inf), central, 0.0)
     low = images.amin((1, 2), keepdim=True)
     span = images.amax((1, 2), keepdim=True) - low
     images.sub_(low).div_(torch.where(span > 0, span, 1.0))

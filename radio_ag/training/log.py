@@ -11,13 +11,25 @@ Entry = dict[str, Any]
 
 
 def append_entry(path: Path, entry: Entry) -> None:
-    """Add an entry as one line."""
+    """Add an entry as one line.
+
+    Parameters
+    ----------
+    path : Path
+    entry : mapping
+        Ready for JSON.
+    """
     with path.open("a", encoding="utf-8") as file:
         file.write(json.dumps(entry) + "\n")
 
 
 def read_entries(path: Path) -> list[Entry]:
-    """The entries of a log; a line that a killed process left half-written is not one. None where there is no log."""
+    """Return the entries of a log; a line that a killed process left half-written is not one. None without a log.
+
+    Parameters
+    ----------
+    path : Path
+    """
     if not path.exists():
         return []
     entries = []
@@ -30,7 +42,13 @@ def read_entries(path: Path) -> list[Entry]:
 
 
 def keep_until(path: Path, samples: int) -> None:
-    """Drop the entries of what came after ``samples`` images, which a resumed run does again."""
+    """Remove the entries of what came after ``samples`` images, which a resumed run does again.
+
+    Parameters
+    ----------
+    path : Path
+    samples : int
+    """
     kept = [entry for entry in read_entries(path) if entry["samples"] <= samples]
     beside = path.with_name(path.name + ".part")
     beside.write_text("".join(json.dumps(entry) + "\n" for entry in kept), encoding="utf-8")

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,7 +21,8 @@ from radio_ag.labelled.augmentation import augment
 from radio_ag.labelled.data import Labelled
 from radio_ag.network.baselines import build
 from radio_ag.network.classifier import run_network
-from radio_ag.network.model import INPUT_SIZE
+from radio_ag.network.devices import in_layout
+from radio_ag.network.model import INPUT_SIZE, Network
 from radio_ag.network.pytorch_files import read_pytorch
 from radio_ag.preprocess.images import crop, normalise
 from radio_ag.training.log import append_entry, draw_learning_curve, keep_until, read_entries
@@ -45,7 +47,7 @@ def train(
     every: int | None = None,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
     log: Callable[[str], None] = print,
-) -> nn.Module:
+) -> Network:
     """Train one network, or go on from the checkpoint in ``folder``.
 
     On a CPU a resumed run gives the same weights as one that was never interrupted, bit for bit, wherever it stopped.
@@ -70,7 +72,7 @@ def train(
 
     Returns
     -------
-    Module
+    Network
         The network, in evaluation mode: with the averaged weights of the end, or with those of the lowest validation
         loss where the recipe stops early.
 
@@ -98,7 +100,7 @@ def train(
         fields = torch.from_numpy(data.fields).unsqueeze(1)
         learnt = torch.from_numpy(training)
         labels, weights = torch.from_numpy(data.label), torch.from_numpy(source_weights(data, training, recipe))
-        interval = max(1, (every or recipe.samples // recipe.epochs) // recipe.batch)
+        interval = max(1, (every or recipe.known_samples // recipe.epochs) // recipe.batch)
         saved = time.monotonic()
         while trainer.step < trainer.steps:
             batch = batch_rows(len(training), trainer.step, recipe)
@@ -149,13 +151,13 @@ class Trainer:
     def __init__(self, recipe: Recipe, device: str | torch.device = "cpu", initial: Mapping[str, Tensor] | None = None):
         torch.manual_seed(recipe.seed)
         self.recipe, self.device = recipe, torch.device(device)
-        self.network = build(recipe.architecture).to(device, memory_format=torch.channels_last)
+        self.network = in_layout(build(recipe.architecture).to(device), torch.channels_last)
         if initial:
             self.network.load_state_dict(initial)
         self.network.train()
         self.averaged = build(recipe.architecture).to(device).eval().requires_grad_(False)
         self.averaged.load_state_dict(self.network.state_dict())
-        self.step, self.steps = 0, max(1, recipe.samples // recipe.batch)
+        self.step, self.steps = 0, max(1, recipe.known_samples // recipe.batch)
         self.optimizers = make_optimisers(self.network, recipe)
         factor = rate_factor(self.steps) if recipe.schedule == "linear" else lambda step: 1.0
         self.schedules = [torch.optim.lr_scheduler.LambdaLR(optimizer, factor) for optimizer in self.optimizers]
@@ -171,11 +173,17 @@ class Trainer:
         return self.step * self.recipe.batch
 
     def size_at(self, step: int) -> int:
-        """Pixels along each side of the images of a batch."""
+        """Return the pixels along each side of the images of a batch.
+
+        Parameters
+        ----------
+        step : int
+            Counted from 0.
+        """
         return self.recipe.window if step * self.recipe.batch < self.recipe.windowed else INPUT_SIZE
 
     def update(self, images: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
-        """One step of the optimiser.
+        """Make one step of the optimiser.
 
         Parameters
         ----------
@@ -206,11 +214,25 @@ class Trainer:
         return loss.detach()
 
     def settle(self, data: Labelled, training: np.ndarray) -> None:
-        """Give the averaged network the statistics of batch norm that belong to its weights."""
+        """Give the averaged network the statistics of batch norm that belong to its weights.
+
+        Parameters
+        ----------
+        data : Labelled
+        training : ndarray of int
+            Rows to learn from.
+        """
         self._settle(data, training, self.size_at(self.step - 1))
 
     def look(self, data: Labelled, validation: np.ndarray) -> dict[str, float]:
-        """Score the settled network on the validation sources, as `score` does, and remember the best look."""
+        """Score the settled network on the validation sources, as `score` does, and remember the best look.
+
+        Parameters
+        ----------
+        data : Labelled
+        validation : ndarray of int
+            Rows to watch.
+        """
         size = self.size_at(self.step - 1)
         scores = score(self.averaged, data[validation], self.recipe, size)
         better = self._best is None or scores["nll"] < self._best["nll"]
@@ -219,8 +241,15 @@ class Trainer:
             self._best = {"nll": scores["nll"], "samples": self.samples, "weights": weights}
         return scores
 
-    def finish(self, data: Labelled, training: np.ndarray) -> nn.Module:
-        """The network that is kept, after the last look."""
+    def finish(self, data: Labelled, training: np.ndarray) -> Network:
+        """Return the network that is kept, after the last look.
+
+        Parameters
+        ----------
+        data : Labelled
+        training : ndarray of int
+            Rows to learn from.
+        """
         if self._best is not None:
             self.averaged.load_state_dict(self._best["weights"])
         elif self.size_at(self.step - 1) != INPUT_SIZE:
@@ -229,7 +258,7 @@ class Trainer:
 
     def _settle(self, data: Labelled, training: np.ndarray, size: int) -> None:
         if self.recipe.averaging:
-            count = min(_STATISTICS_IMAGES, self.recipe.samples)
+            count = min(_STATISTICS_IMAGES, self.recipe.known_samples)
             fields = torch.from_numpy(data.fields).unsqueeze(1)
             rows = torch.from_numpy(training)
             refresh_statistics(self.averaged, fields, self.recipe, rows=rows, size=size, images=count)
@@ -237,7 +266,7 @@ class Trainer:
             self.averaged.load_state_dict(self.network.state_dict())
 
     def take_entry(self) -> dict[str, float]:
-        """What the log says of the steps since the last entry.
+        """Return what the log says of the steps since the last entry.
 
         Raises
         ------
@@ -261,7 +290,13 @@ class Trainer:
         return entry
 
     def state(self, source: str) -> dict:
-        """All that `restore` needs; ``source`` is the fingerprint of the data."""
+        """Return all that `restore` needs; ``source`` is the fingerprint of the data.
+
+        Parameters
+        ----------
+        source : str
+            As `fingerprint` gives it.
+        """
         cuda = self.device.type == "cuda"
         return {
             "recipe": asdict(self.recipe),
@@ -282,6 +317,15 @@ class Trainer:
     def restore(self, saved: Mapping, source: str, path: Path) -> None:
         """Go on from a `state`.
 
+        Parameters
+        ----------
+        saved : mapping
+            As `state` gives it.
+        source : str
+            As `fingerprint` gives it.
+        path : Path
+            Where it comes from, for messages.
+
         Raises
         ------
         InputError
@@ -295,7 +339,8 @@ class Trainer:
         self.step = saved["step"]
         self.network.load_state_dict(saved["network"])
         self.averaged.load_state_dict(saved["averaged"])
-        for part, state in zip(self.optimizers + self.schedules, saved["optimizers"] + saved["schedules"], strict=True):
+        parts: list[Any] = [*self.optimizers, *self.schedules]
+        for part, state in zip(parts, saved["optimizers"] + saved["schedules"], strict=True):
             part.load_state_dict(state)
         self.generator.set_state(saved["generator"])
         torch.set_rng_state(saved["torch_random"])
@@ -308,7 +353,14 @@ class Trainer:
 
 
 def fingerprint(data: Labelled, training: np.ndarray, validation: np.ndarray) -> str:
-    """A hash that tells other sources, labels or splits apart; of the images, every seventh pixel counts."""
+    """Return a hash that tells other sources, labels or splits apart; of the images, every seventh pixel counts.
+
+    Parameters
+    ----------
+    data : Labelled
+    training, validation : ndarray of int
+        Rows.
+    """
     digest = hashlib.sha256()
     for rows in (training, validation):
         digest.update(np.ascontiguousarray(data.fields[:, ::7, ::7][rows], "<f4").tobytes())
@@ -318,7 +370,16 @@ def fingerprint(data: Labelled, training: np.ndarray, validation: np.ndarray) ->
 
 
 def batch_rows(sources: int, step: int, recipe: Recipe) -> Tensor:
-    """Rows of a batch: whole permutations of the sources one after another, a pure function of the step."""
+    """Return the rows of a batch: whole permutations of the sources one after another, a pure function of the step.
+
+    Parameters
+    ----------
+    sources : int
+        Number of training sources.
+    step : int
+        Counted from 0.
+    recipe : Recipe
+    """
     positions = np.arange(step * recipe.batch, (step + 1) * recipe.batch)
     rows = np.empty(recipe.batch, int)
     for turn_of_all in np.unique(positions // sources):
@@ -329,7 +390,15 @@ def batch_rows(sources: int, step: int, recipe: Recipe) -> Tensor:
 
 
 def source_weights(data: Labelled, training: np.ndarray, recipe: Recipe) -> np.ndarray:
-    """Weight of each training source in the loss, float32, 1 on average."""
+    """Return the weight of each training source in the loss, float32, 1 on average.
+
+    Parameters
+    ----------
+    data : Labelled
+    training : ndarray of int
+        Rows to learn from.
+    recipe : Recipe
+    """
     label = data.label[training]
     weights = np.where(data.certain[training], 1.0, recipe.uncertain_weight)
     if recipe.balanced:
@@ -354,7 +423,7 @@ def refresh_statistics(
 
     Parameters
     ----------
-    network : Module
+    network : Network
         In evaluation mode, and left so.
     fields : Tensor, shape (n, 1, 300, 300)
         Clipped fields.
@@ -382,7 +451,7 @@ def refresh_statistics(
         layer.eval()
 
 
-def score(network: nn.Module, data: Labelled, recipe: Recipe, size: int = INPUT_SIZE) -> dict[str, float]:
+def score(network: Network, data: Labelled, recipe: Recipe, size: int = INPUT_SIZE) -> dict[str, float]:
     """Return accuracy (of certain sources too, if there are any) and negative log-likelihood, without an orbit.
 
     Parameters
@@ -404,8 +473,14 @@ def score(network: nn.Module, data: Labelled, recipe: Recipe, size: int = INPUT_
     return scores | {"nll": nll}
 
 
-def replace_file(path: Path, write: Callable[[Path], None]) -> None:
+def replace_file(path: Path, write: Callable[[Path], object]) -> None:
     """Write a file beside its place and move it there once it is whole.
+
+    Parameters
+    ----------
+    path : Path
+    write : callable
+        Takes the path beside it.
 
     Raises
     ------
@@ -422,6 +497,10 @@ def replace_file(path: Path, write: Callable[[Path], None]) -> None:
 
 def make_folder(folder: Path) -> None:
     """Make a folder where there is none.
+
+    Parameters
+    ----------
+    folder : Path
 
     Raises
     ------

@@ -43,10 +43,15 @@ class Muon(torch.optim.Muon):
 
 
 def make_optimisers(network: nn.Module, recipe: Recipe) -> list[torch.optim.Optimizer]:
-    """The optimisers of a recipe: Adam for everything, or Muon and AdamW.
+    """Make the optimisers of a recipe: Adam for everything, or Muon and AdamW.
 
     Muon takes every convolution with several filters and several inputs; AdamW takes biases, batch norm, the first
     convolution and the small layers that classify.
+
+    Parameters
+    ----------
+    network : Network
+    recipe : Recipe
     """
     if recipe.optimizer == "adam":
         return [torch.optim.Adam(network.parameters(), recipe.rate, weight_decay=recipe.weight_decay)]
@@ -60,6 +65,12 @@ def make_optimisers(network: nn.Module, recipe: Recipe) -> list[torch.optim.Opti
 
 
 def rate_factor(steps: int) -> Callable[[int], float]:
-    """What the rate is multiplied by at each step: up over the first tenth, then down to zero, both linearly."""
+    """Return what the rate is multiplied by at each step: up over the first tenth, then down to zero, linearly.
+
+    Parameters
+    ----------
+    steps : int
+        In all.
+    """
     rising = max(1.0, _WARM_UP * steps)
     return lambda step: max(0.0, min(1.0, (step + 1) / rising, (steps - step) / max(1.0, steps - rising)))

@@ -17,6 +17,18 @@ _CHOICES = {
     "optimizer": ("muon", "adam"),
     "schedule": ("linear", "constant"),
 }
+_LIMITS: dict[str, tuple[float, ...]] = {
+    "samples": (1,),
+    "passes": (1,),
+    "epochs": (1,),
+    "windowed": (0,),
+    "window": (_SMALLEST_WINDOW,),
+    "batch": (2,),
+    "weight_decay": (0,),
+    "label_smoothing": (0, 1),
+    "uncertain_weight": (0, 1),
+    "averaging": (0, 1),
+}
 
 
 @dataclass(frozen=True)
@@ -96,16 +108,11 @@ class Recipe:
         for name, accepted in _CHOICES.items():
             if getattr(self, name) not in accepted:
                 raise InputError(f"{name} must be one of {', '.join(accepted)}, not {getattr(self, name)!r}")
-        for name in ("samples", "passes"):
+        for name, limits in _LIMITS.items():
             if getattr(self, name) is not None:
-                _check_range(self, name, 1)
+                _check_range(self, name, *limits)
         if self.samples is None and self.passes is None:
             raise InputError("samples or passes must say how many images are seen: both are None")
-        for name, low in (("epochs", 1), ("windowed", 0), ("window", _SMALLEST_WINDOW), ("batch", 2)):
-            _check_range(self, name, low)
-        _check_range(self, "weight_decay", 0)
-        for name in ("label_smoothing", "uncertain_weight", "averaging"):
-            _check_range(self, name, 0, 1)
         for name in ("rate", "other_rate"):
             if not getattr(self, name) > 0:
                 raise InputError(f"{name} must be positive, not {getattr(self, name)!r}")
@@ -123,11 +130,35 @@ class Recipe:
         """Number of images that the recipe asks for with so many training sources.
 
         Where `passes` are given this does not depend on `samples`, which may be fewer.
+
+        Parameters
+        ----------
+        sources : int
         """
-        return self.samples if self.passes is None else self.epochs * self.passes * sources
+        if self.passes is not None:
+            return self.epochs * self.passes * sources
+        return self.known_samples
+
+    @property
+    def known_samples(self) -> int:
+        """Number of images seen in all.
+
+        Raises
+        ------
+        InputError
+            It depends on the number of sources, see `prescribed`.
+        """
+        if self.samples is None:
+            raise InputError("samples must be a number, not None: it depends on the number of training sources")
+        return self.samples
 
     def shortened(self, samples: int) -> Recipe:
-        """This recipe for another number of images, the same share of them seen through the smaller window."""
+        """Return this recipe for another number of images, the same share of them seen through the smaller window.
+
+        Parameters
+        ----------
+        samples : int
+        """
         if self.samples is None or not self.windowed:
             return replace(self, samples=samples)
         return replace(self, samples=samples, windowed=round(self.windowed * samples / self.samples))
@@ -171,7 +202,7 @@ _PAPER_RATE_ONE_GATE = 1e-5  # Table 9
 
 
 def named_recipe(name: str, settings: Mapping[str, str] | None = None) -> Recipe:
-    """A recipe with some of its settings changed.
+    """Return a recipe with some of its settings changed.
 
     Parameters
     ----------
@@ -201,14 +232,27 @@ def named_recipe(name: str, settings: Mapping[str, str] | None = None) -> Recipe
 
 
 def recipe_of(settings: Mapping[str, Any]) -> Recipe:
-    """The recipe whose settings a checkpoint or a card holds; what it does not name is as in `Recipe`."""
+    """Return the recipe whose settings a checkpoint or a card holds; what it does not name is as in `Recipe`.
+
+    Parameters
+    ----------
+    settings : mapping
+        As `dataclasses.asdict` gives them.
+    """
     known = {f.name for f in fields(Recipe)} - {"architecture"}
-    own = {name: tuple(v) if isinstance(v, list) else v for name, v in settings.items() if name in known}
+    own: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in settings.items() if name in known
+    }
     return Recipe(architecture=architecture_of(settings["architecture"]), **own)
 
 
 def differences(recipe: Recipe, other: Recipe) -> list[str]:
-    """What sets a recipe apart from another one, as ``NAME is VALUE, not VALUE``."""
+    """Return what sets a recipe apart from another one, as ``NAME is VALUE, not VALUE``.
+
+    Parameters
+    ----------
+    recipe, other : Recipe
+    """
     here, there = asdict(recipe), asdict(other)
     return [f"{name} is {there[name]!r} there, {here[name]!r} here" for name in here if here[name] != there[name]]
 

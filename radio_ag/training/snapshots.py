@@ -28,7 +28,7 @@ MOST = 8
 
 
 def expand_snapshots(names: Iterable[str]) -> list[str]:
-    """Names and paths of weights, with each folder replaced by the checkpoints in it, by the images they have seen.
+    """Replace each folder among names and paths of weights by the checkpoints in it, by the images they have seen.
 
     Parameters
     ----------
@@ -54,7 +54,7 @@ def expand_snapshots(names: Iterable[str]) -> list[str]:
                 continue
         if not seen:
             raise WeightsError(f"the folder {name} has no checkpoint of a training (*{SUFFIX}, such as checkpoint.pt)")
-        ordered = sorted(seen, key=seen.get)
+        ordered = sorted(seen, key=lambda path: seen[path])
         steps = np.linspace(0, len(ordered) - 1, min(MOST, len(ordered)))
         expanded += [str(ordered[step]) for step in np.rint(steps).astype(int)]
     return expanded
@@ -92,7 +92,7 @@ def keep_snapshot(checkpoint: Path) -> Path:
 
 
 def load_classifier(name: str | os.PathLike, **options) -> Classifier:
-    """A classifier from weights, or from a checkpoint of a training.
+    """Load a classifier from weights, or from a checkpoint of a training.
 
     Parameters
     ----------
@@ -112,7 +112,7 @@ def load_classifier(name: str | os.PathLike, **options) -> Classifier:
 
 
 def load_snapshot(path: Path) -> Weights:
-    """The network of a checkpoint as it would serve if training had ended there; it is not calibrated.
+    """Load the network of a checkpoint as it would serve if training had ended there; it is not calibrated.
 
     Parameters
     ----------
@@ -130,7 +130,13 @@ def load_snapshot(path: Path) -> Weights:
 
 
 def snapshot_label(path: Path) -> str:
-    """How far a checkpoint's training had come: ``64,000 images``."""
+    """Return how far a checkpoint's training had come: ``64,000 images``.
+
+    Parameters
+    ----------
+    path : Path
+        Of a checkpoint.
+    """
     return _read(path).label
 
 

@@ -6,6 +6,7 @@ import json
 import platform
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,8 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 
 from radio_ag.errors import InputError
-from radio_ag.evaluation.numbers import confidence_threshold, evaluate, fit_temperature
+from radio_ag.evaluation.calibration import confidence_threshold, fit_temperature
+from radio_ag.evaluation.scores import score_sources
 from radio_ag.evaluation.served import served_logits
 from radio_ag.labelled.data import Labelled, load_labelled
 from radio_ag.labelled.splits import assign_folds, reserve_calibration, write_split
@@ -50,7 +52,7 @@ class Split:
     calibration: np.ndarray
 
     def parts(self) -> dict[str, np.ndarray]:
-        """The rows of each part by its name."""
+        """Return the rows of each part by its name."""
         return {name: getattr(self, name) for name in ("training", "validation", "calibration")}
 
 
@@ -146,7 +148,8 @@ def train_weights(
         f"{len(split.training)} sources to learn from, {len(split.validation)} to watch, "
         f"{len(split.calibration)} to calibrate with"
     )
-    log(f"{recipe.samples:,} images each network, {recipe.samples / prescribed:.3g} of the recipe's {prescribed:,}")
+    images = recipe.known_samples
+    log(f"{images:,} images each network, {images / prescribed:.3g} of the recipe's {prescribed:,}")
     networks = []
     members = range(recipe.seed, recipe.seed + seeds)
     for seed in members:
@@ -159,7 +162,7 @@ def train_weights(
                 replace(recipe, seed=seed),
                 member,
                 device=device,
-                log=lambda line, seed=seed: log(f"seed {seed}: {line}" if seeds > 1 else line),
+                log=partial(_log_member, log, seed if seeds > 1 else None),
             ).cpu()
         )
     training = _training(data, split, recipe, folder, prescribed=prescribed, seeds=members, folds=(fold, folds))
@@ -168,13 +171,17 @@ def train_weights(
     watched = data[split.validation]
     probabilities = softmax(served_logits(weights, watched) / weights.card.temperatures["8"], 1)
     weights = weights.described(
-        metrics={"orbit_8": evaluate(probabilities, watched.label, watched.certain)},
+        metrics={"orbit_8": score_sources(probabilities, watched.label, watched.certain)},
         metrics_sources="the validation sources, on the sky none of them within 270 arcsec of one that was learnt from"
         + (", which chose the weights by their loss" if recipe.early_stopping else ""),
         metrics_command=command,
     )
     path = folder / f"{weights.card.name}.safetensors"
     return save_weights(path, networks, weights.card.content, weights.extra, overwrite=True)
+
+
+def _log_member(log: Callable[[str], None], seed: int | None, line: str) -> None:
+    log(line if seed is None else f"seed {seed}: {line}")
 
 
 def _check_run(path: Path, settings: dict) -> None:
@@ -237,7 +244,7 @@ def _training(
         "recipe": asdict(recipe),
         "images": recipe.samples,
         "images_of_the_recipe": prescribed,
-        "share_of_the_recipe": float(f"{recipe.samples / prescribed:.3g}"),
+        "share_of_the_recipe": float(f"{recipe.known_samples / prescribed:.3g}"),
         "kept_after_images": [
             (min(own, key=lambda entry: entry["nll"]) if recipe.early_stopping else own[-1])["samples"] for own in looks
         ],

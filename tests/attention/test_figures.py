@@ -9,8 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from PIL import Image
 
-from radio_ag.attention import figures
-from radio_ag.attention import panels as _panels
+from radio_ag.attention import figures, panels
 from radio_ag.attention.statistics import AggregateMaps
 from radio_ag.errors import InputError, OutputError
 from radio_ag.network.model import GateSteps
@@ -102,7 +101,7 @@ def test_sky_is_on_the_axes(made):
 
 def test_clip_contour_runs_round_the_emission():
     axes = Figure().add_subplot()
-    figures.draw_clip(axes, EMISSION)
+    panels.draw_clip(axes, EMISSION)
     (lines,) = axes.collections
     points = np.concatenate([path.vertices for path in lines.get_paths()])
     np.testing.assert_allclose(np.hypot(*points.T), 12 * 1.8, atol=1.8)
@@ -118,7 +117,7 @@ def test_numbers_below_zero_have_a_minus_sign(made):
 
 def test_empty_image_has_no_contour():
     axes = Figure().add_subplot()
-    figures.draw_clip(axes, np.zeros((150, 150)))
+    panels.draw_clip(axes, np.zeros((150, 150)))
     assert not axes.collections
 
 
@@ -158,7 +157,7 @@ def test_steps_of_a_gate_are_drawn_in_their_order(made):
 
 def test_features_are_drawn_over_their_peaks_four_of_them():
     block = np.stack([level * EMISSION for level in (0, 1, -2, 3, 0.1, 4)])
-    drawn = figures.draw_features(Figure().add_subplot(), block, signed=True)
+    drawn = panels.draw_features(Figure().add_subplot(), block, signed=True)
     tiles = np.asarray(drawn.get_array())
     assert tiles.shape == (300, 300)
     signs = [tiles[150:, :150], tiles[150:, 150:], tiles[:150, :150], tiles[:150, 150:]]  # row 0 is below
@@ -219,15 +218,15 @@ def test_colours_can_be_told_apart_without_one_kind_of_cone(missing):
         return np.column_stack([lightness, 100 * np.cbrt(linear)])
 
     steps = np.linspace(0, 1, 32)
-    for name in (_panels.ATTENTION_COLOURS, _panels.IMAGE_COLOURS):
+    for name in (panels.ATTENTION_COLOURS, panels.IMAGE_COLOURS):
         lightness = seen(colormaps[name](steps))[:, 0]
         change = np.diff(lightness) * np.sign(lightness[-1] - lightness[0])
         assert (change > 0).all(), name  # brighter or darker all the way
         assert np.ptp(lightness) > 60
-    below, zero, above = seen(colormaps[_panels.DIFFERENCE_COLOURS]([0.1, 0.5, 0.9]))
+    below, zero, above = seen(colormaps[panels.DIFFERENCE_COLOURS]([0.1, 0.5, 0.9]))
     for one, other in ((below, above), (below, zero), (above, zero)):
         assert np.linalg.norm(one - other) > 25
-    assert np.ptp(seen([_panels.LINE_COLOUR, "white"])[:, 0]) > 30
+    assert np.ptp(seen([panels.LINE_COLOUR, "white"])[:, 0]) > 30
 
 
 def test_bad_class_is_named(aggregate):

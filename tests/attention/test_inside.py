@@ -10,12 +10,12 @@ from attention_examples import example_sources, network, write_weights
 
 from radio_ag import weights as registry
 from radio_ag.attention.augmented import Sources
-from radio_ag.attention.inside import inspect_source, measure_attention, prepare_clipped
+from radio_ag.attention.inside import measure_attention, prepare_clipped, trace_source
 from radio_ag.attention.sources import open_sources
 from radio_ag.attention.statistics import UNLABELLED, attention_statistics
 from radio_ag.errors import InputError
 from radio_ag.network.checkpoints import import_checkpoint
-from radio_ag.network.classifier import Classifier, look_inside
+from radio_ag.network.classifier import Classifier, trace_network
 from radio_ag.preprocess.images import clip, crop
 from radio_ag.simulated import make_field
 
@@ -52,22 +52,22 @@ def test_clipped_image_is_seen_from_further_angles_as_its_field_is(weights):
     field = make_field("FRII", seed=2)[0][None]
     classifier = Classifier.load(weights["a"], device="cpu", orbit=16)
     expected = classifier.predict(field, attention="gates")
-    inspected = inspect_source(classifier, clip(field, expected.prepared.rms)[0])
-    np.testing.assert_allclose(inspected.gates, expected.gates[0], atol=1e-4)
-    np.testing.assert_allclose(inspected.probabilities, expected.probabilities[0], atol=1e-5)
+    traced = trace_source(classifier, clip(field, expected.prepared.rms)[0])
+    np.testing.assert_allclose(traced.gates, expected.gates[0], atol=1e-4)
+    np.testing.assert_allclose(traced.probabilities, expected.probabilities[0], atol=1e-5)
 
 
 def test_feature_maps_are_the_blocks_outputs(classifier, sources):
-    inspected = inspect_source(classifier, sources.images[1])
-    maps, _ = look_inside(network(0), inspected.prepared)
+    traced = trace_source(classifier, sources.images[1])
+    maps, _ = trace_network(network(0), traced.prepared)
     assert [m.shape for m in maps] == [(6, 150, 150), (16, 75, 75), (32, 37, 37), (64, 18, 18)]
-    x = torch.from_numpy(inspected.prepared)[None, None]
+    x = torch.from_numpy(traced.prepared)[None, None]
     with torch.inference_mode():
         torch.testing.assert_close(torch.from_numpy(maps[0]), network(0).blocks[0](x)[0])
-    for folded, plain in zip(inspected.features, maps, strict=True):
+    for folded, plain in zip(traced.features, maps, strict=True):
         np.testing.assert_allclose(folded, plain, atol=1e-3)
     with pytest.raises(InputError, match="no emission"):
-        inspect_source(classifier, sources.images[4])
+        trace_source(classifier, sources.images[4])
 
 
 @pytest.mark.parametrize("normalisation", ["range", "softmax", "sigmoid", "standardisation"])
@@ -76,7 +76,7 @@ def test_steps_inside_the_gates_lead_to_the_networks_own_maps_and_features(norma
     image = torch.from_numpy(crop(sources.images[1:2])) / sources.images[1].max()
     with torch.inference_mode():
         output = made(image[:, None])
-    _, steps = look_inside(made, image[0])
+    _, steps = trace_network(made, image[0])
     assert [one.features.shape for one in steps] == [(32, 37, 37), (16, 75, 75), (6, 150, 150)]
     assert {one.agreement.shape[0] for one in steps} == {64}
     for one, attention in zip(steps, output.gates, strict=True):

@@ -14,7 +14,8 @@ from radio_ag.attention.statistics import UNLABELLED
 from radio_ag.errors import CatalogueError, ImageError, InputError, SourceNotFoundError
 from radio_ag.flags import Flag
 from radio_ag.labelled.data import load_labelled
-from radio_ag.preprocess.images import clip, estimate_rms
+from radio_ag.preprocess.images import clip
+from radio_ag.preprocess.noise import estimate_rms
 from radio_ag.simulated import make_mosaic
 
 

@@ -8,9 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 from result_examples import answers, example_result, read_often
-from run_examples import Doubles, positions, untrained
+from run_examples import Doubles, classify, positions, untrained
 
-from radio_ag import Result, classify
+from radio_ag import Result
 from radio_ag.errors import InputError
 
 ROWS = 12

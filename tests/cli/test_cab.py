@@ -3,12 +3,12 @@
 import os
 import re
 import runpy
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-import torch
 import yaml
 from astropy.io import fits
 from astropy.table import Table
@@ -16,9 +16,6 @@ from typer.main import get_command
 
 import radio_ag
 from radio_ag.cli import app
-from radio_ag.network.checkpoints import save_weights
-from radio_ag.network.model import AGCNN, Architecture
-from radio_ag.simulated import make_mosaic
 
 CABS_FILE = Path(radio_ag.__file__).with_name("cabs.yml")
 CABS = yaml.safe_load(CABS_FILE.read_text(encoding="utf-8"))["cabs"]
@@ -92,16 +89,13 @@ def test_every_command_that_makes_a_file_of_sources_has_a_cab():
 
 
 @pytest.fixture(scope="module")
-def recipe(tmp_path_factory) -> Path:
+def recipe(sky, weights, tmp_path_factory) -> Path:
     """Folder with a recipe and what it needs."""
     folder = tmp_path_factory.mktemp("stimela")
-    mosaic, truth = make_mosaic(size=500, n_sources=2, seed=2)
-    mosaic.writeto(folder / "mosaic.fits")
-    mosaic.writeto(folder / "mosaic2.fits")
-    truth["ra", "dec"].write(folder / "catalogue.csv")
-    torch.manual_seed(0)
-    card = {"name": "untrained", "input": {"clip": 3.0, "stretch": "linear", "value_range": [0.0, 1.0]}}
-    save_weights(folder / "untrained.safetensors", [AGCNN(Architecture()).eval()], card)
+    for source, name in ((sky, "mosaic.fits"), (sky, "catalogue.csv"), (Path(weights).parent, "untrained.*")):
+        for path in source.glob(name):
+            shutil.copy(path, folder)
+    shutil.copy(sky / "mosaic.fits", folder / "mosaic2.fits")
     (folder / "recipe.yml").write_text(RECIPE)
     return folder
 

@@ -15,11 +15,12 @@ from typer.testing import CliRunner
 from radio_ag.cli import app
 from radio_ag.errors import RadioAGWarning
 from radio_ag.evaluation.paper_tables import COLUMNS, comparable, published_test_set
-from radio_ag.evaluation.report import as_json, assess, mean_over_weights, paper_columns
+from radio_ag.evaluation.report import as_json, evaluate, mean_over_weights, paper_columns
 from radio_ag.labelled.data import load_labelled
 from radio_ag.network.checkpoints import load_weights, save_weights
 from radio_ag.network.model import AGCNN, Architecture
 from radio_ag.simulated import make_field
+from radio_ag.weights import Card
 
 POSITIONS = np.array([[10.0, 5.0], [20.0, 5.0], [30.0, 5.0], [40.0, 5.0], [50.0, 5.0], [60.0, 5.0]])
 
@@ -156,7 +157,7 @@ def test_the_papers_figures_stand_beside_its_own_test_set(folder, mirabest_test)
     assert published_test_set(data[data.certain]) == "MiraBest*"
     assert published_test_set(data[1:]) is None
     assert published_test_set(load_labelled(folder / "own.fits")) is None
-    report = assess(load_weights(path), data[:2], protocol="paper", times=1, device="cpu")
+    report = evaluate(load_weights(path), data[:2], protocol="paper", times=1, device="cpu")
     assert paper_columns([report]) == {}
     json.dumps(as_json([report]), allow_nan=False)
     assert mean_over_weights([report, report])["all"]["accuracy"]["std"] == 0
@@ -164,7 +165,8 @@ def test_the_papers_figures_stand_beside_its_own_test_set(folder, mirabest_test)
 
 def test_comparable_columns():
     def card(**architecture):
-        return {"architecture": {"normalisation": "range", "aggregation": "fine_tuned", "gates": 3, **architecture}}
+        settings = {"clip": 3.0, "stretch": "linear", "value_range": [0, 1]}
+        return Card.of({"name": "it", "input": settings, "architecture": architecture})
 
     def found(test_set, *cards):
         return [(column.table, column.title) for column in comparable(test_set, cards)]
@@ -174,7 +176,7 @@ def test_comparable_columns():
     assert found("MiraBest", card(normalisation="softmax")) == [(7, "softmax, fine_tuned")]
     assert found("MiraBest", card(aggregation="mean")) == []
     assert found("FR-DEEP-F", card()) == [(6, "AG-CNN")]
-    assert found("FR-DEEP-F", {"architecture": {"kind": "classic_cnn"}}) == [(6, "Classic CNN")]
+    assert found("FR-DEEP-F", card(kind="classic_cnn")) == [(6, "Classic CNN")]
     assert found(None, card()) == []
     four = [card(aggregation=a) for a in ("mean", "concatenation", "deep_supervised", "fine_tuned")]
     assert found("MiraBest", *four) == [(8, "range, mean of 4")]

@@ -10,13 +10,12 @@ from astropy.io import fits
 from astropy.table import Table
 
 from radio_ag.errors import InputError
-from radio_ag.evaluation.numbers import evaluate
 from radio_ag.evaluation.robustness import (
     accuracy_by_offset,
-    classes_when_resampled,
     classes_when_turned,
     rotation_consistency,
 )
+from radio_ag.evaluation.scores import score_sources
 from radio_ag.evaluation.served import (
     classify_copies,
     classify_served,
@@ -87,7 +86,7 @@ def test_served_outcome_is_the_classifiers_own_for_raw_fields(raw, data, orbit):
     np.testing.assert_allclose(outcome.std[~empty], direct.std[~empty], atol=1e-5)
     islands = measure_islands(raw, direct.prepared.rms)
     np.testing.assert_array_equal(outcome.flags, islands.flags | direct.flags)
-    assert evaluate(outcome.probabilities, data.label, flags=outcome.flags)["all"]["unclassified"] == 1
+    assert score_sources(outcome.probabilities, data.label, flags=outcome.flags)["all"]["unclassified"] == 1
 
 
 def test_fields_of_another_clip_are_refused(data):
@@ -231,15 +230,3 @@ def test_accuracy_falls_where_the_offset_passes_the_limit():
     assert [step["changed"] for step in result["all"]] == [0, 0, 0, 1, 1]
     assert [step["offset_arcsec"] for step in result["certain"]] == [0, 5, 15, 22, 30]
     assert result["uncertain"][0]["sources"] == 20
-
-
-def test_resampling_moves_pixels_by_what_is_asked():
-    """A spot near the limit of the class crosses it when the pixels are shifted by three, not when they are kept."""
-    data = spots((9, 0), (15, 0), (0, 0))
-    direction = np.array([1.0, 0.0])
-    watching = Watching(direction=direction)
-    before, after = classes_when_resampled(watching, data.fields, shift=0.0, angle=0.0)
-    np.testing.assert_array_equal(before, [0, 1, 0])
-    np.testing.assert_array_equal(after, before)
-    before, after = classes_when_resampled(watching, data.fields, shift=-3.0, angle=0.0)
-    np.testing.assert_array_equal(after, [1, 1, 0])

@@ -7,7 +7,7 @@ import pytest
 from astropy.table import Table
 from first_server import FAILURES, CoaddSky, FirstServer
 
-from radio_ag import classify
+from radio_ag import ImageOptions, classify
 from radio_ag.catalog_io.services.first import nearest_position
 from radio_ag.flags import Flag
 
@@ -75,8 +75,13 @@ def test_every_row_has_an_answer_or_the_right_flag(catalogue, weights, tmp_path,
     assert 0.28 < share < 0.34
 
     with FirstServer(CoaddSky(peak=0), decide=faulty) as server:
-        images = {"service_url": server.url, "cache_dir": tmp_path / "cache", "connections": 8}
-        images |= {"retries": RETRIES, "pause": 1e-4, "timeout": TIMEOUT}
+        images = ImageOptions(
+            service_url=server.url,
+            cache_dir=tmp_path / "cache",
+            connections=8,
+            timeout=TIMEOUT,
+            extra={"retries": RETRIES, "pause": 1e-4},
+        )
         settings = {"weights": weights, "orbit": 1, "attention": "none", "image_options": images}
         product = tmp_path / "product.fits"
         result = classify(catalogue, output=product, **settings)

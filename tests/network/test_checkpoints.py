@@ -111,7 +111,7 @@ def test_round_trip(members, tmp_path):
 def test_nothing_is_overwritten_unless_asked(tmp_path):
     path = save_weights(tmp_path / "mine.safetensors", [AGCNN()], CARD)
     before = path.read_bytes()
-    with pytest.raises(OutputError, match=r"mine\.safetensors exists already"):
+    with pytest.raises(OutputError, match=r"mine\.safetensors exists"):
         save_weights(path, [AGCNN()], CARD)
     assert path.read_bytes() == before
     save_weights(path, [AGCNN()], CARD, overwrite=True)

@@ -9,11 +9,11 @@ import torch
 from training_examples import blobs
 
 from radio_ag.attention.augmented import Sources, aggregate
-from radio_ag.attention.inside import inspect_source, measure_attention
+from radio_ag.attention.inside import measure_attention, trace_source
 from radio_ag.evaluation.served import classify_copies, classify_served
 from radio_ag.labelled.data import Labelled
 from radio_ag.network.checkpoints import Weights
-from radio_ag.network.classifier import Classifier, look_inside, run_network
+from radio_ag.network.classifier import Classifier, run_network, trace_network
 from radio_ag.network.devices import half_suffices, inference, with_half_gates
 from radio_ag.network.model import AGCNN, Architecture
 from radio_ag.training.loop import score
@@ -72,10 +72,10 @@ RUNS = {
         classifier, [Sources(data.fields, data.label, data.certain)], times=2
     ),
     "measure": lambda classifier, data: measure_attention(classifier, [Sources(data.fields, data.label, data.certain)]),
-    "inside": lambda classifier, data: inspect_source(classifier, data.fields[1]),
+    "inside": lambda classifier, data: trace_source(classifier, data.fields[1]),
     "score": lambda classifier, data: score(classifier.networks[0], data, Recipe()),
     "run": lambda classifier, data: run_network(classifier.networks[0], data.fields[:, 75:225, 75:225], views=8),
-    "look inside": lambda classifier, data: look_inside(classifier.networks[0], data.fields[0, 75:225, 75:225]),
+    "look inside": lambda classifier, data: trace_network(classifier.networks[0], data.fields[0, 75:225, 75:225]),
     "half": lambda classifier, data: half_suffices(
         classifier.networks[0], with_half_gates(classifier.networks[0]), 1.0, torch.device("cpu")
     ),

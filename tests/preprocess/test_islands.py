@@ -9,7 +9,7 @@ from scipy.spatial.distance import pdist
 
 from radio_ag.errors import ImageError, InputError
 from radio_ag.flags import Flag
-from radio_ag.preprocess.islands import _extent, measure_islands
+from radio_ag.preprocess.islands import extent, measure_islands
 from radio_ag.simulated import correlated_noise, make_field
 
 RMS = 0.15e-3
@@ -128,11 +128,11 @@ class TestMeasures:
         assert result.size[0] == pytest.approx(np.hypot(70 + 6, 2) * 1.8)
         assert result.n_islands[0] == 2
 
-    def test_extent_against_all_pairs(self):
+    def testextent_against_all_pairs(self):
         rng = np.random.default_rng(0)
         for _ in range(20):
             pixels = np.argwhere(rng.random((30, 40)) < rng.uniform(0.01, 0.5)) * 1.8
-            assert _extent(pixels) == pytest.approx(pdist(pixels).max())
+            assert extent(pixels) == pytest.approx(pdist(pixels).max())
 
     def test_empty(self):
         result = measure_islands(blank(), 1.0)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from radio_ag.preprocess import on_gpu as _gpu_preprocess
+from radio_ag.preprocess import on_gpu
 from radio_ag.preprocess.images import STRETCHES, Preprocessing, prepare
 from radio_ag.preprocess.on_gpu import prepare_on
 from radio_ag.simulated import correlated_noise
@@ -53,15 +53,15 @@ def test_as_on_the_processor(stretch, device, fields):
 
 def test_most_fields_do_not_need_the_processor(fields, monkeypatch):
     left = []
-    whole = _gpu_preprocess.preprocess.prepare
-    monkeypatch.setattr(_gpu_preprocess.preprocess, "prepare", lambda f, s: left.append(len(f)) or whole(f, s))
+    whole = on_gpu.prepare
+    monkeypatch.setattr(on_gpu, "prepare", lambda f, s: left.append(len(f)) or whole(f, s))
     prepare_on(torch.device("cpu"), fields)
     assert sum(left) == 7
 
 
 @pytest.mark.parametrize("shape", [(151, 150), (200, 333), (299, 301)])
 def test_any_size(shape, fields, monkeypatch):
-    monkeypatch.setattr(_gpu_preprocess, "_BLOCK", 2)
+    monkeypatch.setattr(on_gpu, "_BLOCK", 2)
     part = np.concatenate([fields, fields], 2)[:5, : shape[0], : shape[1]].astype(">f8")
     expected, got = prepare(part), prepare_on(torch.device("cpu"), part)
     for ours, theirs in zip(got, expected, strict=True):

@@ -166,14 +166,14 @@ def test_folder_that_cannot_be_made_is_named(data, tmp_path):
 # Learning
 
 
-def losses_of(architecture, steps: int, size: int, rate: float) -> list[float]:
+def losses_of(architecture, steps: int, size: int, rate: float, sources: int = 4) -> list[float]:
     """Loss of each step of a short training on the blobs, without averaging or a schedule."""
-    data = blobs()
+    data = blobs(sources)
     recipe = Recipe(
         architecture,
-        samples=8 * steps,
+        samples=sources * steps,
         windowed=0,
-        batch=8,
+        batch=sources,
         optimizer="adam",
         rate=rate,
         schedule="constant",
@@ -182,7 +182,9 @@ def losses_of(architecture, steps: int, size: int, rate: float) -> list[float]:
     trainer = Trainer(recipe)
     fields, labels = torch.from_numpy(data.fields)[:, None], torch.from_numpy(data.label)
     return [
-        float(trainer.update(augment(fields, recipe.augmentation, trainer.generator, size), labels, torch.ones(8)))
+        float(
+            trainer.update(augment(fields, recipe.augmentation, trainer.generator, size), labels, torch.ones(sources))
+        )
         for _ in range(steps)
     ]
 
@@ -205,16 +207,16 @@ def test_loss_falls_for_fewer_gates(gates):
 
 
 @pytest.mark.parametrize(
-    ("architecture", "steps", "size", "rate"),
+    ("architecture", "steps", "size", "rate", "sources"),
     [
-        (Architecture(gates=0), 12, 150, 1e-3),
-        (ClassicArchitecture(), 25, 150, 3e-3),
-        (SonoNetArchitecture(), 25, 40, 3e-3),
+        (Architecture(gates=0), 12, 150, 1e-3, 4),
+        (ClassicArchitecture(), 25, 150, 3e-3, 8),
+        (SonoNetArchitecture(), 25, 40, 3e-3, 4),
     ],
     ids=["no gates", "classic", "AG-SonoNet"],
 )
-def test_loss_falls_for_the_baselines(architecture, steps, size, rate):
-    losses = losses_of(architecture, steps, size, rate)
+def test_loss_falls_for_the_baselines(architecture, steps, size, rate, sources):
+    losses = losses_of(architecture, steps, size, rate, sources)
     assert fell(losses)
 
 

@@ -8,7 +8,7 @@ import torch
 from training_examples import write_survey
 from typer.testing import CliRunner
 
-from radio_ag.attention.inside import inspect_source
+from radio_ag.attention.inside import trace_source
 from radio_ag.cli import app
 from radio_ag.errors import WeightsError
 from radio_ag.labelled.data import Labelled
@@ -108,7 +108,7 @@ def test_the_last_checkpoint_is_the_network_that_was_kept(course, data):
     assert classifier.preprocessing.stretch == "sqrt"
     served = Classifier.load(save_weights(folder / "kept.safetensors", [network], snapshot.card), device="cpu")
     for field in data.fields[:2]:
-        ours, theirs = (inspect_source(one, field) for one in (classifier, served))
+        ours, theirs = (trace_source(one, field) for one in (classifier, served))
         np.testing.assert_array_equal(ours.gates, theirs.gates)
         np.testing.assert_array_equal(ours.probabilities, theirs.probabilities)
 

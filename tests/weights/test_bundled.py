@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from radio_ag.artefacts import sidelobes, stripes
 from radio_ag.evaluation.served import learnt_positions
 from radio_ag.flags import Flag
 from radio_ag.labelled.data import load_labelled
@@ -14,6 +13,7 @@ from radio_ag.labelled.splits import near
 from radio_ag.network.checkpoints import load_weights
 from radio_ag.network.classifier import Classifier
 from radio_ag.preprocess.islands import measure_islands
+from radio_ag.simulated import sidelobes, stripes
 from radio_ag.weights import DEFAULT, card, list_weights
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")

@@ -22,16 +22,36 @@ _OURS = {(spec.name, spec.description) for spec in COLUMNS + GROUP_COLUMNS + CUT
 
 
 def json_for_html(value: Any) -> str:
-    """JSON without the characters that could end a ``script`` element or begin a comment in it; all ASCII."""
+    """Encode a value as JSON without the characters that could end a ``script`` element or begin a comment in it.
+
+    Parameters
+    ----------
+    value : object
+        Of JSON's types; no NaN.
+
+    Returns
+    -------
+    str
+        All ASCII.
+    """
     text = json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
 def table_columns(table: Table) -> list[dict[str, Any]]:
-    """Each column with its name, kind, unit, description, format, whether it came with the input, and values.
+    """Describe each column of a table, with its values.
 
-    The kinds: ``number``; ``integer``, text of digits, where a browser's numbers would round; ``text``. Infinities are
-    the texts "inf" and "-inf".
+    Parameters
+    ----------
+    table : `~astropy.table.Table`
+        Of a result, any columns.
+
+    Returns
+    -------
+    list of dict
+        Name, kind, unit, description, format, whether it came with the input, and values. The kinds: ``number``;
+        ``integer``, text of digits, where a browser's numbers would round; ``text``. Infinities are the texts "inf" and
+        "-inf".
     """
     described = []
     for name, column in table.columns.items():

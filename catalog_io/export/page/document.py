@@ -17,7 +17,7 @@ SCRIPTS = ("data.js", "images.js", "charts.js", "selection.js", "gallery.js", "d
 
 
 def page_head(title: str, payload: str) -> str:
-    """Everything before the images.
+    """Return everything before the images.
 
     Parameters
     ----------
@@ -25,6 +25,11 @@ def page_head(title: str, payload: str) -> str:
         Plain text.
     payload : str
         From `~radio_ag.catalog_io.export.page.columns.json_for_html`.
+
+    Returns
+    -------
+    str
+        HTML.
     """
     style, script = _style(), _script()
     policy = (
@@ -37,12 +42,31 @@ def page_head(title: str, payload: str) -> str:
 
 
 def image_chunk(number: int, lines: Iterator[str]) -> str:
-    """A number of sources' images: an element with a line of JSON a source."""
+    """Return an element with the images of some sources.
+
+    Parameters
+    ----------
+    number : int
+        Of the element, from 0.
+    lines : iterator of str
+        A line of JSON a source.
+
+    Returns
+    -------
+    str
+        HTML.
+    """
     return f'<script type="text/plain" id="images-{number}">' + "\n".join(lines) + "</script>\n"
 
 
 def page_tail() -> str:
-    """What ends the page, after the images."""
+    """Return what ends the page, after the images.
+
+    Returns
+    -------
+    str
+        HTML.
+    """
     return "</body>\n</html>\n"
 
 

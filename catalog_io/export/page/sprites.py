@@ -33,7 +33,7 @@ class Scale(NamedTuple):
 
 
 def cutout_scale(cutout: NDArray[np.float32], rms: float) -> Scale:
-    """The scale that suits a cutout.
+    """Find the scale that suits a cutout.
 
     Parameters
     ----------
@@ -41,6 +41,10 @@ def cutout_scale(cutout: NDArray[np.float32], rms: float) -> Scale:
         Jy/beam, NaN where blank, some pixel finite.
     rms : float
         Noise in Jy/beam; where it is unknown (NaN) or 0, a thousandth of the brightest pixel stands in.
+
+    Returns
+    -------
+    Scale
     """
     peak = float(np.nanmax(np.abs(cutout)))
     if not (np.isfinite(rms) and rms > 0):
@@ -49,14 +53,40 @@ def cutout_scale(cutout: NDArray[np.float32], rms: float) -> Scale:
 
 
 def encode_cutout(cutout: NDArray[np.float32], scale: Scale) -> NDArray[np.uint8]:
-    """Codes 0 to 255 of a cutout (ny, nx); blank pixels take the lowest."""
+    """Encode a cutout in 8 bits.
+
+    Parameters
+    ----------
+    cutout : ndarray (ny, nx)
+        Jy/beam.
+    scale : Scale
+        What the codes mean.
+
+    Returns
+    -------
+    ndarray of uint8 (ny, nx)
+        Blank pixels take the lowest code.
+    """
     steps = np.arcsinh(np.nan_to_num(cutout, nan=scale.low, posinf=scale.high, neginf=scale.low) / scale.softening)
     low, high = np.arcsinh(scale.low / scale.softening), np.arcsinh(scale.high / scale.softening)
     return np.rint(255 * np.clip((steps - low) / (high - low), 0, 1)).astype(np.uint8)
 
 
 def encode_map(attention: NDArray[np.float32]) -> tuple[NDArray[np.uint8], float, float]:
-    """Codes 0 to 255 of a map (150, 150) on half the pixels a side, and the values of the codes 0 and 255."""
+    """Encode an attention map in 8 bits, on half the pixels a side.
+
+    Parameters
+    ----------
+    attention : ndarray (150, 150)
+        Of any range.
+
+    Returns
+    -------
+    codes : ndarray of uint8 (75, 75)
+        From 0 to 255.
+    low, high : float
+        The values of the codes 0 and 255.
+    """
     small = attention.reshape(MAP_SIZE, 2, MAP_SIZE, 2).mean(axis=(1, 3))
     finite = small[np.isfinite(small)]
     low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
@@ -65,7 +95,18 @@ def encode_map(attention: NDArray[np.float32]) -> tuple[NDArray[np.uint8], float
 
 
 def panel_places(gates: tuple[str | int, ...]) -> dict[str, tuple[int, int, int]]:
-    """Left, top and size of each panel of a sprite: the cutout, and at its right the maps, two a column."""
+    """Place the panels of a sprite: the cutout, and at its right the maps, two a column.
+
+    Parameters
+    ----------
+    gates : tuple of str or int
+        Gates of the maps, in order.
+
+    Returns
+    -------
+    dict of str to (int, int, int)
+        Left, top and size of each, pixels.
+    """
     places = {"cutout": (0, 0, CROP_SIZE)}
     for number, gate in enumerate(gates):
         places[str(gate)] = (CROP_SIZE + MAP_SIZE * (number // 2), MAP_SIZE * (number % 2), MAP_SIZE)
@@ -78,7 +119,7 @@ def encode_sprite(
     maps: dict[str | int, NDArray[np.float32]],
     places: dict[str, tuple[int, int, int]],
 ) -> tuple[bytes, dict[str, Any]]:
-    """A source's images as WebP, north up.
+    """Encode a source's images as WebP, north up.
 
     Parameters
     ----------

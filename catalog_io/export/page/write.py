@@ -1,12 +1,14 @@
 """Write a result as HTML pages: which sources go on which page, what the page knows of them, and the files."""
 
+from __future__ import annotations
+
 import base64
 import os
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import numpy as np
@@ -16,11 +18,13 @@ from radio_ag.catalog_io.export.cutouts import Cutouts, open_cutouts
 from radio_ag.catalog_io.export.page.columns import json_for_html, table_columns
 from radio_ag.catalog_io.export.page.document import image_chunk, page_head, page_tail
 from radio_ag.catalog_io.export.page.sprites import encode_sprite, panel_places
-from radio_ag.catalog_io.result import Result
 from radio_ag.errors import InputError
 from radio_ag.flags import Flag
 from radio_ag.preprocess.images import CROP_SIZE, PIXEL_SCALE
 from radio_ag.writing import check_output, written_beside
+
+if TYPE_CHECKING:
+    from radio_ag.catalog_io.result import Result
 
 PER_PAGE = 10_000
 """Sources on one page."""
@@ -98,7 +102,22 @@ def write_page(
 
 
 def page_paths(path: str | os.PathLike, sources: int, per_page: int = PER_PAGE) -> list[Path]:
-    """The files that a result of so many sources takes: the path itself, or NAME-1, NAME-2, ..."""
+    """Name the files that a result takes: the path itself, or NAME-1, NAME-2, ...
+
+    Parameters
+    ----------
+    path : path-like
+        As the user gave it.
+    sources : int
+        Rows of the result.
+    per_page : int
+        Sources on one page.
+
+    Returns
+    -------
+    list of Path
+        One for each page.
+    """
     path = Path(path)
     count = max(1, -(-sources // per_page))
     if count == 1:
@@ -134,7 +153,7 @@ def _payload(result: Result, rows: NDArray[np.intp], title: str, number: int, pa
 
 
 def _words(flag: Flag) -> str:
-    return flag.name.lower().replace("_", " ").replace("snr", "S/N")
+    return (flag.name or "").lower().replace("_", " ").replace("snr", "S/N")
 
 
 def _image_lines(

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from astropy.coordinates import CartesianRepresentation, SkyCoord
 from astropy.table import Table, join
+from run_examples import classify
 
-from radio_ag import Result, classify
+from radio_ag import Result
 from radio_ag.catalog_io.catalogs import read_catalogue
 from radio_ag.catalog_io.product.fits import cutout_wcs
 from radio_ag.simulated import make_mosaic

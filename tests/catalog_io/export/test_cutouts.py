@@ -2,10 +2,10 @@
 
 import base64
 import io
+import shutil
 
 import numpy as np
 import pytest
-import torch
 from astropy.io import fits
 from astropy.table import Table
 from astropy.wcs import WCS
@@ -24,10 +24,7 @@ from radio_ag.catalog_io.services.first import SERVICE_VARIABLE
 from radio_ag.catalog_io.services.surveys import SURVEYS
 from radio_ag.cli import app
 from radio_ag.errors import InputError, SourceNotFoundError
-from radio_ag.network.checkpoints import save_weights
-from radio_ag.network.model import AGCNN, Architecture
 from radio_ag.preprocess.images import crop
-from radio_ag.simulated import make_mosaic
 
 
 @pytest.fixture(scope="module")
@@ -173,24 +170,21 @@ def test_images_that_have_no_name_are_asked_for():
         open_cutouts(made_from("images by URL"))
 
 
-def test_classify_keeps_the_cutouts_of_every_row_with_an_image(tmp_path, monkeypatch):
-    mosaic, truth = make_mosaic(size=900, n_sources=4, seed=3)
-    mosaic.writeto(tmp_path / "mosaic.fits")
+def test_classify_keeps_the_cutouts_of_every_row_with_an_image(sky, weights, tmp_path, monkeypatch):
+    shutil.copy(sky / "mosaic.fits", tmp_path)
+    truth = Table.read(sky / "catalogue.csv")
     catalogue = Table({"ra": [*truth["ra"], np.nan, 10.0], "dec": [*truth["dec"], 0.0, -80.0]})
-    torch.manual_seed(0)
-    network = AGCNN(Architecture(features="average")).eval()
-    card = {"name": "untrained", "input": {"clip": 3.0, "stretch": "sqrt", "value_range": [0.0, 1.0]}}
-    weights = save_weights(tmp_path / "untrained.safetensors", [network], card)
     catalogue.write(tmp_path / "sky.fits")
-    options = ["--images", "mosaic.fits", "--weights", str(weights), "--orbit", "1", "--device", "cpu"]
+    options = ["--images", "mosaic.fits", "--weights", weights, "--orbit", "1", "--device", "cpu"]
     monkeypatch.chdir(tmp_path)
     done = CliRunner().invoke(app, ["classify", "sky.fits", *options, "--keep-cutouts"])
     assert done.exit_code == 0, done.output
     result = Result.read("sky.radio-ag.fits")
     fields = open_images("mosaic.fits").fetch(truth["ra"], truth["dec"])
-    rms = np.asarray(result.table["rms"][:4])[:, None, None]
-    truth_cutouts, seen = crop(fields.data), result.cutouts(range(6))
-    assert np.isnan(seen[4:]).all()
-    assert np.array_equal(np.isnan(seen[:4]), np.isnan(truth_cutouts))
-    assert np.nanmax(np.abs(seen[:4] - truth_cutouts) / rms) < 0.126
+    count = len(truth)
+    rms = np.asarray(result.table["rms"][:count])[:, None, None]
+    truth_cutouts, seen = crop(fields.data), result.cutouts(range(count + 2))
+    assert np.isnan(seen[count:]).all()
+    assert np.array_equal(np.isnan(seen[:count]), np.isnan(truth_cutouts))
+    assert np.nanmax(np.abs(seen[:count] - truth_cutouts) / rms) < 0.126
     assert CliRunner().invoke(app, ["view", "sky.radio-ag.fits"]).exit_code == 0

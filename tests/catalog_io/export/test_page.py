@@ -5,6 +5,7 @@ import hashlib
 import io
 import json
 import re
+import shutil
 from html.parser import HTMLParser
 
 import numpy as np
@@ -392,10 +393,10 @@ def invoke(*args):
 
 
 @pytest.fixture
-def product(tmp_path):
+def product(sky, tmp_path):
     """A product of sources in a simulated mosaic, and the mosaic."""
-    mosaic, truth = make_mosaic(size=900, n_sources=5, seed=3)
-    mosaic.writeto(tmp_path / "mosaic.fits")
+    shutil.copy(sky / "mosaic.fits", tmp_path)
+    truth = Table.read(sky / "catalogue.csv")
     result = page_result(5, images="mosaic.fits")
     for column in ("ra", "dec"):
         result.table[column] = result.table[f"cutout_{column}"] = truth[column]

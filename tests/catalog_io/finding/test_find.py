@@ -4,19 +4,18 @@ import numpy as np
 import pytest
 from astropy import units as u
 from astropy.coordinates import SkyCoord
-from astropy.io import fits
+from astropy.io import fits, votable
 from astropy.table import Table
 from astropy.wcs import WCS
 from photutils.segmentation import SourceCatalog
 from scipy.interpolate import RegularGridInterpolator
 from typer.testing import CliRunner
 
-from radio_ag import Result, classify
+from radio_ag import ImageOptions, Result, classify
 from radio_ag.catalog_io.catalogs import read_catalogue
-from radio_ag.catalog_io.finding import blocks as _blocks
-from radio_ag.catalog_io.finding import find
+from radio_ag.catalog_io.finding import blocks, find
 from radio_ag.catalog_io.finding.find import find_sources
-from radio_ag.catalog_io.finding.measure import Detection, _moments, find_islands
+from radio_ag.catalog_io.finding.measure import Detection, find_islands, moments
 from radio_ag.catalog_io.finding.noise_map import NoiseMap, measure_noise
 from radio_ag.catalog_io.finding.output import write_sources
 from radio_ag.catalog_io.images.geometry import tangent_wcs
@@ -137,7 +136,7 @@ def test_position_angle_is_that_on_the_sky():
 
 def test_units_columns_and_their_meaning(crowded_sources):
     table = crowded_sources
-    assert list(table.colnames) == list(find._COLUMNS)
+    assert list(table.colnames) == list(find.COLUMNS)
     units = {name: str(table[name].unit) for name in ("ra", "peak_flux", "total_flux", "major_fwhm", "position_angle")}
     assert units == {
         "ra": "deg",
@@ -178,7 +177,7 @@ def test_moments_are_those_of_photutils():
         add_gaussian(flux, x, y, 40 * RMS, (14, 5), angle)
     settings = Detection(threshold=10, island_threshold=3, min_pixels=3, contrast=0.01)
     islands = find_islands(flux / RMS, settings)
-    centroid, covariance, total, area = _moments(flux, islands.segments, islands.peaks)
+    centroid, covariance, total, area = moments(flux, islands.segments, islands.peaks)
     catalogue = SourceCatalog(flux, islands.segments)
     np.testing.assert_allclose(centroid.T, catalogue.centroid, rtol=1e-6)
     np.testing.assert_allclose(covariance, catalogue.covariance.value, rtol=1e-5, atol=1e-5)
@@ -202,7 +201,7 @@ def test_thresholds_are_in_units_of_the_local_noise():
 def test_result_does_not_depend_on_the_blocks(crowded, crowded_sources, block, monkeypatch):
     """The margin starts at 8 pixels, so that many islands and above all the long one outgrow it."""
     assert np.bincount(crowded_sources["island"], crowded_sources["n_pixels"]).max() > 4000
-    monkeypatch.setattr(_blocks, "_MARGIN", 8)
+    monkeypatch.setattr(blocks, "MARGIN", 8)
     assert_same(find_sources(crowded[0], block=block), crowded_sources)
 
 
@@ -218,8 +217,8 @@ def test_source_on_a_seam_appears_once():
 
 
 def test_island_beyond_the_widest_margin_is_cut_with_a_warning(crowded, monkeypatch):
-    monkeypatch.setattr(_blocks, "_MARGIN", 8)
-    monkeypatch.setattr(_blocks, "_MAX_MARGIN", 16)
+    monkeypatch.setattr(blocks, "MARGIN", 8)
+    monkeypatch.setattr(blocks, "MAX_MARGIN", 16)
     with pytest.warns(RadioAGWarning, match="reach more than 16 pixels beyond their block"):
         table = find_sources(crowded[0], block=128)
     assert table["at_edge"].any()
@@ -547,7 +546,7 @@ def test_beam_scaled_sizes_are_in_arcsec(sky, weights):
     with pytest.raises(ImageError, match="beam_scaled"):
         classify(places, images=coarse, **options)
     with pytest.warns(RadioAGWarning, match="not FIRST's"):
-        scaled = classify(places, images=coarse, image_options={"beam_scaled": True}, **options).table
+        scaled = classify(places, images=coarse, image_options=ImageOptions(beam_scaled=True), **options).table
     assert (scaled["flags"] & Flag.RESAMPLED).all()
     np.testing.assert_allclose(scaled["size"] / fine["size"], 5, rtol=0.15)
     np.testing.assert_allclose(scaled["rms"], fine["rms"], rtol=0.1)
@@ -555,6 +554,12 @@ def test_beam_scaled_sizes_are_in_arcsec(sky, weights):
 
 def run(*arguments):
     return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def test_booleans_of_a_votable_may_be_null(crowded_sources, tmp_path):
+    write_sources(crowded_sources, tmp_path / "sources.vot")
+    field = votable.parse(tmp_path / "sources.vot").get_first_table().get_field_by_id_or_name("at_edge")
+    assert field.datatype == "boolean"
 
 
 def test_command_writes_the_sources_beside_the_mosaic(sky, sky_sources, tmp_path):

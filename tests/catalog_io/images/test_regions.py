@@ -167,7 +167,7 @@ def test_packed_files(tmp_path, name, pack):
     packed.write_bytes(pack((tmp_path / name).read_bytes()))
     assert open_region(packed).in_pixels == (name not in texts)
     packed.write_bytes(packed.read_bytes()[:-9])
-    with pytest.raises(InputError, match=r"cannot be read \(it is damaged: "):
+    with pytest.raises(InputError, match=r"cannot be read \(the packed file is damaged: "):
         open_region(packed)
 
 

@@ -8,9 +8,9 @@ import pytest
 from astropy import units as u
 from astropy.table import MaskedColumn, Table
 from column_examples import every_kind_of_column
-from run_examples import Doubles, positions
+from run_examples import Doubles, classify, positions
 
-from radio_ag import Result, classify
+from radio_ag import Result
 from radio_ag.errors import InputError, OutputError
 
 pandas = pytest.importorskip("pandas")
@@ -142,7 +142,7 @@ def test_what_is_there_is_replaced_only_when_asked(weights, tmp_path):
     with pytest.raises(OutputError, match=r"not of a data set \(thesis\.tex\)"):
         run(overwrite=True)
     (tmp_path / "file.parquet").write_text("precious")
-    with pytest.raises(OutputError, match="is a file, and a data set is a folder"):
+    with pytest.raises(OutputError, match="is a file: name a folder"):
         classify(positions(4), images=Doubles(), weights=weights, output=tmp_path / "file.parquet", overwrite=True)
 
 

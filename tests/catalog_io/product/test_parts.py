@@ -11,17 +11,16 @@ from astropy_healpix import HEALPix
 from column_examples import every_kind_of_column
 from hypothesis import given
 from hypothesis import strategies as st
-from run_examples import Doubles, data_units, positions
+from run_examples import Doubles, classify, data_units, positions
 
-from radio_ag import Result, classify
+from radio_ag import Result
 from radio_ag.catalog_io.files import fits_table as _fits_table
 from radio_ag.catalog_io.files.fits_append import append_hdu
 from radio_ag.catalog_io.files.fits_table import encode_table, read_hdu, restore_table, table_extension
 from radio_ag.catalog_io.files.memory import release_pages
 from radio_ag.catalog_io.files.row_file import RowFile
 from radio_ag.catalog_io.product import merge as _merge
-from radio_ag.catalog_io.product.part import Part, decode_part, encode_part
-from radio_ag.catalog_io.product.stacks import AttentionStore
+from radio_ag.catalog_io.product.parts import Part, decode_part, encode_part, read_tiles
 from radio_ag.catalog_io.product.tiles import inflate, pack
 from radio_ag.chunks import ClassifySettings, blank_columns, sky_order
 from radio_ag.errors import InputError
@@ -68,7 +67,7 @@ def example_part(count=5):
 class TestFile:
     def test_what_is_written_is_read(self):
         part = example_part()
-        again = decode_part(encode_part(part, (20, 30), "ab", 3))
+        again = decode_part(encode_part(part))
         assert again.batch == 16
         np.testing.assert_array_equal(again.sources, part.sources)
         assert list(again.columns) == list(part.columns)
@@ -79,23 +78,47 @@ class TestFile:
             np.testing.assert_array_equal(again.stacks[name].rows, tiles.rows)
             assert again.stacks[name].heap == tiles.heap
 
-    def test_others_read_it(self, tmp_path):
+    def test_numpy_reads_it(self, tmp_path):
         part = example_part()
-        (tmp_path / "part.fits").write_bytes(encode_part(part, (20, 30), "ab", 3))
-        with fits.open(tmp_path / "part.fits", checksum=True, disable_image_compression=True) as hdus:
-            assert [hdu.name for hdu in hdus] == ["PRIMARY", "PART", "ATTENTION", "CUTOUTS"]
-            assert all(hdu.verify_checksum() == 1 for hdu in hdus)
-            assert (hdus[0].header["RUN"], hdus[0].header["PART"], hdus[0].header["BATCH"]) == ("ab", 3, 16)
-        table = Table.read(tmp_path / "part.fits", hdu="PART")
-        assert table["source"].tolist() == part.sources.tolist()
-        assert table["class"].filled("").tolist() == ["FRI", "FRII", "", "", ""]
-        rows, heap = part.stacks["CUTOUTS"]
-        assert np.array_equal(fits.getdata(tmp_path / "part.fits", "CUTOUTS"), inflate(rows, heap, (20, 30)))
+        (tmp_path / "part.npz").write_bytes(encode_part(part))
+        with np.load(tmp_path / "part.npz") as arrays:
+            assert arrays["columns"]["source"].tolist() == part.sources.tolist()
+            assert arrays["columns"]["class"].tolist() == [b"FRI", b"FRII", b"", b"", b""]
+            rows, tiles = arrays["CUTOUTS.rows"], arrays["CUTOUTS.tiles"].tobytes()
+        assert tiles == part.stacks["CUTOUTS"].heap == b"".join(read_tiles(tmp_path / "part.npz", "CUTOUTS", 999))
+        np.testing.assert_array_equal(inflate(rows, tiles, (20, 30)), inflate(*part.stacks["CUTOUTS"], (20, 30)))
+
+    def test_a_damaged_one_says_so(self, tmp_path):
+        content = bytearray(encode_part(example_part()))
+        place = content.index(example_part().stacks["ATTENTION"].heap[:50])
+        content[place] ^= 1
+        (tmp_path / "part.npz").write_bytes(content)
+        with pytest.raises(InputError, match=r"part\.npz is damaged"):
+            list(read_tiles(tmp_path / "part.npz", "ATTENTION", 1 << 20))
+
+    def test_what_came_late_is_where_it_would_have_been(self):
+        """Sources without planes of a part get theirs: the part is what it would have been if all had come at once."""
+        whole = example_part()
+        planes = inflate(*whole.stacks["ATTENTION"], (20, 30))
+        first = {name: values.copy() for name, values in whole.columns.items()}
+        first["attention_plane"][:3], first["cutout_plane"][:3], first["class"][0] = [-1, -1, 0], [-1, -1, 0], b""
+        stacks = {name: tiles.taken([1]) for name, tiles in whole.stacks.items()}
+        later = {name: values[:2].copy() for name, values in whole.columns.items()}
+        part = Part(whole.sources, first, stacks, 16).updated(
+            Part(whole.sources[:2], later, {name: tiles.taken([0]) for name, tiles in whole.stacks.items()}, 8)
+        )
+        assert part.batch == 8
+        for name, values in whole.columns.items():
+            np.testing.assert_array_equal(part.columns[name], values)
+        for name, tiles in whole.stacks.items():
+            assert part.stacks[name].heap == tiles.heap
+            np.testing.assert_array_equal(part.stacks[name].rows, tiles.rows)
+        np.testing.assert_array_equal(inflate(*part.stacks["ATTENTION"], (20, 30)), planes)
 
     def test_nothing_in_it(self):
         columns = blank_columns(np.zeros(0), np.zeros(0), np.zeros(0, np.int32), ClassifySettings())
         empty = Part(np.zeros(0, np.int64), columns, {"ATTENTION": pack(np.zeros((0, 20, 30), np.float32))}, 1)
-        again = decode_part(encode_part(empty, (20, 30), "ab", 0))
+        again = decode_part(encode_part(empty))
         assert len(again) == len(again.stacks["ATTENTION"].rows) == 0
 
 
@@ -254,17 +277,6 @@ class TestJoined:
         classify(catalogue, images=Doubles(), weights=weights, **options).write(tmp_path / "memory.fits")
         assert data_units(tmp_path / "out.fits")[0] == data_units(tmp_path / "memory.fits")[0]
         assert joined.summary() == Result.read(tmp_path / "out.fits").summary()
-
-
-def test_planes_get_other_numbers_and_stay_where_they_are():
-    planes = np.random.default_rng(0).normal(size=(4, 10, 12)).astype(np.float32)
-    with AttentionStore((10, 12)) as store:
-        store.append(planes)
-        before = store.planes(range(4))
-        store.reorder(np.array([2, 0, 3, 1]))
-        np.testing.assert_array_equal(store.planes(range(4)), before[[2, 0, 3, 1]])
-        with pytest.raises(InputError, match="each of the 4 planes once"):
-            store.reorder(np.array([0, 0, 1, 2]))
 
 
 def test_memory_of_a_mapped_table_is_let_go_and_read_again(tmp_path):

@@ -11,7 +11,7 @@ from run_examples import Doubles, positions, untrained
 from typer.testing import CliRunner
 
 from radio_ag import Result, classify
-from radio_ag.catalog_io.product.fits import find_faults
+from radio_ag.catalog_io.product.fits import Fits
 from radio_ag.catalog_io.result import verify_product
 from radio_ag.cli import app
 from radio_ag.errors import InputError
@@ -155,7 +155,7 @@ def test_the_plane_that_is_damaged_is_named_and_the_others_are_read(copied):
     message = rf"extension ATTENTION of {re.escape(str(path))} is damaged: plane {damaged} does not match its CRC32"
     with pytest.raises(InputError, match=message):
         result.attention(rows[damaged])
-    assert find_faults(path)["ATTENTION"] == "has data that do not match its DATASUM"
+    assert Fits().find_faults(path)["ATTENTION"] == "has data that do not match its DATASUM"
     unverified = Result.read(path, verify=False).attention_maps([rows[damaged]])
     assert unverified.shape == (1, 150, 150)
 

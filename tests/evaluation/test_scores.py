@@ -9,22 +9,22 @@ from scipy.special import softmax
 from scipy.stats import binom, mannwhitneyu
 
 from radio_ag.evaluation.calibration import (
+    calibration_error,
+    confidence_threshold,
     draw_reliability,
     error_if_calibrated,
+    fit_temperature,
     reliability,
     uncertainty_calibration_error,
 )
-from radio_ag.evaluation.metrics import area_under_curve, bootstrap_intervals, confusion_matrix, confusion_scores
-from radio_ag.evaluation.numbers import (
-    calibration_error,
-    confidence_threshold,
-    evaluate,
-    evaluate_copies,
-    figures,
-    fit_temperature,
-    spread_of,
+from radio_ag.evaluation.metrics import (
+    area_under_curve,
+    bootstrap_intervals,
+    confusion_matrix,
+    confusion_scores,
     wilson_interval,
 )
+from radio_ag.evaluation.scores import score_copies, score_sources, spread_of
 from radio_ag.flags import Flag
 
 
@@ -183,7 +183,7 @@ def test_reliability_diagram_shows_each_bin(small):
 
 def test_figures_are_those_of_each_subset(small):
     second, labels, certain = small
-    result = evaluate(in_two(second), labels, certain)
+    result = score_sources(in_two(second), labels, certain)
     assert set(result) == {"all", "certain", "uncertain"}
     for name, rows in (("all", np.full(150, True)), ("certain", certain), ("uncertain", ~certain)):
         right = (second[rows] > 0.5) == labels[rows]
@@ -200,7 +200,7 @@ def test_figures_are_those_of_each_subset(small):
             low, high = one[f"{figure}_interval"]
             assert low < one[figure] < high
     json.dumps(result, allow_nan=False)
-    assert result == evaluate(in_two(second), labels, certain)
+    assert result == score_sources(in_two(second), labels, certain)
 
 
 def test_intervals_hold_the_truth_as_often_as_they_say():
@@ -229,26 +229,27 @@ def test_sources_without_a_class_and_flags():
     second = np.array([0.9, 0.8, np.nan, 0.1, 0.6])
     labels = np.array([1, 0, 1, 0, 0])
     flags = np.array([0, Flag.LOW_SNR, Flag.EMPTY, 0, Flag.UNCERTAIN])
-    result = evaluate(in_two(second), labels, flags=flags)["all"]
+    result = score_sources(in_two(second), labels, flags=flags)["all"]
     assert (result["sources"], result["unclassified"]) == (5, 1)
     assert result["accuracy"] == 0.5
     assert (result["clean_share"], result["clean_accuracy"]) == (0.4, 1)
     assert (result["sure_share"], result["sure_accuracy"]) == (0.6, 0.6667)
-    nothing = evaluate(in_two(second[2:3]), labels[2:3], flags=flags[2:3])["all"]
+    nothing = score_sources(in_two(second[2:3]), labels[2:3], flags=flags[2:3])["all"]
     assert nothing["accuracy"] is None
     assert nothing["nll_interval"] == [None, None]
     json.dumps(nothing, allow_nan=False)
 
 
 def test_one_class_alone_has_no_curve():
-    result = evaluate(in_two([0.9, 0.8, 0.2]), [1, 1, 1])["all"]
+    result = score_sources(in_two([0.9, 0.8, 0.2]), [1, 1, 1])["all"]
     assert result["auc"] is None
     assert result["accuracy"] == 0.6667
     assert result["precision_fri"] == 0
 
 
 def test_figures_count_sources():
-    result = figures(np.array([[2.0, 0], [0, 2.0], [2.0, 0]]), np.array([0, 1, 1]), temperature=2.0)
+    probabilities = softmax(np.array([[2.0, 0], [0, 2.0], [2.0, 0]]) / 2.0, 1)
+    result = score_sources(probabilities, np.array([0, 1, 1]))["all"]
     assert result["sources"] == 3
     assert result["accuracy"] == 0.6667
     assert (result["recall_fri"], result["recall_frii"]) == (1.0, 0.5)
@@ -257,8 +258,8 @@ def test_figures_count_sources():
 
 def test_copies_count_once_each_but_their_intervals_are_over_sources(small):
     second, labels, certain = small
-    once = evaluate(in_two(second), labels, certain)
-    copied = evaluate_copies(np.repeat(second[:, None], 30, 1), labels, certain)
+    once = score_sources(in_two(second), labels, certain)
+    copied = score_copies(np.repeat(second[:, None], 30, 1), labels, certain)
     for subset in once:
         assert copied[subset]["copies"] == 30 * once[subset]["sources"]
         for name in ("accuracy", "f1_fri", "precision_frii", "recall_fri", "auc"):
@@ -271,13 +272,13 @@ def test_copies_count_once_each_but_their_intervals_are_over_sources(small):
 def test_copies_are_pooled():
     rng = np.random.default_rng(2)
     copies, labels = rng.random((40, 7)).round(1), rng.integers(0, 2, 40)
-    result = evaluate_copies(copies, labels)["all"]
+    result = score_copies(copies, labels)["all"]
     flat, repeated = copies.ravel(), np.repeat(labels, 7)
     assert result["confusion"] == confusion_matrix(repeated, (flat > 0.5).astype(int)).astype(int).tolist()
     assert result["auc"] == pytest.approx(area_under_curve(flat, repeated), abs=1e-4)
 
 
 def test_spread_over_networks():
-    results = [evaluate(in_two(second), [0, 1, 1, 0]) for second in ([0.1, 0.9, 0.9, 0.1], [0.1, 0.9, 0.2, 0.1])]
+    results = [score_sources(in_two(second), [0, 1, 1, 0]) for second in ([0.1, 0.9, 0.9, 0.1], [0.1, 0.9, 0.2, 0.1])]
     accuracy = spread_of(results)["all"]["accuracy"]
     assert accuracy == {"mean": 0.875, "std": round(0.25 / np.sqrt(2), 4), "networks": 2}

@@ -7,17 +7,15 @@ What a classifier says of labelled sources comes from :mod:`radio_ag.evaluation.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import softmax
 
 from radio_ag.evaluation.calibration import (
     brier_losses,
     calibration_error,
-    confidence_threshold,
     error_if_calibrated,
-    fit_temperature,
     log_losses,
     uncertainty_calibration_error,
 )
@@ -33,26 +31,13 @@ from radio_ag.evaluation.metrics import (
 )
 from radio_ag.flags import Flag
 
-__all__ = [
-    "SUBSETS",
-    "calibration_error",
-    "confidence_threshold",
-    "evaluate",
-    "evaluate_copies",
-    "figures",
-    "fit_temperature",
-    "spread_of",
-    "subset_rows",
-    "wilson_interval",
-]
-
 SUBSETS = ("all", "certain", "uncertain")
 """What figures are given for: every source, those with a certain label, and the others."""
 
 _DIGITS = 4
 
 
-def evaluate(
+def score_sources(
     probabilities: ArrayLike,
     labels: ArrayLike,
     certain: ArrayLike | None = None,
@@ -60,7 +45,7 @@ def evaluate(
     flags: ArrayLike | None = None,
     seed: int = 0,
 ) -> dict[str, dict]:
-    """Figures for all, certain and uncertain sources, ready for JSON.
+    """Work out the figures for all, certain and uncertain sources, ready for JSON.
 
     Parameters
     ----------
@@ -94,8 +79,8 @@ def evaluate(
     }
 
 
-def evaluate_copies(copies: ArrayLike, labels: ArrayLike, certain: ArrayLike | None = None, *, seed: int = 0) -> dict:
-    """Figures that count augmented copies, as those of the paper do; their intervals are over sources all the same.
+def score_copies(copies: ArrayLike, labels: ArrayLike, certain: ArrayLike | None = None, *, seed: int = 0) -> dict:
+    """Work out figures that count augmented copies, as the paper's do; their intervals are over sources all the same.
 
     Parameters
     ----------
@@ -108,8 +93,8 @@ def evaluate_copies(copies: ArrayLike, labels: ArrayLike, certain: ArrayLike | N
     Returns
     -------
     dict
-        As `evaluate` gives it: ``sources``, ``copies``, ``confusion`` in copies, ``accuracy``, ``precision_fri`` and so
-        on, ``auc``.
+        As `score_sources` gives it: ``sources``, ``copies``, ``confusion`` in copies, ``accuracy``, ``precision_fri``
+        and so on, ``auc``.
     """
     copies, labels = np.asarray(copies, float), np.asarray(labels)
     result = {}
@@ -135,13 +120,15 @@ def evaluate_copies(copies: ArrayLike, labels: ArrayLike, certain: ArrayLike | N
     return result
 
 
-def figures(logits: ArrayLike, labels: ArrayLike, temperature: float = 1.0) -> dict:
-    """The figures of `evaluate` for one set of sources, from logits (n, 2) averaged as they are served."""
-    return evaluate(softmax(np.asarray(logits, float) / temperature, 1), labels)["all"]
-
-
 def subset_rows(n: int, certain: ArrayLike | None) -> dict[str, NDArray[np.intp]]:
-    """Row numbers of the subsets of n sources that are not empty, by name."""
+    """Return the row numbers of the subsets of n sources that are not empty, by name.
+
+    Parameters
+    ----------
+    n : int
+    certain : array_like of bool, shape (n,), or None
+        None: ``all`` alone.
+    """
     masks = {"all": np.ones(n, bool)}
     if certain is not None:
         masks |= {"certain": np.asarray(certain, bool), "uncertain": ~np.asarray(certain, bool)}
@@ -149,7 +136,7 @@ def subset_rows(n: int, certain: ArrayLike | None) -> dict[str, NDArray[np.intp]
 
 
 def spread_of(results: Sequence[Mapping[str, Mapping]]) -> dict[str, dict]:
-    """Mean and standard deviation over networks of the figures that `evaluate` gave for each, on the same sources.
+    """Return mean and standard deviation over networks of what `score_sources` gave for each, on the same sources.
 
     Parameters
     ----------
@@ -177,7 +164,7 @@ def _figures(probabilities: NDArray, labels: NDArray, flags: NDArray | None, see
 
     predicted, log_loss, brier_loss = p.argmax(1), log_losses(p, label), brier_losses(p, label)
 
-    def statistics(counts: NDArray[np.intp]) -> dict[str, NDArray[np.float64]]:
+    def statistics(counts: NDArray[np.intp]) -> dict[str, Any]:
         drawn = counts.sum(1)
         return confusion_scores(confusion_matrix(label, predicted, counts)) | {
             "auc": area_under_curve(p[:, 1], label, counts),

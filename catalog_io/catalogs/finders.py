@@ -1,0 +1,33 @@
+"""Source finders whose tables need nothing but the names of their columns."""
+
+from radio_ag.catalog_io.catalogs.dialect import Dialect, Kind
+
+SOFIA = Dialect(
+    name="sofia",
+    title="SoFiA-2 source catalogues",
+    kinds=(
+        Kind(
+            name="sources",
+            columns=("id", "name", "x", "y", "z", "ra", "dec", "f_sum", "w20", "w50", "ell_maj", "rms"),
+            position=("ra", "dec"),
+            units={"ra": "deg", "dec": "deg", "ell_maj": "pix", "ell_min": "pix", "ell_pa": "deg"},
+            join_keys=("id",),
+        ),
+    ),
+)
+"""SoFiA-2: a finder of spectral lines in cubes; its sources have a position on the sky all the same."""
+
+RADIO_AG = Dialect(
+    name="radio-ag",
+    title="Sources found by radio-ag find",
+    kinds=(
+        Kind(
+            name="sources",
+            columns=("source_id", "island", "ra", "dec", "peak_flux", "total_flux", "snr", "major_fwhm", "at_edge"),
+            position=("ra", "dec"),
+            join_keys=("source_id",),
+            flux="total_flux",
+        ),
+    ),
+)
+"""radio-ag's own source finder: the tables of `~radio_ag.catalog_io.finding.find.find_sources`."""

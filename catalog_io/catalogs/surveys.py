@@ -1,0 +1,211 @@
+"""Catalogues of surveys and of radio galaxies, as their makers or VizieR serve them.
+
+Some are made with PyBDSF, but have other units than its tables.
+"""
+
+import re
+
+import numpy as np
+from astropy.table import Table
+
+from radio_ag.catalog_io.catalogs.dialect import Columns, Dialect, Kind
+
+SIDELOBE_LIMIT = 0.15
+
+
+def _first_good(sidelobe_probability: np.ndarray) -> np.ndarray:
+    return sidelobe_probability < SIDELOBE_LIMIT
+
+
+FIRST = Dialect(
+    name="first",
+    title="VLA FIRST source catalogue",
+    kinds=(
+        Kind(
+            name="release",
+            columns=("RA", "DEC", "SIDEPROB", "FPEAK", "FINT"),
+            position=("RA", "DEC"),
+            units={"RA": "deg", "DEC": "deg", "FPEAK": "mJy/beam", "FINT": "mJy", "RMS": "mJy/beam"},
+            flux="FINT",
+            quality=("SIDEPROB",),
+            good=_first_good,
+        ),
+        Kind(
+            name="vizier",
+            columns=("FIRST", "RAJ2000", "DEJ2000", "p(S)", "Fpeak"),
+            position=("RAJ2000", "DEJ2000"),
+            units={"Fpeak": "mJy/beam", "Fint": "mJy", "Rms": "mJy/beam"},
+            join_keys=("FIRST",),
+            flux="Fint",
+            quality=("p(S)",),
+            good=_first_good,
+        ),
+    ),
+)
+"""VLA FIRST: the release of December 2014 as FITS, and as VizieR serves it (VIII/92), in mJy. Sources whose probability
+of being a sidelobe is 0.15 or more are not good."""
+
+NVSS = Dialect(
+    name="nvss",
+    title="NRAO VLA Sky Survey, from VizieR",
+    kinds=(
+        Kind(
+            name="sources",
+            columns=("RAJ2000", "DEJ2000", "S1.4", "MajAxis", "MinAxis"),
+            position=("RAJ2000", "DEJ2000"),
+            units={"S1.4": "mJy", "e_S1.4": "mJy", "MajAxis": "arcsec", "MinAxis": "arcsec", "PA": "deg"},
+            join_keys=("NVSS",),
+            flux="S1.4",
+        ),
+    ),
+)
+"""NVSS, as VizieR serves it (VIII/65): positions in hours and degrees as strings, fluxes in mJy."""
+
+_LOTSS_ARCSEC = ("Maj", "Min", "DC_Maj", "DC_Min", "E_RA", "E_DEC")
+
+LOTSS = Dialect(
+    name="lotss",
+    title="LOFAR Two-metre Sky Survey, DR2",
+    kinds=(
+        Kind(
+            name="sources",
+            columns=("Source_Name", "RA", "DEC", "Total_flux", "Peak_flux", "S_Code", "Mosaic_ID"),
+            position=("RA", "DEC"),
+            units={
+                **dict.fromkeys(("RA", "DEC", "PA", "DC_PA"), "deg"),
+                **dict.fromkeys(_LOTSS_ARCSEC, "arcsec"),
+                **dict.fromkeys(("Total_flux", "E_Total_flux"), "mJy"),
+                **dict.fromkeys(("Peak_flux", "E_Peak_flux", "Isl_rms"), "mJy/beam"),
+            },
+            join_keys=("Source_Name",),
+            flux="Total_flux",
+        ),
+    ),
+)
+"""LoTSS DR2: made with PyBDSF, but in mJy and arcsec, and with a name for each source."""
+
+_VLASS_UNITS = {
+    **dict.fromkeys(("RA", "DEC", "RAJ2000", "DEJ2000", "RA_max", "DEC_max", "PA", "DC_PA", "BPA"), "deg"),
+    **dict.fromkeys(("Maj", "Min", "DC_Maj", "DC_Min", "BMAJ", "BMIN"), "arcsec"),
+    **dict.fromkeys(("Total_flux", "E_Total_flux", "Isl_Total_flux", "Ftot"), "mJy"),
+    **dict.fromkeys(("Peak_flux", "E_Peak_flux", "Isl_rms", "Fpeak"), "mJy/beam"),
+}
+
+
+def _vlass_good(duplicate_flag: np.ndarray, quality_flag: np.ndarray) -> np.ndarray:
+    return (duplicate_flag < 2) & np.isin(quality_flag, (0, 4))
+
+
+VLASS = Dialect(
+    name="vlass",
+    title="VLASS Quick Look components (CIRADA)",
+    kinds=(
+        Kind(
+            name="components",
+            columns=("Component_name", "RA", "DEC", "Total_flux", "Isl_id", "Duplicate_flag", "Quality_flag", "Tile"),
+            position=("RA", "DEC"),
+            units=_VLASS_UNITS,
+            join_keys=("Component_name",),
+            group_keys=("Source_name",),
+            flux="Total_flux",
+            quality=("Duplicate_flag", "Quality_flag"),
+            good=_vlass_good,
+        ),
+        Kind(
+            name="vizier",
+            columns=("RAJ2000", "DEJ2000", "DupFlag", "QualFlag"),
+            position=("RAJ2000", "DEJ2000"),
+            units=_VLASS_UNITS,
+            quality=("DupFlag", "QualFlag"),
+            good=_vlass_good,
+        ),
+    ),
+)
+"""VLASS Quick Look components of CIRADA, as CSV and as VizieR serves them (J/ApJS/255/30): made with PyBDSF, but in mJy
+and arcsec. Good rows have ``Duplicate_flag`` below 2 and ``Quality_flag`` 0 or 4, as the catalogue's users' guide
+recommends. Quick Look fluxes are some 15 % low."""
+
+_RACS_UNITS = {
+    **dict.fromkeys(("RA", "Dec", "PA", "DC_PA", "pos_ang"), "deg"),
+    **dict.fromkeys(("Maj", "Min", "DC_Maj", "DC_Min", "E_RA", "E_Dec", "maj_axis", "min_axis"), "arcsec"),
+    **dict.fromkeys(("Total_flux_Gaussian", "Total_flux_Source"), "mJy"),
+    **dict.fromkeys(("Peak_flux", "Noise"), "mJy/beam"),
+}
+
+RACS = Dialect(
+    name="racs",
+    title="Rapid ASKAP Continuum Survey",
+    kinds=(
+        Kind(
+            name="gaussians",
+            columns=("Gaussian_ID", "Source_ID", "Tile_ID", "RA", "Dec", "Total_flux_Gaussian"),
+            position=("RA", "Dec"),
+            units=_RACS_UNITS,
+            join_keys=("Gaussian_ID",),
+            group_keys=("Source_ID",),
+            flux="Total_flux_Gaussian",
+        ),
+        Kind(
+            name="sources",
+            columns=("Source_ID", "Tile_ID", "N_Gaus", "RA", "Dec", "Total_flux_Source"),
+            position=("RA", "Dec"),
+            units=_RACS_UNITS,
+            join_keys=("Source_ID",),
+            flux="Total_flux_Source",
+        ),
+        Kind(
+            name="tap",
+            columns=("id", "ra", "dec", "peak_flux", "total_flux_source", "maj_axis", "noise", "field_id"),
+            position=("ra", "dec"),
+            units=_RACS_UNITS,
+            join_keys=("id",),
+            flux="total_flux_source",
+        ),
+    ),
+)
+"""RACS: the names of the papers (and of VizieR), and those of CASDA's TAP service, in mJy and arcsec."""
+
+_RGZ_NAME = re.compile(r"RGZ\s?J\d{6}(\.\d+)?[+-]\d{6}")
+
+
+def _has_rgz_names(table: Table) -> bool:
+    name = Columns(table).name("rgz_name")
+    if name is None or len(table) == 0:
+        return name is not None
+    first = np.ma.getdata(table[name])[0]
+    text = first.decode("ascii", "replace") if isinstance(first, bytes) else str(first)
+    return _RGZ_NAME.match(text if text.startswith("RGZ") else f"RGZ {text}") is not None
+
+
+RGZ = Dialect(
+    name="rgz",
+    title="Radio Galaxy Zoo DR1",
+    kinds=(
+        Kind(
+            name="sources",
+            columns=("rgz_name", "ra", "dec"),
+            position=("ra", "dec"),
+            units={"ra": "deg", "dec": "deg"},
+            join_keys=("rgz_name",),
+            group_keys=("rgz_name",),
+            test=_has_rgz_names,
+        ),
+    ),
+)
+"""Radio Galaxy Zoo DR1, told by its names, ``RGZ JHHMMSS.s+DDMMSS``. A name follows the host galaxy, not the centre of
+the radio source: all components of a source share it."""
+
+_FRICAT_TABLES = re.compile(r"J[/_]A[+_]A[/_](598[/_]A49|601[/_]A81)")
+
+
+def _is_fricat(table: Table) -> bool:
+    return any(_FRICAT_TABLES.search(str(table.meta.get(key, ""))) for key in ("name", "ID", "EXTNAME"))
+
+
+FRICAT = Dialect(
+    name="fricat",
+    title="FRICAT and FRIICAT, from VizieR",
+    kinds=(Kind(name="hosts", columns=(), position=("RAJ2000", "DEJ2000"), test=_is_fricat),),
+)
+"""FRICAT and FRIICAT, as VizieR serves them (J/A+A/598/A49, J/A+A/601/A81), told by VizieR's name of the table.
+Positions are those of the host galaxies in SDSS."""
