@@ -209,7 +209,7 @@ class LocalImages(Mosaics):
     beam_scaled : bool
         Take images with a beam coarser than FIRST's as well, on pixels of a third of their beam.
     verify_images : bool, optional
-        Compare each image that is used with the DATASUM and CHECKSUM in its header, once. None: those up to 128 MiB.
+        Compare each image that is used with the DATASUM and CHECKSUM in its header, once. None: those up to 100 MB.
         Rows of an image whose pixels are not what its DATASUM says are ``FETCH_FAILED``.
 
     Raises

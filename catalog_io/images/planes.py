@@ -40,7 +40,7 @@ _MAX_OPEN = 64  # files
 _MAX_BYTES = 1 << 30  # of pixels that cannot be mapped, and are held in memory
 _MAX_UNPACKED = 1 << 32  # bytes of an image, or of a tile of one, that is unpacked in memory
 _MAX_DECODED = 1 << 29  # bytes of decoded tiles: mosaics of 11,000 px a side whole, of larger ones a strip
-_MAX_VERIFIED = 1 << 27  # bytes of an HDU whose sums are checked unasked: some 50 ms
+_MAX_VERIFIED = 100_000_000  # bytes of an HDU whose sums are compared unasked: some 50 ms
 
 
 class Plane:
@@ -316,7 +316,7 @@ class OpenPlanes:
     Parameters
     ----------
     verify : bool, optional
-        Whether DATASUM and CHECKSUM are compared with an image; `None`: of images up to 128 MiB.
+        Whether DATASUM and CHECKSUM are compared with an image; `None`: of images up to 100 MB.
     max_open : int
         Files.
     max_bytes, max_decoded : int
@@ -401,7 +401,10 @@ class OpenPlanes:
                 message = f"image {image.path.name} {fault}: it was edited, or is damaged"
                 warnings.warn(message, RadioAGWarning, stacklevel=4)
         if self._faults[key] is not None:
-            raise ImageError(f"it {self._faults[key]}")
+            raise ImageError(
+                f"it {self._faults[key]}: it is damaged, or was changed by a program that does not keep sums "
+                "(verify_images=False takes it as it is)"
+            )
 
     def _is_verified(self, place: Place) -> bool:
         return place.end - place.data <= _MAX_VERIFIED if self._verify is None else self._verify
