@@ -172,7 +172,7 @@ def test_a_lost_scheduler_costs_nothing_but_time(run, expected, remote_cluster, 
 
     with radio_ag.cluster.open_client(address) as client, pytest.raises(ServiceError, match="scheduler is lost"):
         run(output, client=client, progress=kill)
-    done = len(list(tmp_path.glob("out.parts/part-*.fits")))
+    done = len(list(tmp_path.glob("out.parts/part-*.npz")))
     assert 3 <= done < PARTS
     images = Doubles()
     run(output, images=images)
