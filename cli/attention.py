@@ -109,7 +109,7 @@ def source(
         from radio_ag.attention.figures import figure_files, save_figure
         from radio_ag.attention.inside import trace_source
         from radio_ag.attention.sources import open_sources
-        from radio_ag.cli._attention_figures import draw_source
+        from radio_ag.cli.attention_figures import draw_source
 
         figure_files(output, overwrite=overwrite)
         names = _chosen(weights)
@@ -152,7 +152,7 @@ def aggregate(
         from radio_ag.attention.augmented import aggregate as aggregate_sources
         from radio_ag.attention.figures import figure_files, save_figure
         from radio_ag.attention.sources import open_sources
-        from radio_ag.cli._attention_figures import draw_course, draw_means, output_names
+        from radio_ag.cli.attention_figures import draw_course, draw_means, output_names
         from radio_ag.errors import InputError
 
         names = _chosen(weights)

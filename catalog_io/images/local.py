@@ -149,7 +149,7 @@ class Mosaics:
             pairs = choice[covered[rows[choice]] < FIELD_SIZE**2]
             for pair in pairs[np.argsort(images[pairs], kind="stable")]:  # an image's rows together
                 position = ra[rows[pair]], dec[rows[pair]], *(part[pair] for part in placement)
-                self._improve(fields, covered, rows[pair], images[pair], position)
+                self.improve(fields, covered, rows[pair], images[pair], position)
         return fields
 
     def _candidates(self, ra: np.ndarray, dec: np.ndarray) -> tuple[np.ndarray, np.ndarray, Placement]:
@@ -174,7 +174,7 @@ class Mosaics:
         order = order[room[order] >= 0]
         return rows[order], images[order], Placement(pixel[order], cd[order], turn[order])
 
-    def _improve(self, fields: Fields, covered: np.ndarray, row: int, image: int, position: tuple) -> None:
+    def improve(self, fields: Fields, covered: np.ndarray, row: int, image: int, position: tuple) -> None:
         """Put an image's field into a row if it covers more of it than what is there."""
         name = self._names[image]
         try:

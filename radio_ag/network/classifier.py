@@ -319,11 +319,11 @@ class Classifier:
 
         def work(task: Task) -> Seen:
             with inference():
-                return to_arrays(self._see(task, torch.from_numpy(task.images).to(self.device), attention))
+                return to_arrays(self.see(task, torch.from_numpy(task.images).to(self.device), attention))
 
         def launch(task: Task, images: torch.Tensor) -> Seen:
             with inference():
-                return self._see(task, images, attention)
+                return self.see(task, images, attention)
 
         if on_gpu:
             seen = ahead(launch, tasks, self.device)
@@ -336,7 +336,22 @@ class Classifier:
             maps = None if attention == "none" else sum(each.maps for each in whole) / len(logits)
             yield _Part(logits, sum(each.features for each in whole) / views, maps)
 
-    def _see(self, task: Task, images: torch.Tensor, attention: str) -> Seen:
+    def see(self, task: Task, images: torch.Tensor, attention: str) -> Seen:
+        """Show the networks a batch of images, in the orientations that the task has.
+
+        Parameters
+        ----------
+        task : Task
+            The orientations, and how maps are put together.
+        images : Tensor (B, 150, 150)
+            As `prepare` gives them, on the classifier's device.
+        attention : str
+            Which maps are wanted: one of `ATTENTION_KINDS`.
+
+        Returns
+        -------
+        Seen
+        """
         return see(self._served, images.unsqueeze(1), task, attention)
 
     def _serve(self, network: Network) -> Network:
