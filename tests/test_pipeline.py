@@ -284,7 +284,9 @@ def test_what_has_no_morphology_is_not_seen_from_further_angles(tmp_path):
     raw = np.stack([make_field(kind, seed=3)[0] for kind in ("FRII", "compact")])
     bundled = load_weights(DEFAULT)
     calibration = {"calibration": {"further_within": 1e9}}
-    path = save_weights(tmp_path / "doubtful.safetensors", bundled.networks, bundled.card | calibration, bundled.extra)
+    path = save_weights(
+        tmp_path / "doubtful.safetensors", bundled.networks, bundled.card.content | calibration, bundled.extra
+    )
     exact, further = (
         Classifier.load(path, device="cpu", orbit=orbit).predict(raw, further=False).probabilities[:, 0]
         for orbit in (8, 24)
