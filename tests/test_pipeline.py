@@ -283,7 +283,7 @@ def test_what_has_no_morphology_is_not_seen_from_further_angles(tmp_path):
     """With everything in doubt: a double as an orbit of 24 has it, a point source as one of 8; so when evaluated."""
     raw = np.stack([make_field(kind, seed=3)[0] for kind in ("FRII", "compact")])
     bundled = load_weights(DEFAULT)
-    calibration = {"calibration": {"further_within": 1e9}}
+    calibration = {"calibration": {"further_within": 1e6}}
     path = save_weights(
         tmp_path / "doubtful.safetensors", bundled.networks, bundled.card.content | calibration, bundled.extra
     )
