@@ -121,7 +121,7 @@ class PackedFile(io.BufferedIOBase):
         try:
             result = function(*args)
         except _DAMAGE as exc:
-            raise OSError(f"it is damaged: {exc}") from exc
+            raise OSError(f"the packed file is damaged: {exc}") from exc
         refuse_above_limit(super().seek(0, io.SEEK_CUR), self._packed_size)
         return result
 
