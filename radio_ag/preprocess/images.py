@@ -7,7 +7,7 @@ The steps are those of section 4.2 of Bowles et al. 2021 (MNRAS 501, 4579). Ever
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import asinh, isfinite
+from math import isfinite
 from typing import NamedTuple
 
 import numpy as np
@@ -283,7 +283,8 @@ def _stretch(images: ArrayLike, kind: str, out: NDArray | None = None) -> NDArra
         return np.sqrt(images, out=out)
     if kind == "asinh":
         softened = np.divide(images, ASINH_SOFTENING, out=out)
-        return np.divide(np.arcsinh(softened, out=out), asinh(1 / ASINH_SOFTENING), out=out)
+        whole = np.arcsinh(softened.dtype.type(1 / ASINH_SOFTENING))  # by the same routine: 1 stays exactly 1
+        return np.divide(np.arcsinh(softened, out=out), whole, out=out)
     return np.array(images) if out is None else np.positive(images, out=out)
 
 
