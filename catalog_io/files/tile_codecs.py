@@ -151,7 +151,7 @@ class HCompress1(_codecs.HCompress1):
         _check_pixels(n_pixels)
         if buf.nbytes < _HCOMPRESS_HEAD.size:
             raise ValueError("HCOMPRESS_1: the stream ends in its head")
-        padded = _padded(buf, n_pixels + 64, 0x55)
+        padded = _padded(buf, n_pixels // 4 + 64, 0x55)  # a plane takes 3/16 of a byte a pixel, signs take 1/8
         head = padded[: _HCOMPRESS_HEAD.size].tobytes()
         magic, *sides, _, _, planes1, planes2, planes3 = _HCOMPRESS_HEAD.unpack(head)
         if magic != _HCOMPRESS_MAGIC or sides != [self.nx, self.ny]:
