@@ -88,7 +88,7 @@ def run_once(catalogue: Path, mosaic: Path, output: Path, attention: str, chunk:
     from radio_ag import RunOptions, classify
     from radio_ag.network.classifier import Classifier
 
-    Classifier._see = stand_in
+    Classifier.see = stand_in
     warnings.simplefilter("ignore")
     start = time.perf_counter()
     options = {"attention": attention, "device": "cpu", "orbit": 1, "run_options": RunOptions(chunk=chunk)}

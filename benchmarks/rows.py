@@ -78,7 +78,7 @@ def run_once(catalogue: Path, images: Path, output: Path) -> dict:
         nonlocal pairs
         pairs += 1
 
-    LocalImages._improve = count
+    LocalImages.improve = count
     spent = time_calls(STAGES)
     warnings.simplefilter("ignore")
     start = time.perf_counter()

@@ -18,6 +18,7 @@ from astropy.nddata import NDData
 from astropy.wcs import WCS
 
 from radio_ag.catalog_io.images.fields import ImageSource
+from radio_ag.catalog_io.images.local import ArrayImages, LocalImages
 from radio_ag.catalog_io.plugins import load_plugins
 from radio_ag.catalog_io.services.surveys import SURVEYS, Survey, find_survey, open_survey
 from radio_ag.errors import ImageError
@@ -42,6 +43,10 @@ def open_images(images: Any = None, **options: Any) -> ImageSource:
         `~radio_ag.catalog_io.services.source.ServiceImages`, `~radio_ag.catalog_io.images.local.LocalImages`, or the
         plugin's own documentation.
 
+    Returns
+    -------
+    ImageSource
+
     Raises
     ------
     ImageError
@@ -55,9 +60,6 @@ def open_images(images: Any = None, **options: Any) -> ImageSource:
         return open_survey(survey, **options)
     if isinstance(images, str) and (plugins := entry_points(group=GROUP, name=images)):
         return _open_plugin(plugins[images], options)
-
-    from radio_ag.catalog_io.images.local import ArrayImages, LocalImages  # it imports Fields from here
-
     members = list(images) if isinstance(images, list | tuple) and not isinstance(images, fits.HDUList) else [images]
     if all(isinstance(member, str | PathLike) for member in members):
         return LocalImages(members, **options)
@@ -65,12 +67,22 @@ def open_images(images: Any = None, **options: Any) -> ImageSource:
 
 
 def named_survey(images: Any) -> Survey | None:
-    """The survey that ``images`` names, FIRST for None; None for anything else that images may be."""
+    """Return the survey that ``images`` names, FIRST for None; None for anything else that images may be.
+
+    Parameters
+    ----------
+    images : object
+        As of `open_images`.
+
+    Returns
+    -------
+    Survey or None
+    """
     return find_survey("first" if images is None else images) if images is None or isinstance(images, str) else None
 
 
 def array_image(data: Any, wcs: WCS | None) -> NDData:
-    """Image of an array and its WCS, for `open_images`.
+    """Return the image of an array and its WCS, for `open_images`.
 
     Parameters
     ----------
@@ -78,6 +90,10 @@ def array_image(data: Any, wcs: WCS | None) -> NDData:
         Jy/beam unless it has a unit. An image with a beam of its own comes as an HDU or ``CCDData`` instead.
     wcs : WCS
         Of the array's pixels.
+
+    Returns
+    -------
+    NDData
 
     Raises
     ------
@@ -96,7 +112,11 @@ def array_image(data: Any, wcs: WCS | None) -> NDData:
 
 
 def named_sources() -> dict[str, str]:
-    """Names that ``images`` may be, each with a line on what it is.
+    """Return the names that ``images`` may be, each with a line on what it is.
+
+    Returns
+    -------
+    dict of str to str
 
     Warns
     -----

@@ -96,7 +96,7 @@ class Result:
         provenance: Mapping[str, Any] | None = None,
         cutouts: AttentionStore | None = None,
     ) -> "Result":
-        """A result from an input table and what was measured.
+        """Return a result from an input table and what was measured.
 
         Parameters
         ----------
@@ -253,7 +253,7 @@ class Result:
         return result_html(self)
 
     def __getitem__(self, rows: Any) -> "Row | Result":
-        """A `~astropy.table.Row` for an integer; for a slice, mask or array of integers a result of those rows."""
+        """Return the row for an integer; for a slice, mask or array of integers, a result of those rows."""
         selected = self.table[rows]
         if isinstance(selected, Row):
             return selected
@@ -262,7 +262,7 @@ class Result:
         return Result(selected, self._stores, self._cutouts)
 
     def attention(self, row: int, gate: str | int = "mean") -> CCDData:
-        """The attention map of a row on the pixels of its cutout.
+        """Return the attention map of a row on the pixels of its cutout.
 
         Parameters
         ----------
@@ -293,7 +293,7 @@ class Result:
         return CCDData(store.plane(plane), unit=u.dimensionless_unscaled, wcs=cutout_wcs(entry), meta=meta)
 
     def attention_maps(self, rows: ArrayLike, gate: str | int = "mean") -> NDArray[np.float32]:
-        """The attention maps of several rows at once, which is much quicker than one by one.
+        """Return the attention maps of several rows at once, which is much quicker than one by one.
 
         Parameters
         ----------
@@ -320,7 +320,7 @@ class Result:
         return self._cutouts is not None
 
     def cutout(self, row: int) -> CCDData:
-        """The cutout of a row, if they were kept.
+        """Return the cutout of a row, if they were kept.
 
         Parameters
         ----------
@@ -346,7 +346,7 @@ class Result:
         return CCDData(image, unit="Jy/beam", wcs=cutout_wcs(entry), meta={"OBJECT": str(entry["name"])})
 
     def cutouts(self, rows: ArrayLike) -> NDArray[np.float32]:
-        """The cutouts of several rows at once, Jy/beam (n, 150, 150); NaN for a row that has none.
+        """Return the cutouts of several rows at once, Jy/beam (n, 150, 150); NaN for a row that has none.
 
         Raises
         ------
@@ -358,7 +358,7 @@ class Result:
         return self._planes(self._cutouts, "cutout_plane", rows)
 
     def at(self, position: SkyCoord | str, radius: u.Quantity | str | float = 10 * u.arcsec) -> "Row | Result":
-        """The source nearest to a position.
+        """Return the source nearest to a position.
 
         Parameters
         ----------
@@ -390,7 +390,7 @@ class Result:
         return self.table[rows[0]] if position.isscalar else self[rows]
 
     def summary(self) -> dict[str, Any]:
-        """Counts: ``rows``, ``clean``, ``classes`` (FRI, FRII, none), ``flags`` by name, all of them, `incomplete`."""
+        """Return counts: ``rows``, ``clean``, ``classes`` (FRI, FRII, none), each of the ``flags``, `incomplete`."""
         if self._summary is not None:
             return copy.deepcopy(self._summary)
         classes = np.ma.filled(self.table["class"], "")
@@ -418,7 +418,8 @@ class Result:
         return images
 
     def _nearest(self, position: SkyCoord, radius: u.Quantity) -> np.ndarray:
-        ra, dec = (np.ma.filled(np.ma.asarray(self.table[n], dtype=float), np.nan) for n in ("ra", "dec"))
+        ra: NDArray[np.float64] = np.ma.filled(np.ma.asarray(self.table["ra"], float), np.nan)
+        dec: NDArray[np.float64] = np.ma.filled(np.ma.asarray(self.table["dec"], float), np.nan)
         rows = np.flatnonzero(np.isfinite(ra) & np.isfinite(dec))
         if not len(rows):
             raise SourceNotFoundError("no row of this result has a position")

@@ -6,7 +6,7 @@ and the number of the signal that stopped it. Anything else that goes wrong is a
 
 import signal
 from types import FrameType
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
@@ -51,7 +51,7 @@ class Stopped(KeyboardInterrupt):
 class ErrorBoundary(TyperGroup):
     """A group of commands whose errors come out as one line on stderr and an exit code."""
 
-    def invoke(self, ctx: typer.Context) -> object:
+    def invoke(self, ctx: Any) -> Any:  # typer's own Context is private
         try:
             returned = super().invoke(ctx)
         except KeyboardInterrupt as stop:

@@ -3,12 +3,21 @@
 import importlib.util
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from radio_ag.cli.console import ProgressCallback, check_answered, print_attention, print_json, reporting
 from radio_ag.cli.options import Debug
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import numpy as np
+    from astropy.table import Table
+    from numpy.typing import NDArray
+
+    from radio_ag.network.classifier import Classifier
 
 app = typer.Typer(no_args_is_help=True, help="Show and measure where networks look, for a result or labelled images.")
 
@@ -100,7 +109,7 @@ def source(
         from radio_ag.attention.figures import figure_files, save_figure
         from radio_ag.attention.inside import trace_source
         from radio_ag.attention.sources import open_sources
-        from radio_ag.cli._attention_figures import draw_source
+        from radio_ag.cli.attention_figures import draw_source
 
         figure_files(output, overwrite=overwrite)
         names = _chosen(weights)
@@ -143,7 +152,7 @@ def aggregate(
         from radio_ag.attention.augmented import aggregate as aggregate_sources
         from radio_ag.attention.figures import figure_files, save_figure
         from radio_ag.attention.sources import open_sources
-        from radio_ag.cli._attention_figures import draw_course, draw_means, output_names
+        from radio_ag.cli.attention_figures import draw_course, draw_means, output_names
         from radio_ag.errors import InputError
 
         names = _chosen(weights)
@@ -151,7 +160,7 @@ def aggregate(
         sources = open_sources(data, images=_one(images), **columns, once=True)
         if by is ClassKind.label and not sources.labelled:
             raise InputError("means by label need labels of both classes: name their column with --label-column")
-        by = by.value if by else "label" if sources.labelled else "predicted"
+        kind = by.value if by else "label" if sources.labelled else "predicted"
         stem = output.with_suffix("") if output.suffix in (".png", ".pdf") else output
         outputs = {name: stem.with_name(stem.name + name) for name in output_names(len(names), sources.labelled)}
         for path in outputs.values():
@@ -162,12 +171,12 @@ def aggregate(
                 raise InputError(f"{classifier.card.name} has no attention gates")
             chunks = sources.chunks(classifier.preprocessing.clip)
             part = progress and _part(progress, number, len(names))
-            options = {"times": times, "seed": seed, "total": len(sources), "progress": part}
-            found.append(aggregate_sources(classifier, chunks, **options))
+            total = len(sources)
+            found.append(aggregate_sources(classifier, chunks, times=times, seed=seed, total=total, progress=part))
         if len(found) > 1:
-            drawn = draw_course(found, _labels(names), by)
+            drawn = draw_course(found, _labels(names), kind)
         else:
-            drawn = draw_means(found[0], by, confusion=sources.labelled)
+            drawn = draw_means(found[0], kind, confusion=sources.labelled)
         written = [file for name, one in drawn.items() for file in save_figure(one, outputs[name], overwrite=overwrite)]
     _echo(written, quiet)
 
@@ -299,7 +308,7 @@ def compare(
         check_answered()
 
 
-def _class_names(label) -> list[str]:
+def _class_names(label: "NDArray[np.intp]") -> list[str]:
     from radio_ag.network.model import CLASSES
 
     return [CLASSES[k] if k >= 0 else "" for k in label.tolist()]
@@ -312,7 +321,7 @@ def _chosen(weights: list[str] | None) -> list[str]:
     return expand_snapshots(weights or [DEFAULT])
 
 
-def _networks(names: list[str], device: str):
+def _networks(names: list[str], device: str) -> "Iterator[Classifier]":
     """A classifier for each name of weights, one at a time."""
     from radio_ag.training.snapshots import load_classifier
 
@@ -336,11 +345,11 @@ def _part(progress: ProgressCallback, number: int, parts: int) -> ProgressCallba
     return lambda done, total, counts: progress(number * total + done, parts * total, counts)
 
 
-def _one(images: list[str] | None):
+def _one(images: list[str] | None) -> Any:
     return images[0] if images and len(images) == 1 else images or None
 
 
-def _rows(row: int):
+def _rows(row: int) -> "NDArray[np.intp]":
     import numpy as np
 
     return np.array([row])
@@ -353,7 +362,7 @@ def _require_matplotlib() -> None:
         raise InputError("figures need matplotlib: pip install 'radio-ag[plot]'")
 
 
-def _write_table(table, output: Path, overwrite: bool) -> Path:
+def _write_table(table: "Table", output: Path, overwrite: bool) -> Path:
     from radio_ag.writing import check_output
 
     path = check_output(output.with_suffix(".ecsv"), overwrite)

@@ -1,5 +1,7 @@
 """``radio-ag catalogs``: the catalogues that are recognised, and where images can come from."""
 
+from collections.abc import Sequence
+
 import typer
 
 from radio_ag.cli.console import check_answered, open_console, reporting
@@ -20,7 +22,7 @@ def catalogs(debug: Debug = False) -> None:
     check_answered()
 
 
-def _print_rows(titles: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+def _print_rows(titles: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
     from rich.table import Table
 
     table = Table(show_edge=False)

@@ -1,15 +1,22 @@
 """``radio-ag evaluate``: how good networks are on labelled sources."""
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from radio_ag.cli.console import check_answered, open_console, print_json, reporting
 from radio_ag.cli.options import Debug
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+    from radio_ag.evaluation.report import Report
+    from radio_ag.labelled.data import Labelled
 
 _ROWS = {
     "f1_fri": "F1 score FRI",
@@ -146,7 +153,7 @@ def evaluate(
         check_answered()
 
 
-def _leave_out_learnt(sources, networks: Sequence):
+def _leave_out_learnt(sources: "Labelled", networks: Sequence) -> "Labelled":
     from radio_ag.errors import InputError
     from radio_ag.evaluation.served import learnt_positions
     from radio_ag.labelled.splits import near
@@ -161,7 +168,7 @@ def _leave_out_learnt(sources, networks: Sequence):
     return sources
 
 
-def _warn_of_learnt(report) -> None:
+def _warn_of_learnt(report: "Report") -> None:
     from radio_ag.errors import RadioAGWarning
 
     if report.content["learnt_from"]:
@@ -219,11 +226,11 @@ def _print(reports: Sequence) -> None:
         )
 
 
-def _table(title: str, figures: Mapping, columns: Mapping):
+def _table(title: str, figures: Mapping, columns: Mapping) -> "Table":
     return _rich_table(title, figures, columns, lambda one, name: _with_interval(one[name], one[f"{name}_interval"]))
 
 
-def _spread_table(title: str, figures: Mapping, columns: Mapping):
+def _spread_table(title: str, figures: Mapping, columns: Mapping) -> "Table":
     """Mean and standard deviation over networks."""
 
     def cell(one: Mapping, name: str) -> str:
@@ -232,7 +239,7 @@ def _spread_table(title: str, figures: Mapping, columns: Mapping):
     return _rich_table(f"{title}: mean ± standard deviation", figures, columns, cell)
 
 
-def _rich_table(title: str, figures: Mapping, columns: Mapping, cell):
+def _rich_table(title: str, figures: Mapping, columns: Mapping, cell: Callable[[Mapping, str], str]) -> "Table":
     from rich import box
     from rich.table import Table
 
@@ -259,7 +266,7 @@ def _with_interval(value: float | None, interval: Sequence[float | None]) -> str
     return f"{value:.3f} ({interval[0]:.2f} {interval[1]:.2f})" if interval[0] is not None else f"{value:.3f}"
 
 
-def _print_robustness(console, content: Mapping) -> None:
+def _print_robustness(console: "Console", content: Mapping) -> None:
     for subset, one in content.get("rotation", {}).items():
         share = _with_interval(one["changed"], one["changed_interval"])
         console.print(f"{subset}: {share} get another class at one of {one['angles']} angles")

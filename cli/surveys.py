@@ -12,12 +12,12 @@ def surveys(debug: Debug = False) -> None:
         from radio_ag.catalog_io.open_images import named_sources
         from radio_ag.catalog_io.services.surveys import SURVEYS
 
-        rows = [
+        rows: list[tuple[str, ...]] = [
             (
                 survey.name,
                 survey.title,
                 _SERVICES[survey.service],
-                f"{survey.beam.fwhm:g}″",
+                f"{survey.beam.fwhm:g}″" if survey.beam else "",
                 f"{survey.pixel_scale:g}″",
                 survey.coverage.words,
             )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -30,7 +30,8 @@ from radio_ag.options import CHUNK
 from radio_ag.preprocess.images import CROP_SIZE, PIXEL_SCALE, Prepared, clip, crop
 from radio_ag.preprocess.islands import Islands, measure_islands
 
-T, R = TypeVar("T"), TypeVar("R")
+_Item = TypeVar("_Item")
+_Done = TypeVar("_Done")
 
 PLANE_SHAPE = (CROP_SIZE, CROP_SIZE)
 
@@ -56,14 +57,14 @@ class ClassifySettings:
     attention_stats: bool = False
 
     def stacks(self, gates: int) -> tuple[str, ...]:
-        """Names of the stacks of planes that a part has, with a network of so many gates."""
+        """Return the names of the stacks of planes that a part has, with a network of so many gates."""
         maps = () if self.attention == "none" else ("ATTENTION",)
         each = tuple(f"ATTENTION_{gate}" for gate in range(1, gates + 1)) if self.attention == "gates" else ()
         return maps + each + (("CUTOUTS",) if self.keep_cutouts else ())
 
 
 def sky_order(ra: ArrayLike, dec: ArrayLike) -> NDArray[np.int64]:
-    """The order in which positions lie along HEALPix's nested pixels: neighbours in it are neighbours on the sky.
+    """Return the order of positions along HEALPix's nested pixels: neighbours in it are neighbours on the sky.
 
     Parameters
     ----------
@@ -86,7 +87,7 @@ def sky_order(ra: ArrayLike, dec: ArrayLike) -> NDArray[np.int64]:
 def blank_columns(
     ra: NDArray[np.float64], dec: NDArray[np.float64], flags: NDArray[np.int32], settings: ClassifySettings
 ) -> dict[str, NDArray]:
-    """Columns of n sources that have no answer but their flags."""
+    """Return the columns of n sources that have no answer but their flags."""
     n = len(ra)
     columns = {"ra": ra, "dec": dec, "class": np.zeros(n, "S4")}
     columns |= {name: np.full(n, np.nan, np.float32) for name in _FLOAT_COLUMNS}
@@ -117,7 +118,7 @@ def classify_chunks(
     *,
     check: bool = True,
 ) -> Iterator[tuple[int, Part]]:
-    """The parts of some chunks, as they come; others are fetched and measured while the network works on one.
+    """Yield the parts of some chunks, as they come; others are fetched and measured while the network works on one.
 
     With ``check``, find out from the first chunk whether the image source answers at all.
 
@@ -141,10 +142,11 @@ def classify_chunks(
         yield measured.chunk.number, classify_measured(measured, classifier, settings)
 
 
-def work_ahead(work: Callable[[T], R], items: Iterable[T], at_once: int) -> Iterator[R]:
+def work_ahead(work: Callable[[_Item], _Done], items: Iterable[_Item], at_once: int) -> Iterator[_Done]:
     """Yield what comes of each item, as it comes; so many are under way at a time, but the first alone."""
     pool = ThreadPoolExecutor(at_once, thread_name_prefix="radio-ag-fetch")
-    items, coming = iter(items), set()
+    items = iter(items)
+    coming: set[Future[_Done]] = set()
 
     def submit(most: int) -> None:
         coming.update(pool.submit(work, item) for item in itertools.islice(items, most - len(coming)))
@@ -184,7 +186,7 @@ def measure_chunk(chunk: Chunk, source: ImageSource, classifier: Classifier) -> 
 
 
 def classify_measured(measured: Measured, classifier: Classifier, settings: ClassifySettings) -> Part:
-    """The part of a chunk whose fields are there."""
+    """Return the part of a chunk whose fields are there."""
     fields, usable, prepared, islands = measured.fields, measured.usable, measured.prepared, measured.islands
     flags = fields.flags.astype(np.int32)
     flags[usable] |= islands.flags | np.where(prepared.fallback, Flag.RMS_FALLBACK, 0).astype(np.int32)
@@ -198,7 +200,7 @@ def classify_measured(measured: Measured, classifier: Classifier, settings: Clas
     prediction = classifier.predict(
         fields.data[classified],
         attention=kind,
-        prepared=Prepared(*(column[shown] for column in prepared)),
+        prepared=prepared.taken(shown),
         further=(flags[classified] & Flag.UNRESOLVED) == 0,
     )
     flags[classified] |= prediction.flags
@@ -217,15 +219,22 @@ def classify_measured(measured: Measured, classifier: Classifier, settings: Clas
     stacks = {}
     if settings.attention != "none":
         columns["attention_plane"][classified] = np.arange(len(classified))
-        stacks["ATTENTION"] = pack(prediction.attention)
+        stacks["ATTENTION"] = pack(_kept(prediction.attention))
         if settings.attention == "gates":
             gates = range(1, classifier.gates + 1)
-            stacks |= {f"ATTENTION_{gate}": pack(prediction.gates[:, gate - 1]) for gate in gates}
+            stacks |= {f"ATTENTION_{gate}": pack(_kept(prediction.gates)[:, gate - 1]) for gate in gates}
     if settings.keep_cutouts:
         imaged = usable[prepared.blank_fraction < 1]
         columns["cutout_plane"][imaged] = np.arange(len(imaged))
         stacks["CUTOUTS"] = pack(crop(fields.data[imaged]), CUTOUT_STEP * columns["rms"][imaged])
     return Part(measured.chunk.sources, columns, stacks, classifier.batch)
+
+
+def _kept(maps: NDArray[np.float32] | None) -> NDArray[np.float32]:
+    """Maps that the classifier was asked for."""
+    if maps is None:
+        raise ValueError("a classifier without gates has no attention maps")
+    return maps
 
 
 def _likelier(p_fri: NDArray, p_frii: NDArray) -> tuple[NDArray[np.bytes_], NDArray[np.float32]]:
@@ -241,7 +250,7 @@ def _attention_columns(
     """Where the attention of each classified field lies; NaN for the others."""
     emission = clip(crop(fields.data[classified]), prediction.prepared.rms, threshold)
     scale = PIXEL_SCALE * _pixel_scale(fields)[classified]
-    statistics = attention_statistics(prediction.attention, emission, prediction.gates, pixel_scale=scale)
+    statistics = attention_statistics(_kept(prediction.attention), emission, prediction.gates, pixel_scale=scale)
     columns = {name: np.full(len(fields), np.nan, np.float32) for name in _ATTENTION_COLUMNS}
     for name, values in zip(_ATTENTION_COLUMNS, statistics, strict=True):
         columns[name][classified] = values

@@ -5,7 +5,7 @@ fetches one chunk while the network works on another. Where it sees the folder o
 a hash; elsewhere the part itself goes to the client. Chunks of a worker that dies go to others. The parts alone count:
 what the cluster knows may be lost at any time.
 
-`classify_partition` and `classify_hats` are for catalogues that are Dask's or LSDB's own, and stay there.
+`radio_ag.partitions` is for catalogues that are Dask's or LSDB's own, and stay there.
 """
 
 from __future__ import annotations
@@ -29,21 +29,20 @@ from radio_ag.chunks import Chunk, ClassifySettings, classify_measured, measure_
 from radio_ag.errors import InputError, ServiceError
 from radio_ag.network.checkpoints import Weights
 from radio_ag.network.classifier import Classifier
-from radio_ag.partitions import classify_hats, classify_partition
 
 if TYPE_CHECKING:
     from distributed import Client, Future
 
     from radio_ag.run import Plan
 
-__all__ = ["Answer", "classify_hats", "classify_on", "classify_partition", "open_client", "worker_resources"]
+__all__ = ["Answer", "classify_on", "open_client", "worker_resources"]
 
 _ENVIRONMENT = "distributed.nanny.pre-spawn-environ"
 _AHEAD = 2  # chunks that wait at the cluster for each thread of it
 
 
 @dataclass(frozen=True, eq=False)
-class _Task:
+class Task:
     """What of a plan goes to the workers, with what they have to be like.
 
     ``run`` and ``folder`` are the run's identifier and its folder of parts as the client sees it (None: parts are to be
@@ -62,7 +61,7 @@ class _Task:
     token: str = field(default_factory=lambda: uuid.uuid4().hex)
 
     @classmethod
-    def of(cls, plan: Plan, folder: Path | None) -> _Task:
+    def of(cls, plan: Plan, folder: Path | None) -> Task:
         if plan.weights is None:
             raise ValueError("a plan for a cluster has weights")
         names = tuple(getattr(plan.source, "names", ()))
@@ -89,7 +88,7 @@ class Resources(NamedTuple):
 def open_client(
     scheduler: str | None = None, workers: int | None = None, *, threads: int = 2, timeout: float = 30.0
 ) -> Iterator[Client]:
-    """A client of the cluster at an address, for whose answer it waits so many seconds, or of one of this computer.
+    """Yield a client of the cluster at an address, for whose answer it waits so long, or of one of this computer.
 
     Parameters
     ----------
@@ -133,7 +132,7 @@ def open_client(
 
 
 def worker_resources(client: Client, weights: Weights, settings: ClassifySettings) -> Resources:
-    """Device, batch and threads of a worker, where ``settings`` leave them open (``auto``, 0).
+    """Return device, batch and threads of a worker, where ``settings`` leave them open (``auto``, 0).
 
     Raises
     ------
@@ -143,19 +142,21 @@ def worker_resources(client: Client, weights: Weights, settings: ClassifySetting
     try:
         client.wait_for_workers(1, timeout=60)
     except TimeoutError as exc:
-        raise ServiceError(f"the Dask cluster at {client.scheduler.address} has no worker") from exc
+        address = getattr(client.scheduler, "address", "an unknown address")
+        raise ServiceError(f"the Dask cluster at {address} has no worker") from exc
     return client.submit(_resources, weights, settings, pure=False).result()
 
 
 def classify_on(
-    plan: Plan, chunks: Iterable[Chunk], folder: Path | None, *, check: bool = True
+    client: Client, plan: Plan, chunks: Iterable[Chunk], folder: Path | None, *, check: bool = True
 ) -> Iterator[tuple[int, Answer]]:
     """Yield the parts of some chunks, as they are done, with their numbers.
 
     Parameters
     ----------
+    client : distributed.Client
     plan : Plan
-        With a client, and what its workers need.
+        With what the workers need.
     chunks : iterable of Chunk
     folder : path, optional
         Where workers that see it write the parts.
@@ -168,9 +169,9 @@ def classify_on(
         The image service did not answer for a single source of the first chunk, or the scheduler is lost.
     """
     from distributed import CancelledError, KilledWorker, as_completed
-    from distributed.comm import CommClosedError
+    from distributed.comm.core import CommClosedError
 
-    client, task = plan.client, _Task.of(plan, folder)
+    task = Task.of(plan, folder)
     # A task, not scattered data: if the only worker that has it dies, the scheduler makes it again.
     shared = client.submit(_keep, task, key=f"radio-ag-{task.token}", pure=False)
     numbers: dict[Future, int] = {}
@@ -204,36 +205,36 @@ def classify_on(
             client.cancel([shared, *numbers], force=True)
 
 
-def _keep(task: _Task) -> _Task:
+def _keep(task: Task) -> Task:
     return task
 
 
 def _resources(weights: Weights, settings: ClassifySettings) -> Resources:
     classifier = Classifier(
-        weights, device=_own_device(settings.device), orbit=settings.orbit, batch=settings.batch or None
+        weights, device=own_device(settings.device), orbit=settings.orbit, batch=settings.batch or None
     )
     return Resources(str(classifier.device), classifier.batch, settings.threads or torch.get_num_threads())
 
 
-class _Tools:
+class Tools:
     """What a worker keeps from chunk to chunk."""
 
-    def __init__(self, task: _Task) -> None:
+    def __init__(self, task: Task) -> None:
         here = software_versions()
         if here != task.versions:
             raise InputError(f"a worker has other software than the client: {here} instead of {dict(task.versions)}")
         self.token = task.token
-        self.source = _open_here(task)
+        self.source = open_here(task)
         settings = task.settings
         torch.set_num_threads(settings.threads)
         self.classifier = Classifier(
-            task.weights, device=_own_device(settings.device), orbit=settings.orbit, batch=settings.batch
+            task.weights, device=own_device(settings.device), orbit=settings.orbit, batch=settings.batch
         )
         self.fetching, self.computing = threading.Lock(), threading.Lock()
         self.folder = task.folder if task.folder is not None and _sees(task.folder, task.run) else None
 
 
-def _open_here(task: _Task) -> ImageSource:
+def open_here(task: Task) -> ImageSource:
     """The images of a task as this worker sees them; fewer of them would mean rows without coverage, in silence."""
     from distributed import get_worker
 
@@ -249,20 +250,20 @@ def _open_here(task: _Task) -> ImageSource:
     return source
 
 
-_tools: _Tools | None = None
+_tools: Tools | None = None
 _opening = threading.Lock()
 
 
-def _tools_of(task: _Task) -> _Tools:
+def _tools_of(task: Task) -> Tools:
     """The tools for a task; those for the last one go."""
     global _tools
     with _opening:
         if _tools is None or _tools.token != task.token:
-            _tools = _Tools(task)
+            _tools = Tools(task)
         return _tools
 
 
-def _classify(task: _Task, chunk: Chunk, first: bool) -> Answer:
+def _classify(task: Task, chunk: Chunk, first: bool) -> Answer:
     """The part of one chunk, on a worker."""
     tools = _tools_of(task)
     with tools.fetching:
@@ -285,7 +286,7 @@ def _sees(folder: Path, run: str) -> bool:
     return recorded is not None and run_identifier(recorded) == run
 
 
-def _own_device(name: str) -> str:
+def own_device(name: str) -> str:
     """The device of this worker: of several GPUs that it sees, the one that its number falls to."""
     from distributed import get_worker
 

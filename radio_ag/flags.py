@@ -49,5 +49,5 @@ UNCLASSIFIED = Flag.BAD_POSITION | Flag.NO_COVERAGE | Flag.FETCH_FAILED | Flag.E
 
 
 def decode(value: int) -> list[str]:
-    """Names of the flags set in ``value``, e.g. ``decode(24) == ["EMPTY", "LOW_SNR"]``."""
-    return [flag.name for flag in Flag if value & flag]
+    """Return the names of the flags set in ``value``, e.g. ``decode(24) == ["EMPTY", "LOW_SNR"]``."""
+    return [flag.name for flag in Flag if value & flag and flag.name]

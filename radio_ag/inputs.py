@@ -91,16 +91,17 @@ def open_inputs(
         images = array_image(data, getattr(catalogue, "wcs", None) if wcs is None else wcs)
     found = is_image(catalogue)
     named = catalogue if found and images is None else images
+    keywords = _keywords(named, image_options)
     provenance: dict[str, Any] = {}
     if found:
-        source = open_source(named, image_options)
+        source = open_images(named, **keywords)
         searched = source if images is None else open_images(catalogue, beam_scaled=True)
         rows = _find_rows(searched, options.threshold, area)
         provenance = {"found_in": searched.name, "find_threshold": options.threshold}
     else:
         columns = {name: getattr(options, name) for name in ("ra_col", "dec_col", "ra_unit", "dialect")}
         rows = read_catalogue(catalogue, **columns, data=data, wcs=wcs)
-        source = open_source(named, image_options)
+        source = open_images(named, **keywords)
     mapped = isinstance(catalogue, str | os.PathLike)
     if mapped:
         release_pages(rows.table)  # most of it is not needed before the end
@@ -110,7 +111,6 @@ def open_inputs(
         provenance["region"] = area.name
         if not found:
             wanted = wanted & area.contains(groups.ra, groups.dec)
-    keywords = image_options.keywords()
     return Inputs(rows, groups, wanted, source, source is not named, named, keywords, mapped, provenance)
 
 
@@ -142,18 +142,22 @@ def open_source(images: Any, options: ImageOptions) -> ImageSource:
     ImageError
         ``images`` cannot be used.
     """
+    return open_images(images, **_keywords(images, options))
+
+
+def _keywords(images: Any, options: ImageOptions) -> dict[str, Any]:
+    """What the image source is to be told; an option that means nothing to it is refused before anything is opened."""
     keywords = options.keywords()
+    if isinstance(images, ImageSource):  # it is open, and takes none at all
+        return keywords
     survey = named_survey(images)
-    if not isinstance(images, ImageSource):  # one that is open takes none at all
-        misplaced = "files" if survey else "service"
-        refused = [told for told in declared(ImageOptions) if told.option.of == misplaced and told.name in keywords]
-        if refused:
-            names = ", ".join(f"{told.name} ({told.flag})" for told in refused)
-            raise InputError(
-                f"{names}: for images of your own, those of a service are checked as they come"
-                if survey
-                else f"{names}: options of a survey's service, they mean nothing with your own images"
-            )
-        if survey and survey.name == "first" and options.beam_scaled:
-            raise InputError("beam_scaled (--beam-scaled) is for images with other beams: FIRST's needs no scaling")
-    return open_images(images, **keywords)
+    misplaced = "files" if survey else "service"
+    refused = [told for told in declared(ImageOptions) if told.option.of == misplaced and told.name in keywords]
+    if refused:
+        names = ", ".join(f"{told.name} ({told.flag})" for told in refused)
+        if survey:
+            raise InputError(f"{names}: for images of your own, those of a service are checked as they come")
+        raise InputError(f"{names}: options of a survey's service, they mean nothing with your own images")
+    if survey and survey.name == "first" and options.beam_scaled:
+        raise InputError("beam_scaled (--beam-scaled) is for images with other beams: FIRST's needs no scaling")
+    return keywords

@@ -7,6 +7,7 @@ docs/options.md are written from the same.
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
@@ -76,7 +77,7 @@ class Option:
         """
         if self.least is None or value is None:
             return True
-        return isinstance(value, Real) and self.least <= value and (self.most is None or value <= self.most)
+        return isinstance(value, Real) and self.least <= float(value) <= (math.inf if self.most is None else self.most)
 
 
 @dataclass(frozen=True)

@@ -102,7 +102,7 @@ class Plan:
         """Return what decides the product, for the manifest of the parts."""
         positions = hashlib.sha256()
         for values in (self.groups.ra, self.groups.dec, self.groups.group_id, self.wanted):
-            positions.update(np.ascontiguousarray(values))
+            positions.update(np.ascontiguousarray(values).data)
         identity = software_versions() | dict(self.provenance) | {"positions_sha256": positions.hexdigest()}
         if hasattr(self.source, "fingerprint"):
             identity["images_fingerprint"] = self.source.fingerprint()
@@ -140,8 +140,8 @@ def run(plan: Plan) -> Result:
         Too many of the rows have no image.
     """
     if plan.output is None:
-        with tempfile.TemporaryDirectory(prefix="radio-ag-", ignore_cleanup_errors=True) as place:
-            return _run_in(plan, Path(place))
+        with tempfile.TemporaryDirectory(prefix="radio-ag-", ignore_cleanup_errors=True) as folder:
+            return _run_in(plan, Path(folder))
     place = parts_folder(plan.output)
     return _finished(plan, place) or _run_in(plan, place)
 
@@ -299,7 +299,7 @@ def _classified(
         return
     from radio_ag.cluster import classify_on
 
-    for number, answer in classify_on(plan, chunks, folder, check=check):
+    for number, answer in classify_on(plan.client, plan, chunks, folder, check=check):
         yield number, answer.part, answer.written
 
 

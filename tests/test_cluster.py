@@ -66,23 +66,23 @@ def test_both_workers_did_their_share_and_opened_the_run_once(run, client, tmp_p
     def count_openings():
         import radio_ag.cluster
 
-        radio_ag.cluster._opened = []
-        original = radio_ag.cluster._Tools.__init__
+        radio_ag.cluster.opened = []
+        original = radio_ag.cluster.Tools.__init__
 
         def counted(self, task):
-            radio_ag.cluster._opened.append(task.run)
+            radio_ag.cluster.opened.append(task.run)
             original(self, task)
 
-        radio_ag.cluster._Tools.__init__ = counted
+        radio_ag.cluster.Tools.__init__ = counted
 
     client.run(count_openings)
     run(tmp_path / "out.fits", client=client, orbit=2)
-    assert list(client.run(lambda: len(__import__("radio_ag.cluster").cluster._opened)).values()) == [1, 1]
+    assert list(client.run(lambda: len(__import__("radio_ag.cluster").cluster.opened)).values()) == [1, 1]
 
 
 def test_without_a_common_disk_parts_are_carried_back(run, client, expected, tmp_path, monkeypatch):
-    real = radio_ag.cluster._Task.of
-    monkeypatch.setattr(radio_ag.cluster._Task, "of", lambda plan, _: real(plan, tmp_path / "elsewhere"))
+    real = radio_ag.cluster.Task.of
+    monkeypatch.setattr(radio_ag.cluster.Task, "of", lambda plan, _: real(plan, tmp_path / "elsewhere"))
     run(tmp_path / "out.fits", client=client)
     assert data_units(tmp_path / "out.fits") == expected
 
@@ -122,7 +122,7 @@ def test_each_worker_has_a_gpu_of_its_own(monkeypatch, device, worker, gpus, own
     monkeypatch.setattr("torch.cuda.is_available", lambda: gpus > 0)
     monkeypatch.setattr("torch.cuda.device_count", lambda: gpus)
     monkeypatch.setattr(distributed, "get_worker", lambda: SimpleNamespace(name=worker))
-    assert radio_ag.cluster._own_device(device) == own
+    assert radio_ag.cluster.own_device(device) == own
 
 
 def test_a_service_that_is_down_ends_the_run(run, client, tmp_path):
@@ -172,7 +172,7 @@ def test_a_lost_scheduler_costs_nothing_but_time(run, expected, remote_cluster, 
 
     with radio_ag.cluster.open_client(address) as client, pytest.raises(ServiceError, match="scheduler is lost"):
         run(output, client=client, progress=kill)
-    done = len(list(tmp_path.glob("out.parts/part-*.fits")))
+    done = len(list(tmp_path.glob("out.parts/part-*.npz")))
     assert 3 <= done < PARTS
     images = Doubles()
     run(output, images=images)
@@ -211,12 +211,12 @@ def test_a_worker_that_lacks_an_image_says_so(weights, client, tmp_path):
         mosaic.writeto(folder / name)
     source = radio_ag.catalog_io.open_images.open_images(str(folder))
     (folder / "b.fits").unlink()
-    task = radio_ag.cluster._Task("run", None, None, str(folder), {}, None, source.names)
+    task = radio_ag.cluster.Task("run", None, None, str(folder), {}, None, source.names)
     lacking = r"worker \d+ \(tcp://127\.0\.0\.1:\d+\) lacks the image b\.fits of .*images, which the client has"
     with pytest.raises(InputError, match=lacking):
-        client.submit(radio_ag.cluster._open_here, task, pure=False).result()
+        client.submit(radio_ag.cluster.open_here, task, pure=False).result()
     (folder / "a.fits").unlink()
     with pytest.raises(
         InputError, match=r"worker \d+ \(tcp://.*\) cannot open the images that the client has: .*images"
     ):
-        client.submit(radio_ag.cluster._open_here, task, pure=False).result()
+        client.submit(radio_ag.cluster.open_here, task, pure=False).result()

@@ -6,8 +6,8 @@ from astropy.table import Table
 from run_examples import Doubles, positions
 
 from radio_ag import RunOptions, classify
-from radio_ag.cluster import classify_hats, classify_partition
 from radio_ag.errors import InputError, ServiceError
+from radio_ag.partitions import classify_hats, classify_partition
 
 dask = pytest.importorskip("dask")
 distributed = pytest.importorskip("distributed")

@@ -204,7 +204,7 @@ def test_a_failure_in_the_middle_leaves_no_product_but_the_parts(run, fields, tm
     with pytest.raises(KeyboardInterrupt):
         run(_positions(5), images=Interrupted(fields), chunk=1, output=tmp_path / "out.fits")
     assert [path.name for path in tmp_path.iterdir()] == ["out.parts"]
-    assert len(list(tmp_path.glob("out.parts/part-*.fits"))) == 3
+    assert len(list(tmp_path.glob("out.parts/part-*.npz"))) == 3
 
 
 def test_existing_product_is_found_out_before_the_work(run, fields, tmp_path):

@@ -415,7 +415,7 @@ def test_a_full_disk_is_an_error_and_the_parts_stay(run, undisturbed, small_disk
         run(output)
     done = int(re.search(message, str(error.value))[1])
     assert 0 < done < PARTS
-    assert len(list(folder.glob("out.parts/part-*.fits"))) == done
+    assert len(list(folder.glob("out.parts/part-*.npz"))) == done
     enlarge("1400k")  # room for all parts, but not for the product
     with pytest.raises(OutputError, match=r"No space left on device; 8 of 8 parts are done"):
         run(output)
@@ -428,14 +428,14 @@ def test_a_full_disk_is_an_error_and_the_parts_stay(run, undisturbed, small_disk
 
 def test_out_of_memory_the_network_takes_less_at_once(run, undisturbed, tmp_path, monkeypatch):
     """As on a device where three images are too many."""
-    see = Classifier._see
+    see = Classifier.see
 
     def limited(self, task, images, attention):
         if len(images) > 1:
             raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
         return see(self, task, images, attention)
 
-    monkeypatch.setattr(Classifier, "_see", limited)
+    monkeypatch.setattr(Classifier, "see", limited)
     run(tmp_path / "out.fits")
     assert fits.getval(tmp_path / "out.fits", "BATCH") == 1
     there, here = (Result.read(path).table for path in (undisturbed, tmp_path / "out.fits"))

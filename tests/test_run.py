@@ -23,7 +23,7 @@ def weights(tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", ["out.fits", "out.parquet", None])
-@pytest.mark.parametrize(("max_failed", "incomplete"), [(0.1, True), (0.9, False)])
+@pytest.mark.parametrize(("max_failed", "incomplete"), [(0.1, True), (0.9, False), (1, False)])
 def test_a_run_that_lacks_too_many_images_is_incomplete(weights, tmp_path, name, max_failed, incomplete):
     output = name and tmp_path / name
     options = OPTIONS | {"weights": weights, "output": output, "attention": "none", "max_failed": max_failed}

@@ -15,6 +15,8 @@ from astropy.table import Table
 from run_examples import Doubles, positions
 
 from radio_ag import Result, classify
+from radio_ag.catalog_io.files.row_file import read_at
+from radio_ag.catalog_io.product import stacks
 from radio_ag.catalog_io.product.fits import Fits
 from radio_ag.catalog_io.product.headers import Counts
 from radio_ag.catalog_io.product.merge import MergedParts
@@ -78,14 +80,14 @@ def test_one_plane_is_read_without_the_rest(weights, tmp_path, monkeypatch):
     output = tmp_path / "out.fits"
     classify(positions(6), images=Doubles(), weights=weights, output=output, device="cpu", orbit=1)
     read = []
-    original = AttentionStore._read
-    monkeypatch.setattr(AttentionStore, "_read", lambda self, at, size: read.append(size) or original(self, at, size))
+    monkeypatch.setattr(stacks, "read_at", lambda file, at, size: read.append(size) or read_at(file, at, size))
     result = Result.read(output)
-    assert read == []
+    assert not any(size % 2880 for size in read)  # headers alone
     result.attention(4)
     with fits.open(output, disable_image_compression=True) as hdus:
         plane = result.table["attention_plane"][4]
-        assert read == [hdus["ATTENTION"].data["COMPRESSED_DATA"][plane].size]
+        size = hdus["ATTENTION"].data["COMPRESSED_DATA"][plane].size
+    assert [one for one in read if one % 2880] == [size]
 
 
 @pytest.mark.cluster

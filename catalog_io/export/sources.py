@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from radio_ag.catalog_io.export.cutouts import open_cutouts
 from radio_ag.catalog_io.export.tables import plain_table, quote_formulas, write_csv
 from radio_ag.catalog_io.product.fits import cutout_wcs
-from radio_ag.catalog_io.product.headers import header_text, image_header, primary_header
+from radio_ag.catalog_io.product.headers import Counts, header_text, image_header, primary_header
 from radio_ag.errors import OutputError
 from radio_ag.flags import decode
 from radio_ag.writing import check_output, folder_beside
@@ -151,7 +151,7 @@ def _attention_hdus(entry: Row, maps: dict[str | int, NDArray[np.float32]]) -> l
 
 def _common_header(table: Table) -> fits.Header:
     """The provenance of a result, without the counts that hold for its product."""
-    header = primary_header(table[:0], "none")
+    header = primary_header(table.meta, Counts(0, 0, 0), "none")
     for keyword in ("NSRC", "NCLASS", "NPLANE", "ATTMODE"):
         del header[keyword]
     return header

@@ -93,13 +93,21 @@ def unit_fault(hdu: Any) -> str | None:
 
 
 def stored_fault(path: Path, place: Place) -> tuple[str | None, bool]:
-    """Return what is wrong with a unit of a file that is not packed, and whether it is no more than its header.
+    """Return what is wrong with a unit of a file that is not packed, read in blocks.
 
     Parameters
     ----------
     path : path
+        Of the file.
     place : Place
         Its end may be that of the data; the padding may be missing in the file.
+
+    Returns
+    -------
+    fault : str or None
+        As of `find_fault`.
+    of_header : bool
+        Its DATASUM holds, so that its data are sound.
     """
     padded = -(-(place.end - place.data) // 2880) * 2880
     with path.open("rb") as file:

@@ -194,8 +194,8 @@ def _filled(column: Any, fill: Any) -> NDArray:
 
 def _is_printable(text: NDArray, code: type) -> bool:
     """Whether text, seen as character codes, is printable ASCII followed by nothing but padding."""
-    codes: NDArray = np.ascontiguousarray(text).reshape(-1).view(code)
-    codes = codes.reshape(text.size, text.itemsize // codes.itemsize)
+    flat: NDArray[Any] = np.ascontiguousarray(text).reshape(-1).view(code)
+    codes = flat.reshape(text.size, text.itemsize // flat.itemsize)
     resumes = (codes[:, :-1] == 0) & (codes[:, 1:] != 0)
     return bool(((codes == 0) | ((codes >= 32) & (codes <= 126))).all() and not resumes.any())
 

@@ -14,6 +14,8 @@ from astropy.io import fits
 import radio_ag.catalog_io.files.tile_codecs  # noqa: F401 - whatever opens FITS may meet compressed tiles
 from radio_ag.catalog_io.files.packed import open_packed
 
+BinaryFile = BinaryIO | io.BufferedIOBase
+
 MAX_COUNT = 999
 """Axes of an image, or columns of a table, that a FITS file has at most (FITS standard 4.0, 4.4.1.1 and 7.2.1)."""
 
@@ -25,7 +27,7 @@ _INTEGER = re.compile(rb"(NAXIS\d*|TFIELDS|BITPIX|PCOUNT|GCOUNT) *= *([+-]?\d+)"
 _REMARKS = (b"HISTORY ", b"COMMENT ", b"        ")
 
 
-def open_checked(source: Path | BinaryIO, **options: Any) -> fits.HDUList:
+def open_checked(source: Path | BinaryFile, **options: Any) -> fits.HDUList:
     """Open a FITS file that may be damaged or packed: `astropy.io.fits.open` after `check_counts`.
 
     Parameters
@@ -34,6 +36,10 @@ def open_checked(source: Path | BinaryIO, **options: Any) -> fits.HDUList:
         A packed file by its path is unpacked by `~radio_ag.catalog_io.files.packed.open_packed`.
     **options
         Of `astropy.io.fits.open`.
+
+    Returns
+    -------
+    HDUList
 
     Raises
     ------
@@ -57,7 +63,17 @@ def open_checked(source: Path | BinaryIO, **options: Any) -> fits.HDUList:
 
 
 def is_packed(hdus: fits.HDUList) -> bool:
-    """Return whether the file of these HDUs is packed as a whole."""
+    """Return whether a file is packed as a whole.
+
+    Parameters
+    ----------
+    hdus : HDUList
+        As `open_checked` opened it.
+
+    Returns
+    -------
+    bool
+    """
     return hdus.fileinfo(0)["file"].compression is not None
 
 
@@ -66,6 +82,11 @@ def in_order(hdus: fits.HDUList) -> Iterator[Any]:
 
     The next one begins where the data of the last one end. Where a damaged header makes their size negative, astropy
     would go back, and round for ever.
+
+    Parameters
+    ----------
+    hdus : HDUList
+        Of a file that is open.
 
     Raises
     ------
@@ -78,7 +99,7 @@ def in_order(hdus: fits.HDUList) -> Iterator[Any]:
         yield hdu
 
 
-def check_counts(file: BinaryIO, *, packed: bool = False) -> None:
+def check_counts(file: BinaryFile, *, packed: bool = False) -> None:
     """Refuse a number of axes or columns that no FITS file has: astropy would count so far, and run out of memory.
 
     Headers are read one after another, up to one that makes no sense: astropy says what is wrong with it.
@@ -109,7 +130,7 @@ def check_counts(file: BinaryIO, *, packed: bool = False) -> None:
     file.seek(0)
 
 
-def first_header(file: BinaryIO) -> tuple[bytes, int] | None:
+def first_header(file: BinaryFile) -> tuple[bytes, int] | None:
     """Return the first header of a FITS file without its END, and where its data end (bytes, without padding).
 
     Parameters
@@ -135,6 +156,7 @@ def read_primary_header(path: Path) -> tuple[fits.Header, int] | None:
     Parameters
     ----------
     path : path
+        Of any file.
 
     Returns
     -------
@@ -150,12 +172,22 @@ def read_primary_header(path: Path) -> tuple[fits.Header, int] | None:
 
 
 def one_line(error: BaseException) -> str:
-    """Return an error's message in one line."""
+    """Return an error's message in one line.
+
+    Parameters
+    ----------
+    error : Exception
+        Its class is named where the message alone tells little.
+
+    Returns
+    -------
+    str
+    """
     words = " ".join(str(error).split())
     return f"{type(error).__name__} {words}".strip() if isinstance(error, LookupError) or not words else words
 
 
-def _cards_at(file: BinaryIO, place: int) -> tuple[list[bytes], int] | None:
+def _cards_at(file: BinaryFile, place: int) -> tuple[list[bytes], int] | None:
     """Return the cards of a header, and where its data begin; None where there is no header, or no end of it."""
     file.seek(place)
     cards: list[bytes] = []

@@ -227,7 +227,7 @@ def restore_table(table: Table) -> Table:
 
 
 def encode_table(table: Table, taken: Collection[str] = ()) -> tuple[Table, Cards]:
-    """The table in types that astropy writes, and for each column the cards that astropy does not write.
+    """Return the table in types that astropy writes, and for each column the cards that astropy does not write.
 
     No column gets a name that is ``taken``. Numbers without a mask are shared with the table, not copied.
     """

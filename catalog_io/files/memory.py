@@ -10,6 +10,11 @@ def release_pages(table: Table) -> None:
     """Let go of the memory that holds what was read of a table, where its columns lie in mapped files.
 
     Only for a table whose values nobody has changed: what was changed in place would be as in the file again.
+
+    Parameters
+    ----------
+    table : Table
+        In memory, or read from files that are mapped.
     """
     if not hasattr(mmap, "MADV_DONTNEED"):
         return

@@ -10,7 +10,7 @@ import math
 import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 MAX_RATIO = 64
 """Times its own size that a file may take when it is read. FITS tables of true catalogues take up to some 20."""
@@ -25,7 +25,18 @@ _T = TypeVar("_T")
 
 
 def size_limit(packed: int) -> int:
-    """Return how many bytes a file of ``packed`` bytes may take when it is read."""
+    """Return how many bytes a file of ``packed`` bytes may take when it is read.
+
+    Parameters
+    ----------
+    packed : int
+        Its size, bytes.
+
+    Returns
+    -------
+    int
+        Bytes.
+    """
     return max(MAX_RATIO * packed, ALWAYS_ALLOWED)
 
 
@@ -49,18 +60,32 @@ def refuse_above_limit(needed: int, packed: int) -> None:
         )
 
 
-_Stream = BinaryIO if TYPE_CHECKING else io.BufferedIOBase  # what the classes below have in common
+class PackedFile(io.BufferedIOBase):
+    """A packed file that is unpacked as it is read; what it takes is bounded, and an `OSError` says what is wrong.
 
-
-class PackedFile(_Stream):
-    """A packed file that is unpacked as it is read; what it takes is bounded, and an `OSError` says what is wrong."""
+    Parameters
+    ----------
+    path : path
+        Of a packed file: see `open_packed`.
+    """
 
     def __init__(self, path: Path):
         self._packed_size = path.stat().st_size
-        super().__init__(path, "rb")  # type: ignore[call-arg] - of the class beside this one
+        super().__init__(path, "rb")  # type: ignore[call-arg]  # of the class beside this one
 
     def read(self, size: int | None = -1) -> bytes:
-        """Return the next ``size`` bytes, or all; memory is taken as they come, whatever is asked for."""
+        """Return the next ``size`` bytes, or all; memory is taken as they come, whatever is asked for.
+
+        Parameters
+        ----------
+        size : int, optional
+            Bytes; None and what is negative mean all.
+
+        Returns
+        -------
+        bytes
+            Fewer at the end of the file.
+        """
         content = bytearray()
         left = math.inf if size is None or size < 0 else size
         while left > 0 and (block := self._guarded(super().read, int(min(_STEP, left)))):
@@ -69,7 +94,20 @@ class PackedFile(_Stream):
         return bytes(content)
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Go to a place, unpacking what lies before it, at most to the end."""
+        """Go to a place, unpacking what lies before it, at most to the end.
+
+        Parameters
+        ----------
+        offset : int
+            Bytes from where ``whence`` says.
+        whence : int
+            As of `io.IOBase.seek`.
+
+        Returns
+        -------
+        int
+            The place, bytes from the beginning.
+        """
         if whence == io.SEEK_END:  # step by step, or it would be too much before that is seen
             while self._guarded(super().read, _STEP):
                 pass
@@ -83,20 +121,20 @@ class PackedFile(_Stream):
         try:
             result = function(*args)
         except _DAMAGE as exc:
-            raise OSError(f"it is damaged: {exc}") from exc
+            raise OSError(f"the packed file is damaged: {exc}") from exc
         refuse_above_limit(super().seek(0, io.SEEK_CUR), self._packed_size)
         return result
 
 
-class _Gzip(PackedFile, gzip.GzipFile):  # type: ignore[misc]
-    """astropy asks other streams for their size, which takes unpacking all; not those of these three classes."""
+class _Gzip(PackedFile, gzip.GzipFile):
+    """By its class astropy knows that it is packed, and does not ask for its size, which takes unpacking all of it."""
 
 
-class _Bzip2(PackedFile, bz2.BZ2File):  # type: ignore[misc]
+class _Bzip2(PackedFile, bz2.BZ2File):
     pass
 
 
-class _Xz(PackedFile, lzma.LZMAFile):  # type: ignore[misc]
+class _Xz(PackedFile, lzma.LZMAFile):
     pass
 
 
@@ -109,6 +147,7 @@ def open_packed(path: Path) -> PackedFile | None:
     Parameters
     ----------
     path : path
+        Of any file.
 
     Returns
     -------

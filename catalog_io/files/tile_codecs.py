@@ -41,7 +41,17 @@ class Gzip1(_codecs.Gzip1):
     """GZIP_1, up to a bound."""
 
     def decode(self, buf: NDArray[Any]) -> NDArray[np.uint8]:
-        """Return the bytes of a tile."""
+        """Return the bytes of a tile.
+
+        Parameters
+        ----------
+        buf : ndarray
+            Stream of a tile.
+
+        Returns
+        -------
+        ndarray of uint8
+        """
         return np.frombuffer(_inflate(buf.tobytes()), np.uint8)
 
 
@@ -49,7 +59,17 @@ class Gzip2(_codecs.Gzip2):
     """GZIP_2, up to a bound."""
 
     def decode(self, buf: NDArray[Any]) -> NDArray[np.uint8]:
-        """Return the bytes of a tile, those of a pixel together again."""
+        """Return the bytes of a tile, those of a pixel together again.
+
+        Parameters
+        ----------
+        buf : ndarray
+            Stream of a tile.
+
+        Returns
+        -------
+        ndarray of uint8
+        """
         shuffled = np.frombuffer(_inflate(buf.tobytes()), np.uint8)
         return shuffled.reshape((self.itemsize, -1)).T.ravel()
 
@@ -58,7 +78,17 @@ class Rice1(_codecs.Rice1):
     """RICE_1, whose C code looks only now and then whether its input has ended, and skips zeros without looking."""
 
     def decode(self, buf: NDArray[Any]) -> NDArray[np.signedinteger]:
-        """Return the pixels of a tile."""
+        """Return the pixels of a tile.
+
+        Parameters
+        ----------
+        buf : ndarray
+            Stream of a tile.
+
+        Returns
+        -------
+        ndarray of int8, int16 or int32
+        """
         if self.blocksize not in _RICE_BLOCKS or self.bytepix not in _RICE_BYTES:
             raise ValueError(f"RICE_1 with blocks of {self.blocksize!r} pixels of {self.bytepix!r} bytes")
         _check_pixels(self.tilesize)
@@ -72,7 +102,17 @@ class PLIO1(_codecs.PLIO1):
     """PLIO_1, which begins and ends where the first words of the stream say."""
 
     def decode(self, buf: NDArray[Any]) -> NDArray[np.int32]:
-        """Return the pixels of a tile."""
+        """Return the pixels of a tile.
+
+        Parameters
+        ----------
+        buf : ndarray
+            Stream of a tile.
+
+        Returns
+        -------
+        ndarray of int32
+        """
         _check_pixels(self.tilesize)
         words = np.frombuffer(_native(buf).tobytes(), np.int16)
         if len(words) < _PLIO_HEAD:
@@ -96,13 +136,24 @@ class HCompress1(_codecs.HCompress1):
     _one_at_a_time = threading.Lock()  # C keeps its place in static variables, and astropy lets other threads run
 
     def decode(self, buf: NDArray[Any]) -> NDArray[np.int32]:
-        """Return the pixels of a tile."""
+        """Return the pixels of a tile.
+
+        Parameters
+        ----------
+        buf : ndarray
+            Stream of a tile.
+
+        Returns
+        -------
+        ndarray of int32
+        """
         n_pixels = self.nx * self.ny
         _check_pixels(n_pixels)
         if buf.nbytes < _HCOMPRESS_HEAD.size:
             raise ValueError("HCOMPRESS_1: the stream ends in its head")
-        padded = _padded(buf, n_pixels + 64, 0x55)
-        magic, *sides, _, _, planes1, planes2, planes3 = _HCOMPRESS_HEAD.unpack_from(padded)
+        padded = _padded(buf, n_pixels // 4 + 64, 0x55)  # a plane takes 3/16 of a byte a pixel, signs take 1/8
+        head = padded[: _HCOMPRESS_HEAD.size].tobytes()
+        magic, *sides, _, _, planes1, planes2, planes3 = _HCOMPRESS_HEAD.unpack(head)
         if magic != _HCOMPRESS_MAGIC or sides != [self.nx, self.ny]:
             raise ValueError(f"HCOMPRESS_1: a stream of {sides} pixels in a tile of {[self.nx, self.ny]}")
         if max(planes1, planes2, planes3) > _HCOMPRESS_PLANES:
@@ -115,7 +166,19 @@ class Quantize(_tiled_compression.Quantize):
     """Scaling of floating-point pixels, whose C code looks up random numbers wherever it is told."""
 
     def decode_quantized(self, buf: NDArray[Any], scale: float, zero: float) -> Any:
-        """Return floating-point pixels of integers."""
+        """Return floating-point pixels of integers.
+
+        Parameters
+        ----------
+        buf : ndarray
+            Integers of a tile.
+        scale, zero : float
+            Its ZSCALE and ZZERO.
+
+        Returns
+        -------
+        array-like
+        """
         dithered = self.dither_method != _tiled_compression.DITHER_METHODS["NO_DITHER"]
         if dithered and not (self.row > 0 and np.asarray(buf).dtype.itemsize <= 4):
             raise ValueError(f"dithering of {np.asarray(buf).dtype} pixels by the seed {self.row}: ZDITHER0 is from 1")

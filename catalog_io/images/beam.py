@@ -36,12 +36,12 @@ class Beam(NamedTuple):
 
     @property
     def fwhm(self) -> float:
-        """√(major · minor), arcsec."""
+        """Return √(major · minor), arcsec."""
         return float(np.sqrt(self.major * self.minor))
 
     @property
     def covariance(self) -> NDArray[np.float64]:
-        """(2, 2) second moments along East and North, arcsec²."""
+        """Return the second moments (2, 2) along East and North, arcsec²."""
         theta = np.radians(self.angle)
         along, across = np.array([np.sin(theta), np.cos(theta)]), np.array([np.cos(theta), -np.sin(theta)])
         axes = self.major**2 * np.outer(along, along) + self.minor**2 * np.outer(across, across)
@@ -60,6 +60,15 @@ def match_beam(beam: Beam | None) -> BeamMatch:
     """Compare a beam with FIRST's; one that is not known counts as FIRST's.
 
     A finer one whose major axis alone is so long that no convolution makes it FIRST's is coarser.
+
+    Parameters
+    ----------
+    beam : Beam or None
+        Of an image.
+
+    Returns
+    -------
+    BeamMatch
     """
     if beam is None or abs(beam.fwhm / BEAM_FWHM - 1) <= BEAM_TOLERANCE:
         return BeamMatch.FIRST
@@ -67,16 +76,27 @@ def match_beam(beam: Beam | None) -> BeamMatch:
 
 
 def target_beam(beam: Beam) -> Beam:
-    """The beam that convolution gives: round with FIRST's width, but for an axis that is longer already."""
-    return Beam(max(beam.major, BEAM_FWHM), max(beam.minor, BEAM_FWHM), beam.angle)
-
-
-def smoothing_kernel(beam: Beam, cd: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Gaussian kernel on an image's pixels that convolves Jy/beam of its beam to Jy/beam of `target_beam`.
+    """Return the beam that convolution gives: round with FIRST's width, but for an axis that is longer already.
 
     Parameters
     ----------
     beam : Beam
+        Of an image.
+
+    Returns
+    -------
+    Beam
+    """
+    return Beam(max(beam.major, BEAM_FWHM), max(beam.minor, BEAM_FWHM), beam.angle)
+
+
+def smoothing_kernel(beam: Beam, cd: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the Gaussian kernel on an image's pixels that convolves Jy/beam of its beam to Jy/beam of `target_beam`.
+
+    Parameters
+    ----------
+    beam : Beam
+        Of the image.
     cd : ndarray, shape (2, 2)
         CD matrix of the image's pixels, degrees a pixel.
 

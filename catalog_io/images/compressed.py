@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,13 @@ _Key = tuple[Hashable, tuple[int, ...]]
 
 
 class BlockCache:
-    """Decoded blocks of several images, the last used ones: bounded in bytes, but for the newest block."""
+    """Decoded blocks of several images, the last used ones: bounded in bytes, but for the newest block.
+
+    Parameters
+    ----------
+    max_bytes : int
+        Of the blocks together.
+    """
 
     def __init__(self, max_bytes: int):
         self._max_bytes = max_bytes
@@ -30,7 +37,20 @@ class BlockCache:
         """Bytes that are held."""
 
     def get(self, owner: Hashable, block: tuple[int, ...], decode: Callable[[], NDArray]) -> NDArray:
-        """Return a block of an image, by ``decode`` if it is not here.
+        """Return a block of an image.
+
+        Parameters
+        ----------
+        owner : hashable
+            The image's name.
+        block : tuple of int
+            The block's number along each axis.
+        decode : callable
+            Gives the block's pixels, if it is not here.
+
+        Returns
+        -------
+        ndarray
 
         Raises
         ------
@@ -53,7 +73,13 @@ class BlockCache:
         return self._blocks[key]
 
     def drop(self, owner: Hashable) -> None:
-        """Let go of an image's blocks."""
+        """Let go of an image's blocks.
+
+        Parameters
+        ----------
+        owner : hashable
+            The image's name.
+        """
         for key in [key for key in self._blocks if key[0] == owner]:
             self.n_bytes -= self._blocks.pop(key).nbytes
 
@@ -94,7 +120,7 @@ class DecodedImage:
         pixels = np.empty([len(part) for part in window], self._section.dtype)
         for block in itertools.product(*touched):
             corner = [number * side for number, side in zip(block, self._block_shape, strict=True)]
-            decoded = self._cache.get(self._owner, block, lambda corner=corner: self._decode(corner))
+            decoded = self._cache.get(self._owner, block, partial(self._decode, corner))
             here, there = [], []
             for part, start, length in zip(window, corner, decoded.shape, strict=True):
                 low, high = max(part.start, start), min(part.stop, start + length)

@@ -47,9 +47,18 @@ class Fields:
 
     @classmethod
     def blank(cls, n: int, data: np.ndarray | None = None) -> "Fields":
-        """``n`` fields that nothing covers, for a source to fill with `put` and `fail`.
+        """Make fields that nothing covers, for a source to fill with `put` and `fail`.
 
-        ``data`` are the pixels, from a source that sees to each of them itself.
+        Parameters
+        ----------
+        n : int
+            Number of fields.
+        data : ndarray, shape (n, 300, 300), float32, optional
+            The pixels, from a source that sees to each of them itself; None: NaN.
+
+        Returns
+        -------
+        Fields
         """
         return cls(
             data=np.full((n, FIELD_SIZE, FIELD_SIZE), np.nan, dtype=np.float32) if data is None else data,
@@ -66,14 +75,29 @@ class Fields:
         return len(self.data)
 
     def wcs_columns(self) -> dict[str, np.ndarray]:
-        """WCS of each crop, in the columns that a result has for it."""
+        """Return the WCS of each crop, in the columns that a result has for it.
+
+        Returns
+        -------
+        dict of str to ndarray, shape (n,)
+        """
         columns = {"cutout_ra": self.cutout_ra, "cutout_dec": self.cutout_dec}
         columns["crpix1"], columns["crpix2"] = self.crpix.T
         columns["cd1_1"], columns["cd1_2"], columns["cd2_1"], columns["cd2_2"] = self.cd.reshape(-1, 4).T
         return columns
 
     def put(self, row: int, cutout: Cutout, origin: str) -> None:
-        """Store a cutout; a wholly blank one is kept as ``no_coverage``."""
+        """Store a cutout; a wholly blank one is kept as ``no_coverage``.
+
+        Parameters
+        ----------
+        row : int
+            Index of the field.
+        cutout : Cutout
+            What an image gave.
+        origin : str
+            File name or URL.
+        """
         self.origin[row] = origin
         finite = np.isfinite(cutout.data)
         if not finite.any():
@@ -87,7 +111,19 @@ class Fields:
         self.cd[row] = cutout.cd
 
     def fail(self, row: int, status: str, origin: str = "", flag: Flag = Flag.FETCH_FAILED) -> None:
-        """Record that a row has no image, and why."""
+        """Record that a row has no image, and why.
+
+        Parameters
+        ----------
+        row : int
+            Index of the field.
+        status : str
+            Why, in a word.
+        origin : str
+            File name or URL that was tried.
+        flag : Flag
+            What its row is flagged with.
+        """
         self.data[row] = np.nan
         self.flags[row] = flag
         self.status[row] = status
@@ -131,10 +167,10 @@ class ImageSource(Protocol):
 
     @property
     def name(self) -> str:
-        """Short name for headers, such as ``"FIRST"`` or a file name."""
+        """Return a short name for headers, such as ``"FIRST"`` or a file name."""
 
     def fetch(self, ra: np.ndarray, dec: np.ndarray) -> Fields:
-        """Fields for one chunk of finite positions.
+        """Return the fields of one chunk of finite positions.
 
         Parameters
         ----------
@@ -148,11 +184,18 @@ class ImageSource(Protocol):
         """
 
     def describe(self) -> dict[str, str]:
-        """Provenance for the product's header: survey, service or file names (never absolute paths)."""
+        """Return provenance for the product's header: survey, service or file names (never absolute paths)."""
 
 
 def check_service(fields: Fields, source: ImageSource) -> None:
     """Find out from a run's first fields whether its image source answers at all.
+
+    Parameters
+    ----------
+    fields : Fields
+        The first of a run.
+    source : ImageSource
+        That gave them.
 
     Raises
     ------

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
-from astropy.coordinates import ICRS, SkyCoord
+from astropy.coordinates import ICRS, BaseCoordinateFrame, SkyCoord
 from scipy.spatial import cKDTree
 
 from radio_ag.catalog_io.images.headers import ImageFrame
@@ -35,7 +35,7 @@ class Footprints:
             self._trees.append((members, cKDTree(self._centre[members]), self._chord[members].max()))
 
     def candidates(self, ra: np.ndarray, dec: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Pairs of position and image whose circle holds it.
+        """Return pairs of position and image whose circle holds it.
 
         Parameters
         ----------
@@ -48,18 +48,29 @@ class Footprints:
             Indices of the positions and the images.
         """
         points = unit_vectors(ra, dec)
-        rows, images = [np.empty(0, dtype=int)], [np.empty(0, dtype=int)]
+        none = np.empty(0, dtype=int)
+        pairs = [(none, none)]
         for members, tree, chord in self._trees:
             near = tree.query_ball_point(points, chord)
-            rows.append(np.repeat(np.arange(len(points)), [len(found) for found in near]))
-            images.append(members[np.concatenate([np.empty(0, dtype=int), *near]).astype(int)])
-        rows, images = np.concatenate(rows), np.concatenate(images)
+            owners = np.repeat(np.arange(len(points)), [len(found) for found in near])
+            pairs.append((owners, members[np.concatenate([none, *near]).astype(int)]))
+        rows, images = (np.concatenate(part) for part in zip(*pairs, strict=True))
         within = np.linalg.norm(points[rows] - self._centre[images], axis=1) <= self._chord[images]
         return rows[within], images[within]
 
 
 def unit_vectors(longitude: np.ndarray, latitude: np.ndarray) -> np.ndarray:
-    """(n, 3) unit vectors of angles in degrees."""
+    """Return the unit vectors of directions.
+
+    Parameters
+    ----------
+    longitude, latitude : ndarray, shape (n,)
+        Degrees.
+
+    Returns
+    -------
+    ndarray, shape (n, 3)
+    """
     longitude, latitude = np.radians(longitude), np.radians(latitude)
     return np.stack(
         [np.cos(latitude) * np.cos(longitude), np.cos(latitude) * np.sin(longitude), np.sin(latitude)], axis=-1
@@ -75,8 +86,8 @@ def _circle(frame: ImageFrame, shape: tuple[int, int]) -> tuple[float, float, fl
     world = frame.wcs.all_pix2world(pixels, 0)
     if not np.isfinite(world).all():  # the image reaches beyond the sky's edge
         return 0.0, 0.0, np.pi
-    centre, *edge = unit_vectors(world[:, 0], world[:, 1])
-    radius = 2 * np.arcsin(min(1.0, np.linalg.norm(edge - centre, axis=1).max() / 2))
+    vectors = unit_vectors(world[:, 0], world[:, 1])
+    radius = 2 * np.arcsin(min(1.0, np.linalg.norm(vectors[1:] - vectors[0], axis=1).max() / 2))
     # Between the edge points the edge may bulge: by less than 2 % of the radius where the image is a small one.
     return world[0, 0], world[0, 1], min(np.pi, 1.02 * radius) if radius < 0.5 else np.pi
 
@@ -90,9 +101,19 @@ def _to_icrs(frames: Sequence[ImageFrame], centre: np.ndarray) -> tuple[np.ndarr
     return ra, dec
 
 
-def group_by_sky(frames: Sequence[ImageFrame]) -> list[tuple]:
-    """Images grouped by coordinate frame: (frame, indices) for each."""
-    groups: dict[str, tuple] = {}
+def group_by_sky(frames: Sequence[ImageFrame]) -> list[tuple[BaseCoordinateFrame, np.ndarray]]:
+    """Return the coordinate frames of images, each with the indices of its images.
+
+    Parameters
+    ----------
+    frames : sequence of ImageFrame
+        Of the images.
+
+    Returns
+    -------
+    list of (BaseCoordinateFrame, ndarray of int)
+    """
+    groups: dict[str, tuple[BaseCoordinateFrame, list[int]]] = {}
     for index, frame in enumerate(frames):
         groups.setdefault(repr(frame.sky), (frame.sky, []))[1].append(index)
     return [(sky, np.array(members)) for sky, members in groups.values()]

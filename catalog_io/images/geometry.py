@@ -4,8 +4,7 @@ Arrays are (ny, nx). Pixel positions are (x, y), counted from 0 at the centre of
 matrix of 0 and ±1 that takes the pixel axes of a north-up field to those of the image: one of the eight right-angle
 rotations and flips, or all zeros where none of them will do and the field must be resampled.
 
-The usual way is `~radio_ag.catalog_io.images.headers.read_frame`, `locate`, `extract`, or all three at once in
-`field_at`.
+The usual way is `~radio_ag.catalog_io.images.headers.read_frame`, `locate`, `extract`.
 """
 
 from typing import Any, NamedTuple
@@ -62,7 +61,18 @@ class Placement(NamedTuple):
 
 
 def stencil(ra: np.ndarray, dec: np.ndarray) -> SkyCoord:
-    """Each position with its neighbours half a crop to the east, west, north and south: shape (n, 5), ICRS."""
+    """Return positions, each with those half a crop to its east, west, north and south.
+
+    Parameters
+    ----------
+    ra, dec : float or ndarray, shape (n,)
+        Degrees ICRS.
+
+    Returns
+    -------
+    SkyCoord, shape (n, 5)
+        ICRS.
+    """
     ra, dec = np.radians(np.atleast_1d(ra)), np.radians(np.atleast_1d(dec))
     zero = np.zeros_like(ra)
     centre = np.stack([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)], axis=-1)
@@ -79,14 +89,35 @@ def stencil(ra: np.ndarray, dec: np.ndarray) -> SkyCoord:
 
 
 def place(wcs: WCS, longitude: np.ndarray, latitude: np.ndarray) -> Placement:
-    """Place stencils, (n, 5) degrees in the image's own frame, in an image."""
+    """Place stencils in an image.
+
+    Parameters
+    ----------
+    wcs : WCS
+        Celestial, longitude first.
+    longitude, latitude : ndarray, shape (n, 5)
+        Of `stencil`, degrees in the image's own frame.
+
+    Returns
+    -------
+    Placement
+    """
     return place_pixels(*sky_to_pixel(wcs, longitude, latitude))
 
 
 def place_pixels(x: np.ndarray, y: np.ndarray) -> Placement:
-    """Place positions whose stencils lie on pixels ``x``, ``y``, (n, 5) each, of one image or several.
+    """Place positions by the pixels of their stencils, in one image or several.
 
     The CD matrix is the inverse of the central differences of the projection over the crop.
+
+    Parameters
+    ----------
+    x, y : ndarray, shape (n, 5)
+        Pixels from 0 of the positions of `stencil`.
+
+    Returns
+    -------
+    Placement
     """
     step = 2 * np.degrees(_STENCIL_STEP)
     jacobian = np.stack(
@@ -101,7 +132,19 @@ def place_pixels(x: np.ndarray, y: np.ndarray) -> Placement:
 
 
 def locate(frame: ImageFrame, ra: np.ndarray, dec: np.ndarray) -> Placement:
-    """Place positions, degrees ICRS, in an image."""
+    """Place positions in an image.
+
+    Parameters
+    ----------
+    frame : ImageFrame
+        Of the image.
+    ra, dec : float or ndarray, shape (n,)
+        Degrees ICRS.
+
+    Returns
+    -------
+    Placement
+    """
     sky = stencil(ra, dec).transform_to(frame.sky)
     return place(frame.wcs, sky.spherical.lon.deg, sky.spherical.lat.deg)
 
@@ -114,7 +157,7 @@ def _inverse(matrix: np.ndarray) -> np.ndarray:
 
 
 def quarter_turns(cd: np.ndarray) -> np.ndarray:
-    """The right-angle turn that brings each image to FIRST's pixels, zeros where there is none.
+    """Return the right-angle turn that brings each image to FIRST's pixels, zeros where there is none.
 
     Parameters
     ----------
@@ -145,11 +188,6 @@ def quarter_turns(cd: np.ndarray) -> np.ndarray:
 # --- the field ------------------------------------------------------------------------------------------------------
 
 
-def field_at(data: Any, frame: ImageFrame, ra: float, dec: float) -> Cutout:
-    """The field of one position, degrees ICRS, from one image: `locate` and `extract`."""
-    return extract(data, frame, ra, dec, *(part[0] for part in locate(frame, ra, dec)))
-
-
 def extract(
     data: Any,
     frame: ImageFrame,
@@ -161,7 +199,7 @@ def extract(
     *,
     beam_scaled: bool = False,
 ) -> Cutout:
-    """The field of a position that has been placed in an image.
+    """Take the field of a position that has been placed in an image.
 
     A beam finer than FIRST's is convolved to it. A coarser one is left as it is, on FIRST's pixels unless
     ``beam_scaled`` says otherwise.
@@ -187,11 +225,12 @@ def extract(
     if not np.isfinite(pixel).all():
         blank = np.full((FIELD_SIZE, FIELD_SIZE), np.nan, dtype=np.float32)
         return Cutout(blank, (ra, dec), np.full(2, np.nan), np.full((2, 2), np.nan), frame.beam_differs)
-    match = match_beam(frame.beam_axes)
-    scaled = beam_scaled and match is BeamMatch.COARSER
-    if scaled or match is BeamMatch.FINER or not turn.any():
-        pixel_scale = frame.beam / PIXELS_PER_BEAM if scaled else PIXEL_SCALE
-        kernel = smoothing_kernel(frame.beam_axes, cd) if match is BeamMatch.FINER else None
+    beam, pixel_scale, kernel = frame.beam_axes, PIXEL_SCALE, None
+    if beam is not None and match_beam(beam) is BeamMatch.FINER:
+        kernel = smoothing_kernel(beam, cd)
+    elif beam is not None and beam_scaled and match_beam(beam) is BeamMatch.COARSER:
+        pixel_scale = beam.fwhm / PIXELS_PER_BEAM
+    if kernel is not None or pixel_scale != PIXEL_SCALE or not turn.any():
         field = resample_field(data, frame.wcs, ra, dec, pixel_scale=pixel_scale, kernel=kernel)
         crpix, cd, resampled = np.full(2, (CROP_SIZE + 1) / 2), np.diag([-pixel_scale, pixel_scale]) / 3600, True
     else:
@@ -205,7 +244,16 @@ def extract(
 
 
 def cut_field(data: Any, pixel: np.ndarray, size: int = FIELD_SIZE) -> tuple[np.ndarray, int, int]:
-    """Cut ``size``x``size`` pixels centred on a pixel position, NaN beyond the image's edges.
+    """Cut a square of pixels centred on a pixel position, NaN beyond the image's edges.
+
+    Parameters
+    ----------
+    data : array-like, shape (ny, nx)
+        An array, or anything with ``shape`` that gives arrays for slices.
+    pixel : ndarray, shape (2,)
+        Position (x, y) from 0.
+    size : int
+        Pixels along each side.
 
     Returns
     -------
@@ -224,14 +272,41 @@ def cut_field(data: Any, pixel: np.ndarray, size: int = FIELD_SIZE) -> tuple[np.
 
 
 def turn_field(field: np.ndarray, turn: np.ndarray) -> np.ndarray:
-    """Turn an image's field to north up and east left by exact transposition and flips."""
+    """Turn an image's field to north up and east left by exact transposition and flips.
+
+    Parameters
+    ----------
+    field : ndarray, shape (size, size)
+        Cut from an image.
+    turn : ndarray, shape (2, 2)
+        Of a `Placement`, not zeros.
+
+    Returns
+    -------
+    ndarray, shape (size, size)
+        A view.
+    """
     turned = field.T if turn[0, 0] == 0 else field
     x_sign, y_sign = turn.sum(axis=0)
     return turned[::y_sign, ::x_sign]
 
 
 def tangent_wcs(ra: float, dec: float, size: int = FIELD_SIZE, pixel_scale: float = PIXEL_SCALE) -> WCS:
-    """North-up TAN WCS (ICRS) of ``size``x``size`` pixels (arcsec) with the position at their middle."""
+    """Return the north-up TAN WCS (ICRS) of a square with a position at its middle.
+
+    Parameters
+    ----------
+    ra, dec : float
+        Degrees ICRS.
+    size : int
+        Pixels along each side.
+    pixel_scale : float
+        Arcsec.
+
+    Returns
+    -------
+    WCS
+    """
     wcs = WCS(naxis=2)
     wcs.wcs.ctype = "RA---TAN", "DEC--TAN"
     wcs.wcs.radesys = "ICRS"
@@ -252,13 +327,23 @@ def resample_field(
     pixel_scale: float = PIXEL_SCALE,
     kernel: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Resample the window of an image around a position to square pixels (arcsec), keeping the surface brightness.
-
-    The window is convolved with ``kernel`` first, if there is one: see
-    `~radio_ag.catalog_io.images.beam.smoothing_kernel`.
+    """Resample the window of an image around a position to square pixels, keeping the surface brightness.
 
     Bicubic interpolation: with three pixels a beam, bilinear would take up to 14 % from a peak. Blank pixels stay
     blank and do not spread.
+
+    Parameters
+    ----------
+    data : array-like, shape (ny, nx)
+        An array, or anything with ``shape`` that gives arrays for slices.
+    wcs : WCS
+        Of the image, celestial, longitude first.
+    ra, dec : float
+        Degrees ICRS.
+    pixel_scale : float
+        Of the field, arcsec.
+    kernel : ndarray, optional
+        Convolves the window first: see `~radio_ag.catalog_io.images.beam.smoothing_kernel`.
 
     Returns
     -------
@@ -288,4 +373,4 @@ def _window(shape: tuple[int, int], x: np.ndarray, y: np.ndarray, margin: int) -
         if start >= stop:
             return None
         slices.append(slice(start, stop))
-    return tuple(slices)
+    return slices[0], slices[1]

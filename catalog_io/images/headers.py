@@ -25,6 +25,8 @@ _WORLD_CARD = re.compile(
 )
 _WORDS = ("CTYPE", "CUNIT", "RADESYS", "RADECSYS", "PS")  # the values of other cards are numbers
 _LARGEST = 1e30  # what a number may be: its square is one too
+_NUMBER = r"(-?\d[\d.]*(?:E[+-]?\d+)?)"
+_CLEAN = re.compile(rf"AIPS\s+CLEAN\s+BMAJ=\s*{_NUMBER}\s+BMIN=\s*{_NUMBER}(?:\s+BPA=\s*{_NUMBER})?")
 _DISTORTION_TABLES = ("CPDIS1", "CPDIS2", "D2IMDIS1", "D2IMDIS2")
 
 
@@ -60,12 +62,12 @@ class ImageFrame:
 
     @property
     def beam(self) -> float | None:
-        """√(BMAJ·BMIN), arcsec; None where the header has no beam."""
+        """Return √(BMAJ·BMIN), arcsec; None where the header has no beam."""
         return None if self.beam_axes is None else self.beam_axes.fwhm
 
     @property
     def beam_differs(self) -> bool:
-        """Whether the beam is known and is not FIRST's."""
+        """Return whether the beam is known and is not FIRST's."""
         return match_beam(self.beam_axes) is not BeamMatch.FIRST
 
 
@@ -80,6 +82,10 @@ def read_frame(header: fits.Header, *, wcs: WCS | None = None, beam: Beam | None
         Used instead of the header's.
     beam : Beam, optional
         Used instead of the header's.
+
+    Returns
+    -------
+    ImageFrame
 
     Raises
     ------
@@ -124,12 +130,26 @@ def _celestial_frame(wcs: WCS) -> BaseCoordinateFrame:
 
 
 def image_wcs(header: fits.Header) -> WCS:
-    """WCS of a header, all axes, without astropy's warnings on old headers.
+    """Return the WCS of a header, all axes, without astropy's warnings on old headers.
 
     FIRST's headers describe four axes over a plane (CTYPE3/4 without NAXIS3/4), give EPOCH beside EQUINOX, and an
     invalid DATE-OBS; others have cards that are no FITS at all. Only the cards of the WCS are read, and what is old
     in them is put right without a word: warning filters are shared between threads, so warnings are avoided instead
     of hidden.
+
+    Parameters
+    ----------
+    header : Header
+        Of an image with any number of axes.
+
+    Returns
+    -------
+    WCS
+
+    Raises
+    ------
+    ImageError
+        If it has distortion tables, a card whose value is no number, or wcslib refuses it.
     """
     if any(keyword in header for keyword in _DISTORTION_TABLES):
         raise ImageError("distortion tables (CPDIS, D2IMDIS) are not supported; SIP polynomials are")
@@ -162,26 +182,27 @@ def _check_number(card: fits.Card) -> None:
         raise ImageError(f"{card.keyword} is {value!r}: a number is needed")
 
 
-def beam_fwhm(header: fits.Header) -> float | None:
-    """√(BMAJ·BMIN) in arcsec of `read_beam`; None where the header has no beam."""
-    beam = read_beam(header)
-    return None if beam is None else beam.fwhm
-
-
 def read_beam(header: fits.Header) -> Beam | None:
-    """Beam from BMAJ, BMIN and BPA or from AIPS's history; None where neither is there. Without BPA it lies north."""
-    axes = header.get("BMAJ"), header.get("BMIN")
-    angle = header.get("BPA")
-    if not all(_is_positive(axis) for axis in axes):
-        axes, number = None, r"(-?\d[\d.]*(?:E[+-]?\d+)?)"
-        for line in header.get("HISTORY", ()):
-            found = re.search(rf"AIPS\s+CLEAN\s+BMAJ=\s*{number}\s+BMIN=\s*{number}(?:\s+BPA=\s*{number})?", line)
-            if found:  # the last run of CLEAN counts
-                axes, angle = (float(found[1]), float(found[2])), float(found[3] or 0)
-    if axes is None:
-        return None
+    """Read the beam from BMAJ, BMIN and BPA or from AIPS's history.
+
+    Parameters
+    ----------
+    header : Header
+        Of an image.
+
+    Returns
+    -------
+    Beam or None
+        None where neither is there. Without BPA it lies north.
+    """
+    first, second, angle = (header.get(keyword) for keyword in ("BMAJ", "BMIN", "BPA"))
+    if not (_is_positive(first) and _is_positive(second)):
+        runs = list(filter(None, map(_CLEAN.search, header.get("HISTORY", ()))))
+        if not runs:
+            return None
+        first, second, angle = (float(number or 0) for number in runs[-1].groups())  # CLEAN's last run counts
     angle = float(angle) if isinstance(angle, int | float) and np.isfinite(angle) else 0.0
-    return Beam(3600 * float(max(axes)), 3600 * float(min(axes)), angle)
+    return Beam(3600 * float(max(first, second)), 3600 * float(min(first, second)), angle)
 
 
 def _is_positive(value: Any) -> bool:
@@ -189,7 +210,7 @@ def _is_positive(value: Any) -> bool:
 
 
 def jy_per_beam(unit: str, *, beam: float | None, pixel_scale: float) -> float:
-    """Factor from ``unit`` to Jy/beam.
+    """Return the factor from a unit to Jy/beam.
 
     Parameters
     ----------
@@ -199,6 +220,10 @@ def jy_per_beam(unit: str, *, beam: float | None, pixel_scale: float) -> float:
         √(BMAJ·BMIN), arcsec; surface brightness needs it.
     pixel_scale : float
         Arcsec; fluxes a pixel need it.
+
+    Returns
+    -------
+    float
 
     Raises
     ------
@@ -243,6 +268,13 @@ def _parse_unit(text: str) -> u.UnitBase | None:
 
 def warn_of_assumptions(frames: Sequence[ImageFrame], names: Sequence[str]) -> None:
     """Warn once, not once an image, where BUNIT is missing or the beam is not FIRST's.
+
+    Parameters
+    ----------
+    frames : sequence of ImageFrame
+        Of the images.
+    names : sequence of str
+        Of the images.
 
     Warns
     -----

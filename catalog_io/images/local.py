@@ -28,7 +28,19 @@ _PACKED = ("", ".gz", ".fz", ".bz2", ".xz")
 
 
 class Mosaics:
-    """Fields from a fixed set of images: each position finds those that contain it, and the best-covered one wins."""
+    """Fields from a fixed set of images: each position finds those that contain it, and the best-covered one wins.
+
+    Parameters
+    ----------
+    frames : sequence of ImageFrame
+        Of the images.
+    shapes : sequence of (int, int)
+        Their sizes (ny, nx).
+    names : sequence of str
+        Their names.
+    beam_scaled : bool
+        Take images with a beam coarser than FIRST's as well, on pixels of a third of their beam.
+    """
 
     def __init__(
         self,
@@ -55,21 +67,43 @@ class Mosaics:
         return len(self._names)
 
     def mosaic(self, image: int) -> tuple[str, ImageFrame, Any]:
-        """Name, frame and pixels (ny, nx) of an image; ImageError where they cannot be read."""
+        """Return name, frame and pixels (ny, nx) of an image.
+
+        Parameters
+        ----------
+        image : int
+            Its index.
+
+        Returns
+        -------
+        name : str
+        frame : ImageFrame
+        pixels : array-like, shape (ny, nx)
+
+        Raises
+        ------
+        ImageError
+            Its pixels cannot be read.
+        """
         return self._names[image], self._frames[image], self._plane(image)
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Names of all images, of files without folders."""
+        """Return the names of all images, of files without folders."""
         return tuple(self._names)
 
     @property
     def name(self) -> str:
-        """The image's name, or how many there are."""
+        """Return the image's name, or how many there are."""
         return self._names[0] if len(self._names) == 1 else f"{len(self._names)} images"
 
     def describe(self) -> dict[str, str]:
-        """Names (no folders), number, pixel scale, beam and unit of the images."""
+        """Return names (no folders), number, pixel scale, beam and unit of the images.
+
+        Returns
+        -------
+        dict of str to str
+        """
         beams = [frame.beam for frame in self._frames if frame.beam is not None]
         assumed = len(self._frames) - len(beams)
         beam = _span(beams, "arcsec") if beams else ""
@@ -84,10 +118,19 @@ class Mosaics:
         }
 
     def fetch(self, ra: np.ndarray, dec: np.ndarray) -> Fields:
-        """Fields of finite positions, degrees ICRS: see `~radio_ag.catalog_io.open_images.ImageSource`.
+        """Return the fields of finite positions: see `~radio_ag.catalog_io.images.fields.ImageSource`.
 
         A position outside all images, or on blank pixels alone, is ``NO_COVERAGE``; one whose images cannot be read
         is ``FETCH_FAILED``, with the status ``unreadable``.
+
+        Parameters
+        ----------
+        ra, dec : ndarray, shape (n,)
+            Degrees ICRS.
+
+        Returns
+        -------
+        Fields
 
         Raises
         ------
@@ -106,7 +149,7 @@ class Mosaics:
             pairs = choice[covered[rows[choice]] < FIELD_SIZE**2]
             for pair in pairs[np.argsort(images[pairs], kind="stable")]:  # an image's rows together
                 position = ra[rows[pair]], dec[rows[pair]], *(part[pair] for part in placement)
-                self._improve(fields, covered, rows[pair], images[pair], position)
+                self.improve(fields, covered, rows[pair], images[pair], position)
         return fields
 
     def _candidates(self, ra: np.ndarray, dec: np.ndarray) -> tuple[np.ndarray, np.ndarray, Placement]:
@@ -131,7 +174,7 @@ class Mosaics:
         order = order[room[order] >= 0]
         return rows[order], images[order], Placement(pixel[order], cd[order], turn[order])
 
-    def _improve(self, fields: Fields, covered: np.ndarray, row: int, image: int, position: tuple) -> None:
+    def improve(self, fields: Fields, covered: np.ndarray, row: int, image: int, position: tuple) -> None:
         """Put an image's field into a row if it covers more of it than what is there."""
         name = self._names[image]
         try:
@@ -166,7 +209,7 @@ class LocalImages(Mosaics):
     beam_scaled : bool
         Take images with a beam coarser than FIRST's as well, on pixels of a third of their beam.
     verify_images : bool, optional
-        Compare each image that is used with the DATASUM and CHECKSUM in its header, once. None: those up to 128 MiB.
+        Compare each image that is used with the DATASUM and CHECKSUM in its header, once. None: those up to 100 MB.
         Rows of an image whose pixels are not what its DATASUM says are ``FETCH_FAILED``.
 
     Raises

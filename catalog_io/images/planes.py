@@ -40,7 +40,7 @@ _MAX_OPEN = 64  # files
 _MAX_BYTES = 1 << 30  # of pixels that cannot be mapped, and are held in memory
 _MAX_UNPACKED = 1 << 32  # bytes of an image, or of a tile of one, that is unpacked in memory
 _MAX_DECODED = 1 << 29  # bytes of decoded tiles: mosaics of 11,000 px a side whole, of larger ones a strip
-_MAX_VERIFIED = 1 << 27  # bytes of an HDU whose sums are checked unasked: some 50 ms
+_MAX_VERIFIED = 100_000_000  # bytes of an HDU whose sums are compared unasked: some 50 ms
 
 
 class Plane:
@@ -117,8 +117,13 @@ def read_stored_image(path: Path, hdu: int | str | None = None) -> StoredImage:
     Parameters
     ----------
     path : Path
+        Of the file.
     hdu : int or str, optional
         Index or EXTNAME of the HDU. None: the first image with a celestial WCS.
+
+    Returns
+    -------
+    StoredImage
 
     Raises
     ------
@@ -143,7 +148,19 @@ def read_stored_image(path: Path, hdu: int | str | None = None) -> StoredImage:
 
 
 def find_image(hdus: fits.HDUList, hdu: int | str | None = None) -> tuple[int, ImageFrame]:
-    """Index and frame of the image that ``hdu`` names, or of the first one with a celestial WCS.
+    """Find an image among HDUs.
+
+    Parameters
+    ----------
+    hdus : HDUList
+        Of a file that is open, or in memory.
+    hdu : int or str, optional
+        Index or EXTNAME. None: the first image with a celestial WCS.
+
+    Returns
+    -------
+    index : int
+    frame : ImageFrame
 
     Raises
     ------
@@ -264,12 +281,16 @@ def _stored(
 
 
 def is_image(source: Any) -> bool:
-    """Whether something is an image, or a file of one, rather than a table: the first HDU with data decides.
+    """Return whether something is an image, or a file of one, rather than a table: the first HDU with data decides.
 
     Parameters
     ----------
     source : path-like, HDU, HDUList, NDData, or a list of them
         Of a list, the first counts.
+
+    Returns
+    -------
+    bool
     """
     if isinstance(source, list | tuple) and not isinstance(source, fits.HDUList):
         return bool(source) and is_image(source[0])
@@ -295,7 +316,7 @@ class OpenPlanes:
     Parameters
     ----------
     verify : bool, optional
-        Whether DATASUM and CHECKSUM are compared with an image; `None`: of images up to 128 MiB.
+        Whether DATASUM and CHECKSUM are compared with an image; `None`: of images up to 100 MB.
     max_open : int
         Files.
     max_bytes, max_decoded : int
@@ -313,13 +334,22 @@ class OpenPlanes:
         self._verify, self._max_open, self._max_bytes = verify, max_open, max_bytes
         self._decoded = BlockCache(max_decoded)
         self._open: OrderedDict[_Key, tuple[Plane, int, ExitStack]] = OrderedDict()
-        self._verified: dict[_Key, str] = {}  # what is wrong with images whose sums were checked
+        self._faults: dict[_Key, str | None] = {}  # of images whose sums were compared
 
     def __len__(self) -> int:
         return len(self._open)
 
     def get(self, image: StoredImage) -> Plane:
         """Return the plane of an image.
+
+        Parameters
+        ----------
+        image : StoredImage
+            As `read_stored_image` found it.
+
+        Returns
+        -------
+        Plane
 
         Raises
         ------
@@ -340,7 +370,8 @@ class OpenPlanes:
             raise
         except _DAMAGE as exc:
             if isinstance(exc, OSError) and exc.errno is not None:  # of the system, not of what is in the file
-                raise ServiceError(f"image {image.path}: it was there before, and now {exc.strerror.lower()}") from exc
+                fault = str(exc.strerror).lower()
+                raise ServiceError(f"image {image.path}: it was there before, and now {fault}") from exc
             raise ImageError(f"pixels cannot be read: {one_line(exc)}") from exc
         while len(self._open) > self._max_open or (
             len(self._open) > 1 and sum(size for _, size, _ in self._open.values()) > self._max_bytes
@@ -361,18 +392,19 @@ class OpenPlanes:
     def _check_sums(self, image: StoredImage) -> None:
         """Compare an image with the sums that it carries, once."""
         key = image.path, image.hdu
-        if key not in self._verified:
-            self._verified[key] = ""
+        if key not in self._faults:
+            fault, of_header = None, False
             if image.place is not None and self._is_verified(image.place):
                 fault, of_header = stored_fault(image.path, image.place)
-                if of_header:
-                    warnings.warn(
-                        f"image {image.path.name} {fault}: it was edited, or is damaged", RadioAGWarning, stacklevel=4
-                    )
-                elif fault not in (None, UNCHECKED):
-                    self._verified[key] = f"it {fault}"
-        if self._verified[key]:
-            raise ImageError(self._verified[key])
+            self._faults[key] = None if of_header or fault == UNCHECKED else fault
+            if of_header:
+                message = f"image {image.path.name} {fault}: it was edited, or is damaged"
+                warnings.warn(message, RadioAGWarning, stacklevel=4)
+        if self._faults[key] is not None:
+            raise ImageError(
+                f"it {self._faults[key]}: it is damaged, or was changed by a program that does not keep sums "
+                "(verify_images=False takes it as it is)"
+            )
 
     def _is_verified(self, place: Place) -> bool:
         return place.end - place.data <= _MAX_VERIFIED if self._verify is None else self._verify
@@ -384,7 +416,10 @@ class OpenPlanes:
             stored = np.memmap(image.path, dtype=dtype, mode="r", offset=offset, shape=shape)
             return Plane(stored, image.frame.axes, image.scaling), 0, ExitStack()
         if image.place is None:
-            with open_packed(image.path) as packed, fits.open(packed, **_OPTIONS) as hdus:
+            packed = open_packed(image.path)
+            if packed is None:
+                raise ImageError("the file was packed, and is not any more")
+            with packed, fits.open(packed, **_OPTIONS) as hdus:
                 pixels = np.asarray(hdus[image.hdu].data)
                 packed.finish()
             return Plane(pixels, image.frame.axes, image.scaling), pixels.nbytes, ExitStack()
@@ -392,5 +427,5 @@ class OpenPlanes:
             hdu = stack.enter_context(fits.open(image.path, **_OPTIONS))[image.hdu]
             longitude, latitude = (len(hdu.shape) - 1 - axis for axis in image.frame.axes)
             key = image.path, image.hdu
-            stored = DecodedImage(hdu.section, hdu.tile_shape, (latitude, longitude), self._decoded, key)
-            return Plane(stored, image.frame.axes, image.scaling), 0, stack.pop_all()
+            decoded = DecodedImage(hdu.section, hdu.tile_shape, (latitude, longitude), self._decoded, key)
+            return Plane(decoded, image.frame.axes, image.scaling), 0, stack.pop_all()

@@ -26,7 +26,20 @@ Pixels = tuple[NDArray[np.float64], NDArray[np.float64]]
 
 
 def sky_to_pixel(wcs: WCS, longitude: NDArray, latitude: NDArray) -> Pixels:
-    """Pixel (x, y) from 0 of degrees in the image's own frame; NaN where the projection does not reach."""
+    """Return pixels of positions on the sky.
+
+    Parameters
+    ----------
+    wcs : WCS
+        Celestial, longitude first.
+    longitude, latitude : ndarray
+        Degrees in the image's own frame.
+
+    Returns
+    -------
+    x, y : ndarray
+        From 0; NaN where the projection does not reach.
+    """
     world = np.stack([np.ravel(longitude), np.ravel(latitude)], axis=-1)
     if not len(world):
         return np.empty(np.shape(longitude)), np.empty(np.shape(longitude))
@@ -35,7 +48,7 @@ def sky_to_pixel(wcs: WCS, longitude: NDArray, latitude: NDArray) -> Pixels:
 
 
 def project(target: WCS, x: NDArray, y: NDArray, wcs: WCS, sky: BaseCoordinateFrame) -> Pixels:
-    """Where pixels of a field are in an image, through both projections.
+    """Return where pixels of a field are in an image, through both projections.
 
     Parameters
     ----------
@@ -60,9 +73,16 @@ def project(target: WCS, x: NDArray, y: NDArray, wcs: WCS, sky: BaseCoordinateFr
 
 
 def project_grid(target: WCS, size: int, wcs: WCS, sky: BaseCoordinateFrame) -> Pixels:
-    """Where each of the ``size``x``size`` pixels of a field is in an image, to a thousandth of its pixels.
+    """Return where each of the ``size``x``size`` pixels of a field is in an image, to a thousandth of its pixels.
 
-    Parameters as for `project`.
+    Parameters
+    ----------
+    target : WCS
+        Of the field, ICRS without distortion.
+    size : int
+        Pixels along each of its sides.
+    wcs, sky : WCS, BaseCoordinateFrame
+        Of the image.
 
     Returns
     -------
@@ -95,7 +115,7 @@ def _interpolation(size: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]
 
 
 def interpolate(pixels: NDArray, x: NDArray, y: NDArray) -> NDArray[np.float32]:
-    """Values between pixels by cubic splines; blank pixels stay blank and do not spread.
+    """Return values between pixels by cubic splines; blank pixels stay blank and do not spread.
 
     Parameters
     ----------

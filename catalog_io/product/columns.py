@@ -1,5 +1,6 @@
 """The columns that radio-ag adds to a catalogue: names, units, UCDs, and where a value is missing."""
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -110,8 +111,8 @@ ATTENTION_COLUMNS = (
 _COMPUTED = ("name",)
 
 
-def result_table(catalogue: Table, columns: dict[str, ArrayLike]) -> Table:
-    """Our columns, then the catalogue's.
+def result_table(catalogue: Table, columns: Mapping[str, Any]) -> Table:
+    """Return a table of our columns, then the catalogue's.
 
     Parameters
     ----------
@@ -128,8 +129,8 @@ def result_table(catalogue: Table, columns: dict[str, ArrayLike]) -> Table:
     InputError
         If a column is lacking, unknown, or of another length.
     """
-    columns = {"source_id": np.arange(1, len(catalogue) + 1)} | columns
-    specs = COLUMNS
+    columns = {"source_id": np.arange(1, len(catalogue) + 1)} | dict(columns)
+    specs: tuple[ResultColumn, ...] = COLUMNS
     for optional in (GROUP_COLUMNS, CUTOUT_COLUMNS, ATTENTION_COLUMNS):
         if any(spec.name in columns for spec in optional):
             specs += optional
@@ -163,7 +164,7 @@ def dress_columns(table: Table) -> None:
 
 
 def iau_names(ra: ArrayLike, dec: ArrayLike) -> NDArray[np.str_]:
-    """IAU designations ``JHHMMSS.s+DDMMSS``, truncated, not rounded.
+    """Return IAU designations ``JHHMMSS.s+DDMMSS``, truncated, not rounded.
 
     Parameters
     ----------

@@ -327,7 +327,7 @@ def _is_plain(path: Path) -> bool:
 
 
 def cutout_wcs(row: Table.Row) -> WCS:
-    """Celestial WCS (TAN, ICRS) of a row's cutout.
+    """Return the celestial WCS (TAN, ICRS) of a row's cutout.
 
     Raises
     ------

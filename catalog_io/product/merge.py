@@ -21,7 +21,7 @@ from radio_ag.flags import Flag
 
 _ROWS = 1 << 14  # sources handled at once
 _BLOCK = 4 << 20  # bytes copied at once
-_FLAGS = np.array(list(Flag), dtype=np.int32)
+_FLAGS = {str(flag.name): int(flag) for flag in Flag}
 
 
 class JoinedStack:
@@ -161,7 +161,7 @@ class MergedParts:
             "rows": rows,
             "clean": clean,
             "classes": classes | {"none": rows - sum(classes.values())},
-            "flags": {flag.name: counts[flag.name] for flag in Flag},
+            "flags": {name: counts[name] for name in _FLAGS},
         }
         return summary, mapped
 
@@ -169,8 +169,8 @@ class MergedParts:
 def count_rows(classes: NDArray[np.bytes_], flags: NDArray[np.int32], size: NDArray[np.integer]) -> dict[str, int]:
     """Return the rows of each class and each flag, where source i has ``size[i]`` rows."""
     counts = {name: int(size[classes == name.encode()].sum()) for name in ("FRI", "FRII")}
-    of_each_flag = size @ ((flags[:, None] & _FLAGS) != 0)
-    return counts | {flag.name: int(number) for flag, number in zip(Flag, of_each_flag, strict=True)}
+    of_each_flag = size @ ((flags[:, None] & np.array([*_FLAGS.values()], np.int32)) != 0)
+    return counts | {name: int(number) for name, number in zip(_FLAGS, of_each_flag, strict=True)}
 
 
 def _blocks(count: int) -> Iterator[NDArray[np.int64]]:

@@ -16,6 +16,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -186,8 +187,11 @@ def _sha256(stream: BinaryIO, start: int, footer: bytes) -> str:
 def _write_sum(stream: BinaryIO) -> None:
     """Put the sum of a file where its zeros stand."""
     start, footer = _footer(stream)
+    found = _SUM_PLACE.search(footer)
+    if found is None:
+        raise OutputError("pyarrow has left out what the footer is to say: the product is not kept")
     digest = _sha256(stream, start, footer)
-    stream.seek(start + footer.index(_NO_SUM, footer.index(_SUM)))
+    stream.seek(start + found.start(1))
     stream.write(digest.encode())
 
 
@@ -215,13 +219,13 @@ def _write_files(folder: Path, rows: ProductRows) -> None:
     schema_metadata = {_KEY: json.dumps(dict(rows.template.meta), default=str), _SET: json.dumps(count)}
     for number, start in enumerate(range(0, len(groups), _FILE)):
         with (folder / _file_name(number)).open("x+b") as stream:
-            writer = None
-            for group in groups[start : start + _FILE]:
-                table = _to_arrow(rows.encoded(group), cards).replace_schema_metadata(schema_metadata)
-                writer = writer or parquet.ParquetWriter(stream, table.schema, compression="zstd")
-                writer.write_table(table)
-            writer.add_key_value_metadata({_SUM: _NO_SUM})
-            writer.close()
+            tables = (_to_arrow(rows.encoded(group), cards) for group in groups[start : start + _FILE])
+            tables = (table.replace_schema_metadata(schema_metadata) for table in tables)
+            first = next(tables)
+            with parquet.ParquetWriter(stream, first.schema, compression="zstd") as writer:
+                for table in chain([first], tables):
+                    writer.write_table(table)
+                writer.add_key_value_metadata({_SUM: _NO_SUM})
             _write_sum(stream)
             stream.flush()
             os.fsync(stream.fileno())

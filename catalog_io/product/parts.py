@@ -114,18 +114,18 @@ def encode_part(part: Part) -> bytes:
     records = np.empty(len(part), dtype=[(name, values.dtype) for name, values in columns.items()])
     for name, values in columns.items():
         records[name] = values
-    arrays = {"columns": records, "batch": np.int64(part.batch)}
+    arrays: dict[str, Any] = {"columns": records, "batch": np.int64(part.batch)}
     for name, (rows, heap) in part.stacks.items():
         arrays |= {name + _ROWS: rows, name + _TILES: np.frombuffer(heap, np.uint8)}
     stream = io.BytesIO()
-    np.savez(stream, **arrays)
+    np.savez(stream, allow_pickle=False, **arrays)
     return stream.getvalue()
 
 
 def decode_part(content: bytes) -> Part:
     """Return the part in a file's content."""
     records, rows, batch = read_part(io.BytesIO(content))
-    columns = {name: records[name].copy() for name in records.dtype.names}
+    columns = {name: records[name].copy() for name in records.dtype.names or ()}
     with np.load(io.BytesIO(content)) as arrays:
         stacks = {name: Tiles(rows[name], arrays[name + _TILES].tobytes()) for name in rows}
     return Part(columns.pop("source"), columns, stacks, batch)

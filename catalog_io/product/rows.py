@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 from astropy.table import Table
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from radio_ag.catalog_io.files.fits_table import Cards, Rows, encode_table, masked_rows
 from radio_ag.catalog_io.files.memory import release_pages
@@ -50,7 +50,7 @@ class ProductRows:
     def __init__(
         self,
         catalogue: Table,
-        columns_of: Callable[[np.ndarray], dict[str, ArrayLike]],
+        columns_of: Callable[[np.ndarray], Mapping[str, Any]],
         source_id: str | None,
         counts: Counts,
         meta: Mapping[str, Any],
@@ -65,7 +65,7 @@ class ProductRows:
         self._planes: NDArray[np.int32] | None = None
         none = np.arange(0)
         identifiers = {} if source_id is None else {"source_id": catalogue[source_id][none]}
-        self.template = result_table(catalogue[none], columns_of(none) | identifiers)
+        self.template = result_table(catalogue[none], dict(columns_of(none)) | identifiers)
         """The table without rows: names, units, descriptions, and the provenance."""
         self.template.meta.update(meta)
         self.ours = tuple(self.template.colnames[: len(self.template.columns) - len(catalogue.columns)])
@@ -112,7 +112,7 @@ class ProductRows:
         return np.asarray(self._columns_of(rows)["attention_plane"])
 
     def _ours(self, rows: np.ndarray) -> Table:
-        columns = self._columns_of(rows) | {"source_id": rows + 1}
+        columns = dict(self._columns_of(rows)) | {"source_id": rows + 1}
         if self._planes is not None:
             columns["attention_plane"] = self._planes[rows]
         table = result_table(Table({"row": rows}), columns)

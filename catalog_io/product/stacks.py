@@ -58,8 +58,8 @@ class AttentionStore:
     Pixels that are not finite come back as NaN.
     """
 
-    def __init__(self, shape: tuple[int, int] = (150, 150), *, directory: str | os.PathLike | None = None) -> None:
-        self.shape = tuple(shape)
+    def __init__(self, shape: tuple[int, int] = (150, 150), *, directory: Path | None = None) -> None:
+        self.shape = (shape[0], shape[1])
         self._origin: _Origin | None = None
         try:
             self._file: BinaryIO | None = tempfile.TemporaryFile(dir=directory)  # noqa: SIM115 - open as long as the store lives
@@ -93,7 +93,7 @@ class AttentionStore:
             with fits.open(path, disable_image_compression=True) as hdus:
                 header = hdus[hdu].header
                 place = place_of(hdus[hdu])
-                columns = hdus[hdu].columns.dtype if header.get("ZIMAGE") else None
+                columns = hdus[hdu].columns.dtype if header.get("ZIMAGE") else np.dtype([])
         except KeyError as exc:
             raise InputError(f"{path} has no extension {hdu!r}") from exc
         except Exception as exc:  # astropy raises nearly anything for a file that makes no sense
@@ -147,8 +147,10 @@ class AttentionStore:
     def _stream(self) -> BinaryIO:
         """The file; in another process than the one that opened it, it is opened when it is first asked for."""
         with _opening:
-            if self._file is None:
+            if self._file is None and self._origin is not None:
                 self._keep(self._origin.open())
+            if self._file is None:
+                raise ValueError("the store is closed")
             return self._file
 
     def __len__(self) -> int:
@@ -211,11 +213,11 @@ class AttentionStore:
         self._add(contiguous(rows, self._heap_size), other._heap(rows))
 
     def plane(self, index: int) -> NDArray[np.float32]:
-        """One plane (ny, nx); no other is read."""
+        """Return one plane (ny, nx); no other is read."""
         return self.planes([index])[0]
 
     def planes(self, indices: ArrayLike) -> NDArray[np.float32]:
-        """Several planes (n, ny, nx) at once, in the order asked for.
+        """Return several planes (n, ny, nx) at once, in the order asked for.
 
         Raises
         ------
@@ -257,7 +259,7 @@ class AttentionStore:
             raise InputError(f"{self.name} is damaged: plane {indices[wrong[0]]} does not match its CRC32")
 
     def extension(self, planes: ArrayLike | None = None) -> tuple[fits.Header, Iterator[bytes]]:
-        """The planes as a FITS compressed-image extension.
+        """Return the planes as a FITS compressed-image extension.
 
         Parameters
         ----------

@@ -46,7 +46,7 @@ _EMPTY_PRIMARY = fits.PrimaryHDU().header.tostring().encode("ascii")
 
 
 def pack(planes: NDArray[np.float32], step: NDArray[np.float64] | None = None) -> Tiles:
-    """Planes (n, ny, nx) quantised, by ``step`` (n,) as in `quantise`, and compressed."""
+    """Return planes (n, ny, nx) quantised, by ``step`` (n,) as in `quantise`, and compressed."""
     rows = np.zeros(len(planes), dtype=ROW)
     if not len(planes):
         return Tiles(rows, b"")
@@ -69,7 +69,7 @@ def tile_sums(rows: NDArray, heap: bytes) -> NDArray[np.int64]:
 def quantise(
     planes: NDArray[np.float32], step: NDArray[np.float64] | None = None
 ) -> tuple[NDArray[np.int32], NDArray, NDArray]:
-    """Integers from 0 up (n, ny, nx), and the scale (n,) and zero (n,) that turn them back.
+    """Return integers from 0 up (n, ny, nx), and the scale (n,) and zero (n,) that turn them back.
 
     The scale is ``step`` (n,) where that is above 0, else the plane's range over `LEVELS`.
     """
@@ -99,7 +99,7 @@ def _quantise_plane(plane: NDArray[np.float32], integers: NDArray[np.int32], ste
 
 
 def compress(integers: NDArray[np.int32]) -> tuple[NDArray[np.int64], bytes]:
-    """Length (n,) of each plane's RICE_1 tile in bytes, and the tiles one after the other."""
+    """Return the length (n,) of each plane's RICE_1 tile in bytes, and the tiles one after the other."""
     buffer = io.BytesIO()
     image = fits.CompImageHDU(integers, compression_type="RICE_1", tile_shape=(1, *integers.shape[1:]))
     fits.HDUList([fits.PrimaryHDU(), image]).writeto(buffer)
@@ -117,7 +117,7 @@ def compress(integers: NDArray[np.int32]) -> tuple[NDArray[np.int64], bytes]:
 
 
 def inflate(rows: NDArray, heap: bytes, shape: tuple[int, int]) -> NDArray[np.float32]:
-    """Planes (n, ny, nx) from their rows and tiles, through a FITS file in memory."""
+    """Return planes (n, ny, nx) from their rows and tiles, through a FITS file in memory."""
     rows = contiguous(rows)
     header = rows_header(rows, shape)
     data = encode_rows(rows) + heap
@@ -127,12 +127,12 @@ def inflate(rows: NDArray, heap: bytes, shape: tuple[int, int]) -> NDArray[np.fl
 
 
 def rows_header(rows: NDArray, shape: tuple[int, int]) -> fits.Header:
-    """Header of the extension that the rows are the table of, without EXTNAME."""
+    """Return the header of the extension that the rows are the table of, without EXTNAME."""
     return tile_header(len(rows), int(rows["length"].sum()), int(rows["length"].max(initial=0)), shape)
 
 
 def tile_header(count: int, heap_size: int, longest: int, shape: tuple[int, int]) -> fits.Header:
-    """Header of an extension without EXTNAME: ``count`` planes, their tiles and the longest of them in bytes."""
+    """Return the header, without EXTNAME, of ``count`` planes, by the bytes of all tiles and of the longest."""
     return fits.Header(
         [
             ("XTENSION", "BINTABLE", "binary table extension"),
@@ -195,23 +195,24 @@ def check_tiles(header: fits.Header, where: str) -> None:
 
 
 def read_rows(file: BinaryIO, start: int, count: int, columns: np.dtype) -> NDArray:
-    """Rows of a tile table in our own layout, whatever the width of its descriptors."""
+    """Return the rows of a tile table in our own layout, whatever the width of its descriptors."""
     file.seek(start)
     table = np.frombuffer(file.read(count * columns.itemsize), dtype=columns.newbyteorder(">"))
     rows = np.empty(count, dtype=ROW)
     rows["length"], rows["offset"] = table["COMPRESSED_DATA"].T
-    rows["scale"], rows["zero"] = (table[n] if n in columns.names else np.nan for n in ("ZSCALE", "ZZERO"))
-    rows["crc"] = table["CRC32"] if "CRC32" in columns.names else -1
+    names = columns.names or ()
+    rows["scale"], rows["zero"] = (table[n] if n in names else np.nan for n in ("ZSCALE", "ZZERO"))
+    rows["crc"] = table["CRC32"] if "CRC32" in names else -1
     return rows
 
 
 def encode_rows(rows: NDArray) -> bytes:
-    """The rows as the table's bytes."""
+    """Return the rows as the table's bytes."""
     return rows.astype(ROW.newbyteorder(">")).tobytes()
 
 
 def contiguous(rows: NDArray, start: int = 0) -> NDArray:
-    """The rows with their tiles one after the other, the first at ``start``."""
+    """Return the rows with their tiles one after the other, the first at ``start``."""
     rows = rows.copy()
     ends = np.cumsum(rows["length"], dtype=np.int64)
     rows["offset"] = start + ends - rows["length"]

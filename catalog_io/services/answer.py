@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import math
 import re
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any, NamedTuple
+from xml.parsers import expat
 
 import numpy as np
 from astropy.io import fits
 
+from radio_ag.catalog_io.files.fits_open import check_counts, first_header
 from radio_ag.catalog_io.images.beam import Beam
 from radio_ag.catalog_io.images.geometry import locate
 from radio_ag.catalog_io.images.headers import ImageFrame, read_beam, read_frame
-from radio_ag.catalog_io.services.http import Failure, check_fits
+from radio_ag.catalog_io.services.http import Failure
 from radio_ag.errors import ImageError
 
 _WORLD_CARD = re.compile(
@@ -39,6 +42,10 @@ class Served(NamedTuple):
 def check_body(content: bytes) -> None:
     """Check that the body of an answer is a whole FITS image.
 
+    Parameters
+    ----------
+    content : bytes
+
     Raises
     ------
     Failure
@@ -56,8 +63,72 @@ def _says_not_covered(text: str) -> bool:
     return bool(_NOT_COVERED.search(text)) or (text.startswith("<pre>") and not _APOLOGY.search(text))
 
 
+def check_fits(content: bytes) -> None:
+    """Check that a body is one whole FITS image.
+
+    Asked before astropy reads it, which would warn, and filters for warnings are shared by all threads.
+
+    Parameters
+    ----------
+    content : bytes
+
+    Raises
+    ------
+    Failure
+        "not_an_image" or "truncated".
+    """
+    if not content.startswith(b"SIMPLE  ="):
+        raise Failure("not_an_image", f"the answer is not FITS: it starts {content[:60]!r}", passing=True)
+    try:
+        check_counts(io.BytesIO(content))
+    except OSError as error:
+        raise Failure("not_an_image", str(error), passing=True) from error
+    header, end = first_header(io.BytesIO(content)) or (content, len(content) + 1)  # which goes on
+    if not header.isascii():
+        raise Failure("not_an_image", "the FITS header is not ASCII", passing=True)
+    if len(content) < end:
+        raise Failure("truncated", f"{len(content)} bytes came of a FITS file of {end} or more", passing=True)
+
+
+def refuse_references(content: bytes) -> None:
+    """Check that an answer in XML is all there is: astropy opens what a VOTable refers to, be it a file here.
+
+    Parameters
+    ----------
+    content : bytes
+        Of any kind.
+
+    Raises
+    ------
+    Failure
+        "not_an_image": it has a stream or an entity that lies elsewhere.
+    """
+
+    def refuse(what: str) -> None:
+        raise Failure("not_an_image", f"the answer refers to {what}, which is not opened", passing=False)
+
+    def start(name: str, attributes: dict[str, str]) -> None:
+        if name.rpartition(":")[2] == "STREAM" and "href" in attributes:
+            refuse(attributes["href"])
+
+    def declare(name: str, parameter: bool, value: str | None, base: str | None, system: str | None, *_: Any) -> None:
+        if system is not None:
+            refuse(system)
+
+    if content[:4].lstrip(b"\xef\xbb\xbf\xff\xfe\x00 \r\n\t")[:1] not in (b"<", b""):
+        return
+    parser = expat.ParserCreate()
+    parser.StartElementHandler, parser.EntityDeclHandler = start, declare
+    with contextlib.suppress(expat.ExpatError):  # what is no XML is not read as any
+        parser.Parse(content, True)
+
+
 def open_answer(content: bytes) -> fits.HDUList:
-    """The FITS file that is the body of an answer.
+    """Open the FITS file that is the body of an answer.
+
+    Parameters
+    ----------
+    content : bytes
 
     Raises
     ------
@@ -72,7 +143,7 @@ def open_answer(content: bytes) -> fits.HDUList:
 
 
 def fullest(answers: Iterable[bytes], enough: int) -> fits.HDUList | None:
-    """Of several images of a place the first with ``enough`` finite pixels, else the one with most; None without any.
+    """Return the first of several images with ``enough`` finite pixels, else the one with most; None without any.
 
     Parameters
     ----------
@@ -103,7 +174,7 @@ def fullest(answers: Iterable[bytes], enough: int) -> fits.HDUList | None:
 def read_served(
     hdus: fits.HDUList, ra: float, dec: float, *, size: int | None = None, beam: Beam | None = None
 ) -> Served:
-    """The image that contains a position.
+    """Read the image that contains a position.
 
     Parameters
     ----------
@@ -130,7 +201,7 @@ def read_served(
         raise Failure("not_an_image", f"{type(error).__name__}: {error}", passing=False) from error
     if data is None or math.prod(data.shape[:-2]) != 1 or data.ndim < 2 or not data.size:
         raise Failure("not_an_image", f"an image is expected, not {getattr(data, 'shape', 'nothing')}", passing=False)
-    x, y = locate(frame, ra, dec).pixel[0]
+    x, y = locate(frame, np.array([ra]), np.array([dec])).pixel[0]
     if not (-0.5 <= x < data.shape[-1] - 0.5 and -0.5 <= y < data.shape[-2] - 0.5):
         raise Failure("misplaced", f"the position is off the image, at pixel {x:.1f}, {y:.1f}", passing=False)
     data = data.reshape(data.shape[-2:])
@@ -144,12 +215,24 @@ def read_served(
 
 
 def read_kept(header: fits.Header, beam: Beam | None = None) -> ImageFrame:
-    """Frame of a served image; ``beam`` is that of a header that has none."""
+    """Read the frame of a served image.
+
+    Parameters
+    ----------
+    header : Header
+    beam : Beam, optional
+        Of an image whose header has none.
+
+    Raises
+    ------
+    ImageError
+        The header makes no sense.
+    """
     return read_frame(header, beam=read_beam(header) or beam)
 
 
 def _image(hdus: fits.HDUList) -> tuple[np.ndarray | None, fits.Header]:
-    """Pixels and clean header of the first image; a compressed one may unpack to any size, and nobody sends it."""
+    """Return pixels and clean header of the first plain image; a compressed one may unpack to any size."""
     images = [hdu for hdu in hdus if _is_plain_image(hdu) and hdu.header["NAXIS"] > 1]
     hdu = images[0] if images else hdus[0]
     return hdu.data, _clean_header(hdu.header)
@@ -160,7 +243,7 @@ def _is_plain_image(hdu: Any) -> bool:
 
 
 def _clean_header(header: fits.Header) -> fits.Header:
-    """The celestial WCS, unit and beam alone: FIRST's headers add two axes, an invalid date and a page of prose."""
+    """Return celestial WCS, unit and beam alone: FIRST's headers add two axes, an invalid date and a page of prose."""
     clean = fits.Header([(key, header[key]) for key in header if _WORLD_CARD.fullmatch(key)])
     equinox = header.get("EQUINOX", header.get("EPOCH"))
     if equinox is not None:
@@ -173,7 +256,7 @@ def _clean_header(header: fits.Header) -> fits.Header:
 
 
 def _trimmed(data: np.ndarray, header: fits.Header, x: int, y: int, size: int) -> tuple[np.ndarray, fits.Header]:
-    """The ``size`` pixels around pixel (x, y) along each axis, and their header."""
+    """Return the ``size`` pixels around pixel (x, y) along each axis, and their header."""
     left, bottom = max(0, x - size // 2), max(0, y - size // 2)
     header = header.copy()
     header["CRPIX1"], header["CRPIX2"] = header.get("CRPIX1", 0.0) - left, header.get("CRPIX2", 0.0) - bottom
@@ -181,7 +264,7 @@ def _trimmed(data: np.ndarray, header: fits.Header, x: int, y: int, size: int) -
 
 
 def _zero_runs(data: np.ndarray) -> np.ndarray:
-    """Pixels that are exactly 0 beside another: nothing was observed there. One alone may be chance."""
+    """Return which pixels are exactly 0 beside another: nothing was observed there. One alone may be chance."""
     zero = data == 0
     if not zero.any():
         return zero

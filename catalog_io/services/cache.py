@@ -20,6 +20,7 @@ import time
 import uuid
 import warnings
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,7 +77,7 @@ class FieldKey:
 
 
 def default_directory() -> Path:
-    """``$XDG_CACHE_HOME/radio-ag``, or ``~/.cache/radio-ag`` where that variable is not set."""
+    """Return ``$XDG_CACHE_HOME/radio-ag``, or ``~/.cache/radio-ag`` where that variable is not set."""
     root = os.environ.get("XDG_CACHE_HOME")
     return (Path(root) if root else Path.home() / ".cache") / "radio-ag"
 
@@ -109,7 +110,7 @@ class FieldCache:
 
     def __init__(
         self, directory: str | os.PathLike | None = None, max_bytes: int = MAX_BYTES, quantum: float = QUANTUM
-    ):
+    ) -> None:
         self.directory = Path(directory) if directory is not None else default_directory()
         if self.directory.exists() and not self.directory.is_dir():
             raise InputError(f"cache_dir must be a folder, and {str(self.directory)!r} is a file")
@@ -124,11 +125,20 @@ class FieldCache:
         self._writable = True
 
     def path(self, key: FieldKey) -> Path:
-        """Where the entry of ``key`` lies, whether it exists or not."""
+        """Return where the entry of ``key`` lies, whether it exists or not.
+
+        Parameters
+        ----------
+        key : FieldKey
+        """
         return self.directory / key.folder / f"{key.name}-{self.quantum:g}.fits.gz"
 
     def get(self, key: FieldKey) -> tuple[np.ndarray, fits.Header] | None:
-        """The field kept under ``key``, or None.
+        """Return the field kept under ``key``, or None.
+
+        Parameters
+        ----------
+        key : FieldKey
 
         Returns
         -------
@@ -202,8 +212,8 @@ class FieldCache:
             total -= size
         self._bytes = total
 
-    def _entries(self):
-        """(time of last use, bytes, path) of each entry; what a dead process left half-written is deleted."""
+    def _entries(self) -> Iterator[tuple[float, int, str]]:
+        """Yield time of last use, bytes and path of each entry, and delete what a dead process left half-written."""
         for folder, _, names in os.walk(self.directory):
             for name in names:
                 path = os.path.join(folder, name)
@@ -227,13 +237,25 @@ def _delete(path: str | os.PathLike) -> None:
 
 
 def rounded(data: np.ndarray, quantum: float) -> np.ndarray:
-    """The field in whole multiples of ``quantum``, float32; as it is for 0, or where 32 bits cannot count them."""
+    """Return a field in whole multiples of ``quantum``; as it is for 0, or where 32 bits cannot count them.
+
+    Parameters
+    ----------
+    data : ndarray, shape (ny, nx)
+        Jy/beam, NaN where blank.
+    quantum : float
+        Jy/beam.
+
+    Returns
+    -------
+    ndarray, shape (ny, nx), float32
+    """
     levels = _levels(data, quantum)
     return np.asarray(data, np.float32) if levels is None else _restore(levels, _blank(levels), quantum)
 
 
 def _levels(data: np.ndarray, quantum: float) -> np.ndarray | None:
-    """Whole multiples of ``quantum`` in the shorter integer that holds them, its lowest value where blank."""
+    """Return whole multiples of ``quantum`` in the shorter integer that holds them, its lowest value where blank."""
     if not quantum:
         return None
     levels = np.rint(np.asarray(data, np.float64) / quantum)

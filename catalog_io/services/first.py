@@ -59,13 +59,29 @@ class FirstImages(ServiceImages):
 
 
 def nearest_position(ra: float, dec: float) -> tuple[float, float]:
-    """The position nearest to one, degrees, whose numbers the service never gets with an exponent."""
+    """Return the position nearest to one whose numbers the service never gets with an exponent.
+
+    Parameters
+    ----------
+    ra, dec : float
+        Degrees.
+
+    Returns
+    -------
+    ra, dec : float
+        Degrees.
+    """
     hours = round(ra % 360 / 15, 7) % 24
     return 15 * off_zero(hours, _LEAST_HOURS), off_zero(round(dec, 6), _LEAST_DEGREES)
 
 
 def off_zero(value: float, least: float) -> float:
-    """The nearest number that is 0 or not nearer to 0 than ``least``."""
+    """Return the nearest number that is 0 or not nearer to 0 than ``least``.
+
+    Parameters
+    ----------
+    value, least : float
+    """
     if abs(value) >= least:
         return value
     return math.copysign(least, value) if abs(value) > least / 2 else 0.0

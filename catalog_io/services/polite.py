@@ -11,6 +11,7 @@ import time
 import urllib.parse
 from collections import Counter, defaultdict, deque
 from importlib.metadata import version
+from typing import Any
 
 import requests
 from requests.adapters import HTTPAdapter
@@ -33,17 +34,38 @@ _log = logging.getLogger(__name__)
 
 
 def user_agent(others: str) -> str:
-    """How requests introduce themselves: this package, then the libraries that make them."""
+    """Return how requests introduce themselves: this package, then the libraries that make them.
+
+    Parameters
+    ----------
+    others : str
+        What the libraries say.
+    """
     return f"radio-ag/{version('radio-ag')} (+{_ABOUT}) {others}"
 
 
 def default_rate(url: str) -> float:
-    """Requests a second to a service, where nobody says: no limit for one on this machine."""
+    """Return the requests a second to a service, where nobody says: no limit for one on this machine.
+
+    Parameters
+    ----------
+    url : str
+    """
     return float("inf") if urllib.parse.urlsplit(url).hostname in _LOOPBACK else DEFAULT_RATE
 
 
 def checked_url(url: str) -> str:
-    """A URL of a service; InputError if it cannot be one."""
+    """Return the URL of a service as it is, if it can be one.
+
+    Parameters
+    ----------
+    url : str
+
+    Raises
+    ------
+    InputError
+        It is not the URL of an HTTP service.
+    """
     parts = urllib.parse.urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname or not (url.isascii() and url.isprintable()):
         raise InputError(f"service_url must be an http or https URL, not {url!r}")
@@ -51,7 +73,14 @@ def checked_url(url: str) -> str:
 
 
 def leads_inward(url: str, home: str) -> bool:
-    """Return whether an address that an answer gives is of this computer or its own network, where ``home`` is not."""
+    """Return whether an address that an answer gives is of this computer or its own network.
+
+    Parameters
+    ----------
+    url : str
+    home : str
+        URL of the service: its own host is never inward.
+    """
     host = urllib.parse.urlsplit(url).hostname or ""
     if host == urllib.parse.urlsplit(home).hostname:
         return False
@@ -62,7 +91,12 @@ def leads_inward(url: str, home: str) -> bool:
 
 
 def public(url: str) -> str:
-    """The URL without a user's name and password."""
+    """Return the URL without a user's name and password.
+
+    Parameters
+    ----------
+    url : str
+    """
     parts = urllib.parse.urlsplit(url)
     return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
 
@@ -76,7 +110,7 @@ class RateLimit:
         Requests a second; may be infinite.
     """
 
-    def __init__(self, rate: float):
+    def __init__(self, rate: float) -> None:
         self._interval = 1 / rate
         self._next = 0.0
         self._lock = threading.Lock()
@@ -91,7 +125,12 @@ class RateLimit:
             time.sleep(turn - now)
 
     def hold(self, seconds: float) -> None:
-        """Make no request for so long: the service wants to be left alone."""
+        """Make no request for so long: the service wants to be left alone.
+
+        Parameters
+        ----------
+        seconds : float
+        """
         with self._lock:
             self._next = max(self._next, time.monotonic() + seconds)
 
@@ -104,7 +143,7 @@ class Connections:
     count : int
     """
 
-    def __init__(self, count: int):
+    def __init__(self, count: int) -> None:
         self.count, self._open = count, 0
         self._busy_until = self._spared_until = 0.0
         self._freed = threading.Condition()
@@ -115,7 +154,7 @@ class Connections:
                 self._freed.wait(None if most == self.count else self._busy_until - time.monotonic())
             self._open += 1
 
-    def __exit__(self, *exc_info) -> None:
+    def __exit__(self, *exc_info: object) -> None:
         with self._freed:
             self._open -= 1
             self._freed.notify()
@@ -125,7 +164,12 @@ class Connections:
         return self.count if time.monotonic() >= self._busy_until else max(1, self.count // 2)
 
     def halve(self, seconds: float) -> None:
-        """Make do with half of them for so long. Then they come back, and stay for as long whatever is asked."""
+        """Make do with half of them for so long. Then they come back, and stay for as long whatever is asked.
+
+        Parameters
+        ----------
+        seconds : float
+        """
         with self._freed:
             now = time.monotonic()
             if now >= self._spared_until:
@@ -136,27 +180,25 @@ class FirstByte:
     """How long an answer is waited for before its first byte: ten times as long as the recent ones took.
 
     Addresses count apart, but for numbers in them: one page of a service may take a hundred times as long as another.
+    Before the first answer it is six times the least.
 
     Parameters
     ----------
     least : float
         Seconds.
     most : float
-        Seconds. Where nothing has come from an address yet it is the wait, but for `_UNKNOWN` times ``least``.
+        Seconds.
 
-    Attributes
-    ----------
-    stretch : float
-        Factor for the requests of this thread: of an image that was not waited for long enough before.
     """
 
-    def __init__(self, least: float, most: float):
+    def __init__(self, least: float, most: float) -> None:
         self._least, self._most = least, most
         self._recent: dict[str, deque[float]] = defaultdict(lambda: deque(maxlen=_RECENT))
         self._own = threading.local()
 
     @property
     def stretch(self) -> float:
+        """Factor for the requests of this thread: of an image that was not waited for long enough before."""
         return getattr(self._own, "stretch", 1.0)
 
     @stretch.setter
@@ -164,13 +206,25 @@ class FirstByte:
         self._own.stretch = factor
 
     def limit(self, url: str) -> float:
-        """Return the seconds to wait for an answer from an address."""
+        """Return the seconds to wait for an answer from an address.
+
+        Parameters
+        ----------
+        url : str
+        """
         recent = list(self._recent[_page(url)])
         usual = _TIMES_MEDIAN * statistics.median(recent) if recent else _UNKNOWN * self._least
         return min(self.stretch * max(usual, self._least), self._most)
 
     def record(self, url: str, seconds: float) -> None:
-        """Learn from an answer, or from none in time: a service that has become slow is waited for longer."""
+        """Learn from an answer, or from none in time: a service that has become slow is waited for longer.
+
+        Parameters
+        ----------
+        url : str
+        seconds : float
+            That it took, or that it was waited for in vain.
+        """
         self._recent[_page(url)].append(seconds)
 
 
@@ -192,7 +246,15 @@ class Tally:
             self._requests += 1
 
     def count_retry(self, cause: str, seconds: float) -> None:
-        """Count another try, so many seconds after the start of the one that failed by ``cause``."""
+        """Count another try.
+
+        Parameters
+        ----------
+        cause : str
+            Of the failure before.
+        seconds : float
+            From the start of the try that failed.
+        """
         with self._lock:
             self._retries[cause] += 1
             self._waited += seconds
@@ -220,7 +282,7 @@ class Manners:
         Seconds: a ``Retry-After`` beyond this is left to the caller.
     """
 
-    def __init__(self, home: str, rate: float, connections: int, least: float, timeout: float, longest: float):
+    def __init__(self, home: str, rate: float, connections: int, least: float, timeout: float, longest: float) -> None:
         self.home = home
         self.limit = RateLimit(rate)
         self.connections = Connections(connections)
@@ -235,6 +297,10 @@ class Manners:
         """Take note that an answer came which asks for patience, 0 for none.
 
         That request waits for itself. Half of the connections rest meanwhile; all do where most answers ask for it.
+
+        Parameters
+        ----------
+        seconds : float
         """
         seconds = seconds if seconds <= self._longest else 0.0
         with self._lock:
@@ -258,25 +324,32 @@ class PoliteAdapter(HTTPAdapter):
         Shared by all connections to a service.
     """
 
-    def __init__(self, manners: Manners):
+    def __init__(self, manners: Manners) -> None:
         super().__init__()
         self._manners = manners
 
-    def send(self, request: requests.PreparedRequest, timeout=None, **options) -> requests.Response:
+    def send(
+        self,
+        request: requests.PreparedRequest,
+        stream: bool = False,
+        timeout: float | tuple[float | None, float | None] | None = None,
+        *args: Any,
+        **options: Any,
+    ) -> requests.Response:
         """See `requests.adapters.HTTPAdapter.send`."""
-        manners = self._manners
-        if leads_inward(request.url, manners.home):
-            raise Failure("connection", f"an answer leads to {request.url}, which is not asked", passing=False)
+        manners, url = self._manners, str(request.url)
+        if leads_inward(url, manners.home):
+            raise Failure("connection", f"an answer leads to {url}, which is not asked", passing=False)
         manners.limit.wait()
         manners.tally.count_request()
-        limit = manners.first_byte.limit(request.url)
+        limit = manners.first_byte.limit(url)
         start = time.monotonic()
         try:
-            response = super().send(request, timeout=(manners.connect, limit), **options)
+            response = super().send(request, stream, (manners.connect, limit), *args, **options)
         except requests.ReadTimeout:
-            manners.first_byte.record(request.url, limit)
+            manners.first_byte.record(url, limit)
             raise
-        manners.first_byte.record(request.url, time.monotonic() - start)
+        manners.first_byte.record(url, time.monotonic() - start)
         manners.heed(retry_after(response) if response.status_code in (429, 503) else 0.0)
         return response
 
@@ -309,7 +382,7 @@ class Breaker:
         Nothing is asked any more.
     """
 
-    def __init__(self, name: str, limit: int, pause: float, patience: float):
+    def __init__(self, name: str, limit: int, pause: float, patience: float) -> None:
         self._name, self._limit, self._first_pause, self._patience = name, limit, pause, patience
         self._changed = threading.Condition()
         self.answered = False
@@ -325,7 +398,13 @@ class Breaker:
             self._down = False  # it has looked, and there was nothing
 
     def admit(self, stop: threading.Event) -> bool:
-        """Return True when a request may be made, False if the service is lost or ``stop`` is set."""
+        """Return True when a request may be made, False if the service is lost or ``stop`` is set.
+
+        Parameters
+        ----------
+        stop : `threading.Event`
+            Ends the wait.
+        """
         with self._changed:
             while not (self.lost or stop.is_set()):
                 if self._resume is None:
@@ -362,7 +441,19 @@ class Breaker:
             self._failures, self._pause, self._waited = 0, self._first_pause, 0.0
 
     def fail(self, failure: Failure, last: bool = True) -> bool:
-        """Record that a try came to nothing, the ``last`` of its image or not; True if it is the service's outage."""
+        """Record that a try came to nothing.
+
+        Parameters
+        ----------
+        failure : Failure
+        last : bool
+            There is no further try for the image.
+
+        Returns
+        -------
+        bool
+            It is the service's outage, and not the image's fault.
+        """
         with self._changed:
             self._failures += 1
             if self.lost:

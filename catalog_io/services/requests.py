@@ -6,7 +6,7 @@ by then.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -30,7 +30,7 @@ class Request(NamedTuple):
 
 
 def cell_centres(ra: ArrayLike, dec: ArrayLike, room: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Centres of the cells that hold positions: parts of bands of declination.
+    """Return the centres of the cells that hold positions: parts of bands of declination.
 
     Parameters
     ----------
@@ -56,25 +56,29 @@ def cell_centres(ra: ArrayLike, dec: ArrayLike, room: float) -> tuple[NDArray[np
 
 
 def rows_by_request(
-    rows: Sequence[int],
-    ra: ArrayLike,
-    dec: ArrayLike,
+    rows: Iterable[int],
+    ra: NDArray[np.float64],
+    dec: NDArray[np.float64],
     asked: Callable[[float, float], tuple[float, float]],
     size: int,
 ) -> dict[Request, list[int]]:
-    """Rows by the requests for images around their positions: one for equal ones.
+    """Return rows by the requests for images around their positions: one for equal ones.
 
     Parameters
     ----------
-    rows : sequence of int
-    ra, dec : array-like, of their length
+    rows : iterable of int, n
+    ra, dec : ndarray, shape (n,)
         Degrees.
     asked : callable
         The position nearest to one that the service can be asked for.
     size : int
         Pixels along each axis of an image.
+
+    Returns
+    -------
+    dict of Request to list of int
     """
     requests: dict[Request, list[int]] = {}
-    for row, *position in zip(rows, ra, dec, strict=True):
-        requests.setdefault(Request(*asked(*map(float, position)), size), []).append(int(row))
+    for row, *position in zip(rows, ra.tolist(), dec.tolist(), strict=True):
+        requests.setdefault(Request(*asked(*position), size), []).append(int(row))
     return requests

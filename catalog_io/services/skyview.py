@@ -71,7 +71,7 @@ class SkyViewImages(ServiceImages):
         try:
             content = client._session.get(urls[0]).content
         except requests.HTTPError as error:
-            if error.response.status_code == 404:
+            if error.response is not None and error.response.status_code == 404:
                 raise Failure("no_coverage", "SkyView made no image", passing=False) from error
             raise
         return open_answer(content)

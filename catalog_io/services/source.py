@@ -8,23 +8,24 @@ import math
 import os
 import queue
 import threading
-import time
 import warnings
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import requests
+from astropy.coordinates import BaseCoordinateFrame
 from astropy.io import fits
 from numpy.typing import NDArray
 
 from radio_ag.catalog_io.images.beam import PIXELS_PER_BEAM, BeamMatch, match_beam
 from radio_ag.catalog_io.images.fields import Fields, Traffic
-from radio_ag.catalog_io.images.geometry import SCALE_TOLERANCE, Cutout, extract, place
+from radio_ag.catalog_io.images.geometry import SCALE_TOLERANCE, Cutout, extract, place, stencil
 from radio_ag.catalog_io.services import cache as field_cache
-from radio_ag.catalog_io.services.answer import Served, read_kept, read_served
+from radio_ag.catalog_io.services.answer import Served, read_kept, read_served, refuse_references
 from radio_ag.catalog_io.services.cache import FieldCache, FieldKey
-from radio_ag.catalog_io.services.http import Failure, Guard, Retries, Workers, astroquery_cache_off, translate
+from radio_ag.catalog_io.services.downloads import Downloads, Retries, Workers, astroquery_cache_off
+from radio_ag.catalog_io.services.http import Failure, Guard, translate
 from radio_ag.catalog_io.services.polite import (
     Breaker,
     Manners,
@@ -35,7 +36,6 @@ from radio_ag.catalog_io.services.polite import (
     user_agent,
 )
 from radio_ag.catalog_io.services.requests import LEAST, Request, cell_centres, rows_by_request
-from radio_ag.catalog_io.services.rows import ServedRows
 from radio_ag.catalog_io.services.surveys import Survey
 from radio_ag.errors import ImageError, InputError, RadioAGWarning, ServiceError
 from radio_ag.flags import Flag
@@ -48,9 +48,75 @@ _LEAST_BODY = 1 << 20  # bytes: pages of HTML and VOTables may be as long as a s
 _FIRST_PAUSE = 30.0  # of a breaker, in first pauses between retries
 _THREADS = 2  # for each connection, to begin with: while one reads what has come, another asks
 _MOST_THREADS = 128  # once the service has answered: images that wait for another try hold up no other
-_STRETCH = 3.0  # an image whose answer did not come in time is waited for so many times as long
-_MOST_REFUSED = 100_000  # requests that are remembered since the service has no image for them
 _log = logging.getLogger(__name__)
+
+
+class ServedRows:
+    """The rows of one call of `ServiceImages.fetch`, and the fields that are cut for them.
+
+    Parameters
+    ----------
+    ra, dec : ndarray, shape (n,)
+        Degrees ICRS.
+    service : str
+        Where images that do not say so come from.
+    cut : callable
+        Cuts the field of a position out of an image.
+
+    Attributes
+    ----------
+    fields : Fields
+        What has come so far.
+    """
+
+    def __init__(self, ra: NDArray, dec: NDArray, service: str, cut: Callable[..., Cutout]) -> None:
+        self.ra, self.dec = ra, dec
+        self.fields = Fields.blank(len(ra))
+        self._service, self._cut = service, cut
+        self._stencils: dict[str, tuple[NDArray, NDArray]] = {}
+
+    def put(self, rows: list[int], outcome: Served | Failure, *, whole: bool) -> list[int]:
+        """Fill rows, or flag them; return those that are served with less than a whole field.
+
+        Parameters
+        ----------
+        rows : list of int
+        outcome : Served or Failure
+        whole : bool
+            Such rows stay as they are, for a request of their own.
+        """
+        if isinstance(outcome, Failure):
+            if whole:
+                return rows
+            flag = Flag.NO_COVERAGE if outcome.status == "no_coverage" else Flag.FETCH_FAILED
+            for row in rows:
+                self.fields.fail(row, outcome.status, self._service, flag)
+            return []
+        lacking = []
+        longitude, latitude = self._stencil(outcome.frame.sky)
+        for row in rows:
+            cutout = self._cut(outcome, (self.ra[row], self.dec[row]), longitude[row], latitude[row])
+            if whole and not np.isfinite(cutout.data).all():
+                lacking.append(row)
+            else:
+                self.fields.put(row, cutout, outcome.header.get("SERVICE", ""))
+        return lacking
+
+    def _stencil(self, sky: BaseCoordinateFrame) -> tuple[NDArray, NDArray]:
+        """Return all positions and their neighbours in a frame; row by row this would take a third of the time."""
+        name = repr(sky)
+        if name not in self._stencils:
+            moved = stencil(self.ra, self.dec).transform_to(sky).spherical
+            self._stencils[name] = moved.lon.deg, moved.lat.deg
+        return self._stencils[name]
+
+
+class _Coming(NamedTuple):
+    """What has been asked for the rows of a chunk, and is still to come."""
+
+    chunk: ServedRows
+    workers: Workers
+    rows_of: dict[Request, list[int]]
 
 
 class ServiceImages:
@@ -129,12 +195,11 @@ class ServiceImages:
     FIRST's exact text outside the survey is not documented, so text that begins ``<PRE>`` but apologises (error,
     unavailable, …) counts as a failure.
 
-    Where twice as many requests in a row as there are connections have failed in a way that may pass, nothing is asked
-    for a while, and they are made again after it: see `~radio_ag.catalog_io.services.polite.Breaker`. When ``patience``
-    is used up, `fetch` raises. Where the service has not answered once, the rest of the chunk gets the status
-    "connection" instead.
-
-    A service's class brings `_connect`, `_ask` and, if need be, `_disconnect` and `_asked`.
+    Where so many tries in a row have failed in a way that may pass as twice as many images as there are connections
+    have in all, nothing is asked for a while unless an image comes that came before: see
+    `~radio_ag.catalog_io.services.polite.Breaker`. When ``patience`` is used up, `fetch` raises. Where the service has
+    not answered once, the rest of the chunk gets the status "connection" instead. What cannot pass is not asked for
+    again by the same object. `fetch` may be called from several threads at a time.
     """
 
     chunks_at_once = 3
@@ -182,13 +247,12 @@ class ServiceImages:
         self.quantum = survey.quantum if quantum is None else quantum
         self.cache = FieldCache(cache_dir, cache_size, self.quantum) if cache else None
         self.check_coverage = check_coverage
-        self._retries = Retries(retries, pause)
-        self._guard = Guard(self._check_body, max(4 * self._size**2, _LEAST_BODY), timeout)
-        self._manners = Manners(self.service_url, rate, connections, first_byte, timeout, self._retries.longest)
+        self._guard = Guard(self._check, max(4 * self._size**2, _LEAST_BODY), timeout)
+        tries = Retries(retries, pause)
+        self._manners = Manners(self.service_url, rate, connections, first_byte, timeout, tries.longest)
         self._breaker = Breaker(self.name, 2 * connections * (1 + retries), _FIRST_PAUSE * pause, patience)
+        self._downloads = Downloads(self.name, self._answer, self._manners, self._breaker, tries)
         self._idle: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        self._known: Request | None = None  # the last that the service had an image for
-        self._refused: dict[Request, Failure] = {}
         self._fetches: set[threading.Event] = set()  # each stops a call of `fetch` that is under way
         self._lock = threading.Lock()
 
@@ -214,6 +278,10 @@ class ServiceImages:
     def _check_body(content: bytes) -> None:
         """Check each body that comes, before the client sees it; `Failure` unless it is good."""
 
+    def _check(self, content: bytes) -> None:
+        refuse_references(content)
+        self._check_body(content)
+
     @property
     def _cache_name(self) -> str:
         """What the survey is called in the cache: all that decides the pixels, but position and size."""
@@ -227,7 +295,7 @@ class ServiceImages:
         return self.survey.name
 
     def describe(self) -> dict[str, str]:
-        """Provenance for the product's header."""
+        """Return the provenance for the product's header."""
         provenance = {"survey": self.survey.title, "service": public(self.service_url)}
         if match_beam(self.survey.beam) is not BeamMatch.FIRST or not self._own_pixels:
             provenance["pixel_scale"] = f"{self.survey.pixel_scale:g} arcsec"
@@ -235,7 +303,7 @@ class ServiceImages:
         return provenance | {"quantum": f"{self.quantum:g} Jy/beam"}
 
     def fetch(self, ra: NDArray[np.float64], dec: NDArray[np.float64]) -> Fields:
-        """Fields for one chunk of positions, from the cache or the service; equal positions are asked for once.
+        """Fetch the fields of one chunk of positions, from the cache or the service; equal ones are asked for once.
 
         Parameters
         ----------
@@ -282,7 +350,7 @@ class ServiceImages:
         if self.offline:
             return np.zeros(len(ra), bool)
         asked = (Request(*self._asked(*position), self._size) for position in zip(ra, dec, strict=True))
-        return np.array([request not in self._refused for request in asked], bool)
+        return np.array([self._downloads.refused(request) is None for request in asked], bool)
 
     @property
     def traffic(self) -> Traffic:
@@ -300,23 +368,24 @@ class ServiceImages:
     def __enter__(self) -> ServiceImages:
         return self
 
-    def __exit__(self, *exc_info) -> None:
+    def __exit__(self, *exc_info: object) -> None:
         self.close()
 
     # --- beams and sizes ----------------------------------------------------------------------------------------------
 
     def _match_beam(self, beam_scaled: bool) -> None:
         beam, match = self.survey.beam, match_beam(self.survey.beam)
+        fwhm = beam.fwhm if beam else BEAM_FWHM
         if match is BeamMatch.COARSER and not beam_scaled:
             raise ImageError(
-                f"survey {self.name}: its beam of {beam.fwhm:.3g} arcsec is coarser than FIRST's {BEAM_FWHM} and "
+                f"survey {self.name}: its beam of {fwhm:.3g} arcsec is coarser than FIRST's {BEAM_FWHM} and "
                 "cannot be sharpened; to take fields that grow with the beam (pixels of a third of it), which the "
                 "network was not trained on, give beam_scaled=True (--beam-scaled)"
             )
         if match is not BeamMatch.FIRST:
             done = "convolved to it" if match is BeamMatch.FINER else "scaled with the beam"
             warnings.warn(
-                f"the beam of {self.name} is {beam.fwhm:.3g} arcsec, not FIRST's {BEAM_FWHM}: fields are {done}; the "
+                f"the beam of {self.name} is {fwhm:.3g} arcsec, not FIRST's {BEAM_FWHM}: fields are {done}; the "
                 "network was not trained on such images, and their rows are flagged RESAMPLED",
                 RadioAGWarning,
                 stacklevel=5,
@@ -326,7 +395,7 @@ class ServiceImages:
         if match is BeamMatch.FIRST and self._own_pixels and not self.turns:
             self._size = FIELD_SIZE + _CENTRING
             return
-        side = beam.fwhm / PIXELS_PER_BEAM if match is BeamMatch.COARSER else PIXEL_SCALE
+        side = fwhm / PIXELS_PER_BEAM if match is BeamMatch.COARSER else PIXEL_SCALE
         reach = (1 + self.turns) * FIELD_SIZE * side + 2 * _KERNEL_REACH
         self._size = math.ceil(reach / self.survey.pixel_scale) + 2 * _SPLINE_REACH
 
@@ -354,38 +423,39 @@ class ServiceImages:
 
     def _fill(self, chunk: ServedRows, workers: Workers) -> None:
         """Fill the rows of a chunk from the cache, and have the rest downloaded."""
-        rows_of: dict[Request, list[int]] = {}
-
-        def serve(requests_of: dict[Request, list[int]]) -> None:
-            for request, rows in requests_of.items():
-                served = self._from_cache(request)
-                if served is not None:
-                    take(request, rows, served)
-                elif self.offline:
-                    take(request, rows, Failure("offline", "not in the cache", passing=False))
-                else:
-                    rows_of[request] = rows
-                    workers.submit(request)
-
-        def take(request: Request, rows: list[int], outcome: Served | Failure) -> None:
-            serve(self._requests(chunk, chunk.put(rows, outcome, whole=request.size > self._size)))
-
-        def collect() -> list[Request]:
-            failed = []
-            for request, outcome in workers.results():
-                if self._breaker.answered:
-                    workers.grow(_MOST_THREADS)
-                take(request, rows_of[request], outcome)
-                if isinstance(outcome, Failure) and outcome.passing and request.size == self._size:
-                    failed.append(request)
-            return failed
-
-        serve(self._plan(chunk))
-        failed = collect()
+        coming = _Coming(chunk, workers, {})
+        self._serve(coming, self._plan(chunk))
+        failed = self._collect(coming)
         if self._breaker.paused and not self._breaker.lost:  # the outage is over that some of them fell victim to
             for request in failed:
                 workers.submit(request)
-            collect()
+            self._collect(coming)
+
+    def _serve(self, coming: _Coming, requests_of: dict[Request, list[int]]) -> None:
+        for request, rows in requests_of.items():
+            served = self._from_cache(request)
+            if served is not None:
+                self._take(coming, request, rows, served)
+            elif self.offline:
+                self._take(coming, request, rows, Failure("offline", "not in the cache", passing=False))
+            else:
+                coming.rows_of[request] = rows
+                coming.workers.submit(request)
+
+    def _take(self, coming: _Coming, request: Request, rows: list[int], outcome: Served | Failure) -> None:
+        lacking = coming.chunk.put(rows, outcome, whole=request.size > self._size)
+        self._serve(coming, self._requests(coming.chunk, lacking))
+
+    def _collect(self, coming: _Coming) -> list[Request]:
+        """Take what is downloaded; return the requests whose failure may pass."""
+        failed = []
+        for request, outcome in coming.workers.results():
+            if self._breaker.answered:
+                coming.workers.grow(_MOST_THREADS)
+            self._take(coming, request, coming.rows_of[request], outcome)
+            if isinstance(outcome, Failure) and outcome.passing and request.size == self._size:
+                failed.append(request)
+        return failed
 
     def _plan(self, chunk: ServedRows) -> dict[Request, list[int]]:
         """Rows by the request that serves them; those that are clearly outside the survey have none."""
@@ -420,8 +490,7 @@ class ServiceImages:
         return FieldKey(self._cache_name, *request)
 
     def _from_cache(self, request: Request) -> Served | None:
-        found = self.cache.get(self._key(request)) if self.cache else None
-        if found is None:
+        if self.cache is None or (found := self.cache.get(self._key(request))) is None:
             return None
         data, header = found
         try:
@@ -431,59 +500,21 @@ class ServiceImages:
             return None
 
     def _download(self, request: Request, stop: threading.Event) -> Served | Failure:
-        """One image from the service; runs in the worker threads."""
-        if (refused := self._refused.get(request)) is not None:
-            return refused
-        stretch, started, failed = 1.0, 0.0, None
-
-        def ask(number: int) -> Served:
-            nonlocal stretch, started, failed
-            hdus = None
-            while hdus is None and self._breaker.admit(stop):
-                with self._manners.connections:
-                    if not self._breaker.lets_through():  # it closed while this waited for a connection
-                        continue
-                    if failed is not None:
-                        self._manners.tally.count_retry(failed.cause, time.monotonic() - started)
-                    started, self._manners.first_byte.stretch = time.monotonic(), stretch
-                    known = self._known if self._breaker.looks() else None
-                    try:
-                        hdus = self._answer(known or request)
-                    except Failure as failure:
-                        failed = failure
-                        stretch *= _STRETCH if failure.status == "timeout" else 1
-                        self._judge(request, failure, number)
-                        raise
-                self._breaker.succeed()
-                if known:
-                    hdus = hdus.close()
-            if hdus is None:
-                raise _not_asked()
-            self._known = request
-            return self._read(hdus, request)
-
-        with astroquery_cache_off():  # held here too: a download left to itself outlives the call of fetch
-            while True:
-                try:
-                    served = self._retries.run(ask, stop)
-                except Failure as failure:
-                    if failure.outage and not stop.is_set():
-                        continue
-                    if not (failure.passing or failure.silent) and len(self._refused) < _MOST_REFUSED:
-                        self._refused[request] = failure
-                    _log.info("%s %s: %s (%s)", self.name, request, failure.status, failure)
-                    return failure
-                if self.cache:
-                    self.cache.put(self._key(request), served.data, served.header)
-                return served
-
-    def _judge(self, request: Request, failure: Failure, number: int) -> None:
-        """Tell the breaker and the log of a try that came to nothing."""
-        _log.debug("%s %s, try %d: %s (%s)", self.name, request, number, failure.cause, failure)
-        if failure.passing or failure.silent:
-            failure.outage = self._breaker.fail(failure, self._retries.ends(failure, number))
-        else:
-            self._breaker.succeed()  # an answer, if not an image
+        """Return one image from the service, or why there is none; runs in the worker threads."""
+        if (known := self._downloads.refused(request)) is not None:
+            return known
+        try:
+            hdus = self._downloads.get(request, stop)
+            with hdus:
+                served = read_served(hdus, request.ra, request.dec, size=request.size, beam=self.survey.beam)
+        except Failure as failure:
+            self._downloads.refuse(request, failure)
+            return failure
+        served.header["SERVICE"] = public(self.service_url)  # a comment might not find room beside it
+        served = served._replace(data=field_cache.rounded(served.data, self.quantum))
+        if self.cache:
+            self.cache.put(self._key(request), served.data, served.header)
+        return served
 
     def _answer(self, request: Request) -> fits.HDUList:
         """What the service answers to a request.
@@ -503,12 +534,6 @@ class ServiceImages:
             if client is not None:
                 self._idle.put(client)
 
-    def _read(self, hdus: fits.HDUList, request: Request) -> Served:
-        with hdus:
-            served = read_served(hdus, request.ra, request.dec, size=request.size, beam=self.survey.beam)
-        served.header["SERVICE"] = public(self.service_url)  # a comment might not find room beside it
-        return served._replace(data=field_cache.rounded(served.data, self.quantum))
-
     def _idle_client(self) -> Any | None:
         try:
             return self._idle.get_nowait()
@@ -523,7 +548,3 @@ class ServiceImages:
         session.mount("https://", adapter)
         self._guard.watch(session)
         return session
-
-
-def _not_asked() -> Failure:
-    return Failure("connection", "not asked, since the service was silent", passing=False)

@@ -1,16 +1,23 @@
-"""The surveys that have a name, and what is known of each before anything is asked."""
+"""The surveys that have a name, and what is known of each before anything is asked.
+
+So that nobody asks for what cannot be there, `Coverage` says where a survey has images, as far as it is public and
+simple. Every limit is drawn `MARGIN` outside the one that is known: a position is kept unless it is clearly outside,
+and what is asked for in vain costs a request, no more.
+"""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
 from radio_ag.catalog_io.images.beam import Beam
-from radio_ag.catalog_io.services import coverage
 from radio_ag.catalog_io.services.cache import QUANTUM
-from radio_ag.catalog_io.services.coverage import Coverage
 from radio_ag.errors import InputError
 from radio_ag.preprocess.images import BEAM_FWHM, PIXEL_SCALE
 
@@ -27,6 +34,114 @@ SERVICES = {
     "url": f"{_MODULE}.template:TemplateImages",
 }
 """Where the class for each service is: astroquery and its modules are slow to import."""
+
+
+MARGIN = 1.0
+"""Degrees, at least, between a limit that is known and the one that is applied."""
+
+_SDSS_CENTRE = 185.0, 32.5  # RA and Dec of the origin of SDSS's survey coordinates, degrees
+_SDSS_LAMBDA = 65.0  # half the length of SDSS's ellipse in the north, 130° by 110°
+_SDSS_ETA = -56.25, 53.75  # edges of stripes 1 and 44, which are 2.5° wide and 2.5° apart
+_SOUTH_RA = 300.0, 60.0  # 20h to 4h: SDSS's stripe 82, the longest in the south
+_SOUTH_DEC = -12.0, 37.0  # of SDSS's imaging of the southern cap
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """Where a survey has images.
+
+    Attributes
+    ----------
+    words : str
+        For people.
+    may_cover : callable
+        Of RA and Dec, degrees ICRS, shape (n,): False where there is no image for certain.
+    """
+
+    words: str
+    may_cover: Callable[[ArrayLike, ArrayLike], NDArray[np.bool_]]
+
+
+UNKNOWN_COVERAGE = Coverage("not known", lambda ra, dec: np.ones(np.shape(ra), dtype=bool))
+"""Coverage of a survey whose service has to say."""
+
+
+def declinations(south: float = -90.0, north: float = 90.0) -> Coverage:
+    """Return the coverage of a survey of all right ascensions between two declinations.
+
+    Parameters
+    ----------
+    south, north : float
+        Degrees.
+    """
+    words = f"Dec {south:+g} to {north:+g}"
+    if north >= 90:
+        words = f"north of {south:+g}" if south > -90 else "the whole sky"
+    elif south <= -90:
+        words = f"south of {north:+g}"
+    return Coverage(words, lambda ra, dec: (np.asarray(dec) >= south - MARGIN) & (np.asarray(dec) <= north + MARGIN))
+
+
+def may_be_in_first(ra: ArrayLike, dec: ArrayLike) -> NDArray[np.bool_]:
+    """Return where VLA FIRST may have an image.
+
+    FIRST covers 8444 square degrees in the north Galactic cap and 2131 in the south, "chosen to coincide approximately
+    with the area covered by the Sloan Digital Sky Survey", with irregular edges and gaps. What is drawn here is
+    therefore where SDSS itself could look: in the north its ellipse and stripes, 12,000 square degrees, in the south a
+    box in right ascension and declination around its imaging, 5,900. The rest, 57 % of the sky, is excluded.
+
+    Parameters
+    ----------
+    ra, dec : array-like, shape (n,)
+        Degrees ICRS.
+
+    Returns
+    -------
+    ndarray of bool, shape (n,)
+
+    References
+    ----------
+    Helfand, White & Becker 2015, ApJ 801, 26, and the catalogue VIII/92 at CDS: areas, and that they follow SDSS's.
+    York et al. 2000, AJ 120, 1579: the ellipse, 130° by 110°. Stoughton et al. 2002, AJ 123, 485, section 3.2.2: survey
+    coordinates (λ, η), and stripes 1-44. Aihara et al. 2011, ApJS 193, 29: imaging of the southern cap.
+    """
+    ra, dec = np.asarray(ra, dtype=float), np.asarray(dec, dtype=float)
+    longitude, latitude = survey_coordinates(ra, dec)
+    widest = MARGIN / np.cos(np.radians(_SDSS_LAMBDA + MARGIN))  # η runs along circles that shrink with λ
+    north = np.abs(longitude) <= _SDSS_LAMBDA + MARGIN
+    north &= (latitude >= _SDSS_ETA[0] - widest) & (latitude <= _SDSS_ETA[1] + widest)
+    widest = MARGIN / np.cos(np.radians(_SOUTH_DEC[1] + MARGIN))
+    west, east = _SOUTH_RA[0] - widest, _SOUTH_RA[1] + widest
+    south = (ra % 360 >= west) | (ra % 360 <= east)
+    south &= (dec >= _SOUTH_DEC[0] - MARGIN) & (dec <= _SOUTH_DEC[1] + MARGIN)
+    return north | south
+
+
+def survey_coordinates(ra: ArrayLike, dec: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return SDSS's survey longitude λ and latitude η; η runs along circles about the nodes, as a longitude does.
+
+    Parameters
+    ----------
+    ra, dec : array-like, shape (n,)
+        Degrees.
+
+    Returns
+    -------
+    longitude, latitude : ndarray, shape (n,)
+        Degrees.
+
+    References
+    ----------
+    Stoughton et al. 2002: the origin is at RA 185°, Dec +32.5°, the poles of λ at RA 95° and 275° on the equator.
+    """
+    angle = np.radians(np.asarray(ra, dtype=float) - (_SDSS_CENTRE[0] - 90))
+    dec = np.radians(np.asarray(dec, dtype=float))
+    longitude = -np.degrees(np.arcsin(np.clip(np.cos(angle) * np.cos(dec), -1, 1)))
+    latitude = np.degrees(np.arctan2(np.sin(dec), np.sin(angle) * np.cos(dec))) - _SDSS_CENTRE[1]
+    return longitude, (latitude + 180) % 360 - 180
+
+
+_FIRST_COVERAGE = Coverage("SDSS's caps: 8444 deg² north, 2131 deg² south", may_be_in_first)
 
 
 @dataclass(frozen=True)
@@ -60,51 +175,59 @@ class Survey:
     identifier: str
     pixel_scale: float
     beam: Beam | None = None
-    coverage: Coverage = coverage.UNKNOWN
+    coverage: Coverage = UNKNOWN_COVERAGE
     resampled: bool = False
     quantum: float = QUANTUM
 
 
 def round_beam(fwhm: float) -> Beam:
-    """Circular beam, arcsec."""
+    """Return a circular beam.
+
+    Parameters
+    ----------
+    fwhm : float
+        Arcsec.
+    """
     return Beam(fwhm, fwhm, 0.0)
 
 
 _FIRST_BEAM = round_beam(BEAM_FWHM)
-_NORTH_OF_40 = coverage.declinations(south=-40)
-_RACS_LOW, _RACS_MID = coverage.declinations(north=41), coverage.declinations(north=49)
-SURVEYS = {
-    survey.name: survey
-    for survey in (
-        Survey("first", "VLA FIRST 1.4 GHz", "first", "FIRST", PIXEL_SCALE, _FIRST_BEAM, coverage.FIRST),
-        Survey(
-            *("first-skyview", "VLA FIRST 1.4 GHz, as MiraBest was made", "skyview", "VLA FIRST (1.4 GHz)"),
-            *(PIXEL_SCALE, _FIRST_BEAM, coverage.FIRST),
-        ),
-        Survey("vlass", "VLASS Quick Look 3 GHz", "cadc", "VLASS:quicklook", 1.0, round_beam(2.5), _NORTH_OF_40),
-        Survey("racs-low", "RACS-low 0.89 GHz", "casda", "RACS-DR1_", 2.5, round_beam(25), _RACS_LOW),
-        Survey("racs-mid", "RACS-mid 1.37 GHz, at 25″", "casda", "RACS-MID1_", 2.0, round_beam(25), _RACS_MID),
-        Survey("nvss", "NVSS 1.4 GHz", "skyview", "NVSS", 15.0, round_beam(45), _NORTH_OF_40),
-        Survey(
-            *("tgss", "TGSS ADR1 147 MHz", "skyview", "TGSS ADR1", 6.2, round_beam(25)),
-            coverage.declinations(south=-53),
-        ),
-        Survey(
-            *("nvss-hips", "NVSS 1.4 GHz, from HiPS", "hips", "CDS/P/NVSS", 15.0, round_beam(45), _NORTH_OF_40),
-            resampled=True,
-        ),
-        Survey(
-            *("racs-low-hips", "RACS-low 0.89 GHz, from HiPS", "hips", "CSIRO/P/RACS/low/I"),
-            *(2.5, round_beam(25), _RACS_LOW),
-            resampled=True,
-        ),
-        Survey(
-            *("racs-mid-hips", "RACS-mid 1.37 GHz, from HiPS", "hips", "CSIRO/P/RACS/mid/I"),
-            *(2.0, round_beam(10.2), _RACS_MID),
-            resampled=True,
-        ),
-    )
-}
+_NORTH_OF_40 = declinations(south=-40)
+_RACS_LOW, _RACS_MID = declinations(north=41), declinations(north=49)
+_MIRABEST = "VLA FIRST 1.4 GHz, as MiraBest was made"
+_ALL = (
+    Survey("first", "VLA FIRST 1.4 GHz", "first", "FIRST", PIXEL_SCALE, _FIRST_BEAM, _FIRST_COVERAGE),
+    Survey("first-skyview", _MIRABEST, "skyview", "VLA FIRST (1.4 GHz)", PIXEL_SCALE, _FIRST_BEAM, _FIRST_COVERAGE),
+    Survey("vlass", "VLASS Quick Look 3 GHz", "cadc", "VLASS:quicklook", 1.0, round_beam(2.5), _NORTH_OF_40),
+    Survey("racs-low", "RACS-low 0.89 GHz", "casda", "RACS-DR1_", 2.5, round_beam(25), _RACS_LOW),
+    Survey("racs-mid", "RACS-mid 1.37 GHz, at 25″", "casda", "RACS-MID1_", 2.0, round_beam(25), _RACS_MID),
+    Survey("nvss", "NVSS 1.4 GHz", "skyview", "NVSS", 15.0, round_beam(45), _NORTH_OF_40),
+    Survey("tgss", "TGSS ADR1 147 MHz", "skyview", "TGSS ADR1", 6.2, round_beam(25), declinations(south=-53)),
+    Survey(
+        "nvss-hips", "NVSS 1.4 GHz, from HiPS", "hips", "CDS/P/NVSS", 15.0, round_beam(45), _NORTH_OF_40, resampled=True
+    ),
+    Survey(
+        "racs-low-hips",
+        "RACS-low 0.89 GHz, from HiPS",
+        "hips",
+        "CSIRO/P/RACS/low/I",
+        2.5,
+        round_beam(25),
+        _RACS_LOW,
+        resampled=True,
+    ),
+    Survey(
+        "racs-mid-hips",
+        "RACS-mid 1.37 GHz, from HiPS",
+        "hips",
+        "CSIRO/P/RACS/mid/I",
+        2.0,
+        round_beam(10.2),
+        _RACS_MID,
+        resampled=True,
+    ),
+)
+SURVEYS = {survey.name: survey for survey in _ALL}
 """Surveys by name. Beams and pixels are the nominal ones; a header's beam goes before it.
 
 References
@@ -119,9 +242,15 @@ _TEMPLATE = re.compile(r"https?://.*[{].*[}]")
 
 
 def find_survey(images: str) -> Survey | None:
-    """The survey that ``images`` names, or None: a name, ``SERVICE:IDENTIFIER``, or a URL with places for a position.
+    """Return the survey that ``images`` names, or None.
+
+    It is a name, ``SERVICE:IDENTIFIER``, or a URL with places for a position.
 
     The second is for any other survey of a service, such as ``skyview:SUMSS 843 MHz`` or ``hips:astron.nl/P/…``.
+
+    Parameters
+    ----------
+    images : str
     """
     text = images.strip()
     if text.lower() in SURVEYS:
@@ -129,14 +258,16 @@ def find_survey(images: str) -> Survey | None:
     if _TEMPLATE.match(text):
         return Survey("url", "images by URL", "url", text, PIXEL_SCALE, quantum=0.0)
     if found := _ADDRESS.fullmatch(text):
-        return Survey(text, f"{found[2]} of {found[1]}", *found.groups(), PIXEL_SCALE, resampled=found[1] == "hips")
+        service, identifier = found.groups()
+        title = f"{identifier} of {service}"
+        return Survey(text, title, service, identifier, PIXEL_SCALE, resampled=service == "hips")
     return None
 
 
 def open_survey(
     survey: Survey, *, beam: float | None = None, pixel_scale: float | None = None, **options: Any
 ) -> ServiceImages:
-    """Image source of a survey.
+    """Open the image source of a survey.
 
     Parameters
     ----------
@@ -147,6 +278,10 @@ def open_survey(
         Arcsec: where it is not known.
     **options
         See `~radio_ag.catalog_io.services.source.ServiceImages`, and the service's own class.
+
+    Returns
+    -------
+    ServiceImages
 
     Raises
     ------

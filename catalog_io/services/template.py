@@ -70,7 +70,7 @@ class TemplateImages(ServiceImages):
         return f"url-{urllib.parse.urlsplit(self._template).hostname}-{digest}-{self.survey.pixel_scale:g}"
 
     def describe(self) -> dict[str, str]:
-        """Provenance for the product's header."""
+        """Return the provenance for the product's header."""
         return super().describe() | {"service": public(self._template)}
 
     def _connect(self) -> requests.Session:
@@ -84,7 +84,16 @@ class TemplateImages(ServiceImages):
 
 
 def fill(template: str, request: Request, pixel_scale: float) -> str:
-    """The URL of a request; ``pixel_scale`` in arcsec."""
+    """Return the URL of a request.
+
+    Parameters
+    ----------
+    template : str
+        With `PLACES` in braces.
+    request : Request
+    pixel_scale : float
+        Arcsec.
+    """
     position = SkyCoord(request.ra * u.deg, request.dec * u.deg)
     side = request.size * pixel_scale
     return template.format(

@@ -7,7 +7,7 @@ an answer depends neither on the chunks nor on the other sources.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -203,7 +203,9 @@ def _check_times(times: int) -> None:
         raise InputError(f"times must be 1 or more, not {times!r}")
 
 
-def _one_by_one(chunks, total, progress) -> Iterator[tuple[int, NDArray[np.float32], int, bool]]:
+def _one_by_one(
+    chunks: Iterable[Any], total: int, progress: Progress | None
+) -> Iterator[tuple[int, NDArray[np.float32], int, bool]]:
     number = 0
     for chunk in chunks:
         for image, label, certain in zip(*chunk, strict=True):

@@ -239,7 +239,9 @@ def _nearest(table: Table, text: str, radius: float = 10.0) -> int:
         position = SkyCoord(text, unit="deg" if decimal else ("hourangle", "deg"))
     except ValueError as exc:
         raise SourceNotFoundError(f"{text!r} is neither the name of a source nor a position") from exc
-    columns = [np.ma.filled(np.ma.asarray(table[name], dtype=float), np.nan) for name in ("ra", "dec")]
+    columns: list[NDArray[np.float64]] = [
+        np.ma.filled(np.ma.asarray(table[name], dtype=float), np.nan) for name in ("ra", "dec")
+    ]
     separation = position.separation(SkyCoord(*columns, unit="deg")).arcsec
     separation = np.where(np.isfinite(separation), separation, np.inf)
     if separation.min(initial=np.inf) > radius:

@@ -5,7 +5,7 @@ All are of the test sets, with each of 360 augmented copies of a source counted.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
@@ -64,16 +64,16 @@ class PaperColumn:
         return named | {"accuracy": self.accuracy, "auc": self.auc}
 
 
-def _range_ft(table, title, test_set, *figures, gates=3):
+def _range_ft(table: int, title: str, test_set: str, *figures: Any, gates: int = 3) -> PaperColumn:
     return PaperColumn(table, title, test_set, frozenset([("range", "fine_tuned", gates)]), *figures)
 
 
-def _normalised(normalisation, *figures):
+def _normalised(normalisation: str, *figures: Any) -> PaperColumn:
     networks = frozenset([(normalisation, "fine_tuned", 3)])
     return PaperColumn(7, f"{normalisation}, fine_tuned", MIRABEST, networks, *figures)
 
 
-def _mean(title, normalisations, aggregations, *figures):
+def _mean(title: str, normalisations: Iterable[str], aggregations: Iterable[str], *figures: Any) -> PaperColumn:
     networks = frozenset(product(normalisations, aggregations, [3]))
     return PaperColumn(8, f"{title}, mean of {len(networks)}", MIRABEST, networks, *figures)
 

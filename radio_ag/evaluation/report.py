@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from radio_ag.errors import InputError, OutputError
-from radio_ag.evaluation.paper_tables import MIRABEST, MIRABEST_CERTAIN, PaperColumn, comparable, published_test_set
+from radio_ag.evaluation.paper_tables import MIRABEST_CERTAIN, PaperColumn, comparable, published_test_set
 from radio_ag.evaluation.robustness import accuracy_by_offset, classes_when_turned, rotation_consistency
 from radio_ag.evaluation.scores import score_copies, score_sources, spread_of
 from radio_ag.evaluation.served import (
@@ -27,6 +27,7 @@ from radio_ag.evaluation.served import (
 )
 from radio_ag.flags import decode
 from radio_ag.labelled.data import Labelled
+from radio_ag.labelled.published import MIRABEST
 from radio_ag.labelled.splits import near
 from radio_ag.network.checkpoints import Weights
 from radio_ag.network.classifier import Classifier

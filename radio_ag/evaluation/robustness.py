@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -144,6 +144,6 @@ def _share(hits: NDArray[np.bool_], name: str) -> dict:
     return {name: round(float(hits.mean()), 4), f"{name}_interval": [round(low, 4), round(high, 4)]}
 
 
-def _chunks(n: int):
+def _chunks(n: int) -> Iterator[slice]:
     for start in range(0, n, _CHUNK):
         yield slice(start, start + _CHUNK)

@@ -104,7 +104,7 @@ def score_copies(copies: ArrayLike, labels: ArrayLike, certain: ArrayLike | None
         shares = np.stack([1 - share, share], 1)
         pairs = _pairwise_auc(here, label)
 
-        def statistics(counts, label=label, shares=shares, pairs=pairs):
+        def statistics(counts: Any, label: Any = label, shares: Any = shares, pairs: Any = pairs) -> dict[str, Any]:
             scores = confusion_scores(confusion_matrix(label, shares, counts))
             return scores | {"auc": _auc(pairs, counts[:, label == 0], counts[:, label == 1])}
 
@@ -218,7 +218,7 @@ def _with_intervals(values: Mapping[str, float], intervals: Mapping[str, tuple[f
     }
 
 
-def _rounded(value):
+def _rounded(value: Any) -> Any:
     """Numbers to four digits, those that are not finite as None: JSON has no NaN."""
     if isinstance(value, dict):
         return {key: _rounded(content) for key, content in value.items()}

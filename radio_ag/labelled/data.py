@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,7 +14,7 @@ from astropy.io import fits
 from astropy.table import Table
 from numpy.typing import NDArray
 
-from radio_ag.catalog_io.files.fits_open import in_order, open_checked
+from radio_ag.catalog_io.files.fits_open import in_order, one_line, open_checked
 from radio_ag.catalog_io.images.headers import jy_per_beam
 from radio_ag.errors import CatalogueError, ImageError, InputError
 from radio_ag.flags import Flag
@@ -298,11 +300,17 @@ class LabelledFile:
             flags[unknown] |= np.where(fallback, Flag.RMS_FALLBACK, 0)
         return Clipped(clip(images, rms, threshold), rms, flags.astype(np.int32))
 
-    def _opened(self) -> fits.HDUList:
+    @contextmanager
+    def _opened(self) -> Iterator[fits.HDUList]:
+        """Open the file; what reading it raises becomes a `CatalogueError`."""
         try:
-            return open_checked(self._path)
-        except OSError as exc:
-            raise CatalogueError(f"{self._path} is neither FITS nor a published batch: {exc}") from exc
+            with open_checked(self._path) as hdus:
+                yield hdus
+        except InputError:
+            raise
+        except Exception as exc:  # astropy raises nearly anything for a file that makes no sense
+            fault = one_line(exc)
+            raise CatalogueError(f"{self._path} is neither FITS nor a published batch, or damaged: {fault}") from exc
 
 
 def _in_lower_case(table: Table) -> Table:

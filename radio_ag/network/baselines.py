@@ -49,7 +49,7 @@ class ClassicArchitecture:
     classes: int = 2
     kind: str = "classic_cnn"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_common(self)
 
     @property
@@ -82,7 +82,7 @@ class SonoNetArchitecture:
     classes: int = 2
     kind: str = "ag_sononet"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_common(self)
         for name, accepted in (
             ("normalisation", NORMALISATIONS),

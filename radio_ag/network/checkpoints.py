@@ -170,7 +170,7 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def import_checkpoint(path, name: str, *, normalisation: str, overwrite: bool = False) -> Path:
+def import_checkpoint(path: str | os.PathLike, name: str, *, normalisation: str, overwrite: bool = False) -> Path:
     """Import a checkpoint published with Bowles et al. 2021 as weights of this package.
 
     Parameters

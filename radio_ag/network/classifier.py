@@ -139,7 +139,7 @@ class Classifier:
             self.feature_model = FeatureModel.of(weights.extra, sum(net.n_features for net in self.networks))
 
     @classmethod
-    def load(cls, weights: str | os.PathLike = DEFAULT, **options) -> Classifier:
+    def load(cls, weights: str | os.PathLike = DEFAULT, **options: Any) -> Classifier:
         """Load weights by name or path.
 
         Parameters
@@ -265,7 +265,9 @@ class Classifier:
                 attention.append(torch.stack(members).mean(0).float().cpu())
         return torch.cat(logits).numpy(), torch.cat(attention).numpy()
 
-    def _turned(self, fields, prepared: Prepared, orbit: int) -> list[tuple[float, NDArray[np.float32]]]:
+    def _turned(
+        self, fields: ArrayLike | None, prepared: Prepared, orbit: int
+    ) -> list[tuple[float, NDArray[np.float32]]]:
         """Angles between 0 and 90 degrees that an orbit beyond 8 has, each with the images of the fields turned by it.
 
         Angles are in radians.
@@ -317,11 +319,11 @@ class Classifier:
 
         def work(task: Task) -> Seen:
             with inference():
-                return to_arrays(self._see(task, torch.from_numpy(task.images).to(self.device), attention))
+                return to_arrays(self.see(task, torch.from_numpy(task.images).to(self.device), attention))
 
         def launch(task: Task, images: torch.Tensor) -> Seen:
             with inference():
-                return self._see(task, images, attention)
+                return self.see(task, images, attention)
 
         if on_gpu:
             seen = ahead(launch, tasks, self.device)
@@ -334,7 +336,22 @@ class Classifier:
             maps = None if attention == "none" else sum(each.maps for each in whole) / len(logits)
             yield _Part(logits, sum(each.features for each in whole) / views, maps)
 
-    def _see(self, task: Task, images: torch.Tensor, attention: str) -> Seen:
+    def see(self, task: Task, images: torch.Tensor, attention: str) -> Seen:
+        """Show the networks a batch of images, in the orientations that the task has.
+
+        Parameters
+        ----------
+        task : Task
+            The orientations, and how maps are put together.
+        images : Tensor (B, 150, 150)
+            As `prepare` gives them, on the classifier's device.
+        attention : str
+            Which maps are wanted: one of `ATTENTION_KINDS`.
+
+        Returns
+        -------
+        Seen
+        """
         return see(self._served, images.unsqueeze(1), task, attention)
 
     def _serve(self, network: Network) -> Network:
@@ -344,7 +361,7 @@ class Classifier:
         half = with_half_gates(network)
         return half if half_suffices(network, half, self.temperature, self.device) else network
 
-    def _flags(self, probabilities, features, prepared: Prepared) -> NDArray[np.int32]:
+    def _flags(self, probabilities: NDArray, features: NDArray, prepared: Prepared) -> NDArray[np.int32]:
         flags = np.where(prepared.fallback, Flag.RMS_FALLBACK, 0).astype(np.int32)
         with np.errstate(invalid="ignore"):
             flags[probabilities.max(1) < self.uncertain_below] |= Flag.UNCERTAIN

@@ -8,7 +8,7 @@ backward.
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -58,7 +58,7 @@ class _Compatibility(torch.autograd.Function):
     """relu(rows @ widened + pixels @ theta) @ psi, recomputed tile by tile for the gradients."""
 
     @staticmethod
-    def forward(ctx, pixels, widened, theta, psi, rows):
+    def forward(ctx: Any, pixels: Tensor, widened: Tensor, theta: Tensor, psi: Tensor, rows: Tensor) -> Tensor:
         batch, height, width, _ = pixels.shape
         score = pixels.new_empty(batch, height * width)
         tiles = _tiles(height, width, rows.shape[1])
@@ -70,7 +70,7 @@ class _Compatibility(torch.autograd.Function):
         return score.view(batch, height, width)
 
     @staticmethod
-    def backward(ctx, d_score):
+    def backward(ctx: Any, d_score: Tensor) -> tuple[Tensor | None, ...]:
         pixels, widened, theta, psi, rows = ctx.saved_tensors
         batch, height, width, channels = pixels.shape
         d_score = d_score.reshape(batch, height * width, 1)

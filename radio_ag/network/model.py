@@ -60,7 +60,7 @@ class Architecture:
     features: str = "sum"
     published_details: bool = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_choice("normalisation", self.normalisation, NORMALISATIONS)
         check_choice("aggregation", self.aggregation, AGGREGATIONS)
         check_choice("gates", self.gates, (0, 1, 2, 3))

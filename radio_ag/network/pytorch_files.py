@@ -7,6 +7,7 @@ tensor is, how far a compressed entry unpacks, and how long its values take to h
 from __future__ import annotations
 
 import io
+import os
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -79,12 +80,12 @@ _NAMES: dict[tuple[str, str], Any] = {
 }
 
 
-def read_pytorch(path: Path) -> Any:
+def read_pytorch(path: str | os.PathLike) -> Any:
     """Return what a file of ``torch.save`` holds, with tensors on the CPU.
 
     Parameters
     ----------
-    path : Path
+    path : path-like
         Of either format, that since PyTorch 1.6 or the one before.
 
     Returns
@@ -97,6 +98,7 @@ def read_pytorch(path: Path) -> Any:
     WeightsError
         There is no such file, it holds or claims anything else (the message says what), or it is damaged.
     """
+    path = Path(path)
     try:
         content = read_bounded(path)
         read = _read_zip if content.startswith(b"PK") else _read_legacy

@@ -7,7 +7,7 @@ The steps are those of section 4.2 of Bowles et al. 2021 (MNRAS 501, 4579). Ever
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import asinh, isfinite
+from math import isfinite
 from typing import NamedTuple
 
 import numpy as np
@@ -54,6 +54,23 @@ class Prepared(NamedTuple):
     blank_fraction: NDArray[np.float32]
     peak: NDArray[np.float32]
 
+    def taken(self, rows: NDArray[np.intp]) -> Prepared:
+        """Return the images and measurements of some rows.
+
+        Parameters
+        ----------
+        rows : ndarray (k,) of int
+            Which.
+
+        Returns
+        -------
+        Prepared
+            Of k fields.
+        """
+        return Prepared(
+            self.images[rows], self.rms[rows], self.fallback[rows], self.blank_fraction[rows], self.peak[rows]
+        )
+
 
 @dataclass(frozen=True)
 class Preprocessing:
@@ -73,7 +90,7 @@ class Preprocessing:
     stretch: str = "linear"
     value_range: tuple[float, float] = (0.0, 1.0)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not (isfinite(self.clip) and self.clip >= 0):
             raise InputError(f"clip must be a finite number of at least 0 (in units of the noise), not {self.clip!r}")
         _check_stretch(self.stretch)
@@ -266,7 +283,8 @@ def _stretch(images: ArrayLike, kind: str, out: NDArray | None = None) -> NDArra
         return np.sqrt(images, out=out)
     if kind == "asinh":
         softened = np.divide(images, ASINH_SOFTENING, out=out)
-        return np.divide(np.arcsinh(softened, out=out), asinh(1 / ASINH_SOFTENING), out=out)
+        whole = np.arcsinh(softened.dtype.type(1 / ASINH_SOFTENING))  # by the same routine: 1 stays exactly 1
+        return np.divide(np.arcsinh(softened, out=out), whole, out=out)
     return np.array(images) if out is None else np.positive(images, out=out)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import torch
 from torch import nn
@@ -32,8 +33,10 @@ class Muon(torch.optim.Muon):
         super().__init__(self._matrices, rate, weight_decay)
 
     @torch.no_grad()
-    def step(self, closure=None):
+    def step(self, closure: Any = None) -> Any:
         for matrix, filters in zip(self._matrices, self._filters, strict=True):
+            if filters.grad is None:
+                raise ValueError("a step needs gradients of all filters")
             matrix.copy_(filters.flatten(1))
             matrix.grad = filters.grad.flatten(1)
         loss = super().step(closure)

@@ -103,7 +103,7 @@ class Recipe:
     exact_share: float = 0.3
     seed: int = 0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         _ = self.augmentation  # checks its settings
         for name, accepted in _CHOICES.items():
             if getattr(self, name) not in accepted:

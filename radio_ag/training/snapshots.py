@@ -6,7 +6,7 @@ import os
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from torch import Tensor
@@ -91,7 +91,7 @@ def keep_snapshot(checkpoint: Path) -> Path:
     return copy
 
 
-def load_classifier(name: str | os.PathLike, **options) -> Classifier:
+def load_classifier(name: str | os.PathLike, **options: Any) -> Classifier:
     """Load a classifier from weights, or from a checkpoint of a training.
 
     Parameters

@@ -13,7 +13,7 @@ from radio_ag.attention.augmented import Sources, classification_rates, false_cl
 from radio_ag.attention.inside import measure_attention
 from radio_ag.attention.statistics import AggregateMaps
 from radio_ag.cli import app
-from radio_ag.cli._attention_figures import draw_course, output_names
+from radio_ag.cli.attention_figures import draw_course, output_names
 from radio_ag.labelled.data import load_labelled
 from radio_ag.network.classifier import Classifier
 

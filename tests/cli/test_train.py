@@ -66,7 +66,7 @@ def test_weights_classify(ensemble):
 
 
 def test_card_says_what_was_done(ensemble):
-    card = load_weights(ensemble).card
+    card = load_weights(ensemble).card.content
     assert card["name"] == "own"
     assert card["members"] == 2
     assert card["input"] == {"size": 150, "pixel_scale": 1.8, "clip": 3.0, "stretch": "sqrt", "value_range": [0, 1]}

@@ -213,6 +213,9 @@ def test_damaged_answers_are_failures(wounds):
     assert not np.isinf(data).any()
 
 
+DAMAGED = "header of HDU 0 is damaged|No SIMPLE card found"
+
+
 @pytest.mark.parametrize("negative", [False, True])
 def test_a_damaged_header_in_a_packed_file_is_refused(negative, tmp_path):
     """What astropy would go round in for ever: of no known end, or one that ends before it begins."""
@@ -224,7 +227,7 @@ def test_a_damaged_header_in_a_packed_file_is_refused(negative, tmp_path):
     path = tmp_path / "image.fits.gz"
     path.write_bytes(gzip.compress(content, 1))
     for read in readers:
-        with warnings.catch_warnings(action="ignore"), pytest.raises(InputError, match="header of HDU 0 is damaged"):
+        with warnings.catch_warnings(action="ignore"), pytest.raises(InputError, match=DAMAGED):
             read(path)
 
 

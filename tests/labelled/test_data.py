@@ -1,5 +1,6 @@
 """Labelled data: what is read, grouped and split."""
 
+import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -303,3 +304,24 @@ def test_what_tells_the_preprocessing_of_the_data_sets_apart(shared, label):
     from_clip = np.round(255 * from_clip / from_clip.max((1, 2), keepdims=True))
     assert _told_apart(_faintest(normalise(crop(raw.fields))), _faintest(scaled)) < 0.1
     assert 0.4 < _told_apart(_faintest(normalise(crop(from_clip))), _faintest(scaled)) < 0.6
+
+
+@pytest.mark.parametrize("hdu", ["SOURCES", "IMAGES"])
+def test_a_damaged_file_is_refused_in_a_line(hdu, tmp_path):
+    path = tmp_path / "labelled.fits"
+    table = Table({"fr_class": ["FRI", "FRII"], "ra": [10.0, 20.0], "dec": [1.0, 2.0]})
+    images = np.random.default_rng(0).normal(0, 1e-3, (2, 300, 300)).astype(np.float32)
+    packed = fits.CompImageHDU(images, name="IMAGES", compression_type="GZIP_1", quantize_level=0)
+    fits.HDUList([fits.PrimaryHDU(), fits.BinTableHDU(table, name="SOURCES"), packed]).writeto(path)
+    with fits.open(path, disable_image_compression=True) as hdus:
+        end = hdus["IMAGES"].fileinfo()["datLoc"] + hdus["IMAGES"].size
+    content = path.read_bytes()
+    if hdu == "SOURCES":
+        content = content.replace(b"TFORM2  = 'D", b"TFORM2  = '?", 1)
+    else:  # the streams are at the end
+        content = content[: end - 100_000] + bytes(1000) + content[end - 99_000 :]
+    path.write_bytes(content)
+    with warnings.catch_warnings(action="ignore"), pytest.raises(InputError) as error:
+        load_labelled(path)
+    assert len(str(error.value).splitlines()) == 1
+    assert path.name in str(error.value)

@@ -30,9 +30,14 @@ def user_folder(tmp_path, monkeypatch):
     return tmp_path / "user"
 
 
+@pytest.mark.filterwarnings("ignore:TF32 acceleration")
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_published_networks_give_the_published_answers(name, data_dir, tmp_path):
-    """reference_outputs.npz: the published code on 16 images, one at a time, softmax applied once."""
+    """reference_outputs.npz: the published code on 16 images, one at a time, softmax applied once.
+
+    With PyTorch's plain convolutions, as the reference was made: in float64 one probability of it comes out 1.4e-4 off,
+    with those of oneDNN ours is up to 1e-4 from it and 4e-5 from float64.
+    """
     reference = np.load(data_dir / "published" / "reference_outputs.npz")
     normalisation, aggregation, gates = PUBLISHED[name]
     path = import_checkpoint(data_dir / "published" / "weights" / f"{name}.pt", name, normalisation=normalisation)
@@ -42,10 +47,10 @@ def test_published_networks_give_the_published_answers(name, data_dir, tmp_path)
     assert (network.architecture.aggregation, network.architecture.gates) == (aggregation, gates)
     low, high = weights.card.preprocessing.value_range
     images = torch.from_numpy(reference["images"] / np.float32(255) * (high - low) + low)[:, None]
-    with torch.inference_mode():
+    with torch.inference_mode(), torch.backends.mkldnn.flags(enabled=False):
         outputs = [network(image[None]) for image in images]
     probabilities = torch.cat([o.logits.softmax(1) for o in outputs]).numpy()
-    np.testing.assert_allclose(probabilities, reference[f"{name}/probabilities"], atol=1e-4)
+    np.testing.assert_allclose(probabilities, reference[f"{name}/probabilities"], atol=1e-5)
     for gate in range(gates):
         expected = reference[f"{name}/attention{gate + 1}"]
         maps = torch.cat([o.gates[gate] for o in outputs[: len(expected)]]).numpy()

@@ -106,7 +106,7 @@ def test_the_last_checkpoint_is_the_network_that_was_kept(course, data):
         torch.testing.assert_close(snapshot.networks[0].state_dict()[name], value, msg=name)
     classifier = load_classifier(folder / "after-12.pt", device="cpu")
     assert classifier.preprocessing.stretch == "sqrt"
-    served = Classifier.load(save_weights(folder / "kept.safetensors", [network], snapshot.card), device="cpu")
+    served = Classifier.load(save_weights(folder / "kept.safetensors", [network], snapshot.card.content), device="cpu")
     for field in data.fields[:2]:
         ours, theirs = (trace_source(one, field) for one in (classifier, served))
         np.testing.assert_array_equal(ours.gates, theirs.gates)

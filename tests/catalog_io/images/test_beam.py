@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from astropy.io import fits
 from astropy.nddata import CCDData
+from image_examples import field_at
 
 from radio_ag.catalog_io.images.beam import Beam, BeamMatch, match_beam, smooth, smoothing_kernel, target_beam
-from radio_ag.catalog_io.images.geometry import field_at, tangent_wcs
+from radio_ag.catalog_io.images.geometry import tangent_wcs
 from radio_ag.catalog_io.images.headers import read_beam, read_frame
 from radio_ag.catalog_io.open_images import open_images
 from radio_ag.errors import ImageError, RadioAGWarning

@@ -6,10 +6,10 @@ from astropy import units as u
 from astropy.coordinates import SkyCoord
 from astropy.nddata import Cutout2D
 from astropy.wcs import WCS
+from image_examples import field_at
 
 from radio_ag.catalog_io.images.geometry import (
     cut_field,
-    field_at,
     locate,
     quarter_turns,
     resample_field,

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-from radio_ag.catalog_io.images.headers import beam_fwhm, image_wcs, jy_per_beam, read_frame, warn_of_assumptions
+from radio_ag.catalog_io.images.headers import image_wcs, jy_per_beam, read_beam, read_frame, warn_of_assumptions
 from radio_ag.errors import ImageError, RadioAGWarning
 
 # Solid angle of a Gaussian beam of 5.4 arcsec: pi / (4 ln 2) FWHM^2, one arcsec being 4.84813681e-6 rad.
@@ -71,17 +71,17 @@ def test_surface_brightness_needs_a_beam(unit):
 
 
 def test_beam_from_the_cards_and_from_history():
-    assert beam_fwhm(header(BMAJ=6.8 / 3600, BMIN=5.4 / 3600)) == pytest.approx(np.sqrt(6.8 * 5.4))
+    assert read_beam(header(BMAJ=6.8 / 3600, BMIN=5.4 / 3600)).fwhm == pytest.approx(np.sqrt(6.8 * 5.4))
     old = header(BMAJ=None, BMIN=None)
-    assert beam_fwhm(old) is None
+    assert read_beam(old) is None
     old["HISTORY"] = "AIPS   CLEAN BMAJ=  3.0000E-03 BMIN=  3.0000E-03 BPA=   0.00"
     old["HISTORY"] = "AIPS   CLEAN BMAJ=  1.8889E-03 BMIN=  1.5000E-03 BPA=   0.00"
-    assert beam_fwhm(old) == pytest.approx(3600 * np.sqrt(1.8889e-3 * 1.5e-3))
+    assert read_beam(old).fwhm == pytest.approx(3600 * np.sqrt(1.8889e-3 * 1.5e-3))
 
 
 @pytest.mark.parametrize("value", [0.0, -1.0, "unknown"])
 def test_unusable_beam_counts_as_missing(value):
-    assert beam_fwhm(header(BMAJ=value)) is None
+    assert read_beam(header(BMAJ=value)) is None
 
 
 @pytest.mark.parametrize(

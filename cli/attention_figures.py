@@ -1,5 +1,7 @@
 """Which figures ``radio-ag attention`` draws."""
 
+from typing import Any
+
 from astropy.wcs import WCS
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
@@ -59,10 +61,15 @@ def draw_means(found: AggregateMaps, by: str, confusion: bool) -> dict[str, Figu
     return drawn | ({"-confusion": figures.confusion_figure(found)} if confusion else {})
 
 
+def _of_class(by: str, number: int) -> dict[str, Any]:
+    """What a mean is over: the sources whose ``by`` ("label" or "predicted") is the class of that number."""
+    return {by: number}
+
+
 def draw_course(found: list[AggregateMaps], labels: list[str], by: str) -> dict[str, Figure]:
     """Mean attention of several networks: both classes in one figure, or a figure a class where they are many."""
-    maps = [[one.attention(**{by: k}) for one in found] for k in range(len(CLASSES))]
-    images = [found[0].image(**{by: k}) for k in range(len(CLASSES))]
+    maps = [[one.attention(**_of_class(by, k)) for one in found] for k in range(len(CLASSES))]
+    images = [found[0].image(**_of_class(by, k)) for k in range(len(CLASSES))]
     word = "" if by == "label" else "predicted "
     if len(found) <= _MOST_IN_A_ROW:
         titles = [labels, [""] * len(found)]
