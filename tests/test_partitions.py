@@ -68,7 +68,7 @@ def test_an_empty_frame_has_the_same_types_without_images(frame, weights):
 
 def test_images_are_opened_once_for_all_parts(frame, weights, tmp_path, monkeypatch):
     opened = []
-    monkeypatch.setattr("radio_ag.partitions.open_images", lambda images, **_: opened.append(images) or Doubles())
+    monkeypatch.setattr("radio_ag.partitions.open_source", lambda images, *_: opened.append(images) or Doubles())
     for images in ("one", "one", "two"):
         classify_partition(frame[:2], images=images, weights=weights, ra_col="RA", dec_col="DEC", **OPTIONS)
     assert opened == ["one", "two"]

@@ -213,5 +213,5 @@ def test_no_folder_for_the_temporary_file(tmp_path):
 
 def test_memory_does_not_grow_with_planes(store):
     store.append(smooth_planes(20))
-    assert sum(chunk.nbytes for chunk in store._chunks) == 20 * 32
+    assert sum(chunk.nbytes for chunk in store._chunks) == 20 * 40
     assert store.nbytes > 20 * 1000
