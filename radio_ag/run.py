@@ -251,7 +251,7 @@ class _Count:
     def warn(self, further: str) -> None:
         """Warn that too many images could not be had, and of what follows from it."""
         told = f"{self.failed} of {self.covered} rows with coverage have no image (FETCH_FAILED)"
-        warnings.warn(f"{told}: {further}", IncompleteWarning, stacklevel=5)  # where classify was called
+        warnings.warn(f"{told}: {further}", IncompleteWarning, stacklevel=6)  # where classify was called
 
 
 class _Late:
