@@ -57,7 +57,7 @@ class Task:
     image_options: Mapping[str, Any]
     settings: ClassifySettings
     image_names: tuple[str, ...]
-    versions: Mapping[str, str] = field(default_factory=software_versions)
+    versions: Mapping[str, str] = field(default_factory=lambda: software_versions())  # as they are by then
     token: str = field(default_factory=lambda: uuid.uuid4().hex)
 
     @classmethod

@@ -133,7 +133,7 @@ def test_a_service_that_is_down_ends_the_run(run, client, tmp_path):
 
 
 def test_other_software_on_a_worker_is_refused(run, client, tmp_path, monkeypatch):
-    monkeypatch.setattr("radio_ag.run.software_versions", lambda: {"creator": "radio-ag 0", "packages": "none"})
+    monkeypatch.setattr("radio_ag.cluster.software_versions", lambda: {"creator": "radio-ag 0", "packages": "none"})
     with pytest.raises(InputError, match=r"a worker has other software than the client: .* instead of .*radio-ag 0"):
         run(tmp_path / "out.fits", client=client)
 

@@ -6,6 +6,7 @@ import sys
 
 import pytest
 from result_examples import example_result
+from run_examples import CARD
 from typer.testing import CliRunner
 
 from radio_ag.catalog_io.export.page import write_page
@@ -15,6 +16,7 @@ from radio_ag.cli import app
 from radio_ag.errors import OutputError
 from radio_ag.evaluation.report import output_files
 from radio_ag.network.checkpoints import save_weights
+from radio_ag.network.model import AGCNN, Architecture
 from radio_ag.writing import check_output, folder_beside, written_beside
 
 WRITERS = {
@@ -27,7 +29,7 @@ WRITERS = {
     "page": lambda path: write_page(example_result(1), path, images="none", overwrite=True),
     "found sources": lambda path: check_sources_output(path.with_suffix(".csv"), overwrite=True),
     "evaluation": lambda path: output_files(path.with_suffix(""), overwrite=True),
-    "weights": lambda path: save_weights(path, [], {}, overwrite=True),
+    "weights": lambda path: save_weights(path, [AGCNN(Architecture())], CARD, overwrite=True),
 }
 
 
