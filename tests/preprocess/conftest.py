@@ -16,3 +16,8 @@ def sky_fields(noise_fields):
     fields = add_sources(noise_fields.copy(), seed=2)
     fields.flags.writeable = False
     return fields
+
+
+@pytest.fixture(scope="module")
+def few(sky_fields):
+    return sky_fields[:6]

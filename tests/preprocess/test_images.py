@@ -22,11 +22,6 @@ from radio_ag.preprocess.noise import estimate_rms
 
 
 @pytest.fixture(scope="module")
-def few(sky_fields):
-    return sky_fields[:6]
-
-
-@pytest.fixture(scope="module")
 def mirabest(data_dir):
     """Raw fields of the training sources and the same as published: clipped, cropped, 0-255."""
     with fits.open(data_dir / "mirabest_train.fits") as hdus:
