@@ -15,6 +15,7 @@ from scipy.spatial import cKDTree
 
 from radio_ag.errors import InputError, OutputError
 from radio_ag.network.model import CLASSES
+from radio_ag.sky import chord, unit_vectors
 from radio_ag.writing import check_output
 
 if TYPE_CHECKING:
@@ -60,8 +61,8 @@ def close_pairs(ra: ArrayLike, dec: ArrayLike, radius: float) -> NDArray[np.intp
     known = np.flatnonzero(np.isfinite(ra) & np.isfinite(dec))
     if not len(known):
         return np.zeros((0, 2), np.intp)
-    tree = cKDTree(_unit_vectors(np.asarray(ra, float)[known], np.asarray(dec, float)[known]))
-    return known[tree.query_pairs(_chord(radius), output_type="ndarray")]
+    tree = cKDTree(unit_vectors(np.asarray(ra, float)[known], np.asarray(dec, float)[known]))
+    return known[tree.query_pairs(chord(radius), output_type="ndarray")]
 
 
 def near(ra: ArrayLike, dec: ArrayLike, positions: ArrayLike, radius: float = SAME_SOURCE) -> NDArray[np.bool_]:
@@ -80,19 +81,10 @@ def near(ra: ArrayLike, dec: ArrayLike, positions: ArrayLike, radius: float = SA
     positions = np.asarray(positions, float).reshape(-1, 2)
     found = np.zeros(len(known), bool)
     if known.any() and len(positions):
-        tree = cKDTree(_unit_vectors(*positions.T))
-        vectors = _unit_vectors(np.asarray(ra, float)[known], np.asarray(dec, float)[known])
-        found[known] = tree.query(vectors, distance_upper_bound=_chord(radius))[0] < np.inf
+        tree = cKDTree(unit_vectors(*positions.T))
+        vectors = unit_vectors(np.asarray(ra, float)[known], np.asarray(dec, float)[known])
+        found[known] = tree.query(vectors, distance_upper_bound=chord(radius))[0] < np.inf
     return found
-
-
-def _unit_vectors(ra: NDArray, dec: NDArray) -> NDArray[np.float64]:
-    lon, lat = np.radians(ra), np.radians(dec)
-    return np.stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)], 1)
-
-
-def _chord(arcsec: float) -> float:
-    return 2 * np.sin(np.radians(arcsec / 3600) / 2)
 
 
 def assign_folds(data: Labelled, folds: int = 5, seed: int = 0) -> NDArray[np.intp]:
