@@ -1,5 +1,7 @@
 """Catalogues in parts that are Dask's or LSDB's own: each part by itself gives what the whole gives."""
 
+import importlib
+
 import numpy as np
 import pytest
 from astropy.table import Table
@@ -144,7 +146,7 @@ class TestHats:
         )
         with cluster, distributed.Client(cluster) as client:
             done = classify_hats(catalogue, images=Doubles(), weights=weights, **OPTIONS).compute()
-            opened = client.run(lambda: __import__("radio_ag")._partitions._source is not None)
+            opened = client.run(lambda: importlib.import_module("radio_ag.partitions")._source is not None)
         same(done, expected, done["number"].to_numpy(), [*ADDED[:-1], "radio_ag_flags"])
         assert list(opened.values()) == [True, True]
 
