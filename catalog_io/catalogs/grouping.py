@@ -65,6 +65,8 @@ class Groups:
         where the row is. NaN for a row without a position, which is a group of its own.
     valid : numpy.ndarray of bool, shape (m,)
         Whether the group has a position.
+    association : numpy.ndarray of float64, shape (m,)
+        Probability that the rows of a group are one source; NaN where nothing tells it, as for a single row.
     """
 
     how: str
@@ -73,6 +75,7 @@ class Groups:
     ra: NDArray[np.float64]
     dec: NDArray[np.float64]
     valid: NDArray[np.bool_]
+    association: NDArray[np.float64]
 
     def __len__(self) -> int:
         return len(self.ra)
@@ -192,6 +195,7 @@ def _groups(how: str, catalogue: Catalogue, vectors: NDArray, label: NDArray) ->
         ra=np.where(alone, catalogue.ra[first], np.degrees(np.arctan2(y, x)) % 360),
         dec=np.where(alone, catalogue.dec[first], np.degrees(np.arctan2(z, np.hypot(x, y)))),
         valid=catalogue.valid[first],
+        association=np.full(len(first), np.nan),
     )
 
 
