@@ -111,7 +111,7 @@ def classify_mosaic(
     ndarray, shape (n, 2)
         Probabilities of FRI and FRII.
     """
-    temperature = card.temperatures.get(str(orbit), card.temperatures.get("1", 1.0))
+    temperature = card.temperature.at(orbit)
     rows, planes = [], []
     with fits.open(path, memmap=True) as hdus:
         data, wcs = hdus[0].data, WCS(hdus[0].header).celestial

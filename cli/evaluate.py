@@ -29,10 +29,12 @@ _ROWS = {
     "auc": "AUC",
     "nll": "NLL",
     "brier": "Brier score",
-    "ece": "ECE",
-    "ece_if_calibrated": "  if calibrated",
-    "uce": "UCE",
-    "uce_if_calibrated": "  if calibrated",
+    "ece": "ECE, 5 bins, debiased",
+    "ece_plain": "  plain",
+    "ece_if_calibrated": "  plain if calibrated",
+    "uce": "UCE, 5 bins, debiased",
+    "uce_plain": "  plain",
+    "uce_if_calibrated": "  plain if calibrated",
     "clean_share": "flags == 0",
     "clean_accuracy": "  accuracy",
     "sure_share": "not UNCERTAIN",
@@ -227,7 +229,9 @@ def _print(reports: Sequence) -> None:
 
 
 def _table(title: str, figures: Mapping, columns: Mapping) -> "Table":
-    return _rich_table(title, figures, columns, lambda one, name: _with_interval(one[name], one[f"{name}_interval"]))
+    return _rich_table(
+        title, figures, columns, lambda one, name: _with_interval(one[name], one.get(f"{name}_interval"))
+    )
 
 
 def _spread_table(title: str, figures: Mapping, columns: Mapping) -> "Table":
@@ -246,7 +250,7 @@ def _rich_table(title: str, figures: Mapping, columns: Mapping, cell: Callable[[
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, show_edge=False)
     table.add_column("", no_wrap=True)
     for subset, one in figures.items():
-        table.add_column(f"{subset}\n{one['sources']} sources" if "sources" in one else subset, justify="right")
+        table.add_column(_heading(subset, one), justify="right")
         for column in columns.get(subset, ()):
             table.add_column(f"paper, table {column.table}\n{column.title}", justify="right")
     for name, heading in _ROWS.items():
@@ -260,10 +264,20 @@ def _rich_table(title: str, figures: Mapping, columns: Mapping, cell: Callable[[
     return table
 
 
-def _with_interval(value: float | None, interval: Sequence[float | None]) -> str:
+def _heading(subset: str, figures: Mapping) -> str:
+    """The name of a subset, how many sources it has, and how many of them have no class."""
+    lines = [subset, f"{figures['sources']} sources"] if "sources" in figures else [subset]
+    if isinstance(without := figures.get("unclassified"), int) and without:
+        lines.append(f"{without} without a class")
+    return "\n".join(lines)
+
+
+def _with_interval(value: float | None, interval: Sequence[float | None] | None) -> str:
     if value is None:
         return "undefined"
-    return f"{value:.3f} ({interval[0]:.2f} {interval[1]:.2f})" if interval[0] is not None else f"{value:.3f}"
+    if interval is None or interval[0] is None:
+        return f"{value:.3f}"
+    return f"{value:.3f} ({interval[0]:.2f} {interval[1]:.2f})"
 
 
 def _print_robustness(console: "Console", content: Mapping) -> None:

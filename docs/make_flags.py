@@ -15,16 +15,19 @@ sample. `radio_ag.flags.decode(value)` gives the names. This page is written fro
 """
 
 CLOSING = """
-"masked" means that the row has neither class nor probability: there is nothing to classify. Every other flag leaves
-them filled, and warns. Mind `UNRESOLVED`: a point source has no morphology, the network gives it a class all the same,
-and most rows of a survey catalogue are of this kind.
+"masked" means that the row has neither class, probability nor attention: there is nothing to classify. Every other flag
+leaves them filled, and warns. A point source has no morphology, and most rows of a survey catalogue are of this kind:
+`UNRESOLVED` masks where the card of the weights says that their classes need a morphology (`needs_morphology`, as FRI
+and FRII do), and no network runs for such a source. With `--classify-unresolved`, or
+`RunOptions(classify_unresolved=True)`, it gets a class all the same.
 """
 
 
 def page() -> str:
     """The whole page in Markdown."""
     rows = (
-        f"| {flag.value} | `{flag.name}` | {flag.description} | {'masked' if flag & UNCLASSIFIED else 'given'} |\n"
+        f"| {flag.value} | `{flag.name}` | {flag.description} | "
+        f"{'masked' if flag & (UNCLASSIFIED | Flag.UNRESOLVED) else 'given'} |\n"
         for flag in Flag
     )
     return INTRODUCTION + "".join(rows) + CLOSING

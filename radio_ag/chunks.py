@@ -23,7 +23,7 @@ from radio_ag.catalog_io.images.fields import Fields, ImageSource, check_service
 from radio_ag.catalog_io.product.headers import CUTOUT_STEP
 from radio_ag.catalog_io.product.parts import Part
 from radio_ag.catalog_io.product.tiles import pack
-from radio_ag.flags import UNCLASSIFIED, Flag
+from radio_ag.flags import Flag
 from radio_ag.network.classifier import Classifier, Prediction
 from radio_ag.network.model import CLASSES
 from radio_ag.options import CHUNK
@@ -55,6 +55,7 @@ class ClassifySettings:
     threads: int = 1
     keep_cutouts: bool = False
     attention_stats: bool = False
+    classify_unresolved: bool = False
 
     def stacks(self, gates: int) -> tuple[str, ...]:
         """Return the names of the stacks of planes that a part has, with a network of so many gates."""
@@ -193,7 +194,8 @@ def classify_measured(measured: Measured, classifier: Classifier, settings: Clas
     flags[usable[prepared.blank_fraction > 0]] |= Flag.BLANKED
     wholly_blank = usable[prepared.blank_fraction >= 1]
     flags[wholly_blank] = Flag.BLANKED | Flag.NO_COVERAGE
-    shown = np.flatnonzero((flags[usable] & UNCLASSIFIED) == 0)  # positions among the usable ones
+    masked = classifier.masked & ~(Flag.UNRESOLVED if settings.classify_unresolved else 0)
+    shown = np.flatnonzero((flags[usable] & masked) == 0)  # positions among the usable ones
     kind = "mean" if settings.attention == "hdus" else settings.attention
     kind = "gates" if settings.attention_stats else kind
     classified = usable[shown]

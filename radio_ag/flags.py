@@ -45,7 +45,10 @@ _DESCRIPTIONS = {
 }
 
 UNCLASSIFIED = Flag.BAD_POSITION | Flag.NO_COVERAGE | Flag.FETCH_FAILED | Flag.EMPTY
-"""Flags that mask class and probability, as does a wholly blank field (which carries NO_COVERAGE too)."""
+"""Flags that mask class and probability whatever the weights, as does a wholly blank field (NO_COVERAGE too).
+
+``UNRESOLVED`` masks them too where the weights' card says that the classes need a morphology.
+"""
 
 
 def decode(value: int) -> list[str]:

@@ -310,6 +310,10 @@ class RunOptions(OptionRecord):
             most=1,
         ),
     ] = 0.1
+    classify_unresolved: Annotated[
+        bool,
+        Option("Classify UNRESOLVED sources too, though FRI and FRII mean nothing for a point.", "Network"),
+    ] = False
     chunk: Annotated[
         int,
         Option(

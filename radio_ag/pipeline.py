@@ -179,7 +179,15 @@ def _plan(
     batch, threads = options.batch or begun.get("batch") or 0, options.threads or begun.get("threads") or 0
     loaded = load_weights(weights)
     settings = ClassifySettings(
-        orbit, attention, options.chunk, batch, device, threads, keep_cutouts, options.attention_stats
+        orbit,
+        attention,
+        options.chunk,
+        batch,
+        device,
+        threads,
+        keep_cutouts,
+        options.attention_stats,
+        options.classify_unresolved,
     )
     classifier, settings = _settle(loaded, settings, options.client)
     if not classifier.gates:
@@ -231,7 +239,7 @@ def _provenance(inputs: Inputs, classifier: Classifier, settings: ClassifySettin
         "weights_sha256": classifier.card.sha256,
         "normalisation": architecture.normalisation,
         "temperature": classifier.temperature,
-        "uncertain_below": classifier.card.uncertain_below,
+        "uncertain_below": classifier.uncertain_below,
         "catalogue": inputs.rows.origin,
         "catalogue_sha256": inputs.rows.sha256,
         "grouping": inputs.groups.how,

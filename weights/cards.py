@@ -19,6 +19,36 @@ _MOST_MEMBERS = 100
 
 
 @dataclass(frozen=True)
+class ByOrbit:
+    """A number for each size of the orbit: what is fitted to the mean over eight views is not right for one.
+
+    Attributes
+    ----------
+    values : mapping of int to float
+        By orbit, 1, 2, 4 and 8 as a rule; empty where the card has none.
+    default : float
+        What holds where it has none.
+    """
+
+    values: Mapping[int, float]
+    default: float
+
+    def at(self, orbit: int) -> float:
+        """Return the number for an orbit: its own, or that of the largest one below.
+
+        Parameters
+        ----------
+        orbit : int
+
+        Returns
+        -------
+        float
+        """
+        known = [of for of in self.values if of <= orbit] or list(self.values)[:1]
+        return self.values[max(known)] if known else self.default
+
+
+@dataclass(frozen=True)
 class Card:
     """What a card says, as far as a classifier depends on it.
 
@@ -37,13 +67,21 @@ class Card:
         Of each network.
     preprocessing : Preprocessing
         How to make the network's input.
-    temperatures : mapping of str to float
-        By the size of the orbit, "1" and "8" as a rule; the class scores are divided by them.
-    uncertain_below : float
+    needs_morphology : bool
+        Whether the classes mean something for resolved sources alone: ``UNRESOLVED`` ones then get none.
+    temperature : ByOrbit
+        The class scores are divided by it.
+    uncertain_below : ByOrbit
         Probability of the class below which a source is ``UNCERTAIN``.
     further_within : float
         Difference of the class scores below which a source is seen from further angles.
-    novelty : float or None
+    asked_first : int or None
+        Networks that see each source; the others see those that are in doubt after that. None: all see each.
+    doubt_below : ByOrbit
+        Probability of the class below which a source is in doubt.
+    temperature_of_all : ByOrbit
+        In the place of the temperature, where all networks have seen a source.
+    novelty : ByOrbit or None
         Distance from the training set above which a source is ``OUT_OF_DISTRIBUTION``; None where it is not known.
     sha256 : str or None
         Of the file of weights, hexadecimal.
@@ -58,10 +96,14 @@ class Card:
     members: int
     parameters: int | None
     preprocessing: Preprocessing
-    temperatures: Mapping[str, float]
-    uncertain_below: float
+    needs_morphology: bool
+    temperature: ByOrbit
+    uncertain_below: ByOrbit
     further_within: float
-    novelty: float | None
+    asked_first: int | None
+    doubt_below: ByOrbit
+    temperature_of_all: ByOrbit
+    novelty: ByOrbit | None
     sha256: str | None
     content: Mapping[str, Any]
 
@@ -86,18 +128,27 @@ class Card:
         whole = _Section(content, source)
         calibration, novelty = whole.section("calibration", {}), whole.section("novelty", None)
         some = f"a number from 0 to {_LARGE:g}", _number(0, _LARGE)
+        share = "a number from 0 to 1", _number(0, 1)
+        divisor = "a number from 0.001 to 1000", _number(0.001, 1000)
+        members = whole.get("members", f"a whole number from 1 to {_MOST_MEMBERS}", _whole(1, _MOST_MEMBERS), 1)
         return cls(
             name=whole.get("name", "a name without folders", _is_plain_name),
             description=whole.get("description", "text", _is_text, ""),
             architecture=whole.get("architecture", "an object of settings", _is_settings, None),
             classes=tuple(whole.get("classes", "a list of two names or more", _are_classes, ("FRI", "FRII"))),
-            members=whole.get("members", f"a whole number from 1 to {_MOST_MEMBERS}", _whole(1, _MOST_MEMBERS), 1),
+            members=members,
             parameters=whole.get("parameters", "a whole number", _whole(1, 10**9), None),
             preprocessing=_preprocessing(whole.section("input")),
-            temperatures=_temperatures(calibration.section("temperature", {})),
-            uncertain_below=calibration.get("uncertain_below", "a number from 0 to 1", _number(0, 1), 0.0),
+            needs_morphology=whole.get("needs_morphology", "true or false", lambda value: type(value) is bool, True),
+            temperature=calibration.by_orbit("temperature", *divisor, 1.0),
+            uncertain_below=calibration.by_orbit("uncertain_below", *share, 0.0),
             further_within=calibration.get("further_within", *some, 0.0),
-            novelty=None if novelty.content is None else novelty.get("threshold", *some),
+            asked_first=calibration.get(
+                "asked_first", f"a whole number from 1 to the members, {members}", _whole(1, members), None
+            ),
+            doubt_below=calibration.by_orbit("doubt_below", *share, 0.0),
+            temperature_of_all=calibration.by_orbit("temperature_of_all", *divisor, 1.0),
+            novelty=None if novelty.content is None else novelty.by_orbit("threshold", *some),
             sha256=whole.get("sha256", "64 hexadecimal digits", _is_sha256, None),
             content=content,
         )
@@ -148,6 +199,21 @@ class _Section:
             raise WeightsError(f"{self._source}: {self._place}{name} is {_shown(value)}, accepted is {accepted}")
         return value
 
+    def by_orbit(self, name: str, accepted: str, check: Callable[[Any], bool], default: float | None = None) -> ByOrbit:
+        """Numbers by orbit, or one for all; required where there is no default."""
+        missing: Any = _REQUIRED if default is None else {}
+        one_or_each = f"{accepted}, or one for each orbit"
+        value = self.get(name, one_or_each, lambda value: (_is_mapping(value) and value) or check(value), missing)
+        if not _is_mapping(value):
+            return ByOrbit({1: value}, value)
+        values = self.section(name, missing)
+        found = {orbit: values.get(orbit, accepted, check) for orbit in values.content or {}}
+        for orbit in found:
+            if not re.fullmatch("[1-9][0-9]{0,3}", orbit):
+                raise WeightsError(f"{self._source}: {self._place}{name} is for the orbit {_shown(orbit)}, no number")
+        ordered = sorted((int(orbit), value) for orbit, value in found.items())
+        return ByOrbit(dict(ordered), 0.0 if default is None else default)
+
     def section(self, name: str, default: Any = _REQUIRED) -> _Section:
         value = self.get(name, "an object with names", _is_mapping, default)
         return _Section(value, self._source, f"{self._place}{name}.")
@@ -162,11 +228,6 @@ def _preprocessing(section: _Section) -> Preprocessing:
         stretch=section.get("stretch", f"one of {', '.join(STRETCHES)}", lambda value: value in STRETCHES),
         value_range=tuple(section.get("value_range", "two numbers, the lower first", _is_range)),
     )
-
-
-def _temperatures(section: _Section) -> dict[str, float]:
-    accepted = "a number from 0.001 to 1000", _number(0.001, 1000)
-    return {orbit: section.get(orbit, *accepted) for orbit in section.content or {}}
 
 
 def _number(low: float, high: float) -> Callable[[Any], bool]:

@@ -6,7 +6,7 @@ over augmented copies of the same source would be too narrow.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -145,15 +145,14 @@ def wilson_intervals(matrix: ArrayLike) -> dict[str, tuple[float, float]]:
     return intervals
 
 
-def bootstrap_intervals(
+def bootstrap_samples(
     statistics: Callable[[NDArray[np.intp]], dict[str, NDArray[np.float64]]],
     sources: int,
     *,
     resamples: int = RESAMPLES,
     seed: int = 0,
-    confidence: float = CONFIDENCE,
-) -> dict[str, tuple[float, float]]:
-    """Draw sources with replacement for percentile intervals of statistics (Efron 1979).
+) -> dict[str, NDArray[np.float64]]:
+    """Draw sources with replacement, and work out statistics of each sample (Efron 1979).
 
     Parameters
     ----------
@@ -163,12 +162,11 @@ def bootstrap_intervals(
     sources : int
     resamples : int
     seed : int
-    confidence : float
 
     Returns
     -------
     dict
-        ``(low, high)`` for each name; NaN where the number was defined for no sample. Empty without sources.
+        For each name the values that are defined. Empty without sources.
     """
     if not sources:
         return {}
@@ -176,14 +174,63 @@ def bootstrap_intervals(
     block = max(1, _COUNTS_AT_ONCE // sources)
     sizes = [min(block, resamples - start) for start in range(0, resamples, block)]
     parts = [statistics(rng.multinomial(sources, np.full(sources, 1 / sources), size=size)) for size in sizes]
-    intervals = {}
-    for name in parts[0]:
-        values = np.concatenate([part[name] for part in parts])
-        values = values[np.isfinite(values)]
-        tails = (1 - confidence) / 2
-        low, high = np.quantile(values, (tails, 1 - tails)) if len(values) else (np.nan, np.nan)
-        intervals[name] = float(low), float(high)
-    return intervals
+    values = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    return {name: value[np.isfinite(value)] for name, value in values.items()}
+
+
+def percentile_intervals(
+    samples: Mapping[str, NDArray[np.float64]], confidence: float = CONFIDENCE
+) -> dict[str, tuple[float, float]]:
+    """Return the percentile interval of each statistic of bootstrap samples; NaN where it was defined for none.
+
+    Parameters
+    ----------
+    samples : mapping of str to ndarray
+        As `bootstrap_samples` gives them.
+    confidence : float
+
+    Returns
+    -------
+    dict
+        ``(low, high)`` for each name.
+    """
+    return {name: _quantiles(values, confidence) for name, values in samples.items()}
+
+
+def without_bias(
+    value: float, samples: NDArray[np.float64], confidence: float = CONFIDENCE
+) -> tuple[float, tuple[float, float]]:
+    """Take the bias that a bootstrap shows off a statistic that cannot be negative, with the basic interval.
+
+    A mean of absolute gaps, as a calibration error is, comes out too large on few sources, and larger still in samples
+    of these. Where the truth is 0 the correction takes two fifths of the value away (2 - sqrt(2) of it remain); where
+    the truth is large it takes nearly all of the bias.
+
+    Parameters
+    ----------
+    value : float
+        Of all sources.
+    samples : ndarray
+        Of the bootstrap.
+    confidence : float
+
+    Returns
+    -------
+    estimate : float
+        ``2 value - mean(samples)``, at least 0.
+    interval : tuple of float
+        Davison & Hinkley 1997, eq. 5.6, at least 0; it contains the estimate.
+    """
+    if not len(samples):
+        return value, (float("nan"), float("nan"))
+    low, high = _quantiles(samples, confidence)
+    return max(0.0, 2 * value - float(samples.mean())), (max(0.0, 2 * value - high), max(0.0, 2 * value - low))
+
+
+def _quantiles(values: NDArray[np.float64], confidence: float) -> tuple[float, float]:
+    tails = (1 - confidence) / 2
+    low, high = np.quantile(values, (tails, 1 - tails)) if len(values) else (np.nan, np.nan)
+    return float(low), float(high)
 
 
 def spread(values: ArrayLike) -> dict[str, float]:

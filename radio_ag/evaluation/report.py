@@ -130,7 +130,7 @@ def evaluate(
     if outcome.copies is not None:
         content["times"] = times
         content["copies"] = score_copies(outcome.copies, data.label, data.certain, seed=seed)
-    if len(weights.networks) > 1:
+    if len(weights.networks) > 1 and weights.card.asked_first is None:
         single = [run(member)[1] for member in single_networks(weights)]
         content["members"] = spread_of([score_sources(one.probabilities, data.label, data.certain) for one in single])
     if robustness:

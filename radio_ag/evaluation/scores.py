@@ -21,13 +21,15 @@ from radio_ag.evaluation.calibration import (
 )
 from radio_ag.evaluation.metrics import (
     area_under_curve,
-    bootstrap_intervals,
+    bootstrap_samples,
     confusion_matrix,
     confusion_scores,
+    percentile_intervals,
     ratio,
     spread,
     wilson_interval,
     wilson_intervals,
+    without_bias,
 )
 from radio_ag.flags import Flag
 
@@ -66,10 +68,11 @@ def score_sources(
         By name of the subset, where it has sources: ``sources``, ``unclassified`` (got no class; in no other figure),
         ``confusion`` (rows: label), ``accuracy``, ``precision_fri``, ``recall_fri``, ``f1_fri``, the same for
         ``frii``, ``auc``, ``nll``, ``brier``, ``ece``, ``uce``, each with its 95 % interval (``accuracy_interval`` …:
-        Wilson for proportions, else bootstrap over sources); ``ece_if_calibrated`` and ``uce_if_calibrated``: what a
-        perfectly calibrated model would get; with flags ``clean_share``, the share with ``flags == 0``, and
-        ``clean_accuracy`` on these, and ``sure_share`` and ``sure_accuracy`` for those without ``UNCERTAIN``. Numbers
-        that are not defined are None.
+        Wilson for proportions, else bootstrap over sources). ``ece`` and ``uce`` have 5 bins of equal width, and are
+        less the bias that the bootstrap shows; ``ece_plain`` and ``uce_plain`` have it, as ``ece_if_calibrated`` and
+        ``uce_if_calibrated`` have, which are what a perfectly calibrated model would get. With flags there are
+        ``clean_share``, the share with ``flags == 0``, and ``clean_accuracy`` on these, and ``sure_share`` and
+        ``sure_accuracy`` for those without ``UNCERTAIN``. Numbers that are not defined are None.
     """
     probabilities, labels = np.asarray(probabilities, float), np.asarray(labels)
     flags = None if flags is None else np.asarray(flags)
@@ -108,7 +111,7 @@ def score_copies(copies: ArrayLike, labels: ArrayLike, certain: ArrayLike | None
             scores = confusion_scores(confusion_matrix(label, shares, counts))
             return scores | {"auc": _auc(pairs, counts[:, label == 0], counts[:, label == 1])}
 
-        intervals = bootstrap_intervals(statistics, len(label), seed=seed)
+        intervals = percentile_intervals(bootstrap_samples(statistics, len(label), seed=seed))
         result[name] = _rounded(
             {
                 "sources": len(label),
@@ -175,7 +178,8 @@ def _figures(probabilities: NDArray, labels: NDArray, flags: NDArray | None, see
         }
 
     matrix = confusion_matrix(label, predicted)
-    intervals = bootstrap_intervals(statistics, len(label), seed=seed) | wilson_intervals(matrix)
+    samples = bootstrap_samples(statistics, len(label), seed=seed)
+    intervals = percentile_intervals(samples) | wilson_intervals(matrix)
     result = {
         "sources": len(labels),
         "unclassified": int((~known).sum()),
@@ -183,6 +187,10 @@ def _figures(probabilities: NDArray, labels: NDArray, flags: NDArray | None, see
         **_with_intervals(_once(statistics, len(label)), intervals),
     }
     for name, error in (("ece", calibration_error), ("uce", uncertainty_calibration_error)):
+        if name in samples:
+            plain = result[name]
+            result[name], interval = without_bias(plain, samples[name])
+            result |= {f"{name}_interval": list(interval), f"{name}_plain": plain}
         mean, interval = error_if_calibrated(error, p, seed=seed)
         result |= _with_intervals({f"{name}_if_calibrated": mean}, {f"{name}_if_calibrated": interval})
     if flags is not None:

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from radio_ag.errors import InputError
-from radio_ag.flags import UNCLASSIFIED, Flag
+from radio_ag.flags import Flag
 from radio_ag.labelled.augmentation import PAPER_AUGMENTATION, augment
 from radio_ag.labelled.data import CLIP, Labelled
 from radio_ag.network.checkpoints import Weights
@@ -75,7 +75,7 @@ def classify_served(classifier: Classifier, data: Labelled, progress: Progress |
         own = known_flags(data[rows])
         prediction = predict_clipped(classifier, data.fields[rows], own)
         flags = own | prediction.flags
-        unclassified = (flags & UNCLASSIFIED) != 0
+        unclassified = (flags & classifier.masked) != 0
         prediction.probabilities[unclassified], prediction.std[unclassified] = np.nan, np.nan
         parts.append(Outcome(prediction.probabilities, prediction.std, flags))
         if progress:

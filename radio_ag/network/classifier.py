@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Iterator
+import warnings
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import astropy.units as u
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import softmax
 
-from radio_ag.errors import InputError
-from radio_ag.flags import Flag
+from radio_ag.errors import ImageError, InputError, RadioAGWarning
+from radio_ag.flags import UNCLASSIFIED, Flag
 from radio_ag.network.checkpoints import Weights, load_weights
 from radio_ag.network.devices import (
     ahead,
@@ -34,7 +36,7 @@ from radio_ag.network.devices import (
 from radio_ag.network.model import AGCNN, CLASSES, GateSteps, Network, fold_batch_norm
 from radio_ag.network.novelty import FeatureModel
 from radio_ag.network.orbit import Seen, Task, plan, rotate, see, to_arrays, turn
-from radio_ag.preprocess.images import CROP_SIZE, Prepared, clip, crop, normalise, prepare
+from radio_ag.preprocess.images import CROP_SIZE, FIELD_SIZE, Prepared, clip, crop, normalise, prepare
 from radio_ag.preprocess.on_gpu import prepare_on
 from radio_ag.weights import DEFAULT
 
@@ -116,6 +118,14 @@ class Classifier:
     Notes
     -----
     On a GPU the gates compute in half precision, if that leaves the probabilities of some simulated images as they are.
+
+    Where the card says that some networks are asked first, the others see what these leave in doubt, and the answer for
+    such a source is the mean over all.
+
+    Warns
+    -----
+    RadioAGWarning
+        The weights' card has no calibration: nothing will be ``UNCERTAIN`` or ``OUT_OF_DISTRIBUTION``.
     """
 
     def __init__(self, weights: Weights, *, device: str = "auto", orbit: int = 8, batch: int | None = None):
@@ -128,15 +138,23 @@ class Classifier:
         self.orbit = orbit
         self.batch = batch or choose_batch(self.device)
         layout = layout_on(self.device)
-        self.networks = [in_layout(fold_batch_norm(net).to(self.device), layout) for net in weights.networks]
+        networks = [in_layout(fold_batch_norm(net).to(self.device), layout) for net in weights.networks]
         self.preprocessing = self.card.preprocessing
-        temperatures = self.card.temperatures
-        self.temperature = temperatures.get(str(orbit), temperatures.get("8" if orbit > 8 else "1", 1.0))
-        self.uncertain_below = self.card.uncertain_below
-        self._served = [self._serve(network) for network in self.networks]
+        self.temperature = self.card.temperature.at(orbit)
+        self.uncertain_below = self.card.uncertain_below.at(orbit)
+        served = [self._serve(network) for network in networks]
+        first = self.card.asked_first or len(networks)
+        self.networks = networks[:first]
+        self._served, self._others = served[:first], served[first:]
         self.feature_model = None
         if self.card.novelty is not None:
             self.feature_model = FeatureModel.of(weights.extra, sum(net.n_features for net in self.networks))
+        if not self.card.temperature.values:
+            warnings.warn(
+                f"{self.card.name} is not calibrated: no source will be UNCERTAIN or OUT_OF_DISTRIBUTION",
+                RadioAGWarning,
+                stacklevel=2,
+            )
 
     @classmethod
     def load(cls, weights: str | os.PathLike = DEFAULT, **options: Any) -> Classifier:
@@ -163,14 +181,33 @@ class Classifier:
         """Number of attention gates of the network."""
         return self.networks[0].architecture.gates
 
-    def prepare(self, fields: ArrayLike) -> Prepared:
+    @property
+    def masked(self) -> Flag:
+        """Flags of sources that get no class from these weights."""
+        return UNCLASSIFIED | Flag.UNRESOLVED if self.card.needs_morphology else UNCLASSIFIED
+
+    def prepare(self, fields: ArrayLike | u.Quantity) -> Prepared:
         """Make the network's input from raw fields, as `radio_ag.preprocess.images.prepare` does.
 
         Parameters
         ----------
-        fields : array_like, shape (n, 300, 300)
-            Jy/beam, NaN where blank.
+        fields : array_like or Quantity, shape (n, 300, 300)
+            Jy/beam where no unit is given, NaN where blank.
+
+        Returns
+        -------
+        Prepared
+
+        Raises
+        ------
+        ImageError
+            Fields of another shape, or in a unit that is no flux density a beam.
         """
+        fields = _in_jy_per_beam(fields)
+        if fields.ndim != 3 or fields.shape[1:] != (FIELD_SIZE, FIELD_SIZE):
+            raise ImageError(
+                f"fields must be of shape (n, {FIELD_SIZE}, {FIELD_SIZE}), pixels of 1.8 arcsec, not {fields.shape}"
+            )
         if self.device.type == "cuda":
             return prepare_on(self.device, fields, self.preprocessing)
         return prepare(fields, self.preprocessing)
@@ -187,19 +224,26 @@ class Classifier:
 
         Parameters
         ----------
-        fields : array_like, shape (n, 300, 300)
-            Images in Jy/beam with pixels of 1.8 arcsec, centred on the sources; NaN where blank.
+        fields : array_like or Quantity, shape (n, 300, 300)
+            Images in Jy/beam where no unit is given, with pixels of 1.8 arcsec, centred on the sources; NaN where
+            blank.
         attention : {"mean", "gates", "none"}
             Which maps to keep.
         prepared : Prepared, optional
             What :meth:`prepare` gave for these fields, if it has been called already. Without fields (None) there are
             no further angles.
         further : array_like of bool, shape (n,)
-            Sources that are worth further angles; the pipeline leaves out those without a morphology (``UNRESOLVED``).
+            Sources that are worth a second look where they are in doubt; the pipeline leaves out those without a
+            morphology (``UNRESOLVED``).
 
         Returns
         -------
         Prediction
+
+        Raises
+        ------
+        ImageError
+            Fields of another shape, or in a unit that is no flux density a beam.
         """
         if attention not in ATTENTION_KINDS:
             raise InputError(f"attention must be one of {', '.join(ATTENTION_KINDS)}, not {attention!r}")
@@ -209,21 +253,26 @@ class Classifier:
             if fields is None:
                 raise InputError("predict needs the fields, or the images prepared from them")
             prepared = self.prepare(fields)
-        seen = self._run([(0.0, prepared.images), *self._turned(fields, prepared, self.orbit)], attention)
-        mean, std = self._average(seen.logits)
+        if fields is not None:
+            fields = _in_jy_per_beam(fields)
+        seen = self._run(self._orbit(fields, prepared), attention, self._served)
+        temperature = np.full(len(prepared.images), self.temperature, np.float32)
+        mean, std = self._average(seen.logits, temperature)
         something = prepared.images.max((1, 2), initial=-np.inf) > self.preprocessing.value_range[0]
-        doubtful = something & further & (np.abs(mean[:, 1] - mean[:, 0]) < self.card.further_within)
-        if self.orbit == _EXACT and fields is not None and doubtful.any():
-            rows = np.flatnonzero(doubtful)
-            columns: Any = prepared
-            some = Prepared(*(column[rows] for column in columns))
-            more = self._run(self._turned(np.asarray(fields)[rows], some, FURTHER_ORBIT), attention)
-            mean[rows], std[rows] = self._average(np.concatenate([seen.logits[:, rows], more.logits]))
+        rows = np.flatnonzero(something & further & self._in_doubt(mean, fields))
+        if len(rows):
+            more = self._look_again(fields, prepared, rows, attention)
+            if self._others:
+                temperature[rows] = self.card.temperature_of_all.at(self.orbit)
             share = len(more.logits) / (len(seen.logits) + len(more.logits))
-            seen.features[rows] += share * (more.features - seen.features[rows])
+            mean[rows], std[rows] = self._average(
+                np.concatenate([seen.logits[:, rows], more.logits]), temperature[rows]
+            )
+            if not self._others:  # the novelty is that of the networks asked first
+                seen.features[rows] += share * (more.features - seen.features[rows])
             if seen.maps is not None:
                 seen.maps[rows] += share * (more.maps - seen.maps[rows])
-        probabilities = softmax(mean / self.temperature, 1)
+        probabilities = softmax(mean / temperature[:, None], 1)
         probabilities[~something], std[~something] = np.nan, np.nan
         return Prediction(
             logits=mean,
@@ -234,6 +283,26 @@ class Classifier:
             flags=self._flags(probabilities, seen.features, prepared),
             prepared=prepared,
         )
+
+    def _orbit(self, fields: ArrayLike | None, prepared: Prepared) -> list[tuple[float, NDArray[np.float32]]]:
+        """The images at the angles of the orbit, as `_turned` gives them."""
+        return [(0.0, prepared.images), *self._turned(fields, prepared, self.orbit)]
+
+    def _in_doubt(self, logits: NDArray[np.float32], fields: ArrayLike | None) -> NDArray[np.bool_]:
+        """Sources (n,) that are to be looked at again after the class scores (n, 2) of the networks asked first."""
+        if self._others:
+            return softmax(logits / self.temperature, 1).max(1) < self.card.doubt_below.at(self.orbit)
+        near = np.abs(logits[:, 1] - logits[:, 0]) < self.card.further_within
+        return near & (self.orbit == _EXACT and fields is not None)
+
+    def _look_again(
+        self, fields: ArrayLike | None, prepared: Prepared, rows: NDArray[np.intp], attention: str
+    ) -> _Part:
+        """Show sources in doubt to the networks that were not asked yet, or from further angles if there are none."""
+        fields, some = None if fields is None else np.asarray(fields)[rows], prepared.taken(rows)
+        if self._others:
+            return self._run(self._orbit(fields, some), attention, self._others)
+        return self._run(self._turned(fields, some, FURTHER_ORBIT), attention, self._served)
 
     def look(
         self, images: NDArray[np.float32], *, maps: bool = True
@@ -286,13 +355,15 @@ class Classifier:
             for angle, images in zip(angles, turned, strict=True)
         ]
 
-    def _run(self, turned: list[tuple[float, NDArray[np.float32]]], attention: str) -> _Part:
+    def _run(
+        self, turned: list[tuple[float, NDArray[np.float32]]], attention: str, networks: Sequence[Network]
+    ) -> _Part:
         """Show the networks images (n, 150, 150) that were turned by some angles, in the exact orientations each."""
         parts: list[_Part] = []
         start, count = 0, len(turned[0][1])
         while start < count:
             try:
-                for part in self._parts([(angle, images[start:]) for angle, images in turned], attention):
+                for part in self._parts([(angle, images[start:]) for angle, images in turned], attention, networks):
                     parts.append(part)
                     start += len(part.features)
             except RuntimeError as exc:  # torch.OutOfMemoryError on a GPU; a plain RuntimeError on a CPU
@@ -307,11 +378,16 @@ class Classifier:
         kept = None if attention == "none" else np.concatenate(maps)
         return _Part(np.concatenate(logits, 1), np.concatenate(features), kept)
 
-    def _average(self, logits: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def _average(
+        self, logits: NDArray[np.float32], temperature: NDArray[np.float32]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Of logits (views * members, n, 2) the mean (n, 2), and the spread (n,) of the calibrated probability."""
-        return logits.mean(0), softmax(logits / self.temperature, 2)[:, :, 1].std(0)
+        mean = logits.mean(0, dtype=np.float64).astype(np.float32)  # whatever the order of the views
+        return mean, softmax(logits / temperature[:, None], 2)[:, :, 1].std(0)
 
-    def _parts(self, turned: list[tuple[float, NDArray[np.float32]]], attention: str) -> Iterator[_Part]:
+    def _parts(
+        self, turned: list[tuple[float, NDArray[np.float32]]], attention: str, networks: Sequence[Network]
+    ) -> Iterator[_Part]:
         """A part for each batch of images, in order."""
         on_gpu = self.device.type == "cuda"
         parts = plan(turned, min(self.orbit, _EXACT), self.batch, together=on_gpu)
@@ -319,11 +395,11 @@ class Classifier:
 
         def work(task: Task) -> Seen:
             with inference():
-                return to_arrays(self.see(task, torch.from_numpy(task.images).to(self.device), attention))
+                return to_arrays(self.see(task, torch.from_numpy(task.images).to(self.device), attention, networks))
 
         def launch(task: Task, images: torch.Tensor) -> Seen:
             with inference():
-                return self.see(task, images, attention)
+                return self.see(task, images, attention, networks)
 
         if on_gpu:
             seen = ahead(launch, tasks, self.device)
@@ -336,7 +412,7 @@ class Classifier:
             maps = None if attention == "none" else sum(each.maps for each in whole) / len(logits)
             yield _Part(logits, sum(each.features for each in whole) / views, maps)
 
-    def see(self, task: Task, images: torch.Tensor, attention: str) -> Seen:
+    def see(self, task: Task, images: torch.Tensor, attention: str, networks: Sequence[Network] | None = None) -> Seen:
         """Show the networks a batch of images, in the orientations that the task has.
 
         Parameters
@@ -347,12 +423,14 @@ class Classifier:
             As `prepare` gives them, on the classifier's device.
         attention : str
             Which maps are wanted: one of `ATTENTION_KINDS`.
+        networks : sequence of Network, optional
+            Those that are asked first by default.
 
         Returns
         -------
         Seen
         """
-        return see(self._served, images.unsqueeze(1), task, attention)
+        return see(self._served if networks is None else networks, images.unsqueeze(1), task, attention)
 
     def _serve(self, network: Network) -> Network:
         """Return the network as it is run on this device."""
@@ -367,8 +445,20 @@ class Classifier:
             flags[probabilities.max(1) < self.uncertain_below] |= Flag.UNCERTAIN
         if self.feature_model and self.card.novelty is not None and len(features):
             distance = self.feature_model.distance(features)
-            flags[distance > self.card.novelty] |= Flag.OUT_OF_DISTRIBUTION
+            flags[distance > self.card.novelty.at(self.orbit)] |= Flag.OUT_OF_DISTRIBUTION
         return flags
+
+
+def _in_jy_per_beam(fields: ArrayLike | u.Quantity) -> NDArray:
+    """Fields as an array, converted where they have a unit."""
+    if not isinstance(fields, u.Quantity):
+        return np.asarray(fields)
+    try:
+        return fields.to_value(u.Jy / u.beam)
+    except u.UnitConversionError as exc:
+        raise ImageError(
+            f"fields are in {fields.unit or 'no unit'}: accepted is Jy/beam and what converts to it"
+        ) from exc
 
 
 def run_network(

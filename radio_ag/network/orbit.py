@@ -142,8 +142,10 @@ def rotate(images: Tensor, angle: float) -> Tensor:
         Radians.
     """
     cos, sin = float(np.cos(angle)), float(np.sin(angle))
-    affine = torch.tensor([[cos, -sin, 0.0], [sin, cos, 0.0]], device=images.device).expand(len(images), 2, 3)
-    grid = F.affine_grid(affine, list(images.shape), align_corners=False)
+    # In float64, so that fields that are mirror images of each other stay so to the last bits.
+    affine = torch.tensor([[cos, -sin, 0.0], [sin, cos, 0.0]], dtype=torch.float64).expand(1, 2, 3)
+    grid = F.affine_grid(affine, [1, *images.shape[1:]], align_corners=False)
+    grid = grid.to(images.device, torch.float32).expand(len(images), -1, -1, -1)
     return F.grid_sample(images, grid, padding_mode="border", align_corners=False)
 
 

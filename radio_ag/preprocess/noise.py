@@ -15,7 +15,8 @@ from radio_ag.preprocess.stacks import as_stack, run_blocks, to_native
 
 _MIN_PIXELS = 100  # valid pixels below which nothing is known of the noise: ten FIRST beams
 _MIN_COUNTS = 500  # pixels in the fitted range below which a histogram is too thin
-SUBSAMPLE = 23  # the first guess takes every 23rd pixel, which is no divisor of a field's side
+GRID_STEP = 5  # the first guess takes the pixels of every fifth row and column
+_MIN_SAMPLE = 900  # pixels of that grid below which the guess takes all
 ONE_SIGMA_BELOW = 0.15866  # of a Gaussian's values lie more than a sigma below its middle
 FILL_SHARE = 0.01  # share of uniform 5x5 patches above which their value is a fill value
 PATCH = 5
@@ -93,13 +94,37 @@ def valid_pixels(field: NDArray[np.float32]) -> NDArray[np.float32]:
     ----------
     field : ndarray, shape (ny, nx), float32
     """
-    valid = np.isfinite(field)
-    fill = _fill_value(field)
+    return _without(field, _blank_value(field))
+
+
+def _without(pixels: NDArray[np.float32], fill: np.float32 | None) -> NDArray[np.float32]:
+    """The finite pixels that are not fill, as a vector."""
+    valid = np.isfinite(pixels)
     if fill is not None:
-        others = field[valid & (field != fill)]
-        if others.size == 0 or fill != 0 or others.min() < 0:
-            return others
-    return field.reshape(-1) if valid.all() else field[valid]
+        valid &= pixels != fill
+    return pixels.reshape(-1) if valid.all() else pixels[valid]
+
+
+def _blank_value(field: NDArray[np.float32]) -> np.float32 | None:
+    """The fill value of a field, unless it is what clipping leaves."""
+    fill = _fill_value(field)
+    if fill is None or fill != 0:
+        return fill
+    others = _without(field, fill)
+    return fill if others.size == 0 or others.min() < 0 else None
+
+
+def symmetric_grid(shape: tuple[int, int]) -> tuple[slice, slice]:
+    """Return the rows and columns of a sample of pixels that is the same for all rotations and flips of a field.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Of the field, (ny, nx).
+    """
+    # From the first pixel o to the last whole steps must fit twice: 2 o = n - 1 modulo 5.
+    ny, nx = (slice(3 * (n - 1) % GRID_STEP, None, GRID_STEP) for n in shape)
+    return ny, nx
 
 
 def _fill_value(field: NDArray[np.float32]) -> np.float32 | None:
@@ -131,10 +156,13 @@ def measure_noise(fields: NDArray) -> tuple[NDArray[np.float32], NDArray[np.bool
     guess, blank_fraction = np.full(len(fields), np.nan), np.empty(len(fields))
     counts = np.zeros((len(fields), len(BIN_CENTRES)))
     for i, field in enumerate(fields):
-        pixels = valid_pixels(to_native(field))
+        field = to_native(field)
+        fill = _blank_value(field)
+        pixels = _without(field, fill)
         blank_fraction[i] = 1 - pixels.size / field.size
         if pixels.size >= _MIN_PIXELS:
-            centre, guess[i] = _robust_centre_and_scale(pixels)
+            sample = _without(field[symmetric_grid(field.shape)], fill)
+            centre, guess[i] = _robust_centre_and_scale(sample if sample.size >= _MIN_SAMPLE else pixels)
             if guess[i] > 0:
                 counts[i] = _histogram(pixels, centre, guess[i])
     return *noise_from(counts, guess), blank_fraction
@@ -155,9 +183,8 @@ def noise_from(counts: NDArray, guess: NDArray[np.float64]) -> tuple[NDArray[np.
     return rms.astype(np.float32), ~fitted & np.isfinite(rms)
 
 
-def _robust_centre_and_scale(pixels: NDArray[np.float32]) -> tuple[float, float]:
+def _robust_centre_and_scale(sample: NDArray[np.float32]) -> tuple[float, float]:
     """Median, and its distance from the percentile that lies one sigma below it."""
-    sample = pixels[::SUBSAMPLE] if pixels.size > 1000 * SUBSAMPLE else pixels
     low, middle = int(ONE_SIGMA_BELOW * (sample.size - 1)), (sample.size - 1) // 2
     ordered = np.partition(sample, (low, middle))
     return float(ordered[middle]), float(ordered[middle]) - float(ordered[low])

@@ -21,8 +21,8 @@ from radio_ag.preprocess.noise import (
     FILL_SHARE,
     ONE_SIGMA_BELOW,
     PATCH,
-    SUBSAMPLE,
     noise_from,
+    symmetric_grid,
 )
 from radio_ag.preprocess.stacks import as_stack, to_native
 
@@ -70,8 +70,8 @@ def _prepare(fields: NDArray[np.float32], settings: Preprocessing, device: torch
 
 def _percentiles(fields: Tensor) -> NDArray[np.float64]:
     """What lies one sigma below the median, and the median, of each field, from the pixels that the CPU takes."""
-    pixels = fields.flatten(1)
-    sample = pixels[:, ::SUBSAMPLE] if pixels.shape[1] > 1000 * SUBSAMPLE else pixels
+    rows, columns = symmetric_grid((fields.shape[1], fields.shape[2]))
+    sample = fields[:, rows, columns].flatten(1)
     last = sample.shape[1] - 1
     ordered = sample.sort(1).values
     return ordered[:, [int(ONE_SIGMA_BELOW * last), last // 2]].double().T.cpu().numpy()

@@ -169,7 +169,7 @@ def train_weights(
     card = {"name": folder.resolve().name} | _description(recipe) | {"training": training}
     weights = _calibrated(Weights(tuple(networks), Card.of(card), {}), data, split, recipe.stretch)
     watched = data[split.validation]
-    probabilities = softmax(served_logits(weights, watched) / weights.card.temperatures["8"], 1)
+    probabilities = softmax(served_logits(weights, watched) / weights.card.temperature.at(8), 1)
     weights = weights.described(
         metrics={"orbit_8": score_sources(probabilities, watched.label, watched.certain)},
         metrics_sources="the validation sources, on the sky none of them within 270 arcsec of one that was learnt from"

@@ -19,9 +19,10 @@ from radio_ag.evaluation.calibration import (
 )
 from radio_ag.evaluation.metrics import (
     area_under_curve,
-    bootstrap_intervals,
+    bootstrap_samples,
     confusion_matrix,
     confusion_scores,
+    percentile_intervals,
     wilson_interval,
 )
 from radio_ag.evaluation.scores import score_copies, score_sources, spread_of
@@ -103,10 +104,26 @@ def test_area_under_curve_is_the_mann_whitney_statistic():
 
 def test_bootstrap_interval_of_a_mean():
     values = np.random.default_rng(0).normal(5, 2, 400)
-    found = bootstrap_intervals(lambda counts: {"mean": counts @ values / 400}, 400, resamples=4000)
+    samples = bootstrap_samples(lambda counts: {"mean": counts @ values / 400}, 400, resamples=4000)
+    found = percentile_intervals(samples)
     half = 1.96 * values.std() / np.sqrt(400)
     assert found["mean"] == pytest.approx((values.mean() - half, values.mean() + half), abs=0.1 * half)
-    assert bootstrap_intervals(lambda counts: {}, 0) == {}
+    assert bootstrap_samples(lambda counts: {}, 0) == {}
+
+
+def test_the_calibration_error_of_a_calibrated_model_loses_bias():
+    """Of 60 sets of 100 sources with true probabilities; each interval contains its estimate."""
+    rng = np.random.default_rng(0)
+    plain, debiased = [], []
+    for _ in range(60):
+        second = rng.beta(0.5, 0.5, 100)
+        labels = (rng.random(100) < second).astype(int)
+        figures = score_sources(in_two(second), labels)["all"]
+        plain.append(figures["ece_plain"])
+        debiased.append(figures["ece"])
+        assert figures["ece_interval"][0] <= figures["ece"] <= figures["ece_interval"][1]
+    assert np.mean(plain) > 0.04
+    assert np.mean(debiased) < 0.7 * np.mean(plain)
 
 
 # Calibration
@@ -215,12 +232,13 @@ def test_intervals_hold_the_truth_as_often_as_they_say():
     held = 0
     for seed in range(200):
         labels, given = draw(100)
-        interval = bootstrap_intervals(
+        samples = bootstrap_samples(
             lambda counts, y=labels, g=given: {"f1": confusion_scores(confusion_matrix(y, g, counts))["f1_fri"]},
             100,
             resamples=400,
             seed=seed,
-        )["f1"]
+        )
+        interval = percentile_intervals(samples)["f1"]
         held += interval[0] <= truth <= interval[1]
     assert 180 <= held <= 198
 

@@ -79,14 +79,21 @@ def test_served_outcome_is_the_classifiers_own_for_raw_fields(raw, data, orbit):
     classifier = Classifier(weights(members=2), device="cpu", orbit=orbit)
     outcome = classify_served(classifier, data)
     direct = classifier.predict(raw, attention="none")
-    empty = (outcome.flags & Flag.EMPTY) != 0
-    np.testing.assert_array_equal(empty, [False] * 5 + [True])
-    assert np.isnan(outcome.probabilities[empty]).all()
-    np.testing.assert_allclose(outcome.probabilities[~empty], direct.probabilities[~empty], atol=1e-5)
-    np.testing.assert_allclose(outcome.std[~empty], direct.std[~empty], atol=1e-5)
+    np.testing.assert_array_equal((outcome.flags & Flag.UNRESOLVED) != 0, [False] * 4 + [True, False])
+    np.testing.assert_array_equal((outcome.flags & Flag.EMPTY) != 0, [False] * 5 + [True])
+    assert np.isnan(outcome.probabilities[4:]).all()
+    np.testing.assert_allclose(outcome.probabilities[:4], direct.probabilities[:4], atol=1e-5)
+    np.testing.assert_allclose(outcome.std[:4], direct.std[:4], atol=1e-5)
     islands = measure_islands(raw, direct.prepared.rms)
     np.testing.assert_array_equal(outcome.flags, islands.flags | direct.flags)
-    assert score_sources(outcome.probabilities, data.label, flags=outcome.flags)["all"]["unclassified"] == 1
+    assert score_sources(outcome.probabilities, data.label, flags=outcome.flags)["all"]["unclassified"] == 2
+
+
+def test_a_point_source_has_a_class_where_the_card_needs_no_morphology(raw, data):
+    network = weights().described(needs_morphology=False)
+    outcome = classify_served(Classifier(network, device="cpu", orbit=1), data)
+    assert (outcome.flags[4] & Flag.UNRESOLVED) != 0
+    assert outcome.probabilities[4].sum() == pytest.approx(1, abs=1e-6)
 
 
 def test_fields_of_another_clip_are_refused(data):

@@ -1,12 +1,14 @@
 """The classifier: orbit, attention on the sky, batches, calibration, devices."""
 
+import astropy.units as u
 import numpy as np
 import pytest
 import torch
+from astropy.io import fits
 from torch import nn
 from torch.nn import functional as F
 
-from radio_ag.errors import DeviceError, InputError
+from radio_ag.errors import DeviceError, ImageError, InputError, RadioAGWarning
 from radio_ag.flags import Flag
 from radio_ag.network.checkpoints import Weights, import_checkpoint
 from radio_ag.network.classifier import Classifier
@@ -183,6 +185,79 @@ def test_doubtful_sources_are_seen_from_further_angles(fields, members):
     assert sum(seen) == members * (5 * 8 + 16)
 
 
+def test_doubtful_sources_are_shown_to_the_networks_that_were_not_asked(fields):
+    """Rows below the card's bound are as the whole ensemble has them, the others as the network asked first."""
+    networks = [Compass(0.01), Compass(0.03), Compass(-0.005)]
+    calibration = {"temperature": 1.5, "temperature_of_all": {"1": 2.0, "8": 3.0}}
+
+    def look(members, **settings):
+        card = CARD | {"calibration": calibration | settings}
+        prediction = _classifier(card, networks[:members], orbit=8).predict(fields, attention="gates")
+        return {name: getattr(prediction, name) for name in ("logits", "std", "attention", "gates")}, prediction
+
+    first, alone = look(1)
+    whole, _ = look(3, temperature=3.0)
+    bound = float(np.median(alone.probability))
+    doubtful = alone.probability < bound
+    assert doubtful.sum() == 2
+    got, prediction = look(3, asked_first=1, doubt_below=bound)
+    for name, values in got.items():
+        np.testing.assert_allclose(values[doubtful], whole[name][doubtful], rtol=1e-4, atol=1e-4, err_msg=name)
+        np.testing.assert_allclose(values[~doubtful], first[name][~doubtful], rtol=1e-4, atol=1e-4, err_msg=name)
+    np.testing.assert_allclose(prediction.probabilities[~doubtful], alone.probabilities[~doubtful], atol=1e-6)
+    odds = np.diff(whole["logits"][doubtful], axis=1)[:, 0] / 3
+    np.testing.assert_allclose(prediction.probabilities[doubtful, 1], 1 / (1 + np.exp(-odds)), atol=1e-5)
+
+
+def test_each_orbit_has_its_own_calibration(fields):
+    calibration = {"temperature": {"1": 2.0, "4": 3.0, "8": 4.0}, "uncertain_below": {"1": 0.9, "8": 0.6}}
+    card = CARD | {"calibration": calibration}
+    found = {
+        orbit: (one.temperature, one.uncertain_below)
+        for orbit in (1, 2, 4, 8, 24)
+        for one in [_classifier(card, orbit=orbit)]
+    }
+    assert found == {1: (2.0, 0.9), 2: (2.0, 0.9), 4: (3.0, 0.9), 8: (4.0, 0.6), 24: (4.0, 0.6)}
+
+
+def test_weights_without_calibration_are_said(fields):
+    with pytest.warns(RadioAGWarning, match="mine is not calibrated: no source will be UNCERTAIN or OUT_OF_DIST"):
+        classifier = _classifier(CARD | {"name": "mine"})
+    assert not classifier.predict(fields).flags.any()
+
+
+def test_units_are_converted_or_refused(fields):
+    classifier = _classifier(orbit=1)
+    plain = classifier.predict(fields).prepared
+    milli = classifier.predict((fields.astype(float) * 1000) << u.Unit("mJy/beam")).prepared
+    np.testing.assert_allclose(milli.rms, plain.rms, rtol=1e-6)
+    np.testing.assert_allclose(milli.images, plain.images, atol=1e-5)
+    for unit in ("K", "Jy", "Jy/pix"):
+        with pytest.raises(ImageError, match=r"fields are in .*: accepted is Jy/beam and what converts to it"):
+            classifier.predict(fields << u.Unit(unit))
+
+
+@pytest.mark.parametrize("shape", [(300, 300), (2, 150, 150), (1, 301, 300), (2, 1, 300, 300)])
+def test_sizes_that_the_card_does_not_allow_are_refused(shape):
+    with pytest.raises(ImageError, match=r"fields must be of shape \(n, 300, 300\)"):
+        _classifier().predict(np.zeros(shape, np.float32))
+
+
+@pytest.mark.parametrize("orbit", [8, 16])
+def test_right_angles_and_mirror_images_change_nothing(data_dir, orbit):
+    """Of real fields, with the bundled weights: noise exactly, probabilities to 1e-6, class and flags the same."""
+    with fits.open(data_dir / "mirabest_train.fits") as hdus:
+        raw = hdus["IMAGES"].data[40:1000:120].astype(np.float32)
+    classifier = Classifier.load(device="cpu", orbit=orbit)
+    upright = classifier.predict(raw)
+    for view in range(1, 8):
+        turned = classifier.predict(np.ascontiguousarray(turn(torch.from_numpy(raw), view).numpy()))
+        np.testing.assert_array_equal(turned.prepared.rms, upright.prepared.rms)
+        np.testing.assert_allclose(turned.probabilities, upright.probabilities, atol=1e-6)
+        np.testing.assert_array_equal(turned.classes, upright.classes)
+        np.testing.assert_array_equal(turned.flags, upright.flags)
+
+
 def test_further_angles_need_the_fields(fields):
     classifier = _classifier(orbit=16)
     with pytest.raises(InputError, match="an orbit of 16 needs the fields, not only the images prepared from them"):
@@ -288,8 +363,6 @@ def test_gpu_agrees_with_cpu(fields):
 
 def test_published_network_from_raw_fields_and_from_published_images(data_dir, tmp_path):
     """Raw FIRST fields through our noise fit, clip and crop give the classes of the published 8-bit images."""
-    from astropy.io import fits
-
     path = import_checkpoint(
         data_dir / "published" / "weights" / "range_norm_ft_3gates_exp1.pt",
         str(tmp_path / "published.safetensors"),
