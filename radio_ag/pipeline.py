@@ -190,6 +190,7 @@ def _plan(
         options.classify_unresolved,
     )
     classifier, settings = _settle(loaded, settings, options.client)
+    classifier.warn_if_not_calibrated()
     if not classifier.gates:
         settings = replace(settings, attention="none")
         if settings.attention_stats:

@@ -121,11 +121,6 @@ class Classifier:
 
     Where the card says that some networks are asked first, the others see what these leave in doubt, and the answer for
     such a source is the mean over all.
-
-    Warns
-    -----
-    RadioAGWarning
-        The weights' card has no calibration: nothing will be ``UNCERTAIN`` or ``OUT_OF_DISTRIBUTION``.
     """
 
     def __init__(self, weights: Weights, *, device: str = "auto", orbit: int = 8, batch: int | None = None):
@@ -149,12 +144,6 @@ class Classifier:
         self.feature_model = None
         if self.card.novelty is not None:
             self.feature_model = FeatureModel.of(weights.extra, sum(net.n_features for net in self.networks))
-        if not self.card.temperature.values:
-            warnings.warn(
-                f"{self.card.name} is not calibrated: no source will be UNCERTAIN or OUT_OF_DISTRIBUTION",
-                RadioAGWarning,
-                stacklevel=2,
-            )
 
     @classmethod
     def load(cls, weights: str | os.PathLike = DEFAULT, **options: Any) -> Classifier:
@@ -173,8 +162,24 @@ class Classifier:
             Unknown or damaged weights.
         DeviceError
             A device that is not there.
+
+        Warns
+        -----
+        RadioAGWarning
+            The weights are not calibrated: nothing will be ``UNCERTAIN`` or ``OUT_OF_DISTRIBUTION``.
         """
-        return cls(load_weights(weights), **options)
+        classifier = cls(load_weights(weights), **options)
+        classifier.warn_if_not_calibrated()
+        return classifier
+
+    def warn_if_not_calibrated(self) -> None:
+        """Warn where the weights' card has no calibration."""
+        if not self.card.temperature.values:
+            warnings.warn(
+                f"{self.card.name} is not calibrated: no source will be UNCERTAIN or OUT_OF_DISTRIBUTION",
+                RadioAGWarning,
+                stacklevel=3,
+            )
 
     @property
     def gates(self) -> int:

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from radio_ag.errors import DeviceError, ImageError, InputError, RadioAGWarning
 from radio_ag.flags import Flag
-from radio_ag.network.checkpoints import Weights, import_checkpoint
+from radio_ag.network.checkpoints import Weights, import_checkpoint, save_weights
 from radio_ag.network.classifier import Classifier
 from radio_ag.network.devices import choose_device
 from radio_ag.network.model import AGCNN, Architecture, Output
@@ -220,9 +220,10 @@ def test_each_orbit_has_its_own_calibration(fields):
     assert found == {1: (2.0, 0.9), 2: (2.0, 0.9), 4: (3.0, 0.9), 8: (4.0, 0.6), 24: (4.0, 0.6)}
 
 
-def test_weights_without_calibration_are_said(fields):
+def test_weights_without_calibration_are_said(fields, tmp_path):
+    path = save_weights(tmp_path / "mine.safetensors", [_network(features="average")], CARD | {"name": "mine"})
     with pytest.warns(RadioAGWarning, match="mine is not calibrated: no source will be UNCERTAIN or OUT_OF_DIST"):
-        classifier = _classifier(CARD | {"name": "mine"})
+        classifier = Classifier.load(path, device="cpu")
     assert not classifier.predict(fields).flags.any()
 
 
