@@ -6,6 +6,7 @@ import contextlib
 import ipaddress
 import logging
 import math
+import os
 import re
 import statistics
 import threading
@@ -75,6 +76,26 @@ def checked_url(url: str) -> str:
     if parts.scheme not in ("http", "https") or not parts.hostname or not (url.isascii() and url.isprintable()):
         raise InputError(f"service_url must be an http or https URL, not {url!r}")
     return url
+
+
+def check_passwords(url: str) -> None:
+    """Check that requests can read the user's file of passwords, which it looks into at each request.
+
+    Parameters
+    ----------
+    url : str
+        Of a service.
+
+    Raises
+    ------
+    InputError
+        It is no text. What requests says nothing about, as of a line that it does not understand, is let pass.
+    """
+    try:
+        requests.utils.get_netrc_auth(url)
+    except ValueError as error:
+        file = os.environ.get("NETRC", "~/.netrc")
+        raise InputError(f"{file}, where requests looks for passwords, cannot be read: {error}") from error
 
 
 def leads_inward(url: str, home: str) -> bool:

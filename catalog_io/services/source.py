@@ -30,6 +30,7 @@ from radio_ag.catalog_io.services.polite import (
     Breaker,
     Manners,
     PoliteAdapter,
+    check_passwords,
     checked_url,
     default_rate,
     public,
@@ -542,6 +543,7 @@ class ServiceImages:
 
     def _prepare(self, session: requests.Session) -> requests.Session:
         """Make a session polite, and guard what it receives."""
+        check_passwords(self.service_url)
         session.headers["User-Agent"] = user_agent(session.headers["User-Agent"])
         adapter = PoliteAdapter(self._manners)
         session.mount("http://", adapter)
