@@ -207,6 +207,22 @@ def test_which_services_are_limited():
         FirstImages(rate=0)
 
 
+@pytest.mark.parametrize("named", [True, False])
+def test_a_file_of_passwords_that_is_no_text_is_named_in_one_line(tmp_path, monkeypatch, named):
+    content = b"machine other login \xff\xfe password x\n"
+    (tmp_path / ".netrc").write_bytes(content)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    if named:
+        monkeypatch.setenv("NETRC", str(tmp_path / ".netrc"))
+    with FirstServer() as server:
+        source = FirstImages(service_url=server.url, **FAST)
+        with pytest.raises(InputError, match=r"\.netrc, where requests looks for passwords, cannot be read: .* 0xff"):
+            source.fetch(*scattered(3))
+        assert server.requests == []
+        (tmp_path / ".netrc").write_bytes(content.replace(b"\xff\xfe", b"me"))
+        assert set(source.fetch(*scattered(3)).status) == {"ok"}
+
+
 # --- pauses after failures --------------------------------------------------------------------------------------------
 
 FAILED = Failure("http_error", "HTTP 503", passing=True)
