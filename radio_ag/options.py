@@ -240,7 +240,13 @@ class ImageOptions(OptionRecord):
         ),
     ] = None
     connections: Annotated[
-        int | None, Option("Concurrent requests to the service.", "Images", least=1, of="service")
+        int | None,
+        Option(
+            "Concurrent requests to the service; where answers hang, up to twice as many, but for 1.",
+            "Images",
+            least=1,
+            of="service",
+        ),
     ] = None
     rate: Annotated[
         float | None,

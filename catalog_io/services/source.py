@@ -141,7 +141,7 @@ class ServiceImages:
         None: the survey's; 10 µJy/beam adds 2 % of FIRST's noise in quadrature. 0 keeps all bits at four times the
         disk space.
     connections : int
-        Requests at a time.
+        Requests at a time; beyond 1, as many again in the place of those whose answers are late.
     rate : float, optional
         Requests a second. None: 10, or any number of a service on this machine.
     timeout : float

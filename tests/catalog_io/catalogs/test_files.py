@@ -215,7 +215,6 @@ class TestFits:
         with pytest.raises(CatalogueError, match=r"cut\.fits"):
             read_catalogue(path)
 
-
     def test_columns_of_one_name_are_told_apart(self, tmp_path):
         columns = [
             fits.Column(name=f"column{number}", format="D", array=[value, value + 0.5])
