@@ -13,8 +13,8 @@ each answer. Ideal is ``connections / latency`` images a second. Three measureme
   was fetched, and how long the network waited for it.
 - *faults*: a run's chunks over 4 connections, from a service without faults, from one that fails for 30 % of the
   requests in eight ways, of which one is that no answer ever comes, and from one that answers 30 % with HTTP 503 and
-  ``Retry-After: 5``. What cannot be avoided is the time on the connections of answers that fail, and of 5 s for each
-  one that never comes: nobody knows sooner.
+  ``Retry-After: 5``. What cannot be avoided is the time on the connections of answers that fail. Those that never come
+  are not counted: others are asked for in their place meanwhile.
 """
 
 from __future__ import annotations
@@ -191,7 +191,7 @@ def measure_faults(latency: float, count: int) -> None:
     faulty, answers = _run(latency, EIGHT, count)
     hung = sum(mode == "slow" for _, mode in answers)
     repeats = len(answers) - hung - count
-    unavoidable = (repeats * clean * FAULT_CONNECTIONS / count + hung * 5.0) / FAULT_CONNECTIONS
+    unavoidable = repeats * clean / count
     print(f"no faults: {clean:.1f} s, {count / clean:.1f} rows/s")
     print(f"eight kinds: {faulty:.1f} s, {count / faulty:.1f} rows/s, {100 * clean / faulty:.0f} % of that")
     print(f"  {len(answers)} requests, {hung} without an answer: {unavoidable:.1f} s cannot be avoided")

@@ -157,5 +157,5 @@ def _parameter(name: str, field: Declared, defaults: OptionRecord) -> inspect.Pa
         name,
         inspect.Parameter.KEYWORD_ONLY,
         default=False if option.off else default,
-        annotation=Annotated[kind | None if field.optional else kind, typer.Option(field.flag, **told)],
+        annotation=Annotated[kind | None if field.optional else kind, typer.Option(field.flags, **told)],
     )

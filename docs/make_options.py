@@ -46,7 +46,7 @@ def row(field: Declared, default: object) -> str:
     """Return the line of a field."""
     option = field.option
     meaning = f"{option.help} {option.bounds.capitalize()}." if option.bounds else option.help
-    flag = f"`{field.flag}`" if option.panel else ""
+    flag = f"`{field.flags}`" if option.panel else ""
     kind = field.type_in_words.replace(", optional", "").replace("|", "\\|")
     return f"| `{field.name}` | {kind} | {option.shown or f'`{default!r}`'} | {flag} | {meaning} |"
 

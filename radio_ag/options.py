@@ -123,6 +123,11 @@ class Declared:
         return f"--{'no-' if self.option.off else ''}{self.name.replace('_', '-')}"
 
     @property
+    def flags(self) -> str:
+        """All that the command line takes for it: ``--verify-images/--no-verify-images`` where None is a third way."""
+        return f"{self.flag}/--no-{self.flag[2:]}" if self.kind is bool and self.optional else self.flag
+
+    @property
     def type_in_words(self) -> str:
         """The type as a docstring has it."""
         choices = get_args(self.kind) if get_origin(self.kind) is Literal else ()
@@ -203,13 +208,14 @@ class ImageOptions(OptionRecord):
         bool, Option("Take images with a beam coarser than FIRST's, on pixels of a third of it.", "Images")
     ] = False
     verify_images: Annotated[
-        bool,
+        bool | None,
         Option(
-            "Check the sums that local images carry in files of any size; without this, in those up to 100 MB.",
+            "Check the sums that local images carry in files of any size, or in none.",
             "Images",
+            shown="in those up to 100 MB",
             of="files",
         ),
-    ] = False
+    ] = None
     cache_dir: Annotated[
         str | os.PathLike[str] | None,
         Option("Folder that keeps fetched fields.", "Images", shown="the user's cache folder", of="service"),
@@ -234,7 +240,13 @@ class ImageOptions(OptionRecord):
         ),
     ] = None
     connections: Annotated[
-        int | None, Option("Concurrent requests to the service.", "Images", least=1, of="service")
+        int | None,
+        Option(
+            "Concurrent requests to the service; where answers hang, up to twice as many, but for 1.",
+            "Images",
+            least=1,
+            of="service",
+        ),
     ] = None
     rate: Annotated[
         float | None,

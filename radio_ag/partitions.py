@@ -10,7 +10,8 @@ from astropy.table import Table
 
 from radio_ag.catalog_io.images.fields import ImageSource
 from radio_ag.catalog_io.product.columns import COLUMNS
-from radio_ag.errors import InputError
+from radio_ag.catalog_io.result import Result
+from radio_ag.errors import InputError, ServiceError
 from radio_ag.inputs import open_source
 from radio_ag.options import ImageOptions
 from radio_ag.pipeline import classify
@@ -80,7 +81,8 @@ def classify_partition(
     InputError
         The frame has no such columns, or an option cannot be used.
     ServiceError
-        The image service did not answer for a single source of the first chunk.
+        The image service did not answer for a single source of the first chunk, or more than ``max_failed`` (of
+        ``run_options``) of the rows with coverage have no image: a data frame has no place that says so.
 
     Notes
     -----
@@ -95,12 +97,22 @@ def classify_partition(
         with _one_at_a_time:
             source = _opened(images, image_options)
             positions = Table({"ra": ra, "dec": dec}, units=["deg", "deg"])
-            table = classify(positions, images=source, attention="none", **settings).table
+            table = _complete(classify(positions, images=source, attention="none", **settings)).table
     else:
         table = Table({spec.name: np.zeros(0, spec.dtype) for spec in _ADDED})
     taken = {str(name).lower() for name in frame.columns}
     names = {spec.name: f"radio_ag_{spec.name}" if spec.name in taken else spec.name for spec in _ADDED}
     return frame.assign(**{names[spec.name]: _series(table[spec.name], frame.index) for spec in _ADDED})
+
+
+def _complete(result: Result) -> Result:
+    """The result, if so many of its rows have an image that it counts as complete."""
+    if result.incomplete:
+        raise ServiceError(
+            f"{result.incomplete} of {len(result)} rows of a partition have no image (FETCH_FAILED), more than "
+            "max_failed allows: try again, or RunOptions(max_failed=1) takes them as they are"
+        )
+    return result
 
 
 _one_at_a_time = threading.Lock()

@@ -102,10 +102,19 @@ def test_the_command_has_every_option_with_its_default():
                 assert name not in parameters
                 continue
             parameter = parameters[name]
-            assert parameter.opts == [field.flag]
+            assert "/".join(parameter.opts + parameter.secondary_opts) == field.flags
             assert parameter.help == (field.option.off or field.option.help)
             default = getattr(record(), field.name)
             assert parameter.default == (not default if field.option.off else default)
+
+
+@pytest.mark.parametrize(
+    ("given", "verify"), [([], None), (["--verify-images"], True), (["--no-verify-images"], False)]
+)
+def test_sums_of_images_are_checked_as_asked(given, verify):
+    parsed = get_command(app).commands["classify"].make_context("classify", ["catalogue.csv", *given])
+    assert parsed.params["verify_images"] is verify
+    assert ImageOptions(verify_images=verify).keywords() == ({} if verify is None else {"verify_images": verify})
 
 
 def test_choices_are_those_of_the_product():

@@ -8,7 +8,8 @@ from astropy.table import Table
 from run_examples import Doubles, positions
 
 from radio_ag import RunOptions, classify
-from radio_ag.errors import InputError, ServiceError
+from radio_ag.errors import IncompleteWarning, InputError, ServiceError
+from radio_ag.flags import Flag
 from radio_ag.partitions import classify_hats, classify_partition
 
 dask = pytest.importorskip("dask")
@@ -91,6 +92,20 @@ def test_errors(frame, weights):
     down = Doubles(frozenset(frame["RA"].tolist()))
     with pytest.raises(ServiceError, match="none of the first"):
         classify_partition(frame, images=down, weights=weights, ra_col="RA", dec_col="DEC", **OPTIONS)
+
+
+def test_a_frame_without_many_of_its_images_is_no_answer_unless_that_is_allowed(frame, weights, expected):
+    options = {"weights": weights, "ra_col": "RA", "dec_col": "DEC", "device": "cpu", "orbit": 1}
+    part = frame.iloc[4:8]
+    lacking = Doubles(frozenset(part["RA"].iloc[1:2].tolist()))
+    with (
+        pytest.warns(IncompleteWarning),
+        pytest.raises(ServiceError, match="1 of 4 rows of a partition have no image"),
+    ):
+        classify_partition(part, images=lacking, run_options=RunOptions(threads=1, batch=4, chunk=4), **options)
+    allowed = RunOptions(threads=1, batch=4, chunk=4, max_failed=0.5)
+    done = classify_partition(part, images=lacking, run_options=allowed, **options)
+    assert [flags & Flag.FETCH_FAILED != 0 for flags in done["flags"].tolist()] == [False, True, False, False]
 
 
 @pytest.fixture(scope="module")

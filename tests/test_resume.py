@@ -320,6 +320,10 @@ def test_images_that_go_away_stop_the_run_and_its_parts_stay(run, undisturbed, t
     with pytest.raises(ServiceError, match=r"mosaic.fits is not there any more; 3 of 8 parts are done and stay in"):
         run(output, images=GoingAway())
     assert not output.exists()
+    with pytest.raises(ServiceError, match=r"the same command goes on there$"):
+        run(output, images=GoingAway())
+    with pytest.raises(ServiceError, match=r"the same command without --restart goes on there$"):
+        run(output, images=GoingAway(), restart=True)
     run(output)
     assert data_units(output) == data_units(undisturbed)
 

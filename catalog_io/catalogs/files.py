@@ -6,6 +6,7 @@ else is refused.
 
 import contextlib
 import hashlib
+import itertools
 import os
 import warnings
 from collections.abc import Callable, Iterator
@@ -24,7 +25,7 @@ from radio_ag.catalog_io.files.fits_open import in_order, open_checked
 from radio_ag.catalog_io.files.fits_table import read_hdu
 from radio_ag.catalog_io.files.packed import open_unpacked, refuse_above_limit
 from radio_ag.catalog_io.files.votable import read_document
-from radio_ag.errors import CatalogueError
+from radio_ag.errors import CatalogueError, RadioAGWarning
 
 ACCEPTED = "FITS, VOTable, ECSV, CSV, ASCII (.txt .tab .tsv .dat) and Parquet"
 """Formats of catalogue files, for messages and help."""
@@ -162,10 +163,29 @@ def _read_fits(stream: BinaryIO, path: Path) -> Table:
             tables = [hdu for hdu in in_order(hdus) if isinstance(hdu, fits.BinTableHDU | fits.TableHDU)]
             if not tables:
                 raise CatalogueError(_no_table(path, hdus))
+            _tell_apart(tables[0].header)
             # NaN and empty strings are values here, not masks: the column comes out as it came.
             table = read_hdu(tables[0], mask_invalid=False)
     _take_ucds(table)
     return table
+
+
+def _tell_apart(header: fits.Header) -> None:
+    """Give a number to columns whose name another has: astropy reads no table with two of the same."""
+    keys = [f"TTYPE{number}" for number in range(1, header["TFIELDS"] + 1) if f"TTYPE{number}" in header]
+    taken = {str(header[key]) for key in keys}
+    seen: set[str] = set()
+    renamed = []
+    for key in keys:
+        name = str(header[key])
+        if name in seen:
+            number = next(number for number in itertools.count(2) if f"{name}_{number}" not in taken)
+            header[key] = f"{name}_{number}"
+            taken.add(header[key])
+            renamed.append(f"a second {name!r} is {header[key]!r}")
+        seen.add(name)
+    if renamed:
+        warnings.warn(f"columns of the same name are told apart: {', '.join(renamed)}", RadioAGWarning, stacklevel=2)
 
 
 def _no_table(path: Path, hdus: fits.HDUList) -> str:

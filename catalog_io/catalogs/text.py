@@ -13,16 +13,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+import numpy as np
 from astropy.io import ascii as text_formats
 from astropy.table import Table
+from numpy.typing import NDArray
 
 from radio_ag.catalog_io.files.packed import refuse_above_limit
 from radio_ag.errors import CatalogueError, RadioAGWarning
 
 _HEAD = 1 << 16
-_LONG = 1000  # characters of a line: none that is shorter is looked at closely
+_LONG = 1000  # bytes of a line: none that is shorter is looked at closely
 _COMMENTS = re.compile(r"(?:#.*\n)*")
-_LONG_LINE = re.compile(rf"^.{{{_LONG}}}", re.MULTILINE)
 _NAMED = 5  # lines that a warning names
 _END = "\0"  # a line that no text has
 _DELIMITERS = ("\t", ",", ";", "|")
@@ -110,7 +111,7 @@ def read_text(text: str) -> Table:
         _check_places(text)
     elif layout.delimiter not in ("", " "):
         text = _without_cut_fields(text, layout)
-    elif '"' in text:
+    elif '"' in text and _quoted(_bytes(text), ord(" ")) is None:
         sum(1 for _ in _quoted_rows(text, layout))  # complains of quotation marks
     if layout.format == "bars":
         text = "\n".join(line.strip().removeprefix("|").removesuffix("|") for line in text.splitlines())
@@ -210,7 +211,7 @@ class _Row(NamedTuple):
 
 def _without_cut_fields(text: str, layout: Layout) -> str:
     """The text, with the last field of each row that has too few left empty."""
-    if _is_even(text, layout):
+    if is_even(text, layout):
         return text
     short, commented, pieces, done = [], [], [], 0
     rows = longest = 0
@@ -235,14 +236,51 @@ def _without_cut_fields(text: str, layout: Layout) -> str:
     return "".join(pieces) + text[done:]
 
 
-def _is_even(text: str, layout: Layout) -> bool:
-    """Whether nothing has to be looked at: short rows could only hide behind longer ones, which the reader refuses."""
+def is_even(text: str, layout: Layout) -> bool:
+    """Return whether each row has as many fields as there are columns, as far as that is seen without a look at each.
+
+    Short rows could only hide behind longer ones, which the reader refuses.
+
+    Parameters
+    ----------
+    text : str
+    layout : Layout
+        With a delimiter.
+    """
     comments = _COMMENTS.match(text)
-    body = comments.end() if comments else 0
-    if '"' in text or _LONG_LINE.search(text) or text.find("\n#", body) >= 0:
+    text = text[comments.end() :] if comments else text
+    raw, mark = _bytes(text), ord(layout.delimiter)
+    line_ends = np.flatnonzero(raw == ord("\n"))
+    if np.diff(line_ends).max() > _LONG or (raw[line_ends[:-1] + 1] == ord("#")).any():
         return False
-    lines = text.count("\n", body) + (not text.endswith("\n"))
-    return text.count(layout.delimiter, body) == (layout.names - 1) * lines
+    lines = len(line_ends) - 1 - text.endswith("\n")
+    marks = raw == mark
+    if '"' in text:
+        quoted = _quoted(raw, mark)
+        if quoted is None:
+            return False
+        marks &= ~quoted
+    return int(np.count_nonzero(marks)) == (layout.names - 1) * lines
+
+
+def _bytes(text: str) -> NDArray[np.uint8]:
+    """The bytes of a text, with line ends before and behind it."""
+    return np.frombuffer(f"\n{text}\n".encode(), np.uint8)
+
+
+def _quoted(raw: NDArray[np.uint8], mark: int) -> NDArray[np.bool_] | None:
+    """Which of the `_bytes` lie in quoted fields; None where one is not closed in its line, or has a quote in it."""
+    quotes = np.flatnonzero(raw == ord('"'))
+    opening, closing = raw[quotes[::2] - 1], raw[quotes[1::2] + 1]
+    lengths = np.diff(quotes, prepend=0, append=len(raw))
+    quoted = np.repeat(np.arange(len(lengths)) % 2 == 1, lengths)
+    whole = (
+        len(opening) == len(closing)
+        and ((opening == mark) | (opening == ord("\n"))).all()
+        and ((closing == mark) | (closing == ord("\r")) | (closing == ord("\n"))).all()
+        and not any(quoted[raw == ord(line_end)].any() for line_end in "\r\n")
+    )
+    return quoted if whole else None
 
 
 def _plain_rows(text: str, layout: Layout) -> Iterator[_Row]:

@@ -13,11 +13,13 @@ References: FITS standard 4.0, section 10.4; White 1992, in Space and Earth Scie
 
 from __future__ import annotations
 
+import inspect
 import struct
 import threading
 import zlib
 from typing import Any
 
+import astropy
 import numpy as np
 from astropy.io.fits.hdu.compressed import _codecs, _tiled_compression
 from numpy.typing import NDArray
@@ -226,16 +228,50 @@ def _inflate(stream: bytes) -> bytes:
     return unpacked
 
 
-_tiled_compression._get_data_from_heap  # noqa: B018 - an astropy that reads elsewhere is not to pass unnoticed
-_tiled_compression._get_data_from_heap = _read_stream
-_tiled_compression.ALGORITHMS.update(
-    {
-        "GZIP_1": Gzip1,
-        "GZIP_2": Gzip2,
-        "RICE_1": Rice1,
-        "RICE_ONE": Rice1,
-        "PLIO_1": PLIO1,
-        "HCOMPRESS_1": HCompress1,
-    }
-)
-_tiled_compression.Quantize = Quantize
+_CODECS = {
+    "GZIP_1": Gzip1,
+    "GZIP_2": Gzip2,
+    "RICE_1": Rice1,
+    "RICE_ONE": Rice1,
+    "PLIO_1": PLIO1,
+    "HCOMPRESS_1": HCompress1,
+}
+
+
+def _check_replaceable() -> None:
+    """Check that astropy decodes by what is replaced here: one that does it otherwise is not to pass unnoticed."""
+    reads = set(_tiled_compression.decompress_image_data_section.__code__.co_names)
+    unknown = set(_tiled_compression.ALGORITHMS) ^ {*_CODECS, "NOCOMPRESS"}
+    if unknown or not {"_decompress_tile", "_get_data_from_heap", "Quantize"} <= reads:
+        raise AttributeError(f"codecs {', '.join(sorted(unknown)) or 'are called elsewhere'}")
+    if "ALGORITHMS" not in _tiled_compression._decompress_tile.__code__.co_names:
+        raise AttributeError("ALGORITHMS is not used")
+    for own, theirs in (
+        (_read_stream, _tiled_compression._get_data_from_heap),
+        (Quantize.decode_quantized, _tiled_compression.Quantize.decode_quantized),
+    ):
+        if len(inspect.signature(own).parameters) != len(inspect.signature(theirs).parameters):
+            raise AttributeError(f"{theirs.__name__} takes other arguments")
+
+
+def replace_codecs() -> None:
+    """Put the codecs in the place of astropy's.
+
+    Raises
+    ------
+    ImportError
+        astropy decodes otherwise than those that were tried: nothing is decoded unprotected.
+    """
+    try:
+        _check_replaceable()
+    except AttributeError as error:
+        raise ImportError(
+            f"astropy {astropy.__version__} decodes compressed images otherwise than radio-ag can protect ({error}): "
+            "install one that was tried, 7.2 to 8.0"
+        ) from error
+    _tiled_compression._get_data_from_heap = _read_stream
+    _tiled_compression.ALGORITHMS.update(_CODECS)
+    _tiled_compression.Quantize = Quantize
+
+
+replace_codecs()

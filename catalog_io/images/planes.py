@@ -403,7 +403,7 @@ class OpenPlanes:
         if self._faults[key] is not None:
             raise ImageError(
                 f"it {self._faults[key]}: it is damaged, or was changed by a program that does not keep sums "
-                "(verify_images=False takes it as it is)"
+                "(verify_images=False, --no-verify-images, takes it as it is)"
             )
 
     def _is_verified(self, place: Place) -> bool:

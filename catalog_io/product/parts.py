@@ -232,7 +232,7 @@ class PartsFolder:
         self, path: Path, identity: Mapping[str, Any], count: int, *, restart: bool = False, temporary: bool = False
     ) -> None:
         self.path = path
-        self.temporary = temporary
+        self.temporary, self.restarted = temporary, restart
         self.count = count
         self.run = run_identifier(identity)
         self.done: dict[int, str] = {}
@@ -308,9 +308,8 @@ class PartsFolder:
     @property
     def stay(self) -> str:
         """What a message says about the parts after a run has failed."""
-        return (
-            f"{len(self.done)} of {self.count} parts are done and stay in {self.path}: the same command goes on there"
-        )
+        command = "the same command without --restart" if self.restarted else "the same command"
+        return f"{len(self.done)} of {self.count} parts are done and stay in {self.path}: {command} goes on there"
 
     def told(self, exc: RadioAGError) -> RadioAGError:
         """Return an error that ends the run as one that also says what is done."""

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import logging
+import math
+import os
 import re
 import statistics
 import threading
 import time
 import urllib.parse
 from collections import Counter, defaultdict, deque
+from collections.abc import Iterator
 from importlib.metadata import version
 from typing import Any
 
@@ -29,6 +33,8 @@ _LONGEST_PAUSE = 300.0  # seconds between two looks at whether a service is back
 _CONNECT_SECONDS = 10.0
 _RECENT = 50  # answers whose times count
 _TIMES_MEDIAN = 10.0
+_HANGS_AFTER = 4.0  # times the median: it goes on being waited for, and another is asked for meanwhile
+_SOON = 0.001  # seconds: clocks differ
 _UNKNOWN = 6.0  # times the least wait for an answer: before the first one has come
 _log = logging.getLogger(__name__)
 
@@ -70,6 +76,26 @@ def checked_url(url: str) -> str:
     if parts.scheme not in ("http", "https") or not parts.hostname or not (url.isascii() and url.isprintable()):
         raise InputError(f"service_url must be an http or https URL, not {url!r}")
     return url
+
+
+def check_passwords(url: str) -> None:
+    """Check that requests can read the user's file of passwords, which it looks into at each request.
+
+    Parameters
+    ----------
+    url : str
+        Of a service.
+
+    Raises
+    ------
+    InputError
+        It is no text. What requests says nothing about, as of a line that it does not understand, is let pass.
+    """
+    try:
+        requests.utils.get_netrc_auth(url)
+    except ValueError as error:
+        file = os.environ.get("NETRC", "~/.netrc")
+        raise InputError(f"{file}, where requests looks for passwords, cannot be read: {error}") from error
 
 
 def leads_inward(url: str, home: str) -> bool:
@@ -138,29 +164,64 @@ class RateLimit:
 class Connections:
     """Requests at a time, as a context manager around each: as many as allowed, half of them while the service is busy.
 
+    One that `hangs` does not count, so that another goes on in its place: there are never more than twice as many. Who
+    allows one alone means it, and then there is one.
+
     Parameters
     ----------
     count : int
     """
 
     def __init__(self, count: int) -> None:
-        self.count, self._open = count, 0
+        self.count = count
+        self._hangs_from: dict[int, float] = {}  # of each request, by its thread
         self._busy_until = self._spared_until = 0.0
-        self._freed = threading.Condition()
+        self._changed = threading.Condition()
 
     def __enter__(self) -> None:
-        with self._freed:
-            while self._open >= (most := self.most()):
-                self._freed.wait(None if most == self.count else self._busy_until - time.monotonic())
-            self._open += 1
+        with self._changed:
+            while (wait := self._wait()) is None or wait > 0:
+                self._changed.wait(wait)
+            self._hangs_from[threading.get_ident()] = math.inf
+            self._changed.notify()  # there may be room for another
 
     def __exit__(self, *exc_info: object) -> None:
-        with self._freed:
-            self._open -= 1
-            self._freed.notify()
+        with self._changed:
+            self._hangs_from.pop(threading.get_ident(), None)
+            self._changed.notify()
+
+    def _wait(self) -> float | None:
+        """Seconds after which there may be room, 0 where there is; None: not before something changes."""
+        now, most = time.monotonic(), self.most()
+        hanging = sum(start <= now for start in self._hangs_from.values()) if self.count > 1 else 0
+        if len(self._hangs_from) - min(hanging, most) < most:
+            return 0.0
+        ends = [start for start in self._hangs_from.values() if now < start < math.inf]
+        ends += [self._busy_until] if most < self.count else []
+        return max(min(ends) - now, _SOON) if ends else None
+
+    @contextlib.contextmanager
+    def hangs(self, seconds: float) -> Iterator[None]:
+        """Wait for an answer, which after so many seconds takes up no room any more.
+
+        Parameters
+        ----------
+        seconds : float
+        """
+        self._expect(time.monotonic() + seconds)
+        try:
+            yield
+        finally:
+            self._expect(math.inf)
+
+    def _expect(self, hangs_from: float) -> None:
+        with self._changed:
+            if threading.get_ident() in self._hangs_from:
+                self._hangs_from[threading.get_ident()] = hangs_from
+                self._changed.notify()
 
     def most(self) -> int:
-        """Return how many requests there may be now."""
+        """Return how many requests there may be now, without those that hang."""
         return self.count if time.monotonic() >= self._busy_until else max(1, self.count // 2)
 
     def halve(self, seconds: float) -> None:
@@ -170,7 +231,7 @@ class Connections:
         ----------
         seconds : float
         """
-        with self._freed:
+        with self._changed:
             now = time.monotonic()
             if now >= self._spared_until:
                 self._busy_until, self._spared_until = now + seconds, now + 2 * seconds
@@ -212,9 +273,23 @@ class FirstByte:
         ----------
         url : str
         """
+        usual = self._usual(url)
+        limit = _UNKNOWN * self._least if usual is None else _TIMES_MEDIAN * usual
+        return min(self.stretch * max(limit, self._least), self._most)
+
+    def hangs_after(self, url: str) -> float:
+        """Return the seconds after which an answer is so late that others need not wait for it.
+
+        Parameters
+        ----------
+        url : str
+        """
+        usual = self._usual(url)
+        return math.inf if usual is None else _HANGS_AFTER * usual
+
+    def _usual(self, url: str) -> float | None:
         recent = list(self._recent[_page(url)])
-        usual = _TIMES_MEDIAN * statistics.median(recent) if recent else _UNKNOWN * self._least
-        return min(self.stretch * max(usual, self._least), self._most)
+        return statistics.median(recent) if recent else None
 
     def record(self, url: str, seconds: float) -> None:
         """Learn from an answer, or from none in time: a service that has become slow is waited for longer.
@@ -275,7 +350,7 @@ class Manners:
     rate : float
         Requests a second.
     connections : int
-        Requests at a time.
+        Requests at a time, and as many again whose answers are late.
     least, timeout : float
         Seconds to wait for the first byte of an answer, at least and at most.
     longest : float
@@ -345,7 +420,8 @@ class PoliteAdapter(HTTPAdapter):
         limit = manners.first_byte.limit(url)
         start = time.monotonic()
         try:
-            response = super().send(request, stream, (manners.connect, limit), *args, **options)
+            with manners.connections.hangs(manners.first_byte.hangs_after(url)):
+                response = super().send(request, stream, (manners.connect, limit), *args, **options)
         except requests.ReadTimeout:
             manners.first_byte.record(url, limit)
             raise

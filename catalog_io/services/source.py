@@ -30,6 +30,7 @@ from radio_ag.catalog_io.services.polite import (
     Breaker,
     Manners,
     PoliteAdapter,
+    check_passwords,
     checked_url,
     default_rate,
     public,
@@ -140,7 +141,7 @@ class ServiceImages:
         None: the survey's; 10 µJy/beam adds 2 % of FIRST's noise in quadrature. 0 keeps all bits at four times the
         disk space.
     connections : int
-        Requests at a time.
+        Requests at a time; beyond 1, as many again in the place of those whose answers are late.
     rate : float, optional
         Requests a second. None: 10, or any number of a service on this machine.
     timeout : float
@@ -542,6 +543,7 @@ class ServiceImages:
 
     def _prepare(self, session: requests.Session) -> requests.Session:
         """Make a session polite, and guard what it receives."""
+        check_passwords(self.service_url)
         session.headers["User-Agent"] = user_agent(session.headers["User-Agent"])
         adapter = PoliteAdapter(self._manners)
         session.mount("http://", adapter)

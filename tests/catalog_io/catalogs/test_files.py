@@ -23,7 +23,7 @@ from astropy.utils import iers
 from pyarrow import parquet
 
 from radio_ag.catalog_io.catalogs import read_catalogue
-from radio_ag.errors import CatalogueError
+from radio_ag.errors import CatalogueError, RadioAGWarning
 
 RA = np.array([162.53, 350.25, 0.125, 10.5])
 DEC = np.array([30.677, -0.5, 89.0, -30.0])
@@ -214,6 +214,22 @@ class TestFits:
         path.write_bytes(path.read_bytes()[:keep])
         with pytest.raises(CatalogueError, match=r"cut\.fits"):
             read_catalogue(path)
+
+    def test_columns_of_one_name_are_told_apart(self, tmp_path):
+        columns = [
+            fits.Column(name=f"column{number}", format="D", array=[value, value + 0.5])
+            for number, value in enumerate((150.0, 2.0, 3.0, 4.0, 5.0, 6.0))
+        ]
+        fits.BinTableHDU.from_columns(columns).writeto(tmp_path / "twice.fits")
+        content = (tmp_path / "twice.fits").read_bytes()
+        for number, name in enumerate(("ra", "dec", "flux", "flux", "flux_2", "Flux")):
+            content = content.replace(f"'column{number} '".encode(), f"'{name:8}'".encode())
+        (tmp_path / "twice.fits").write_bytes(content)
+        with pytest.warns(RadioAGWarning, match="columns of the same name are told apart: a second 'flux' is 'flux_3'"):
+            table = read_catalogue(tmp_path / "twice.fits", ra_unit="deg").table
+        assert {name: table[name][1] for name in table.colnames} == {
+            "ra": 150.5, "dec": 2.5, "flux": 3.5, "flux_3": 4.5, "flux_2": 5.5, "Flux": 6.5,
+        }  # fmt: skip
 
 
 class TestVotable:

@@ -1,13 +1,16 @@
 """Text tables: delimiters, headers, units, and what is cut or damaged."""
 
+import itertools
 import warnings
 
 import astropy.units as u
 import numpy as np
 import pytest
+from astropy.io.ascii import InconsistentTableError
 from astropy.table import Table
 
-from radio_ag.catalog_io.catalogs import read_catalogue
+from radio_ag.catalog_io.catalogs import read_catalogue, text
+from radio_ag.catalog_io.catalogs.text import read_text
 from radio_ag.errors import CatalogueError, RadioAGWarning
 
 
@@ -80,6 +83,42 @@ class TestText:
                 assert np.ma.is_masked(value) or value == (
                     true if stop > second else float(rows[0][1 + (name == "dec")])
                 )
+
+    @pytest.mark.parametrize("end", ["\n", "\r\n"])
+    @pytest.mark.parametrize("mark", [",", ";", "\t"])
+    def test_delimiters_in_quotation_marks_are_none(self, tmp_path, mark, end):
+        """Also where they make up for what a row lacks."""
+        lines = [("name", "ra", "dec"), (f'"a{mark} b"', "100", "2"), ('""', "3", "4")]
+        catalogue = self.read(tmp_path, end.join(map(mark.join, lines)))
+        assert catalogue.dec.tolist() == [2, 4]
+        assert catalogue.table["name"][0] == f"a{mark} b"
+        lines.append((f'"c{mark}"', "5"))
+        with pytest.warns(RadioAGWarning, match="^line 4 of the catalogue has fewer fields"):
+            assert self.read(tmp_path, end.join(map(mark.join, lines)) + end).valid.tolist() == [True, True, False]
+
+    def test_a_quick_look_at_quotation_marks_changes_nothing(self, monkeypatch):
+        """Texts of which one in some needs no look at each row give what a look at each row gives."""
+        random = np.random.default_rng(3)
+        rows = ["".join(random.choice(list('aaa,,,""\n'), size=random.integers(1, 14)).tolist()) for _ in range(400)]
+        rows += ['"a,a",,a', '"",a,"a"', 'a"a,a,a', '"a""a",a,a', '"a"a,a,a', 'a,a,"a\na"', '"a,a",a']
+        looked: list[bool] = []
+
+        def outcome(row):
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                try:
+                    table = read_text(f"a,b,c\nx,y,z\n{row}\n")
+                except (CatalogueError, InconsistentTableError) as error:
+                    return type(error)
+            return table.as_array().tolist(), [str(warning.message) for warning in caught]
+
+        quick = [outcome(row) for row in rows]
+        is_even = text.is_even
+        monkeypatch.setattr(text, "is_even", lambda *given: looked.append(is_even(*given)))
+        assert [outcome(row) for row in rows] == quick
+        assert {(even, '"' in row) for even, row in zip(looked, rows, strict=True)} == set(
+            itertools.product([False, True], [False, True])
+        )
 
     def test_rows_in_quotation_marks(self, tmp_path):
         text = 'ra,dec,note\n1,2,"a, ""b"""\n3,4,"two\nlines"\n5,"6"\n7,8,x\n'

@@ -140,6 +140,24 @@ def test_a_tile_that_lies_outside_the_data_is_refused():
             hdus[1].section[:1]
 
 
+@pytest.mark.parametrize(
+    ("name", "instead"),
+    [
+        ("ALGORITHMS", _tiled_compression.ALGORITHMS | {"ZSTD": None}),
+        ("_get_data_from_heap", lambda hdu, size, offset, dtype, cache, bounds: None),
+        ("decompress_image_data_section", lambda *_: None),
+        ("_decompress_tile", lambda *_: None),
+        ("Quantize", None),
+    ],
+)
+def test_an_astropy_that_decodes_otherwise_is_refused(monkeypatch, name, instead):
+    """Rather than left to decode what nobody has checked."""
+    monkeypatch.setattr(_tiled_compression, name, instead)
+    with pytest.raises(ImportError, match=r"^astropy \d.* decodes compressed images otherwise .*: install one"):
+        tile_codecs.replace_codecs()
+    assert getattr(_tiled_compression, name) is instead
+
+
 def test_astropy_decodes_by_these():
     assert {name: kind.__module__ for name, kind in _tiled_compression.ALGORITHMS.items()} == {
         **dict.fromkeys(["GZIP_1", "GZIP_2", "RICE_1", "RICE_ONE", "PLIO_1", "HCOMPRESS_1"], tile_codecs.__name__),

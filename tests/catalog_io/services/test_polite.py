@@ -207,6 +207,22 @@ def test_which_services_are_limited():
         FirstImages(rate=0)
 
 
+@pytest.mark.parametrize("named", [True, False])
+def test_a_file_of_passwords_that_is_no_text_is_named_in_one_line(tmp_path, monkeypatch, named):
+    content = b"machine other login \xff\xfe password x\n"
+    (tmp_path / ".netrc").write_bytes(content)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    if named:
+        monkeypatch.setenv("NETRC", str(tmp_path / ".netrc"))
+    with FirstServer() as server:
+        source = FirstImages(service_url=server.url, **FAST)
+        with pytest.raises(InputError, match=r"\.netrc, where requests looks for passwords, cannot be read: .* 0xff"):
+            source.fetch(*scattered(3))
+        assert server.requests == []
+        (tmp_path / ".netrc").write_bytes(content.replace(b"\xff\xfe", b"me"))
+        assert set(source.fetch(*scattered(3)).status) == {"ok"}
+
+
 # --- pauses after failures --------------------------------------------------------------------------------------------
 
 FAILED = Failure("http_error", "HTTP 503", passing=True)
@@ -371,21 +387,105 @@ def test_a_position_that_takes_long_is_waited_for_longer_each_time():
 
 
 def test_retry_after_holds_its_own_row_alone():
+    """Those of which no patience is asked all come while four wait for a minute, of which nobody sees the end."""
+    ra, dec = scattered(14)
+    held = set(np.round(ra[2::3], 4))
+    others_came = threading.Event()
+    came = iter(range(1, 15))
+
+    def decide(request):
+        if next(came) == 14:
+            others_came.set()
+        return "429" if round(request.position[0], 4) in held else "ok"
+
+    with (
+        FirstServer(decide=decide, retry_after="60") as server,
+        ThreadPoolExecutor(1) as pool,
+        FirstImages(service_url=server.url, connections=4, **FAST) as source,
+    ):
+        call = pool.submit(source.fetch, ra, dec)
+        assert others_came.wait(50)
+        source.close()
+        with pytest.raises(ServiceError, match="closed while"):
+            call.result(timeout=10)
+        assert [request.attempt for request in server.requests] == [1] * 14
+        assert server.modes() == {"ok": 10, "429": 4}
+
+
+def test_after_retry_after_a_row_is_asked_for_again():
     ra, dec = scattered(14)
     held = set(np.round(ra[2::3], 4))
 
     def decide(request):
         return "429" if request.attempt == 1 and round(request.position[0], 4) in held else "ok"
 
-    with FirstServer(decide=decide, retry_after="2") as server:
+    with FirstServer(decide=decide, retry_after="1") as server:
         source = FirstImages(service_url=server.url, connections=4, **FAST)
-        source.fetch(ra[:2], dec[:2])
-        fields = source.fetch(ra, dec)
-        attempts = [request.attempt for request in server.requests]
-    assert set(fields.status) == {"ok"}
-    assert attempts == [1] * 14 + [2] * 4  # what nobody asked to wait did not
+        assert set(source.fetch(ra, dec).status) == {"ok"}
+        assert sorted(request.attempt for request in server.requests) == [1] * 14 + [2] * 4
     assert source.traffic.retries == {"HTTP 429": 4}
-    assert source.traffic.waited >= 8
+
+
+def hanging_source(server, connections):
+    """A source that never gives up an answer, after some that came."""
+    source = FirstImages(service_url=server.url, connections=connections, first_byte=600.0, **FAST | {"timeout": 600.0})
+    ra, dec = scattered(4, seed=1)
+    assert set(source.fetch(ra, dec).status) == {"ok"}
+    server.forget()
+    return source
+
+
+def test_an_answer_that_never_comes_holds_no_place():
+    """As many as there are connections hang, and are never given up; all others come."""
+    ra, dec = scattered(14)
+    hung = set(np.round(ra[:4], 4))
+    others_came = threading.Event()
+    came = iter(range(1, 15))
+
+    def decide(request):
+        if round(request.position[0], 4) in hung:
+            return "slow"
+        if next(came) == 10:
+            others_came.set()
+        return "ok"
+
+    with FirstServer() as server, ThreadPoolExecutor(1) as pool, hanging_source(server, connections=4) as source:
+        server.decide = decide
+        call = pool.submit(source.fetch, ra, dec)
+        assert others_came.wait(50)
+        source.close()
+        with pytest.raises(ServiceError, match="closed while"):
+            call.result(timeout=10)
+
+
+def test_where_all_hang_there_are_twice_as_many_and_no_more():
+    ra, dec = scattered(30)
+    twice_as_many = threading.Event()
+    with FirstServer() as server, ThreadPoolExecutor(1) as pool, hanging_source(server, connections=3) as source:
+
+        def decide(request):
+            if len(server.requests) >= 5:
+                twice_as_many.set()
+            return "slow"
+
+        server.decide = decide
+        call = pool.submit(source.fetch, ra, dec)
+        assert twice_as_many.wait(50)
+        while source._manners.connections._wait() is not None:  # until nothing makes room but an answer
+            time.sleep(0.01)
+        source.close()
+        with pytest.raises(ServiceError, match="closed while"):
+            call.result(timeout=10)
+        assert server.max_concurrent == 6
+
+
+def test_who_allows_one_connection_gets_one():
+    ra, dec = scattered(8)
+    with FirstServer(slow=0.5) as server:
+        source = hanging_source(server, connections=1)
+        server.decide = lambda request: "late" if abs(request.position[0] - ra[3]) < 1e-4 else "ok"
+        assert set(source.fetch(ra, dec).status) == {"ok"}
+        assert server.max_concurrent == 1
 
 
 def test_no_image_is_asked_for_again_once_it_has_come():
