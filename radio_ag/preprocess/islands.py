@@ -47,8 +47,10 @@ LOW_SNR = 10.0
 """A source whose peak is below this many rms is LOW_SNR: dimmed to it, a third of FRI and FRII lose half their size."""
 RESOLVED_RATIO = 1.8
 """A source with less flux than this many point sources of its peak is UNRESOLVED; a round one is 0.85 beams wide."""
+OWN_SHARE = 0.5
+"""A source with less than this share of the flux of all islands in the crop is CONFUSED: it is not what one sees."""
 CONFUSING_RATIO = 1.0
-"""An island that is not the source's, but at least this many times as bright, makes the row CONFUSED."""
+"""So is one beside an island at least this many times as bright: the image is scaled to that one's peak."""
 
 _BLOCK = 64  # fields labelled at a time
 _TOUCHING = np.zeros((3, 3, 3), bool)  # eight neighbours within a plane, none across planes
@@ -101,8 +103,8 @@ def measure_islands(fields: ArrayLike, rms: ArrayLike, *, beam_fwhm: float = BEA
     ``EMPTY``: no island. ``LOW_SNR``: the source peaks below 10 rms. ``UNRESOLVED``: its islands together hold less
     than 1.8 times the flux of a point source of the same peak, each above 3 rms; plain extent would not do, since
     that of a point source grows with its peak. ``TRUNCATED``: one of its islands reaches the crop's edge.
-    ``OFF_CENTRE``: no island within 15 arcsec of the position nor a pair around it. ``CONFUSED``: another island is
-    as bright as the source.
+    ``OFF_CENTRE``: no island within 15 arcsec of the position nor a pair around it. ``CONFUSED``: less than half of the
+    flux of all islands in the crop is the source's, or another one is as bright.
 
     Parameters
     ----------
@@ -263,6 +265,8 @@ def _flags(found: _Found, source: NDArray, others: NDArray, is_off: bool, beam_a
         flags |= Flag.UNRESOLVED
     if found.on_edge[source].any():
         flags |= Flag.TRUNCATED
-    if len(others) and found.peak[others].max() >= CONFUSING_RATIO * peak:
+    own = found.flux[source].sum()
+    outshone = found.peak[others].max(initial=0) >= CONFUSING_RATIO * peak
+    if outshone or own < OWN_SHARE * (own + found.flux[others].sum()):
         flags |= Flag.CONFUSED
     return flags

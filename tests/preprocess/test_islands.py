@@ -267,6 +267,11 @@ class TestFlagsByHand:
         assert flags_of(points((50, 0, 0), (49, 80, 0))) == Flag.UNRESOLVED
         assert flags_of(points((50, 0, 0), (51, 80, 0))) == Flag.UNRESOLVED | Flag.CONFUSED
 
+    def test_a_small_source_beside_a_galaxy_with_most_of_the_flux_is_confused(self):
+        small = block(20.0, rows=9, columns=9)
+        assert flags_of(small + block(19.0, rows=8, columns=9, y=195), 1.0) == Flag(0)
+        assert flags_of(small + block(19.0, rows=20, columns=9, y=195), 1.0) == Flag.CONFUSED
+
     def test_fragments_are_linked_through_each_other(self):
         chain = [(50, 0, 36 * k) for k in range(3)]  # 25 arcsec from edge to edge
         result = measure_islands(points(*chain), RMS)
