@@ -16,7 +16,11 @@ from radio_ag.flags import Flag
 from radio_ag.network.checkpoints import save_weights
 from radio_ag.network.model import AGCNN, Architecture
 
-CARD = {"name": "untrained", "input": {"clip": 3.0, "stretch": "sqrt", "value_range": [0.0, 1.0]}}
+CARD = {
+    "name": "untrained",
+    "input": {"clip": 3.0, "stretch": "sqrt", "value_range": [0.0, 1.0]},
+    "needs_morphology": False,  # so that each source has a class
+}
 _RECORDS = {"catalogue_options": CatalogueOptions, "image_options": ImageOptions, "run_options": RunOptions}
 _Y, _X = np.mgrid[:300, :300]
 

@@ -24,7 +24,6 @@ from radio_ag.network.model import AGCNN, Architecture
 from radio_ag.preprocess.images import clip, crop, normalise
 from radio_ag.preprocess.noise import estimate_rms
 from radio_ag.simulated import make_field, make_mosaic
-from radio_ag.weights import DEFAULT
 
 
 @pytest.fixture(scope="module")
@@ -273,8 +272,8 @@ def test_threads_are_put_back(run, fields):
 def test_what_has_no_morphology_is_not_seen_from_further_angles(tmp_path):
     """With everything in doubt: a double as an orbit of 24 has it, a point source as one of 8; so when evaluated."""
     raw = np.stack([make_field(kind, seed=3)[0] for kind in ("FRII", "compact")])
-    bundled = load_weights(DEFAULT)
-    calibration = {"calibration": {"further_within": 1e6}}
+    bundled = load_weights("agcnn-first-fast")
+    calibration = {"calibration": {"further_within": 1e6, "temperature": 1.0}}
     path = save_weights(
         tmp_path / "doubtful.safetensors", bundled.networks, bundled.card.content | calibration, bundled.extra
     )
@@ -283,13 +282,35 @@ def test_what_has_no_morphology_is_not_seen_from_further_angles(tmp_path):
         for orbit in (8, 24)
     )
     assert np.abs(further - exact).min() > 1e-5
-    table = classify(_positions(2), images=Stack(raw), weights=path, device="cpu", attention="none").table
+    options = {"images": Stack(raw), "weights": path, "device": "cpu", "attention": "none"}
+    table = classify(_positions(2), **options, classify_unresolved=True).table
     assert list((table["flags"] & Flag.UNRESOLVED) != 0) == [False, True]
     np.testing.assert_allclose(table["p_fri"], [further[0], exact[1]], atol=1e-6)
     rms, zero = estimate_rms(raw).rms, np.zeros(2, int)
     data = Labelled(clip(raw, rms), label=zero, certain=zero == 0, ra=zero, dec=zero, origin=zero, group=zero, rms=rms)
     served = classify_served(Classifier.load(path, device="cpu"), data)
-    np.testing.assert_allclose(served.probabilities[:, 0], table["p_fri"], atol=1e-6)
+    np.testing.assert_allclose(served.probabilities[:1, 0], table["p_fri"][:1], atol=1e-6)
+
+
+def test_a_point_source_gets_no_class_and_no_network(tmp_path, monkeypatch):
+    """Class, probability and map are masked as in an empty field, whatever stands beside it; so when evaluated."""
+    raw = np.stack([make_field(kind, seed=3)[0] for kind in ("FRII", "compact", "compact")])
+    seen = []
+    run = Classifier._run
+    monkeypatch.setattr(
+        Classifier, "_run", lambda self, turned, *a: seen.append(len(turned[0][1])) or run(self, turned, *a)
+    )
+    options = {"images": Stack(raw), "weights": "agcnn-first-fast", "device": "cpu"}
+    table = classify(_positions(3), **options).table
+    assert seen == [1]
+    assert list((table["flags"] & Flag.UNRESOLVED) != 0) == [False, True, True]
+    for name in ("class", "probability", "p_fri", "p_frii", "p_std"):
+        assert list(np.ma.getmaskarray(table[name])) == [False, True, True], name
+    assert list(table["attention_plane"]) == [0, -1, -1]
+    assert (table["peak"] > 0).all()  # what the pixels say stays
+    old_way = classify(_positions(3), **options, classify_unresolved=True).table
+    assert not np.ma.getmaskarray(old_way["class"]).any()
+    assert old_way["p_fri"][0] == pytest.approx(table["p_fri"][0], abs=1e-6)
 
 
 def test_raw_fields_get_the_classes_of_the_published_images(data_dir, tmp_path):
