@@ -269,20 +269,20 @@ def as_json(model: Model) -> dict[str, object]:
 def load_sources() -> tuple[Table, NDArray[np.bool_], NDArray[np.intp]]:
     """The sources of the data, which have certain labels FRI or FRII, and a fold of each by its place on the sky."""
     sources = Table.read(Path(os.environ["RADIO_AG_DATA"]) / "mirabest_train.fits", hdu="SOURCES")
-    certain = np.asarray((sources["confidence"] == "certain") & np.isin(sources["fr_class"], ("FRI", "FRII")))
+    certain = np.asarray((sources["confidence"] == "certain") & (sources["fr_class"] != "hybrid"))
     place = group_by_position(sources["ra"], sources["dec"])
     return sources, certain, np.random.default_rng(3).integers(0, FOLDS, place.max() + 1)[place]
 
 
-def find_all(folder: Path, pybdsf: int, seed: int = 7) -> dict[str, list[Labelled]]:
-    """Components in mosaics of all fields, in random order, and by PyBDSF those of the first so many mosaics."""
+def find_all(folder: Path, pybdsf: int, mosaics: int | None = None, seed: int = 7) -> dict[str, list[Labelled]]:
+    """Components in mosaics of all fields, in random order, or so many of them; by PyBDSF in the first so many."""
     sources, _, _ = load_sources()
     extent = np.asarray(sources["extent"], float)
     order = np.random.default_rng(seed).permutation(len(sources))
     with fits.open(Path(os.environ["RADIO_AG_DATA"]) / "mirabest_train.fits") as hdus:
         fields = np.asarray(hdus["IMAGES"].data, np.float32)
     found: dict[str, list[Labelled]] = {"radio-ag find": [], "PyBDSF": []}
-    for number, start in enumerate(range(0, len(order), A_MOSAIC)):
+    for number, start in enumerate(range(0, len(order), A_MOSAIC)[:mosaics]):
         rows = order[start : start + A_MOSAIC]
         path = folder / f"mosaic-{number}.fits"
         if not path.exists():

@@ -64,7 +64,9 @@ class Neighbourhood:
     Attributes
     ----------
     row : numpy.ndarray of int, shape (n,)
-        Place in the catalogue.
+        Place in the catalogue: of rows at one and the same position the first.
+    twins : numpy.ndarray of int, shape (m, 2)
+        The others of such rows, each with the first; they are one component.
     vectors : numpy.ndarray, shape (n, 3)
     flux, snr, extent, size, major, minor : numpy.ndarray, shape (n,)
         Jy; peak over noise; total over peak flux density; and major axis deconvolved, both axes, arcsec.
@@ -78,6 +80,7 @@ class Neighbourhood:
     """
 
     row: NDArray[np.intp]
+    twins: NDArray[np.intp]
     vectors: NDArray[np.float64]
     flux: NDArray[np.float64]
     snr: NDArray[np.float64]
@@ -102,11 +105,11 @@ def neighbourhood(catalogue: Catalogue) -> Neighbourhood:
     Returns
     -------
     Neighbourhood
-        Of the rows that have a position.
+        Of the rows that have a position, each position once.
     """
     flux = _known(catalogue.flux, len(catalogue))
     order = np.lexsort((catalogue.dec, catalogue.ra, -np.where(np.isfinite(flux) & (flux > 0), flux, 0)))
-    row = order[catalogue.valid[order]]
+    row, twins = _places(catalogue, order[catalogue.valid[order]])
     flux = np.where(np.isfinite(flux) & (flux > 0), flux, np.nan)[row]
     peak, rms, major, minor, angle, island = (
         _known(values, len(catalogue))[row]
@@ -135,6 +138,7 @@ def neighbourhood(catalogue: Catalogue) -> Neighbourhood:
     both = both[np.lexsort((both[:, 1], both[:, 0]))]
     return Neighbourhood(
         row=row,
+        twins=twins,
         vectors=vectors,
         flux=flux,
         snr=snr,
@@ -148,6 +152,14 @@ def neighbourhood(catalogue: Catalogue) -> Neighbourhood:
         start=np.searchsorted(both[:, 0], np.arange(len(row) + 1)),
         neighbour=both[:, 1],
     )
+
+
+def _places(catalogue: Catalogue, row: NDArray[np.intp]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """The first row at each position, and pairs of each other with it: as neighbours they would go by their square."""
+    place = catalogue.ra[row] + 1j * catalogue.dec[row]
+    _, first, which = np.unique(place, return_index=True, return_inverse=True)
+    other = np.setdiff1d(np.arange(len(row)), first)
+    return row[np.sort(first)], np.stack([row[other], row[first[which[other]]]], axis=1)
 
 
 def _known(values: NDArray | None, n: int) -> NDArray[np.float64]:
@@ -391,7 +403,7 @@ def associate(catalogue: Catalogue, model: Model | None = None) -> tuple[NDArray
     label : numpy.ndarray of int, shape (n,)
         The same for rows of one source; rows without a position are by themselves.
     certainty : numpy.ndarray, shape (n,)
-        Probability that the row's group is one source; NaN for a row by itself.
+        Probability that the row's group is one source; NaN for a row by itself, 1 for rows at one position.
     """
     model = bundled_model() if model is None else model
     label, certainty = np.arange(len(catalogue)), np.full(len(catalogue), np.nan)
@@ -402,6 +414,10 @@ def associate(catalogue: Catalogue, model: Model | None = None) -> tuple[NDArray
     group, weakest = link(len(rows.row), rows.pairs, probability, model.least)
     label[rows.row] = rows.row[group]
     certainty[rows.row] = model.certainty(weakest)[group]
+    twin, first = rows.twins.T
+    label[twin] = label[first]
+    certainty[first] = np.where(np.isnan(certainty[first]), 1.0, certainty[first])
+    certainty[twin] = certainty[first]
     return label, certainty
 
 
