@@ -52,8 +52,11 @@ WAYS: tuple[tuple[str | float, bool], ...] = (("island", False), (30.0, False), 
 def fold_of_each(sources: Table) -> NDArray[np.intp]:
     """The fold of the networks that each source is of; -1 for the reserved ones and for those that no network knows."""
     data = load()
-    fold = {place: number for *place_, number in zip(data.ra, data.dec, folds_of(data), strict=True)
-            for place in [tuple(np.round(place_, 5))]}
+    fold = {
+        place: number
+        for *place_, number in zip(data.ra, data.dec, folds_of(data), strict=True)
+        for place in [tuple(np.round(place_, 5))]
+    }
     places = zip(np.round(sources["ra"], 5), np.round(sources["dec"], 5), strict=True)
     return np.array([fold.get(place, -1) for place in places])
 
@@ -76,13 +79,21 @@ def centres(part: Labelled, label: NDArray, fields: NDArray) -> dict[tuple[int, 
     for field in fields:
         for group in np.unique(label[part.own & (part.field == field)]):
             members = label == group
-            mean = [np.average(values[members], weights=flux[members]) for values in (part.catalogue.ra, part.catalogue.dec)]
+            mean = [
+                np.average(values[members], weights=flux[members]) for values in (part.catalogue.ra, part.catalogue.dec)
+            ]
             found[int(field), int(group)] = (float(mean[0]), float(mean[1]))
     return found
 
 
 def measure_way(
-    part: Labelled, labels: dict[int, NDArray], fold: NDArray, chosen: NDArray, truth: NDArray, mosaic: Path, networks: Any
+    part: Labelled,
+    labels: dict[int, NDArray],
+    fold: NDArray,
+    chosen: NDArray,
+    truth: NDArray,
+    mosaic: Path,
+    networks: Any,
 ) -> Counter:
     """Counts of one way of grouping one mosaic; ``labels`` by fold."""
     counts: Counter = Counter()
@@ -95,7 +106,12 @@ def measure_way(
             continue
         table = Table(np.array(list(groups.values())), names=("ra", "dec"), units=("deg", "deg"))
         result = classify(
-            table, images=str(mosaic), weights=networks[number], attention="none", device="cpu", group="none",
+            table,
+            images=str(mosaic),
+            weights=networks[number],
+            attention="none",
+            device="cpu",
+            group="none",
             run_options=RunOptions(),
         ).table
         clean = np.asarray(result["flags"]) == 0
@@ -153,7 +169,7 @@ def share(count: int, n: int) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, help="keep mosaics and components there, and take what is there")
-    parser.add_argument("--pybdsf", type=int, default=0, help="mosaics that PyBDSF searches, too: a minute or more each")
+    parser.add_argument("--pybdsf", type=int, default=0, help="mosaics that PyBDSF searches too")
     parser.add_argument("--small", action="store_true", help="two mosaics to learn from, one to count")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     options = parser.parse_args()

@@ -2,11 +2,11 @@
 
     RADIO_AG_DATA=/path/to/data python examples/train_association.py [--pybdsf 3] [--out weights/association.json]
 
-Needs scikit-learn. Fields of ``mirabest_train.fits`` are laid out as mosaics, components are found in them, and pairs of
-components are labelled by the position and extent of the source in the middle of each field: what lies within half the
-extent and a beam of the position belongs to it, what lies more than 30 arcsec beyond half the extent does not. What lies
-between is emission of the source as often as not (the published extents end at a contour of their own), and is neither
-learnt from nor counted. Pairs of two components that are both of no known source are left out as well.
+Needs scikit-learn. Fields of ``mirabest_train.fits`` are laid out as mosaics, components are found in them, and pairs
+of components are labelled by the position and extent of the source in the middle of each field: what lies within half
+the extent and a beam of the position belongs to it, what lies more than 30 arcsec beyond half the extent does not. What
+lies between is emission of the source as often as not (the published extents end at a contour of their own), and is
+neither learnt from nor counted. Pairs of two components that are both of no known source are left out as well.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -175,7 +176,9 @@ def fit(pairs: Pairs, chosen: NDArray[np.bool_]) -> Model:
     ).fit(pairs.features, pairs.value, sample_weight=weight)
     laid_out = [lay_out_tree(trees_of_step[0].nodes) for trees_of_step in trees._predictors]
     feature, threshold, missing_right, leaf = map(np.stack, zip(*laid_out, strict=True))
-    return Model(FEATURES, feature, threshold, missing_right, leaf, float(trees._baseline_prediction[0, 0]), LEAST, (0, 1))
+    return Model(
+        FEATURES, feature, threshold, missing_right, leaf, float(trees._baseline_prediction[0, 0]), LEAST, (0, 1)
+    )
 
 
 def lay_out_tree(nodes: NDArray) -> tuple[NDArray, NDArray, NDArray, NDArray]:
@@ -358,8 +361,6 @@ def main() -> None:
 
 def compact(text: str) -> str:
     """JSON with lists of numbers on one line each."""
-    import re
-
     return re.sub(r"\[\s+([-\d.e+,\s]+?)\s+\]", lambda found: "[" + " ".join(found[1].split()) + "]", text)
 
 

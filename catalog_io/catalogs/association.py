@@ -210,9 +210,7 @@ def pair_features(rows: Neighbourhood, pairs: NDArray[np.intp]) -> NDArray[np.fl
             "faint_extent": np.log10(rows.extent[faint]),
             "bright_snr": np.log10(rows.snr[bright]),
             "faint_snr": np.log10(rows.snr[faint]),
-            "same_island": np.where(
-                np.isnan(rows.island[bright]), np.nan, rows.island[bright] == rows.island[faint]
-            ),
+            "same_island": np.where(np.isnan(rows.island[bright]), np.nan, rows.island[bright] == rows.island[faint]),
         } | _among_others(rows, pairs, length)
     return np.stack([features[name] for name in FEATURES], axis=1).astype(np.float32)
 
@@ -237,8 +235,9 @@ def _among_others(rows: Neighbourhood, pairs: NDArray[np.intp], length: NDArray)
         other = rows.neighbour[np.arange(len(pair)) - np.repeat(np.cumsum(count) - count, count) + first[pair]]
         keep = other != pairs[pair, 1 - end]
         pair, other = pair[keep], other[keep]
-        near, far = (np.linalg.norm(rows.vectors[other] - rows.vectors[pairs[pair, side]], axis=1)
-                     for side in (end, 1 - end))
+        near, far = (
+            np.linalg.norm(rows.vectors[other] - rows.vectors[pairs[pair, side]], axis=1) for side in (end, 1 - end)
+        )
         to.append((pair, other, near / length[pair], far / length[pair]))
         name = ("nearer_to_bright", "nearer_to_faint")[end]
         found[name] = np.bincount(pair[near < length[pair]], minlength=n)

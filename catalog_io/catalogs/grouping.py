@@ -103,12 +103,12 @@ def group_sources(
         Rows without a position stay by themselves.
     how : "auto", "associate", "none", "island", float, str or `~astropy.units.Quantity`
         ``"associate"``: by the probability that they are of one source, as the columns tell it that the catalogue's
-        dialect knows; see `~radio_ag.catalog_io.catalogs.association.associate`. ``"island"``: by the finder's own islands or sources. An angle (a plain number is in arcsec, text may have a
-        unit): friends of friends on the sky, rows linked by steps of no more than that, up to `MAX_RADIUS`.
-        ``"none"``: each row by itself. ``"auto"``: association where the rows are known to be components or islands;
-        ``"island"`` where the catalogue says of what source each row is; else none, as for a plain table of positions
-        or a catalogue of sources. Rows of one island further apart than `MAX_RADIUS` are parted: tables of several runs
-        number their islands each from 0.
+        dialect knows; see `~radio_ag.catalog_io.catalogs.association.associate`. ``"island"``: by the finder's own
+        islands or sources; those further apart than `MAX_RADIUS` are parted: tables of several runs number their
+        islands each from 0. An angle (a plain number is in arcsec, text may have a unit): friends of friends on the
+        sky, rows linked by steps of no more than that, up to `MAX_RADIUS`. ``"none"``: each row by itself. ``"auto"``:
+        association where the rows are known to be components or islands; ``"island"`` where the catalogue says of what
+        source each row is; else none, as for a plain table of positions or a catalogue of sources.
     join_doubles : bool
         Join afterwards any two groups closer than ``100 arcsec * sqrt(F / 100 mJy)``, where F is the sum of their
         fluxes, and than `MAX_RADIUS`, whose fluxes differ by no more than a factor of 4.
@@ -167,7 +167,9 @@ def _resolve(how: str | float | u.Quantity, catalogue: Catalogue) -> str | float
     if isinstance(how, str) and how in ("none", "island", "associate"):
         if how == "island" and catalogue.group is None:
             kind = f"{catalogue.dialect} {catalogue.kind}" if catalogue.dialect else "plain"
-            raise InputError(f"group='island': this {kind} table has no islands; accepted are auto, associate, none and a radius")
+            raise InputError(
+                f"group='island': this {kind} table has no islands; accepted are auto, associate, none and a radius"
+            )
         return how
     accepted = f"accepted are auto, associate, none, island, and an angle above 0 and up to {MAX_RADIUS:g} arcsec"
     try:

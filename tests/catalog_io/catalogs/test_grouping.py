@@ -196,7 +196,7 @@ class TestAuto:
         ("columns", "expected"),
         [
             ({"ra": [40.0, 40.001], "dec": [0.0, 0.0]}, "none"),
-            ({"RA": [10.0, 10.001], "DEC": [0.0, 0.0], "SIDEPROB": 0.01, "FPEAK": 1.0, "FINT": 2.0}, "30 arcsec"),
+            ({"RA": [10.0, 10.001], "DEC": [0.0, 0.0], "SIDEPROB": 0.01, "FPEAK": 1.0, "FINT": 2.0}, "associate"),
             (
                 {"Source_Name": ["a", "b"], "RA": [10.0, 10.001], "DEC": [0.0, 0.0], "Total_flux": 1.0}
                 | {"Peak_flux": 1.0, "S_Code": "S", "Mosaic_ID": "P1"},
@@ -205,21 +205,27 @@ class TestAuto:
             (
                 {"Source_id": [0, 1], "Isl_id": [0, 1], "RA": [10.0, 10.001], "DEC": [0.0, 0.0], "Total_flux": 1.0}
                 | {"Peak_flux": 1.0, "Isl_rms": 1e-4, "Resid_Isl_rms": 1e-4, "S_Code": "S"},
+                "associate",
+            ),
+            (
+                {"Component_name": ["a", "b"], "RA": [10.0, 10.001], "DEC": [0.0, 0.0], "Total_flux": 1.0, "Isl_id": 0}
+                | {"Source_name": ["x", "y"], "Duplicate_flag": 0, "Quality_flag": 0, "Tile": "T"},
                 "island",
             ),
         ],
-        ids=["positions", "first", "lotss", "pybdsf"],
+        ids=["positions", "first", "lotss", "pybdsf", "vlass"],
     )
     def test_what_the_dialect_knows_best(self, columns, expected):
         catalogue = read_catalogue(Table({name: np.broadcast_to(values, 2) for name, values in columns.items()}))
         groups = group_sources(catalogue)
-        assert groups.how == expected
-        assert len(groups) == (1 if expected == "30 arcsec" else 2)
+        assert groups.how == {"associate": "association (catalogue)"}.get(expected, expected)
+        assert len(groups) == (1 if expected == "associate" else 2)  # 3.6 arcsec apart
 
     def test_files_of_the_finders(self, data_dir):
         for name, n_islands in (("pybdsf.srl.fits", "Isl_id"), ("aegean_comp.csv", "island")):
             catalogue = read_catalogue(data_dir / "catalogues" / name)
-            groups = group_sources(catalogue)
+            assert group_sources(catalogue).how == "association (catalogue)"
+            groups = group_sources(catalogue, "island")
             island = np.asarray(catalogue.table[n_islands])
             assert groups.how == "island"
             assert partition(groups.group_id) == partition(island)
