@@ -42,7 +42,7 @@ from radio_ag import classify
 from radio_ag.catalog_io.catalogs.association import Model, associate
 from radio_ag.catalog_io.catalogs.grouping import group_sources
 from radio_ag.evaluation.metrics import wilson_interval
-from radio_ag.network.checkpoints import Weights, load_weights, save_weights
+from radio_ag.network.checkpoints import load_weights, save_weights
 from radio_ag.options import RunOptions
 from radio_ag.weights import locate
 
@@ -64,11 +64,11 @@ def fold_of_each(sources: Table) -> NDArray[np.intp]:
 def fold_weights(folder: Path) -> dict[int, Path]:
     """Files of single networks by the fold that each has not learnt; reserved sources go with that of fold 0."""
     networks = load_weights(locate("agcnn-first-ensemble")).networks
-    card = load_weights(locate("agcnn-first")).card.described(novelty=None)
+    card = {key: value for key, value in load_weights(locate("agcnn-first")).card.content.items() if key != "novelty"}
     paths = {}
     for number, network in enumerate(networks):
         paths[number] = folder / f"fold-{number}.safetensors"
-        save_weights(paths[number], Weights((network,), card, {}).networks, card.content, {})
+        save_weights(paths[number], [network], card | {"name": paths[number].stem}, overwrite=True)
     return paths | {-1: paths[0]}
 
 

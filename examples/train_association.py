@@ -6,7 +6,8 @@ Needs scikit-learn. Fields of ``mirabest_train.fits`` are laid out as mosaics, c
 of components are labelled by the position and extent of the source in the middle of each field: what lies within half
 the extent and a beam of the position belongs to it, what lies more than 30 arcsec beyond half the extent does not. What
 lies between is emission of the source as often as not (the published extents end at a contour of their own), and is
-neither learnt from nor counted. Pairs of two components that are both of no known source are left out as well.
+neither learnt from nor counted. Two strangers are not of one source where they are of different fields, which chance
+has put side by side, and of one where they are one island; other pairs of them are left out.
 """
 
 from __future__ import annotations
@@ -114,12 +115,19 @@ def label(catalogue: Catalogue, rows: NDArray[np.intp], extent: NDArray, side: i
 
 
 def label_pairs(labelled: Labelled, pairs: NDArray[np.intp]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """1 for pairs of one source, 0 for those of a source and a stranger, -1 for others; and the field of the source."""
+    """1 for pairs of one source, 0 for those of a source and a stranger, -1 for others; and the field of the source.
+
+    Of pairs of strangers those of different fields are known to be none, since chance has put the fields side by side,
+    and those of one island of emission are taken for one source.
+    """
     own, field = labelled.own[pairs], labelled.field[pairs]
     same = field[:, 0] == field[:, 1]
     stranger = labelled.stranger[pairs] | ~same[:, None]
     value = np.full(len(pairs), -1)
-    value[(own & stranger[:, ::-1]).any(axis=1)] = 0
+    value[~same | (own & stranger[:, ::-1]).any(axis=1)] = 0
+    if labelled.catalogue.group is not None:
+        island = labelled.catalogue.group[pairs]
+        value[same & labelled.stranger[pairs].all(axis=1) & (island[:, 0] == island[:, 1])] = 1
     value[own.all(axis=1) & same] = 1
     return value, np.where(own[:, 0], field[:, 0], field[:, 1])
 

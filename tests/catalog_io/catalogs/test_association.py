@@ -249,7 +249,7 @@ class TestWhere:
 
     def test_components_that_know_their_source(self):
         table = {"Component_Name": ["a", "b", "c"], "RA": [10.0, 10.001, 10.002], "DEC": [0.0, 0.0, 0.0]}
-        table |= {"Total_flux": 5.0, "Peak_flux": 5.0, "S_Code": "S"}
+        table |= dict.fromkeys(("Total_flux", "Peak_flux"), [5.0] * 3) | {"S_Code": ["S"] * 3}
         assert group_sources(read_catalogue(Table(table))).how == "association (catalogue)"
         groups = group_sources(read_catalogue(Table(table | {"Parent_Source": ["x", "x", "y"]})))
         assert (groups.how, groups.group_id.tolist()) == ("island", [0, 0, 1])

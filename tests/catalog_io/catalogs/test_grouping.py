@@ -266,7 +266,7 @@ class TestProperties:
 
 @pytest.mark.parametrize("how", ["islands", "", "30 mJy", "nan", 0, -1, "271arcsec", 270.1, 1 * u.deg, None, [1, 2]])
 def test_ways_that_there_are_not(how):
-    with pytest.raises(InputError, match=r"group=.*accepted are auto, none, island, and an angle above 0"):
+    with pytest.raises(InputError, match=r"group=.*accepted are auto, associate, none, island, and an angle above 0"):
         group_sources(make_catalogue([1], [1]), how)
 
 
@@ -343,7 +343,7 @@ class TestClassify:
         truth, images = sky[1], Counting(sky[0])
         seen = []
         table = as_pybdsf(components)
-        result = run(table, images, progress=lambda *args: seen.append(args))
+        result = run(table, images, group="island", progress=lambda *args: seen.append(args))
 
         centres = SkyCoord(images.asked, unit="deg")
         assert len(centres) == len(truth)
@@ -365,14 +365,14 @@ class TestClassify:
     def test_bad_position_is_flagged_though_its_island_is_not(self, run, components):
         table = as_pybdsf(components)
         table["Isl_id"][-1] = table["Isl_id"][0]
-        result = run(table)
+        result = run(table, group="island")
         assert Flag(int(result.table["flags"][-1])) == Flag.BAD_POSITION
         assert np.ma.is_masked(result.table["class"][-1])
         assert not np.ma.is_masked(result.table["class"][0])
         assert result.table["n_components"][0] == 2
 
     def test_rows_of_a_source_share_its_attention(self, run, components, tmp_path):
-        result = run(as_pybdsf(components), output=tmp_path / "out.fits")
+        result = run(as_pybdsf(components), output=tmp_path / "out.fits", group="island")
         plane, group = np.asarray(result.table["attention_plane"]), np.asarray(result.table["group_id"])
         assert partition(plane) == partition(group)
         again = Result.read(tmp_path / "out.fits")
@@ -381,7 +381,7 @@ class TestClassify:
             np.testing.assert_array_equal(again.attention(row).data, result.attention(row).data)
 
     def test_columns_come_after_ours_and_survive_the_product(self, run, components, tmp_path):
-        result = run(as_pybdsf(components), output=tmp_path / "out.fits")
+        result = run(as_pybdsf(components), output=tmp_path / "out.fits", group="island")
         again = Result.read(tmp_path / "out.fits").table
         ours = [spec.name for spec in COLUMNS]
         for table in (result.table, again):
@@ -404,9 +404,9 @@ class TestClassify:
         """Lobes 60 arcsec apart: steps of 61 arcsec reach, and 1.5 Jy do so by far."""
         table = as_pybdsf(components)
         table["Isl_id"] = np.arange(len(table))
-        for options in ({"group": 61}, {"join_doubles": True}):
+        for options in ({"group": 61}, {"group": "island", "join_doubles": True}):
             assert run(table, **options).table["n_components"].tolist() == [2] * 12 + [1]
-        for options in ({"group": 59}, {}):
+        for options in ({"group": 59}, {"group": "island"}):
             assert run(table, **options).table["n_components"].tolist() == [1] * 13
 
 
@@ -421,8 +421,10 @@ def test_command_line(sky, weights, components, tmp_path):
     def sizes():
         return fits.getdata(tmp_path / "found.radio-ag.fits", "CLASSIFICATION")["n_components"].tolist()
 
-    assert run().exit_code == 0
+    assert run("--group", "island").exit_code == 0
     assert sizes() == [2] * 12 + [1]
+    assert run().exit_code == 0
+    assert fits.getheader(tmp_path / "found.radio-ag.fits")["GROUPING"] == "association (catalogue)"
     assert run("--group", "1 arcmin", "--join-doubles").exit_code == 0
     assert sizes() == [2] * 12 + [1]
     assert run("--group", "59.9arcsec").exit_code == 0
@@ -431,4 +433,4 @@ def test_command_line(sky, weights, components, tmp_path):
     assert "group_id" not in fits.getdata(tmp_path / "found.radio-ag.fits", "CLASSIFICATION").names
     failed = run("--group", "lobes")
     assert failed.exit_code == 2
-    assert "accepted are auto, none, island" in failed.stderr
+    assert "accepted are auto, associate, none, island" in failed.stderr
