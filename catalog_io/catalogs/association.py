@@ -226,7 +226,7 @@ def _along(rows: Neighbourhood, end: NDArray[np.intp], line: NDArray) -> tuple[N
 def _among_others(rows: Neighbourhood, pairs: NDArray[np.intp], length: NDArray) -> dict[str, NDArray]:
     """Features of a pair that depend on the other rows around it."""
     n = len(pairs)
-    found = {name: np.zeros(n) for name in ("nearer_to_bright", "nearer_to_faint", "neighbours")}
+    found: dict[str, NDArray] = {name: np.zeros(n) for name in ("nearer_to_bright", "nearer_to_faint", "neighbours")}
     to = []
     for end in range(2):
         first = rows.start[pairs[:, end]]

@@ -158,12 +158,12 @@ def _counts(label: NDArray[np.intp]) -> NDArray[np.intp]:
 def _resolve(how: str | float | u.Quantity, catalogue: Catalogue) -> str | float:
     """The way of grouping: ``"none"``, ``"island"``, ``"associate"``, or a radius in arcsec."""
     if isinstance(how, str) and how == "auto":
-        kind = (catalogue.dialect, catalogue.kind)
-        if kind in COMPONENT_KINDS:
+        table = (catalogue.dialect, catalogue.kind)
+        if table in COMPONENT_KINDS:
             return "associate"
         if catalogue.group is not None:
             return "island"
-        return "associate" if kind in COMPONENTS_OF_SOURCES else "none"
+        return "associate" if table in COMPONENTS_OF_SOURCES else "none"
     if isinstance(how, str) and how in ("none", "island", "associate"):
         if how == "island" and catalogue.group is None:
             kind = f"{catalogue.dialect} {catalogue.kind}" if catalogue.dialect else "plain"
