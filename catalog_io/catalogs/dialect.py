@@ -320,6 +320,8 @@ def measured(table: Table, kind: Kind, name: str | None, unit: u.UnitBase) -> np
     if name is None or found is None or table[found].dtype.kind not in "fiu":
         return None
     own = u.Unit(str(table[found].unit or unit), parse_strict="silent")
+    if unit.is_equivalent(u.Jy / u.beam) and own.is_equivalent(u.Jy):
+        own = own / u.beam  # VizieR leaves the beam out
     if not own.is_equivalent(unit):
         return None
     values = columns.numbers(name) * own.to(unit)
