@@ -124,7 +124,7 @@ def measure_way(
             members = np.isin(label, np.unique(label[own]))
             alone = not (members & (part.stranger | (part.field != field))).any()
             counts["sources"] += 1
-            counts["together"] += (of == field).sum() == 1
+            counts["together"] += bool((of == field).sum() == 1)
             counts["strangers"] += not alone
             counts["whole"] += bool((of == field).sum() == 1 and alone)
             counts["once"] += bool(mine.sum() == 1 and right.all())
