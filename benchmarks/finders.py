@@ -49,8 +49,9 @@ CENTRED = 15.0  # arcsec
 SIGMA = 5.0  # threshold of photutils; PyBDSF's and Aegean's own is 5 as well
 WAYS: tuple[tuple[str | float, bool], ...] = (
     ("none", False),
-    ("auto", False),
-    ("auto", True),
+    ("island", False),
+    ("island", True),
+    ("associate", False),
     (15.0, False),
     (30.0, False),
     (45.0, False),
@@ -182,8 +183,9 @@ def run(folder: Path, n: int, min_extent: float, weights: str) -> list[dict]:
             files = [find(path) for path in paths]
             catalogues = [None if file is None else read_catalogue(file) for file in files]
             has_flux = all(catalogue is None or catalogue.flux is not None for catalogue in catalogues)
+            has_islands = all(catalogue is None or catalogue.group is not None for catalogue in catalogues)
             for how, join_doubles in WAYS:
-                if has_flux or not join_doubles:
+                if (has_flux or not join_doubles) and (has_islands or how != "island"):
                     way = f"{how if isinstance(how, str) else f'{how:g} arcsec'}{', doubles' if join_doubles else ''}"
                     counts = measure(sources, catalogues, how, join_doubles, classes)
                     rows.append({"finder": finder, "way": way, "n": n} | counts)

@@ -18,10 +18,27 @@ from astropy.table import Table
 
 from radio_ag.catalog_io.catalogs import Catalogue
 from radio_ag.catalog_io.catalogs.grouping import group_sources
+from radio_ag.preprocess.images import BEAM_FWHM
 
 DENSITY = 90.0  # rows of FIRST in a square degree
-WAYS = (("none", False), ("island", False), (30.0, False), (270.0, False), ("none", True), ("island", True))
-CHANCE_WAYS = ((15.0, False), (30.0, False), (45.0, False), (60.0, False), (90.0, False), ("none", True))
+WAYS: tuple[tuple[str | float, bool], ...] = (
+    ("none", False),
+    ("associate", False),
+    ("island", False),
+    (30.0, False),
+    (270.0, False),
+    ("none", True),
+    ("island", True),
+)
+CHANCE_WAYS: tuple[tuple[str | float, bool], ...] = (
+    (15.0, False),
+    (30.0, False),
+    (45.0, False),
+    (60.0, False),
+    (90.0, False),
+    ("none", True),
+    ("associate", False),
+)
 
 
 def make_catalogue(n: int, doubles: float = 1 / 3, seed: int = 0) -> Catalogue:
@@ -38,7 +55,17 @@ def make_catalogue(n: int, doubles: float = 1 / 3, seed: int = 0) -> Catalogue:
     ra[beside] = (ra[parent] + rng.normal(0, 15 / 3600, len(beside)) / np.cos(np.radians(dec[parent]))) % 360
     group[beside] = parent
     flux = 1e-3 * (1 + rng.pareto(1.0, n))
-    return Catalogue(Table(), ra, dec, np.ones(n, bool), "ra", "dec", None, "made", None, flux=flux, group=group)
+    minor, major = np.full(n, BEAM_FWHM), BEAM_FWHM * np.sqrt(1 + rng.exponential(0.3, n))
+    return Catalogue(
+        *(Table(), ra, dec, np.ones(n, bool), "ra", "dec", None, "made", None),
+        flux=flux,
+        peak=flux * BEAM_FWHM**2 / (major * minor),
+        rms=np.full(n, 1.5e-4),
+        major=major,
+        minor=minor,
+        angle=rng.uniform(0, 180, n),
+        group=group,
+    )
 
 
 def joined_by_chance() -> dict[str, float]:

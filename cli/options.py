@@ -73,8 +73,9 @@ UrlTemplate = Annotated[
 Group = Annotated[
     str,
     typer.Option(
-        help="Rows that are one source: auto (what the catalogue knows best), none, island (the finder's own), or "
-        "a linking radius such as 30arcsec; a plain number is in arcsec.",
+        help="Rows that are one source: auto (what the catalogue knows best), associate (by the probability that they "
+        "belong together), none, island (the finder's own), or a linking radius such as 30arcsec; a plain number is in "
+        "arcsec.",
         rich_help_panel="Catalogue",
     ),
 ]

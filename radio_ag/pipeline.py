@@ -68,10 +68,11 @@ def classify(
         photutils ``SegmentationImage`` are measured on it.
     wcs : WCS, optional
         Of ``data``; a photutils ``SourceCatalog`` knows its own. Pixel positions of photutils tables are placed by it.
-    group : "auto", "none", "island", float, str or Quantity
+    group : "auto", "associate", "none", "island", float, str or Quantity
         Which rows are components of one source: each source is classified once, at its centre, and all of its rows get
-        the answer. By the finder's own islands, by a linking radius (a plain number is in arcsec), or by what the
-        catalogue knows best; see :func:`radio_ag.catalog_io.catalogs.grouping.group_sources`.
+        the answer. By the probability that they belong together, by the finder's own islands, by a linking radius (a
+        plain number is in arcsec), or by what the catalogue knows best; see
+        :func:`radio_ag.catalog_io.catalogs.grouping.group_sources`.
     region : path-like or Region, optional
         A region file or a MOC. Sources whose centre is outside are not classified and carry ``NO_COVERAGE``; in an
         image they are not looked for. See :func:`radio_ag.catalog_io.images.regions.open_region`.

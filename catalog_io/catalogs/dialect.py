@@ -102,6 +102,11 @@ class Kind:
         Columns whose values are the same for all rows of one source or island.
     flux : str, optional
         Column of the integrated flux density.
+    peak, rms : str, optional
+        Columns of the peak flux density and of the local noise.
+    shape : tuple of str, optional
+        Columns of the major and minor axis (full widths at half maximum, not deconvolved from the beam) and of the
+        position angle.
     quality : tuple of str
         Columns that ``good`` takes.
     good : callable, optional
@@ -120,6 +125,9 @@ class Kind:
     join_keys: tuple[str, ...] = ()
     group_keys: tuple[str, ...] = ()
     flux: str | None = None
+    peak: str | None = None
+    rms: str | None = None
+    shape: tuple[str, str, str] | None = None
     quality: tuple[str, ...] = ()
     good: Callable[..., np.ndarray] | None = None
     missing: Mapping[str, float] = field(default_factory=dict)
@@ -286,6 +294,41 @@ def fluxes(table: Table, kind: Kind) -> np.ndarray | None:
         # VizieR gives integrated fluxes per beam now and then; anything else is taken as the survey's own unit.
         unit = u.Unit(default)
     return columns.numbers(flux) * unit.to(u.Jy)
+
+
+def measured(table: Table, kind: Kind, name: str | None, unit: u.UnitBase) -> np.ndarray | None:
+    """Return what a finder measured.
+
+    Parameters
+    ----------
+    table : `~astropy.table.Table`, n rows
+        `with_units`.
+    kind : Kind
+        What it is.
+    name : str or None
+        Column, as the dialect spells it.
+    unit : `~astropy.units.UnitBase`
+        Unit of the answer, and of a column without one.
+
+    Returns
+    -------
+    numpy.ndarray or None, shape (n,)
+        NaN where missing; `None` where the table has no such column, or has it in a unit of another kind.
+    """
+    columns = Columns(table)
+    found = None if name is None else columns.name(name)
+    if name is None or found is None or table[found].dtype.kind not in "fiu":
+        return None
+    own = u.Unit(str(table[found].unit or unit), parse_strict="silent")
+    if unit.is_equivalent(u.Jy / u.beam) and own.is_equivalent(u.Jy):
+        own = own / u.beam  # VizieR leaves the beam out
+    if not own.is_equivalent(unit):
+        return None
+    values = columns.numbers(name) * own.to(unit)
+    for known, sentinel in kind.missing.items():
+        if fold(known) == fold(name):
+            values[values == sentinel] = np.nan
+    return values
 
 
 def good_rows(table: Table, kind: Kind) -> np.ndarray | None:

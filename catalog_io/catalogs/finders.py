@@ -26,7 +26,11 @@ RADIO_AG = Dialect(
             columns=("source_id", "island", "ra", "dec", "peak_flux", "total_flux", "snr", "major_fwhm", "at_edge"),
             position=("ra", "dec"),
             join_keys=("source_id",),
+            group_keys=("island",),
             flux="total_flux",
+            peak="peak_flux",
+            rms="rms",
+            shape=("major_fwhm", "minor_fwhm", "position_angle"),
         ),
     ),
 )

@@ -1,8 +1,9 @@
 """From components to sources: which rows of a catalogue are one radio galaxy, and where its centre is.
 
 A source finder splits a radio galaxy into components, often a lobe each, and a lobe alone has no morphology. Rows of
-one source are found by the finder's own islands or sources, by friends of friends on the sky, and, on request, by the
-flux of what may be the two lobes of a double. Positions are unit vectors throughout: nothing happens at the poles or at
+one source are found by the probability that they belong together (`~radio_ag.catalog_io.catalogs.association`), by the
+finder's own islands or sources, by friends of friends on the sky, and, on request, by the flux of what may be the two
+lobes of a double. Positions are unit vectors throughout: nothing happens at the poles or at
 right ascension 0.
 """
 
@@ -16,12 +17,10 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from radio_ag.catalog_io.catalogs import Catalogue
+from radio_ag.catalog_io.catalogs.association import associate
 from radio_ag.errors import InputError
 from radio_ag.preprocess.images import CROP_SIZE, PIXEL_SCALE
 from radio_ag.sky import chord, connected_groups, unit_vectors
-
-AUTO_RADIUS = 30.0
-"""Radius of the friends of friends that ``auto`` finds in a catalogue of components without islands, arcsec."""
 
 MAX_RADIUS = CROP_SIZE * PIXEL_SCALE
 """Width of the image that is classified, arcsec: what lies further apart does not fit into it, whoever linked it."""
@@ -34,17 +33,27 @@ DOUBLE_FLUX_RATIO = 4.0
 
 COMPONENT_KINDS = frozenset(
     {
+        ("aegean", "comp"),
+        ("aegean", "isle"),
         ("aegean", "simp"),
         ("first", "release"),
         ("first", "vizier"),
         ("photutils", "segments"),
         ("photutils", "segments-2"),
         ("photutils", "peaks"),
+        ("pybdsf", "gaul"),
+        ("pybdsf", "srl"),
+        ("racs", "gaussians"),
         ("radio-ag", "sources"),
+        ("selavy", "components"),
+        ("selavy", "islands"),
         ("vlass", "vizier"),
     }
 )
-"""Dialects and kinds of tables whose rows are components and do not say of what."""
+"""Dialects and kinds of tables whose rows are components or islands, which may or may not be of one source."""
+
+COMPONENTS_OF_SOURCES = frozenset({("lotss", "components"), ("vlass", "components")})
+"""Those whose rows are components, and of which some tables say of what source."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +63,8 @@ class Groups:
     Attributes
     ----------
     how : str
-        What made them, for the provenance: ``"none"``, ``"island"``, ``"30 arcsec"``, ``"island, doubles"``, …
+        What made them, for the provenance: ``"association (catalogue)"``, ``"none"``, ``"island"``, ``"30 arcsec"``,
+        ``"island, doubles"``, …
     group_id : numpy.ndarray of int64, shape (n,)
         Group of each row, from 0 in the order in which they first appear.
     size : numpy.ndarray of int32, shape (m,)
@@ -66,7 +76,8 @@ class Groups:
     valid : numpy.ndarray of bool, shape (m,)
         Whether the group has a position.
     association : numpy.ndarray of float64, shape (m,)
-        Probability that the rows of a group are one source; NaN where nothing tells it, as for a single row.
+        Probability that the rows of a group are all of one source, by the association's weakest link in it; NaN where
+        nothing tells it: for a single row, for other ways of grouping, and for groups that ``join_doubles`` made.
     """
 
     how: str
@@ -90,13 +101,14 @@ def group_sources(
     ----------
     catalogue : `~radio_ag.catalog_io.catalogs.Catalogue`, n rows
         Rows without a position stay by themselves.
-    how : "auto", "none", "island", float, str or `~astropy.units.Quantity`
-        ``"island"``: by the finder's own islands or sources. An angle (a plain number is in arcsec, text may have a
-        unit): friends of friends on the sky, rows linked by steps of no more than that, up to `MAX_RADIUS`.
-        ``"none"``: each row by itself. ``"auto"``: islands where the catalogue has them; friends of friends within
-        `AUTO_RADIUS` where its rows are known to be components; else none, as for a plain table of positions or a
-        catalogue of sources. Rows of one island further apart than `MAX_RADIUS` are parted: tables of several runs
-        number their islands each from 0.
+    how : "auto", "associate", "none", "island", float, str or `~astropy.units.Quantity`
+        ``"associate"``: by the probability that they are of one source, as the columns tell it that the catalogue's
+        dialect knows; see `~radio_ag.catalog_io.catalogs.association.associate`. ``"island"``: by the finder's own
+        islands or sources; those further apart than `MAX_RADIUS` are parted: tables of several runs number their
+        islands each from 0. An angle (a plain number is in arcsec, text may have a unit): friends of friends on the
+        sky, rows linked by steps of no more than that, up to `MAX_RADIUS`. ``"none"``: each row by itself. ``"auto"``:
+        association where the rows are known to be components or islands; ``"island"`` where the catalogue says of what
+        source each row is; else none, as for a plain table of positions or a catalogue of sources.
     join_doubles : bool
         Join afterwards any two groups closer than ``100 arcsec * sqrt(F / 100 mJy)``, where F is the sum of their
         fluxes, and than `MAX_RADIUS`, whose fluxes differ by no more than a factor of 4.
@@ -119,31 +131,47 @@ def group_sources(
         raise InputError("join_doubles: doubles are told by their fluxes, and this catalogue has none that are known")
     vectors = unit_vectors(catalogue.ra, catalogue.dec)
     label = np.arange(len(catalogue))
+    certainty = np.full(len(catalogue), np.nan)
     usable = np.flatnonzero(catalogue.valid)
     if link == "island" and catalogue.group is not None:
         label[usable] = _friends(vectors[usable], MAX_RADIUS, catalogue.group[usable])
+    elif link == "associate":
+        label, certainty = associate(catalogue)
     elif not isinstance(link, str):
         label[usable] = _friends(vectors[usable], link)
     # Rows without a position keep numbers that no group of the others has.
     label[~catalogue.valid] = len(catalogue) + np.flatnonzero(~catalogue.valid)
     if join_doubles and catalogue.flux is not None:
-        label = _join_doubles(vectors, catalogue.flux, label)
-    name = link if isinstance(link, str) else f"{link:g} arcsec"
-    return _groups(f"{name}, doubles" if join_doubles else name, catalogue, vectors, label)
+        joined = _join_doubles(vectors, catalogue.flux, label)
+        certainty[_counts(joined) != _counts(label)] = np.nan
+        label = joined
+    name = {"associate": "association (catalogue)"}.get(link, link) if isinstance(link, str) else f"{link:g} arcsec"
+    return _groups(f"{name}, doubles" if join_doubles else name, catalogue, vectors, label, certainty)
+
+
+def _counts(label: NDArray[np.intp]) -> NDArray[np.intp]:
+    """How many rows have the label that each has."""
+    _, which, count = np.unique(label, return_inverse=True, return_counts=True)
+    return np.asarray(count[which])
 
 
 def _resolve(how: str | float | u.Quantity, catalogue: Catalogue) -> str | float:
-    """The way of grouping: ``"none"``, ``"island"``, or a radius in arcsec."""
+    """The way of grouping: ``"none"``, ``"island"``, ``"associate"``, or a radius in arcsec."""
     if isinstance(how, str) and how == "auto":
+        table = (catalogue.dialect, catalogue.kind)
+        if table in COMPONENT_KINDS:
+            return "associate"
         if catalogue.group is not None:
             return "island"
-        return AUTO_RADIUS if (catalogue.dialect, catalogue.kind) in COMPONENT_KINDS else "none"
-    if isinstance(how, str) and how in ("none", "island"):
+        return "associate" if table in COMPONENTS_OF_SOURCES else "none"
+    if isinstance(how, str) and how in ("none", "island", "associate"):
         if how == "island" and catalogue.group is None:
             kind = f"{catalogue.dialect} {catalogue.kind}" if catalogue.dialect else "plain"
-            raise InputError(f"group='island': this {kind} table has no islands; accepted are auto, none and a radius")
+            raise InputError(
+                f"group='island': this {kind} table has no islands; accepted are auto, associate, none and a radius"
+            )
         return how
-    accepted = f"accepted are auto, none, island, and an angle above 0 and up to {MAX_RADIUS:g} arcsec"
+    accepted = f"accepted are auto, associate, none, island, and an angle above 0 and up to {MAX_RADIUS:g} arcsec"
     try:
         angle = u.Quantity(how)
         radius = float(angle.value if angle.unit == u.dimensionless_unscaled else angle.to_value(u.arcsec))
@@ -180,7 +208,7 @@ def _join_doubles(vectors: NDArray, flux: NDArray, label: NDArray) -> NDArray[np
     return connected_groups(len(names), pairs[near & alike])[label]
 
 
-def _groups(how: str, catalogue: Catalogue, vectors: NDArray, label: NDArray) -> Groups:
+def _groups(how: str, catalogue: Catalogue, vectors: NDArray, label: NDArray, certainty: NDArray) -> Groups:
     _, first, label = np.unique(label, return_index=True, return_inverse=True)
     order = np.argsort(first)
     first = first[order]
@@ -195,7 +223,7 @@ def _groups(how: str, catalogue: Catalogue, vectors: NDArray, label: NDArray) ->
         ra=np.where(alone, catalogue.ra[first], np.degrees(np.arctan2(y, x)) % 360),
         dec=np.where(alone, catalogue.dec[first], np.degrees(np.arctan2(z, np.hypot(x, y)))),
         valid=catalogue.valid[first],
-        association=np.full(len(first), np.nan),
+        association=certainty[first],
     )
 
 

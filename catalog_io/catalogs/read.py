@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import astropy.units as u
 import numpy as np
 from astropy.coordinates import ConvertError, SkyCoord
 from astropy.table import Table
@@ -22,7 +23,7 @@ from radio_ag.catalog_io.catalogs.columns import (
     find_identifier,
     find_positions,
 )
-from radio_ag.catalog_io.catalogs.dialect import Columns, Dialect, Kind, fluxes, good_rows, groups, with_units
+from radio_ag.catalog_io.catalogs.dialect import Columns, Dialect, Kind, fluxes, good_rows, groups, measured, with_units
 from radio_ag.errors import CatalogueError
 
 
@@ -53,6 +54,11 @@ class Catalogue:
         Columns that together identify a row in the tool's own output.
     flux : numpy.ndarray or None, shape (n,)
         Integrated flux density in Jy, NaN where missing.
+    peak, rms : numpy.ndarray or None, shape (n,)
+        Peak flux density and local noise, Jy/beam, NaN where missing.
+    major, minor, angle : numpy.ndarray or None, shape (n,)
+        Full widths at half maximum, not deconvolved from the beam, arcsec, and the position angle of the major axis,
+        degrees; NaN where missing.
     group : numpy.ndarray or None, shape (n,)
         Number of the source or island that the row belongs to, from 0.
     good : numpy.ndarray of bool or None, shape (n,)
@@ -72,6 +78,11 @@ class Catalogue:
     kind: str | None = None
     join_keys: tuple[str, ...] = ()
     flux: np.ndarray | None = None
+    peak: np.ndarray | None = None
+    rms: np.ndarray | None = None
+    major: np.ndarray | None = None
+    minor: np.ndarray | None = None
+    angle: np.ndarray | None = None
     group: np.ndarray | None = None
     good: np.ndarray | None = None
 
@@ -187,11 +198,19 @@ def _extras(table: Table, dialect: Dialect, kind: Kind) -> dict[str, Any]:
     """Items of a `Catalogue` that only a dialect knows."""
     columns = Columns(table)
     keys = [columns.name(key) for key in kind.join_keys]
+    shape = kind.shape or (None, None, None)
+    units = (u.arcsec, u.arcsec, u.deg)
+    major, minor, angle = (measured(table, kind, name, unit) for name, unit in zip(shape, units, strict=True))
     return {
         "dialect": dialect.name,
         "kind": kind.name,
         "join_keys": () if None in keys else tuple(keys),
         "flux": fluxes(table, kind),
+        "peak": measured(table, kind, kind.peak, u.Jy / u.beam),
+        "rms": measured(table, kind, kind.rms, u.Jy / u.beam),
+        "major": major,
+        "minor": minor,
+        "angle": angle,
         "group": groups(table, kind),
         "good": good_rows(table, kind),
     }

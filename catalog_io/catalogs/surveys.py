@@ -25,8 +25,14 @@ FIRST = Dialect(
             name="release",
             columns=("RA", "DEC", "SIDEPROB", "FPEAK", "FINT"),
             position=("RA", "DEC"),
-            units={"RA": "deg", "DEC": "deg", "FPEAK": "mJy/beam", "FINT": "mJy", "RMS": "mJy/beam"},
+            units={
+                **{"RA": "deg", "DEC": "deg", "FPEAK": "mJy/beam", "FINT": "mJy", "RMS": "mJy/beam"},
+                **{"FITTED_MAJOR": "arcsec", "FITTED_MINOR": "arcsec", "FITTED_POSANG": "deg"},
+            },
             flux="FINT",
+            peak="FPEAK",
+            rms="RMS",
+            shape=("FITTED_MAJOR", "FITTED_MINOR", "FITTED_POSANG"),
             quality=("SIDEPROB",),
             good=_first_good,
         ),
@@ -34,9 +40,15 @@ FIRST = Dialect(
             name="vizier",
             columns=("FIRST", "RAJ2000", "DEJ2000", "p(S)", "Fpeak"),
             position=("RAJ2000", "DEJ2000"),
-            units={"Fpeak": "mJy/beam", "Fint": "mJy", "Rms": "mJy/beam"},
+            units={
+                **{"Fpeak": "mJy/beam", "Fint": "mJy", "Rms": "mJy/beam"},
+                **{"fMaj": "arcsec", "fMin": "arcsec", "fPA": "deg"},
+            },
             join_keys=("FIRST",),
             flux="Fint",
+            peak="Fpeak",
+            rms="Rms",
+            shape=("fMaj", "fMin", "fPA"),
             quality=("p(S)",),
             good=_first_good,
         ),
@@ -63,6 +75,13 @@ NVSS = Dialect(
 
 _LOTSS_ARCSEC = ("Maj", "Min", "DC_Maj", "DC_Min", "E_RA", "E_DEC")
 
+_LOTSS_UNITS = {
+    **dict.fromkeys(("RA", "DEC", "PA", "DC_PA"), "deg"),
+    **dict.fromkeys(_LOTSS_ARCSEC, "arcsec"),
+    **dict.fromkeys(("Total_flux", "E_Total_flux"), "mJy"),
+    **dict.fromkeys(("Peak_flux", "E_Peak_flux", "Isl_rms"), "mJy/beam"),
+}
+
 LOTSS = Dialect(
     name="lotss",
     title="LOFAR Two-metre Sky Survey, DR2",
@@ -71,18 +90,26 @@ LOTSS = Dialect(
             name="sources",
             columns=("Source_Name", "RA", "DEC", "Total_flux", "Peak_flux", "S_Code", "Mosaic_ID"),
             position=("RA", "DEC"),
-            units={
-                **dict.fromkeys(("RA", "DEC", "PA", "DC_PA"), "deg"),
-                **dict.fromkeys(_LOTSS_ARCSEC, "arcsec"),
-                **dict.fromkeys(("Total_flux", "E_Total_flux"), "mJy"),
-                **dict.fromkeys(("Peak_flux", "E_Peak_flux", "Isl_rms"), "mJy/beam"),
-            },
+            units=_LOTSS_UNITS,
             join_keys=("Source_Name",),
             flux="Total_flux",
         ),
+        Kind(
+            name="components",
+            columns=("Component_Name", "RA", "DEC", "Total_flux", "Peak_flux", "S_Code"),
+            position=("RA", "DEC"),
+            units=_LOTSS_UNITS,
+            join_keys=("Component_Name",),
+            group_keys=("Parent_Source",),
+            flux="Total_flux",
+            peak="Peak_flux",
+            rms="Isl_rms",
+            shape=("Maj", "Min", "PA"),
+        ),
     ),
 )
-"""LoTSS DR2: made with PyBDSF, but in mJy and arcsec, and with a name for each source."""
+"""LoTSS DR2: made with PyBDSF, but in mJy and arcsec, and with a name for each source. A table of its components says
+by ``Parent_Source`` which source each is of, where it comes from the table of optical identifications."""
 
 _VLASS_UNITS = {
     **dict.fromkeys(("RA", "DEC", "RAJ2000", "DEJ2000", "RA_max", "DEC_max", "PA", "DC_PA", "BPA"), "deg"),
@@ -108,6 +135,9 @@ VLASS = Dialect(
             join_keys=("Component_name",),
             group_keys=("Source_name",),
             flux="Total_flux",
+            peak="Peak_flux",
+            rms="Isl_rms",
+            shape=("Maj", "Min", "PA"),
             quality=("Duplicate_flag", "Quality_flag"),
             good=_vlass_good,
         ),
@@ -116,6 +146,10 @@ VLASS = Dialect(
             columns=("RAJ2000", "DEJ2000", "DupFlag", "QualFlag"),
             position=("RAJ2000", "DEJ2000"),
             units=_VLASS_UNITS,
+            flux="Ftot",
+            peak="Fpeak",
+            rms="Islrms",
+            shape=("Maj", "Min", "PA"),
             quality=("DupFlag", "QualFlag"),
             good=_vlass_good,
         ),
@@ -144,6 +178,9 @@ RACS = Dialect(
             join_keys=("Gaussian_ID",),
             group_keys=("Source_ID",),
             flux="Total_flux_Gaussian",
+            peak="Peak_flux",
+            rms="Noise",
+            shape=("Maj", "Min", "PA"),
         ),
         Kind(
             name="sources",

@@ -306,10 +306,28 @@ class TestSurveys:
         assert catalogue.good.tolist() == [True, False]
         np.testing.assert_allclose(catalogue.flux, [1.5e-3, 2.5e-3])
 
+    def test_what_finders_measured_in_one_unit(self):
+        """The columns that association needs: Jy/beam, arcsec and degrees, whatever the table is in."""
+        table = Table({"RA": [10.0], "DEC": [0.0], "SIDEPROB": [0.01], "FPEAK": [1.5], "FINT": [3.0], "RMS": [0.15]})
+        table["FITTED_MAJOR"], table["FITTED_MINOR"], table["FITTED_POSANG"] = [9.0], [6.0], [30.0]
+        first = read_catalogue(table)
+        pybdsf = Table({"Source_id": [0], "Isl_id": [0], "RA": [10.0], "DEC": [0.0], "Total_flux": [3e-3]})
+        pybdsf["Peak_flux"], pybdsf["Isl_rms"], pybdsf["Resid_Isl_rms"], pybdsf["S_Code"] = (
+            [1.5e-3],
+            [1.5e-4],
+            1e-4,
+            ["S"],
+        )
+        pybdsf["Maj"], pybdsf["Min"], pybdsf["PA"] = [9.0 / 3600], [6.0 / 3600], [30.0]
+        for catalogue in (first, read_catalogue(pybdsf)):
+            measured = [getattr(catalogue, name)[0] for name in ("flux", "peak", "rms", "major", "minor", "angle")]
+            np.testing.assert_allclose(measured, [3e-3, 1.5e-3, 1.5e-4, 9, 6, 30])
+
     def test_first_from_vizier(self, finder_files):
         catalogue = read_catalogue(finder_files / "vizier_first14.xml")
         assert catalogue.good.tolist() == [True]
         assert catalogue.flux is None  # the file has no Fint
+        np.testing.assert_allclose(catalogue.peak, catalogue.table["Fpeak"] / 1000)  # in mJy, without the beam
         np.testing.assert_allclose(catalogue.ra, 162.53)
         table = catalogue.table
         table.rename_column("p(S)", "p_S_")

@@ -107,14 +107,14 @@ def check(found: Table, result: Result, truth: Table, island: str, position: tup
 @needs_pybdsf
 @pytest.mark.parametrize(("name", "key"), [("found.srl.fits", "Source_id"), ("found.gaul.csv", "Gaus_id")])
 def test_pybdsf(sky, pybdsf_folder, classified, name, key):
-    found, result = classified(pybdsf_folder / name)
+    found, result = classified(pybdsf_folder / name, group="island")
     check(found, result, sky[1], "Isl_id", ("RA", "DEC"), "Total_flux", key)
 
 
 @needs_aegean
 @pytest.mark.parametrize("form", AEGEAN_FORMS)
 def test_aegean(sky, aegean_folder, classified, form):
-    found, result = classified(aegean_folder / ("found.db" if form == "db" else f"found_comp.{form}"))
+    found, result = classified(aegean_folder / ("found.db" if form == "db" else f"found_comp.{form}"), group="island")
     check(found, result, sky[1], "island", ("ra", "dec"), "int_flux", "uuid")
 
 

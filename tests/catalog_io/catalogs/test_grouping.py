@@ -196,7 +196,7 @@ class TestAuto:
         ("columns", "expected"),
         [
             ({"ra": [40.0, 40.001], "dec": [0.0, 0.0]}, "none"),
-            ({"RA": [10.0, 10.001], "DEC": [0.0, 0.0], "SIDEPROB": 0.01, "FPEAK": 1.0, "FINT": 2.0}, "30 arcsec"),
+            ({"RA": [10.0, 10.001], "DEC": [0.0, 0.0], "SIDEPROB": 0.01, "FPEAK": 1.0, "FINT": 2.0}, "associate"),
             (
                 {"Source_Name": ["a", "b"], "RA": [10.0, 10.001], "DEC": [0.0, 0.0], "Total_flux": 1.0}
                 | {"Peak_flux": 1.0, "S_Code": "S", "Mosaic_ID": "P1"},
@@ -205,21 +205,27 @@ class TestAuto:
             (
                 {"Source_id": [0, 1], "Isl_id": [0, 1], "RA": [10.0, 10.001], "DEC": [0.0, 0.0], "Total_flux": 1.0}
                 | {"Peak_flux": 1.0, "Isl_rms": 1e-4, "Resid_Isl_rms": 1e-4, "S_Code": "S"},
+                "associate",
+            ),
+            (
+                {"Component_name": ["a", "b"], "RA": [10.0, 10.001], "DEC": [0.0, 0.0], "Total_flux": 1.0, "Isl_id": 0}
+                | {"Source_name": ["x", "y"], "Duplicate_flag": 0, "Quality_flag": 0, "Tile": "T"},
                 "island",
             ),
         ],
-        ids=["positions", "first", "lotss", "pybdsf"],
+        ids=["positions", "first", "lotss", "pybdsf", "vlass"],
     )
     def test_what_the_dialect_knows_best(self, columns, expected):
         catalogue = read_catalogue(Table({name: np.broadcast_to(values, 2) for name, values in columns.items()}))
         groups = group_sources(catalogue)
-        assert groups.how == expected
-        assert len(groups) == (1 if expected == "30 arcsec" else 2)
+        assert groups.how == {"associate": "association (catalogue)"}.get(expected, expected)
+        assert len(groups) == (1 if expected == "associate" else 2)  # 3.6 arcsec apart
 
     def test_files_of_the_finders(self, data_dir):
         for name, n_islands in (("pybdsf.srl.fits", "Isl_id"), ("aegean_comp.csv", "island")):
             catalogue = read_catalogue(data_dir / "catalogues" / name)
-            groups = group_sources(catalogue)
+            assert group_sources(catalogue).how == "association (catalogue)"
+            groups = group_sources(catalogue, "island")
             island = np.asarray(catalogue.table[n_islands])
             assert groups.how == "island"
             assert partition(groups.group_id) == partition(island)
@@ -260,7 +266,7 @@ class TestProperties:
 
 @pytest.mark.parametrize("how", ["islands", "", "30 mJy", "nan", 0, -1, "271arcsec", 270.1, 1 * u.deg, None, [1, 2]])
 def test_ways_that_there_are_not(how):
-    with pytest.raises(InputError, match=r"group=.*accepted are auto, none, island, and an angle above 0"):
+    with pytest.raises(InputError, match=r"group=.*accepted are auto, associate, none, island, and an angle above 0"):
         group_sources(make_catalogue([1], [1]), how)
 
 
@@ -337,7 +343,7 @@ class TestClassify:
         truth, images = sky[1], Counting(sky[0])
         seen = []
         table = as_pybdsf(components)
-        result = run(table, images, progress=lambda *args: seen.append(args))
+        result = run(table, images, group="island", progress=lambda *args: seen.append(args))
 
         centres = SkyCoord(images.asked, unit="deg")
         assert len(centres) == len(truth)
@@ -359,14 +365,14 @@ class TestClassify:
     def test_bad_position_is_flagged_though_its_island_is_not(self, run, components):
         table = as_pybdsf(components)
         table["Isl_id"][-1] = table["Isl_id"][0]
-        result = run(table)
+        result = run(table, group="island")
         assert Flag(int(result.table["flags"][-1])) == Flag.BAD_POSITION
         assert np.ma.is_masked(result.table["class"][-1])
         assert not np.ma.is_masked(result.table["class"][0])
         assert result.table["n_components"][0] == 2
 
     def test_rows_of_a_source_share_its_attention(self, run, components, tmp_path):
-        result = run(as_pybdsf(components), output=tmp_path / "out.fits")
+        result = run(as_pybdsf(components), output=tmp_path / "out.fits", group="island")
         plane, group = np.asarray(result.table["attention_plane"]), np.asarray(result.table["group_id"])
         assert partition(plane) == partition(group)
         again = Result.read(tmp_path / "out.fits")
@@ -375,7 +381,7 @@ class TestClassify:
             np.testing.assert_array_equal(again.attention(row).data, result.attention(row).data)
 
     def test_columns_come_after_ours_and_survive_the_product(self, run, components, tmp_path):
-        result = run(as_pybdsf(components), output=tmp_path / "out.fits")
+        result = run(as_pybdsf(components), output=tmp_path / "out.fits", group="island")
         again = Result.read(tmp_path / "out.fits").table
         ours = [spec.name for spec in COLUMNS]
         for table in (result.table, again):
@@ -398,9 +404,9 @@ class TestClassify:
         """Lobes 60 arcsec apart: steps of 61 arcsec reach, and 1.5 Jy do so by far."""
         table = as_pybdsf(components)
         table["Isl_id"] = np.arange(len(table))
-        for options in ({"group": 61}, {"join_doubles": True}):
+        for options in ({"group": 61}, {"group": "island", "join_doubles": True}):
             assert run(table, **options).table["n_components"].tolist() == [2] * 12 + [1]
-        for options in ({"group": 59}, {}):
+        for options in ({"group": 59}, {"group": "island"}):
             assert run(table, **options).table["n_components"].tolist() == [1] * 13
 
 
@@ -415,8 +421,10 @@ def test_command_line(sky, weights, components, tmp_path):
     def sizes():
         return fits.getdata(tmp_path / "found.radio-ag.fits", "CLASSIFICATION")["n_components"].tolist()
 
-    assert run().exit_code == 0
+    assert run("--group", "island").exit_code == 0
     assert sizes() == [2] * 12 + [1]
+    assert run().exit_code == 0
+    assert fits.getheader(tmp_path / "found.radio-ag.fits")["GROUPING"] == "association (catalogue)"
     assert run("--group", "1 arcmin", "--join-doubles").exit_code == 0
     assert sizes() == [2] * 12 + [1]
     assert run("--group", "59.9arcsec").exit_code == 0
@@ -425,4 +433,4 @@ def test_command_line(sky, weights, components, tmp_path):
     assert "group_id" not in fits.getdata(tmp_path / "found.radio-ag.fits", "CLASSIFICATION").names
     failed = run("--group", "lobes")
     assert failed.exit_code == 2
-    assert "accepted are auto, none, island" in failed.stderr
+    assert "accepted are auto, associate, none, island" in failed.stderr
