@@ -102,6 +102,10 @@ class Kind:
         Columns whose values are the same for all rows of one source or island.
     flux : str, optional
         Column of the integrated flux density.
+    flux_error : str, optional
+        Column of its error.
+    axes : tuple of str, optional
+        Columns of the major axis, the minor axis and the position angle that were fitted, not corrected for the beam.
     quality : tuple of str
         Columns that ``good`` takes.
     good : callable, optional
@@ -120,6 +124,8 @@ class Kind:
     join_keys: tuple[str, ...] = ()
     group_keys: tuple[str, ...] = ()
     flux: str | None = None
+    flux_error: str | None = None
+    axes: tuple[str, str, str] | None = None
     quality: tuple[str, ...] = ()
     good: Callable[..., np.ndarray] | None = None
     missing: Mapping[str, float] = field(default_factory=dict)
@@ -260,6 +266,36 @@ def tidy(table: Table, kind: Kind) -> Table:
     return table
 
 
+def conversion(table: Table, kind: Kind, column: str | None, unit: u.UnitBase) -> tuple[str, float] | None:
+    """Find a measured column of a table, and what turns its values into a unit.
+
+    Parameters
+    ----------
+    table : `~astropy.table.Table`
+        As it was read, or `with_units`.
+    kind : Kind
+        What it is.
+    column : str or None
+        As the dialect spells it.
+    unit : `~astropy.units.Unit`
+        In which the values are wanted, and are where neither the table nor the dialect tells.
+
+    Returns
+    -------
+    tuple of str and float, or None
+        As the table spells it, and a factor; `None` where the table has no such column.
+    """
+    name = None if column is None else Columns(table).name(column)
+    if column is None or name is None:
+        return None
+    default = next((unit for known, unit in kind.units.items() if fold(known) == fold(column)), unit)
+    own = u.Unit(str(table[name].unit or default), parse_strict="silent")
+    if not own.is_equivalent(unit):
+        # VizieR gives integrated fluxes per beam now and then; anything else is taken as the survey's own unit.
+        own = u.Unit(default)
+    return name, own.to(unit)
+
+
 def fluxes(table: Table, kind: Kind) -> np.ndarray | None:
     """Return integrated flux densities.
 
@@ -275,17 +311,34 @@ def fluxes(table: Table, kind: Kind) -> np.ndarray | None:
     numpy.ndarray or None, shape (n,)
         Jy, NaN where missing; `None` where the table has none.
     """
-    columns = Columns(table)
-    flux = kind.flux
-    name = None if flux is None else columns.name(flux)
-    if flux is None or name is None:
-        return None
-    default = next((unit for known, unit in kind.units.items() if fold(known) == fold(flux)), "Jy")
-    unit = u.Unit(str(table[name].unit or default), parse_strict="silent")
-    if not unit.is_equivalent(u.Jy):
-        # VizieR gives integrated fluxes per beam now and then; anything else is taken as the survey's own unit.
-        unit = u.Unit(default)
-    return columns.numbers(flux) * unit.to(u.Jy)
+    found = conversion(table, kind, kind.flux, u.Jy)
+    return None if found is None else numbers(table[found[0]]) * found[1]
+
+
+def measures(table: Table, kind: Kind) -> dict[str, tuple[str, float]]:
+    """Find what a table tells of its rows besides the flux: ``flux_error``, ``major``, ``minor``, ``position_angle``.
+
+    Parameters
+    ----------
+    table : `~astropy.table.Table`
+        As it was read, or `with_units`.
+    kind : Kind
+        What it is.
+
+    Returns
+    -------
+    dict of str to tuple of str and float
+        Columns of numbers that are there, and the factors to Jy, arcsec and degrees.
+    """
+    major, minor, angle = kind.axes or (None, None, None)
+    wanted = {
+        "flux_error": (kind.flux_error, u.Jy),
+        "major": (major, u.arcsec),
+        "minor": (minor, u.arcsec),
+        "position_angle": (angle, u.deg),
+    }
+    found = {name: conversion(table, kind, *what) for name, what in wanted.items()}
+    return {name: place for name, place in found.items() if place and table[place[0]].dtype.kind in "fiu"}
 
 
 def good_rows(table: Table, kind: Kind) -> np.ndarray | None:

@@ -27,6 +27,7 @@ RADIO_AG = Dialect(
             position=("ra", "dec"),
             join_keys=("source_id",),
             flux="total_flux",
+            axes=("major_fwhm", "minor_fwhm", "position_angle"),
         ),
     ),
 )

@@ -1,7 +1,8 @@
 """Catalogues in: anything with positions to one fixed record."""
 
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from radio_ag.catalog_io.catalogs.columns import (
     find_identifier,
     find_positions,
 )
-from radio_ag.catalog_io.catalogs.dialect import Columns, Dialect, Kind, fluxes, good_rows, groups, with_units
+from radio_ag.catalog_io.catalogs.dialect import Columns, Dialect, Kind, fluxes, good_rows, groups, measures, with_units
 from radio_ag.errors import CatalogueError
 
 
@@ -57,6 +58,8 @@ class Catalogue:
         Number of the source or island that the row belongs to, from 0.
     good : numpy.ndarray of bool or None, shape (n,)
         Whether the row passes the quality cuts that the catalogue's makers recommend.
+    measures : dict of str to tuple of str and float
+        What else the dialect knows of the rows: column and factor for `measure`.
     """
 
     table: Table
@@ -74,9 +77,32 @@ class Catalogue:
     flux: np.ndarray | None = None
     group: np.ndarray | None = None
     good: np.ndarray | None = None
+    measures: Mapping[str, tuple[str, float]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.ra)
+
+    def measure(self, name: str, rows: ArrayLike) -> np.ndarray:
+        """Return what the catalogue tells of some rows; it is read from the table when it is asked for.
+
+        Parameters
+        ----------
+        name : {"flux_error", "major", "minor", "position_angle"}
+            Error of the flux (Jy), axes as fitted (full width at half maximum, arcsec), and position angle of the major
+            one (degrees, east of north).
+        rows : array of int, shape (k,)
+            Their numbers.
+
+        Returns
+        -------
+        numpy.ndarray of float64, shape (k,)
+            NaN where missing, and where the catalogue does not tell it.
+        """
+        rows = np.asarray(rows, dtype=np.int64)
+        if name not in self.measures:
+            return np.full(len(rows), np.nan)
+        column, factor = self.measures[name]
+        return _angles.numbers(self.table[column][rows]) * factor
 
 
 def read_catalogue(
@@ -194,6 +220,7 @@ def _extras(table: Table, dialect: Dialect, kind: Kind) -> dict[str, Any]:
         "flux": fluxes(table, kind),
         "group": groups(table, kind),
         "good": good_rows(table, kind),
+        "measures": measures(table, kind),
     }
 
 

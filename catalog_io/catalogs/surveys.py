@@ -25,8 +25,12 @@ FIRST = Dialect(
             name="release",
             columns=("RA", "DEC", "SIDEPROB", "FPEAK", "FINT"),
             position=("RA", "DEC"),
-            units={"RA": "deg", "DEC": "deg", "FPEAK": "mJy/beam", "FINT": "mJy", "RMS": "mJy/beam"},
+            units={
+                **{"RA": "deg", "DEC": "deg", "FPEAK": "mJy/beam", "FINT": "mJy", "RMS": "mJy/beam"},
+                **{"FITTED_MAJOR": "arcsec", "FITTED_MINOR": "arcsec", "FITTED_POSANG": "deg"},
+            },
             flux="FINT",
+            axes=("FITTED_MAJOR", "FITTED_MINOR", "FITTED_POSANG"),
             quality=("SIDEPROB",),
             good=_first_good,
         ),
@@ -34,9 +38,13 @@ FIRST = Dialect(
             name="vizier",
             columns=("FIRST", "RAJ2000", "DEJ2000", "p(S)", "Fpeak"),
             position=("RAJ2000", "DEJ2000"),
-            units={"Fpeak": "mJy/beam", "Fint": "mJy", "Rms": "mJy/beam"},
+            units={
+                **{"Fpeak": "mJy/beam", "Fint": "mJy", "Rms": "mJy/beam"},
+                **{"fMaj": "arcsec", "fMin": "arcsec", "fPA": "deg"},
+            },
             join_keys=("FIRST",),
             flux="Fint",
+            axes=("fMaj", "fMin", "fPA"),
             quality=("p(S)",),
             good=_first_good,
         ),
@@ -56,6 +64,7 @@ NVSS = Dialect(
             units={"S1.4": "mJy", "e_S1.4": "mJy", "MajAxis": "arcsec", "MinAxis": "arcsec", "PA": "deg"},
             join_keys=("NVSS",),
             flux="S1.4",
+            flux_error="e_S1.4",
         ),
     ),
 )
@@ -79,6 +88,8 @@ LOTSS = Dialect(
             },
             join_keys=("Source_Name",),
             flux="Total_flux",
+            flux_error="E_Total_flux",
+            axes=("Maj", "Min", "PA"),
         ),
     ),
 )
@@ -108,6 +119,8 @@ VLASS = Dialect(
             join_keys=("Component_name",),
             group_keys=("Source_name",),
             flux="Total_flux",
+            flux_error="E_Total_flux",
+            axes=("Maj", "Min", "PA"),
             quality=("Duplicate_flag", "Quality_flag"),
             good=_vlass_good,
         ),
@@ -129,6 +142,7 @@ _RACS_UNITS = {
     **dict.fromkeys(("RA", "Dec", "PA", "DC_PA", "pos_ang"), "deg"),
     **dict.fromkeys(("Maj", "Min", "DC_Maj", "DC_Min", "E_RA", "E_Dec", "maj_axis", "min_axis"), "arcsec"),
     **dict.fromkeys(("Total_flux_Gaussian", "Total_flux_Source"), "mJy"),
+    **dict.fromkeys(("E_Total_flux_Gaussian", "E_Total_flux_Source"), "mJy"),
     **dict.fromkeys(("Peak_flux", "Noise"), "mJy/beam"),
 }
 
@@ -144,6 +158,8 @@ RACS = Dialect(
             join_keys=("Gaussian_ID",),
             group_keys=("Source_ID",),
             flux="Total_flux_Gaussian",
+            flux_error="E_Total_flux_Gaussian",
+            axes=("Maj", "Min", "PA"),
         ),
         Kind(
             name="sources",
@@ -152,6 +168,8 @@ RACS = Dialect(
             units=_RACS_UNITS,
             join_keys=("Source_ID",),
             flux="Total_flux_Source",
+            flux_error="E_Total_flux_Source",
+            axes=("Maj", "Min", "PA"),
         ),
         Kind(
             name="tap",
@@ -160,6 +178,8 @@ RACS = Dialect(
             units=_RACS_UNITS,
             join_keys=("id",),
             flux="total_flux_source",
+            flux_error="e_total_flux_source",
+            axes=("maj_axis", "min_axis", "pos_ang"),
         ),
     ),
 )
