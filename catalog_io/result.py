@@ -218,13 +218,16 @@ class Result:
         format: str | None = None,
         *,
         images: Any = None,
+        rows: bool = False,
         spreadsheet_safe: bool = False,
         overwrite: bool = False,
     ) -> Path:
         """Write regions, a VOTable, CSV, ECSV or a FITS file a source; see `radio_ag.catalog_io.export.export`."""
         from radio_ag.catalog_io.export import export
 
-        return export(self, path, format, images=images, spreadsheet_safe=spreadsheet_safe, overwrite=overwrite)
+        return export(
+            self, path, format, images=images, rows=rows, spreadsheet_safe=spreadsheet_safe, overwrite=overwrite
+        )
 
     def send(self, to: str | None = None, *, image: str | os.PathLike | None = None, timeout: int = 60) -> list[str]:
         """Send the table to TOPCAT, Aladin, DS9, ... by SAMP; see `radio_ag.catalog_io.export.samp.send_result`."""
@@ -262,6 +265,10 @@ class Result:
             if self._sources is None:
                 self._sources = sources_of(self.table)
             return self._sources
+
+    def first_rows(self) -> "Result":
+        """Return a result of the first row of each source, in the order of `sources`."""
+        return self if len(self.sources) == len(self.table) else self[np.asarray(self.sources["first_row"])]
 
     def source(self, number: int) -> "Source":
         """Return what is known of a source.
