@@ -303,7 +303,8 @@ class Result:
     def __repr__(self) -> str:
         summary = self.summary()
         classes = ", ".join(f"{count} {name}" for name, count in summary["classes"].items())
-        return f"<Result: {summary['sources']} sources in {summary['rows']} rows, {classes}>"
+        of = "" if summary["sources"] == summary["rows"] else f"{summary['sources']} sources in "
+        return f"<Result: {of}{summary['rows']} rows, {classes}>"
 
     def _repr_html_(self) -> str:
         from radio_ag.catalog_io.export.notebook import result_html

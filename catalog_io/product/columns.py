@@ -22,6 +22,13 @@ class ResultColumn(NamedTuple):
     missing: bool = False
 
 
+GROUP_COLUMNS = (
+    ResultColumn("group_id", "i8", None, "meta.id.assoc", "source that the row is a component of, from 0"),
+    ResultColumn("n_components", "i4", None, "meta.number", "rows of the catalogue in that source"),
+    ResultColumn("primary", "?", None, "meta.code", "the first row of its source: true once a source"),
+)
+"""What source a row is of; products that were written before there was a table of sources may lack them."""
+
 COLUMNS = (
     ResultColumn("name", str, None, "meta.id;meta.main", "IAU designation from ra and dec"),
     ResultColumn("source_id", None, None, "meta.id", "identifier in the input catalogue"),
@@ -55,15 +62,9 @@ COLUMNS = (
     ResultColumn("cd1_2", "f8", "deg/pix", "pos.wcs.cdmatrix", "gnomonic x by pixel y", ".6e"),
     ResultColumn("cd2_1", "f8", "deg/pix", "pos.wcs.cdmatrix", "gnomonic y by pixel x", ".6e"),
     ResultColumn("cd2_2", "f8", "deg/pix", "pos.wcs.cdmatrix", "gnomonic y by pixel y", ".6e"),
+    *GROUP_COLUMNS,
 )
 """The columns in the order of the product; those of the input catalogue follow."""
-
-GROUP_COLUMNS = (
-    ResultColumn("group_id", "i8", None, "meta.id.assoc", "source that the row is a component of, from 0"),
-    ResultColumn("n_components", "i4", None, "meta.number", "rows of the catalogue in that source"),
-    ResultColumn("primary", "?", None, "meta.code", "the first row of its source: true once a source"),
-)
-"""What follows `COLUMNS`; products that were written before there was a table of sources may lack them."""
 
 CUTOUT_COLUMNS = (ResultColumn("cutout_plane", "i4", None, "meta.record", "0-based plane in the cutouts; -1: none"),)
 """What follows these where cutouts were kept."""
@@ -109,7 +110,7 @@ ATTENTION_COLUMNS = (
 )
 """What follows these where the attention was measured: `radio_ag.attention.statistics.AttentionStatistics`."""
 
-_SHARED = {spec.name: spec for spec in (*COLUMNS, *GROUP_COLUMNS)}
+_SHARED = {spec.name: spec for spec in COLUMNS}
 
 SOURCE_COLUMNS = (
     ResultColumn("source", "i8", None, "meta.id;meta.main", "number of the source: group_id of its rows"),
@@ -171,7 +172,7 @@ def result_table(catalogue: Table, columns: Mapping[str, Any]) -> Table:
         If a column is lacking, unknown, or of another length.
     """
     columns = {"source_id": np.arange(1, len(catalogue) + 1)} | _alone(len(catalogue)) | dict(columns)
-    specs: tuple[ResultColumn, ...] = COLUMNS + GROUP_COLUMNS
+    specs: tuple[ResultColumn, ...] = COLUMNS
     for optional in (CUTOUT_COLUMNS, ATTENTION_COLUMNS):
         if any(spec.name in columns for spec in optional):
             specs += optional
@@ -214,9 +215,14 @@ def source_table(columns: Mapping[str, Any]) -> Table:
     return table
 
 
+def lacking_columns(table: Table) -> list[str]:
+    """Return which columns of every product a table does not have."""
+    return [spec.name for spec in COLUMNS if spec not in GROUP_COLUMNS and spec.name not in table.colnames]
+
+
 def dress_columns(table: Table) -> None:
     """Give our columns of a table, in place, the type, mask, unit, format and description they have in a result."""
-    for spec in COLUMNS + GROUP_COLUMNS:
+    for spec in COLUMNS:
         if spec not in GROUP_COLUMNS or is_ours(table, spec.name):
             table.replace_column(spec.name, _column(spec, table[spec.name]))
 

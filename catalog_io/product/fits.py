@@ -42,7 +42,7 @@ from radio_ag.catalog_io.files.fits_table import (
     restore_table,
     rows_extension,
 )
-from radio_ag.catalog_io.product.columns import COLUMNS, dress_columns
+from radio_ag.catalog_io.product.columns import COLUMNS, dress_columns, lacking_columns
 from radio_ag.catalog_io.product.headers import (
     attention_header,
     classification_header,
@@ -317,7 +317,7 @@ def _read(path: Path, verify: bool) -> tuple[Table, dict[str | int, AttentionSto
         if images:
             stores["mean"] = _collect_images(images)
     table = restore_table(table)
-    lacking = [spec.name for spec in COLUMNS if spec.name not in table.colnames]
+    lacking = lacking_columns(table)
     if lacking:
         raise InputError(f"{path} lacks the columns {lacking}: not a product of radio-ag")
     dress_columns(table)

@@ -32,7 +32,7 @@ from radio_ag.catalog_io.files.fits_append import append_hdu
 from radio_ag.catalog_io.files.fits_checksum import UNCHECKED
 from radio_ag.catalog_io.files.fits_table import Cards, unescape
 from radio_ag.catalog_io.product import fits
-from radio_ag.catalog_io.product.columns import COLUMNS, dress_columns
+from radio_ag.catalog_io.product.columns import dress_columns, lacking_columns
 from radio_ag.catalog_io.product.headers import primary_header, warn_of_renamed
 from radio_ag.catalog_io.product.merge import JoinedStack
 from radio_ag.catalog_io.product.rows import ProductRows
@@ -97,7 +97,7 @@ class Parquet:
         """Read the table, the attention maps, and the cutouts if any."""
         meta = self.read_provenance(path)
         table = _from_arrow(_read_arrow(path, verify=verify))
-        lacking = [spec.name for spec in COLUMNS if spec.name not in table.colnames]
+        lacking = lacking_columns(table)
         if lacking:
             raise InputError(f"{path} lacks the columns {lacking}: not a product of radio-ag")
         dress_columns(table)

@@ -9,17 +9,14 @@ from astropy.table import Table
 from numpy.typing import NDArray
 
 from radio_ag.catalog_io.files.fits_table import Rows, encode_table
-from radio_ag.catalog_io.product.columns import COLUMNS, SOURCE_COLUMNS, is_ours, source_table
+from radio_ag.catalog_io.product.columns import COLUMNS, GROUP_COLUMNS, SOURCE_COLUMNS, is_ours, source_table
 from radio_ag.catalog_io.product.headers import Counts
 from radio_ag.errors import InputError
 from radio_ag.sky import unit_vectors
 
 _OF_ROWS = {"las": "size"}  # what the rows call it
-_TOLD = tuple(
-    spec.name
-    for spec in SOURCE_COLUMNS
-    if _OF_ROWS.get(spec.name, spec.name) in {spec.name for spec in COLUMNS} and spec.name != "name"
-)
+_MEASURED = {spec.name for spec in COLUMNS if spec not in GROUP_COLUMNS} - {"name"}
+_TOLD = tuple(spec.name for spec in SOURCE_COLUMNS if _OF_ROWS.get(spec.name, spec.name) in _MEASURED)
 
 
 class SourceRows:
