@@ -503,7 +503,9 @@ class Result:
     def _nearest(self, position: SkyCoord, radius: u.Quantity) -> NDArray[np.intp]:
         """Which sources are nearest to positions."""
         tables = (self.sources, self.table) if len(self.sources) < len(self.table) else (self.table,)
-        ra, dec, name = (np.concatenate([_plain(table[column]) for table in tables]) for column in ("ra", "dec", "name"))
+        ra, dec, name = (
+            np.concatenate([_plain(table[column]) for table in tables]) for column in ("ra", "dec", "name")
+        )
         numbers = np.r_[: len(self.sources)] if len(tables) > 1 else np.arange(0)
         numbers = np.concatenate([numbers, self._number_of(np.arange(len(self.table)))])
         usable = np.flatnonzero(np.isfinite(ra) & np.isfinite(dec))

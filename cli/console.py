@@ -255,8 +255,7 @@ def print_summary(summary: Mapping[str, Any], output: str, elapsed: float, of: s
     Parameters
     ----------
     summary : mapping
-        What `radio_ag.Result.summary` gives: ``sources``, ``rows``, ``classes`` and ``flags``, the last two with a count
-        a name.
+        What `radio_ag.Result.summary` gives: ``sources``, ``rows``, and ``classes`` and ``flags`` with a count a name.
     output : str
         Path of the product.
     elapsed : float

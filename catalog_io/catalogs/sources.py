@@ -109,7 +109,7 @@ class Components:
         ra, dec = self._catalogue.ra[rows], self._catalogue.dec[rows]
         vectors = unit_vectors(ra, dec)
         middle = np.stack([np.bincount(source, axis, n) for axis in vectors.T], 1)
-        middle /= np.linalg.norm(middle, axis=1, keepdims=True)
+        middle = middle / np.linalg.norm(middle, axis=1, keepdims=True)
         far = _extreme(-_distance(vectors, middle[source]), source)
         other = _extreme(-_distance(vectors, vectors[far][source]), source)
         lobes = np.sort(np.stack([far, other]), axis=0)

@@ -130,15 +130,21 @@ SOURCE_COLUMNS = (
         "total_flux_err", "f8", "Jy", "stat.error;phot.flux.density;em.radio", "error of total_flux", ".2e", True
     ),
     *(_SHARED[name] for name in ("peak", "rms", "snr")),
-    ResultColumn(
-        "las", "f4", "arcsec", "phys.angSize", "largest angular size, of the pixels above 3 rms", ".1f", True
-    ),
+    ResultColumn("las", "f4", "arcsec", "phys.angSize", "largest angular size, of the pixels above 3 rms", ".1f", True),
     ResultColumn("pa", "f4", "deg", "pos.posAng", "position angle of las, east of north, 0 to 180", ".1f", True),
     ResultColumn("core_ra", "f8", "deg", "pos.eq.ra", "right ascension (ICRS) of the core", ".6f", True),
     ResultColumn("core_dec", "f8", "deg", "pos.eq.dec", "declination (ICRS) of the core", ".6f", True),
-    ResultColumn("core_prom", "f4", None, "phot.flux.density;arith.ratio", "flux of the core over total_flux", ".4f", True),
     ResultColumn(
-        "lobe_flux_ratio", "f4", None, "phot.flux.density;arith.ratio", "flux of lobe 1 over that of lobe 2", ".3f", True
+        "core_prom", "f4", None, "phot.flux.density;arith.ratio", "flux of the core over total_flux", ".4f", True
+    ),
+    ResultColumn(
+        "lobe_flux_ratio",
+        "f4",
+        None,
+        "phot.flux.density;arith.ratio",
+        "flux of lobe 1 over that of lobe 2",
+        ".3f",
+        True,
     ),
     ResultColumn("misalign_1", "f4", "deg", "pos.posAng", "axis of lobe 1 to the line of the lobes", ".1f", True),
     ResultColumn("misalign_2", "f4", "deg", "pos.posAng", "axis of lobe 2 to the line of the lobes", ".1f", True),

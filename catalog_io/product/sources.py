@@ -81,7 +81,8 @@ def sources_of(table: Table) -> Table:
 
 def _mean_position(table: Table, place: NDArray, first: NDArray, counts: NDArray) -> tuple[NDArray, NDArray]:
     """Mean of the positions of the rows of each source; that of its row where there is one."""
-    ra, dec = (np.ma.filled(np.ma.asarray(table[name], float), np.nan) for name in ("ra", "dec"))
+    ra: NDArray[np.float64] = np.ma.filled(np.ma.asarray(table["ra"], float), np.nan)
+    dec: NDArray[np.float64] = np.ma.filled(np.ma.asarray(table["dec"], float), np.nan)
     vectors = unit_vectors(ra, dec)
     x, y, z = (np.bincount(place, axis, len(first)) for axis in vectors.T)
     alone = counts == 1

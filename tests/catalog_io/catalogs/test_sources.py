@@ -131,7 +131,16 @@ def test_any_sources_in_any_order():
     [
         (
             "aegean",
-            {"int_flux": 0.1, "err_int_flux": 2e-3, "a": 9.0, "b": 6.0, "pa": 30.0, "island": 1, "source": 0, "psf_a": 5.0},
+            {
+                "int_flux": 0.1,
+                "err_int_flux": 2e-3,
+                "a": 9.0,
+                "b": 6.0,
+                "pa": 30.0,
+                "island": 1,
+                "source": 0,
+                "psf_a": 5.0,
+            },
             {"flux_error": 2e-3, "major": 9, "minor": 6, "position_angle": 30},
         ),
         (
@@ -142,7 +151,15 @@ def test_any_sources_in_any_order():
     ],
 )
 def test_what_a_dialect_tells(dialect, columns, expected):
-    common = {"ra": 100.0, "dec": 20.0, "peak_flux": 0.05, "background": 0.0, "local_rms": 1e-4, "flags": 0, "uuid": "a"}
+    common = {
+        "ra": 100.0,
+        "dec": 20.0,
+        "peak_flux": 0.05,
+        "background": 0.0,
+        "local_rms": 1e-4,
+        "flags": 0,
+        "uuid": "a",
+    }
     common |= {"source_id": 1, "at_edge": False}
     table = Table({name: [value] for name, value in (common | columns).items()})
     catalogue = read_catalogue(table, dialect=dialect)

@@ -202,7 +202,7 @@ def test_damage_is_found(weights, tmp_path):
     content[place + 30] ^= 1
     path.write_bytes(content)
     assert {name for name, fault in verify_product(path).items() if fault} == {"SOURCES"}
-    with pytest.raises(InputError, match="SOURCES of .* DATASUM"):
+    with pytest.raises(InputError, match=r"SOURCES of .* DATASUM"):
         Result.read(path).sources  # noqa: B018
     assert len(Result.read(path, verify=False).sources) == 4
 
@@ -231,10 +231,10 @@ def older(path, result, *, grouped):
     result.write(path)
     table = Table.read(path, hdu="CLASSIFICATION")
     table.remove_columns(["primary"] if grouped else ["primary", "group_id", "n_components"])
-    table.meta = {}
-    with fits.open(path) as hdus:
-        new = fits.table_to_hdu(table)
-        new.name = "CLASSIFICATION"
+    table.meta = {"EXTNAME": "CLASSIFICATION"}
+    table.write(path.with_name("table.fits"))
+    with fits.open(path) as hdus, fits.open(path.with_name("table.fits")) as tables:
+        new = tables[1]
         kept = [hdu for hdu in hdus[2:] if hdu.name != "SOURCES"]
         fits.HDUList([hdus[0], new, *kept]).writeto(path.with_name("older.fits"))
     return Result.read(path.with_name("older.fits"))
