@@ -25,6 +25,7 @@ from astropy.table.serialize import represent_mixins_as_columns
 
 from radio_ag.catalog_io.files.fits_columns import decode_column, encode_column
 from radio_ag.catalog_io.files.votable import make_document
+from radio_ag.catalog_io.product.columns import COLUMNS
 from radio_ag.catalog_io.product.headers import header_text
 from radio_ag.flags import Flag
 from radio_ag.writing import check_output, written_beside
@@ -56,6 +57,8 @@ def write_table(
 ) -> Path:
     """Write the table of sources of a result, or that of its rows, every row and every column.
 
+    Where each row is a source, all columns of the rows follow those of the sources.
+
     Parameters
     ----------
     result : Result
@@ -81,7 +84,7 @@ def write_table(
         If the file exists, or cannot be written.
     """
     path = check_output(path, overwrite)
-    table = result.table if rows else result.sources
+    table = result.table if rows else _sources_with_rows(result)
     with written_beside(path) as stream:
         if format == "csv":
             plain = plain_table(table, arrays=False)
@@ -91,6 +94,23 @@ def write_table(
         else:
             _write_votable(table, "CLASSIFICATION" if rows else "SOURCES", result.provenance, stream)
     return path
+
+
+def _sources_with_rows(result: "Result") -> Table:
+    """The sources, and of a catalogue of sources what else its rows have."""
+    table = result.sources.copy(copy_data=False)
+    if len(table) == len(result.table):
+        taken = {name.lower() for name in table.colnames}
+        ours = {spec.name for spec in COLUMNS}
+        for name, column in result.table.columns.items():
+            if name in ours and name in taken:
+                continue
+            free = name
+            while free.strip().lower() in taken:
+                free = f"in_{free}"
+            table.add_column(column, name=free, copy=False)
+            taken.add(free.strip().lower())
+    return table
 
 
 def plain_table(table: Table, *, arrays: bool) -> Table:

@@ -718,7 +718,7 @@ def test_export_takes_the_format_from_the_suffix(product, tmp_path, format):
         assert output.read_bytes() == expected.read_bytes()
     warned = done.stderr.splitlines()
     assert len(warned) == (format in ("ds9", "crtf"))
-    assert all("2 of 6 rows have no position" in line for line in warned)
+    assert all("2 of 6 sources have no position" in line for line in warned)
 
 
 def test_export_of_a_folder(product, tmp_path):
