@@ -17,6 +17,7 @@ import numpy as np
 from astropy.table import Table
 
 from radio_ag.catalog_io.catalogs import Catalogue
+from radio_ag.catalog_io.catalogs.dialect import Measure
 from radio_ag.catalog_io.catalogs.grouping import group_sources
 from radio_ag.preprocess.images import BEAM_FWHM
 
@@ -56,14 +57,12 @@ def make_catalogue(n: int, doubles: float = 1 / 3, seed: int = 0) -> Catalogue:
     group[beside] = parent
     flux = 1e-3 * (1 + rng.pareto(1.0, n))
     minor, major = np.full(n, BEAM_FWHM), BEAM_FWHM * np.sqrt(1 + rng.exponential(0.3, n))
+    measured = Table({"major": major, "minor": minor, "position_angle": rng.uniform(0, 180, n)})
+    measured["peak"], measured["rms"] = flux * BEAM_FWHM**2 / (major * minor), 1.5e-4
     return Catalogue(
-        *(Table(), ra, dec, np.ones(n, bool), "ra", "dec", None, "made", None),
+        *(measured, ra, dec, np.ones(n, bool), "ra", "dec", None, "made", None),
         flux=flux,
-        peak=flux * BEAM_FWHM**2 / (major * minor),
-        rms=np.full(n, 1.5e-4),
-        major=major,
-        minor=minor,
-        angle=rng.uniform(0, 180, n),
+        measures={name: Measure(name, 1.0, np.nan) for name in measured.colnames},
         group=group,
     )
 

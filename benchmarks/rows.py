@@ -20,8 +20,8 @@ from pathlib import Path
 
 IMAGE = (1550, 1160)  # px, as FIRST's
 STAGES = {
-    "reading the catalogue": "radio_ag.pipeline.read_catalogue",
-    "reading image headers": "radio_ag.pipeline.open_images",
+    "reading the catalogue": "radio_ag.inputs.read_catalogue",
+    "reading image headers": "radio_ag.inputs.open_images",
     "look-up": "radio_ag.catalog_io.images.local.LocalImages._candidates",
     "writing parts": "radio_ag.catalog_io.product.parts.PartsFolder.write",
     "joining to the product": "radio_ag.run._join",

@@ -27,7 +27,7 @@ PARTS = {
     "compressing maps": ("radio_ag.chunks.pack", "main"),
     "writing parts": ("radio_ag.catalog_io.product.parts.PartsFolder.write", "main"),
     "joining to the product": ("radio_ag.run._join", "main"),
-    "reading the catalogue": ("radio_ag.pipeline.read_catalogue", "main"),
+    "reading the catalogue": ("radio_ag.inputs.read_catalogue", "main"),
     "loading the weights": ("radio_ag.pipeline.load_weights", "main"),
 }
 

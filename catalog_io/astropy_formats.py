@@ -84,10 +84,10 @@ def write_classification(table: Table, path: str | os.PathLike, overwrite: bool 
     OutputError
         When the file exists, or cannot be written.
     """
-    from radio_ag.catalog_io.product.columns import COLUMNS, CUTOUT_COLUMNS
+    from radio_ag.catalog_io.product.columns import CUTOUT_COLUMNS, lacking_columns
     from radio_ag.catalog_io.product.fits import write_product
 
-    lacking = [spec.name for spec in COLUMNS if spec.name not in table.colnames]
+    lacking = lacking_columns(table)
     if lacking:
         raise InputError(f"the table is not that of a result: it lacks the columns {', '.join(lacking)}")
     table = table.copy(copy_data=False)

@@ -3,7 +3,9 @@
 import copy
 import os
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +13,14 @@ import numpy as np
 from astropy import units as u
 from astropy.coordinates import SkyCoord
 from astropy.nddata import CCDData
-from astropy.table import Row, Table
+from astropy.table import Column, Row, Table
 from numpy.typing import ArrayLike, NDArray
 
 from radio_ag.catalog_io.product.columns import result_table
 from radio_ag.catalog_io.product.fits import cutout_wcs, write_product
 from radio_ag.catalog_io.product.formats import Format, product_format
 from radio_ag.catalog_io.product.headers import software_versions
+from radio_ag.catalog_io.product.sources import group_ids, sources_among, sources_of
 from radio_ag.catalog_io.product.stacks import AttentionStore
 from radio_ag.errors import InputError, SourceNotFoundError
 from radio_ag.flags import Flag
@@ -36,12 +39,14 @@ class Result:
         Attention maps by "mean", 1, 2, 3, those that were kept. The table's ``attention_plane`` names the planes.
     cutouts : AttentionStore, optional
         The cutouts in Jy/beam, if they were kept. The table's ``cutout_plane`` names the planes.
+    sources : `~astropy.table.Table`, or a function that makes it, optional
+        The sources that the rows are of; None: what the product holds, else what the rows tell of them.
     path : path, optional
         The product that holds all this.
 
     Notes
     -----
-    A result can be copied, pickled and sent to other processes: its table goes along, and so do its maps, unless they
+    A result can be copied, pickled and sent to other processes: its tables go along, and so do its maps, unless they
     lie in a product. That is opened again where they are asked for.
 
     Examples
@@ -49,8 +54,8 @@ class Result:
     >>> from radio_ag import Result
     >>> result = Result.read("catalog.radio-ag.fits")  # doctest: +SKIP
     >>> clean = result[result.table["flags"] == 0]  # doctest: +SKIP
-    >>> row = result.at("08:04:04.5 +15:33:35")  # doctest: +SKIP
-    >>> result.attention(row.index)  # doctest: +SKIP
+    >>> source = result.at("08:04:04.5 +15:33:35")  # doctest: +SKIP
+    >>> source["class"], source.components, source.attention()  # doctest: +SKIP
     """
 
     def __init__(
@@ -59,12 +64,14 @@ class Result:
         stores: Mapping[str | int, AttentionStore] | None = None,
         cutouts: AttentionStore | None = None,
         *,
+        sources: Table | Callable[[], Table | None] | None = None,
         path: Path | None = None,
     ) -> None:
         self._table = table
         self._load: Callable[[], Table] | None = None
-        self._loading = threading.Lock()
-        self._summary: dict[str, Any] | None = None
+        self._loading = threading.RLock()
+        self._sources = sources
+        self._summaries: Sequence[dict[str, Any]] = ()  # of sources and of rows, while the table is not made
         self._path = path
         self._incomplete = 0
         self._stores = {gate if gate == "mean" else int(gate): store for gate, store in (stores or {}).items()}
@@ -75,16 +82,17 @@ class Result:
     def deferred(
         cls,
         load: Callable[[], Table],
-        summary: dict[str, Any],
+        summaries: Sequence[dict[str, Any]],
         stores: Mapping[str | int, AttentionStore] | None = None,
         cutouts: AttentionStore | None = None,
         *,
+        sources: Callable[[], Table | None],
         path: Path | None = None,
         incomplete: int = 0,
     ) -> "Result":
-        """Return a result whose table ``load`` makes when it is first asked for; ``summary`` is known before."""
-        result = cls(Table(), stores, cutouts, path=path)
-        result._load, result._summary, result._incomplete = load, summary, incomplete
+        """Return a result whose tables are made when they are asked for; summaries (sources, rows) are known before."""
+        result = cls(Table(), stores, cutouts, sources=sources, path=path)
+        result._load, result._summaries, result._incomplete = load, summaries, incomplete
         return result
 
     @classmethod
@@ -108,7 +116,8 @@ class Result:
             ``p_std``, ``rms``, ``peak`` (Jy/beam), ``snr``, ``size`` (arcsec), ``n_islands``, ``flags``,
             ``attention_plane`` (0-based, -1 for none), ``cutout_ra``, ``cutout_dec`` (deg), ``crpix1``, ``crpix2``
             (pixels, 1-based), ``cd1_1``, ``cd1_2``, ``cd2_1``, ``cd2_2`` (deg/pixel), and, if there is one,
-            ``source_id`` (any type; else the row number from 1). NaN and empty text mean missing.
+            ``source_id`` (any type; else the row number from 1); ``group_id``, ``n_components`` and ``primary``, where
+            some rows are of one source. NaN and empty text mean missing.
         stores : dict of AttentionStore, optional
             Attention maps by "mean", 1, 2, 3, all with the same planes.
         provenance : dict, optional
@@ -147,7 +156,9 @@ class Result:
             If the file or folder is not there, damaged, or no product of radio-ag.
         """
         path = Path(os.path.abspath(path))
-        return cls(*_format_of(path).read(path, verify=verify), path=path)
+        kind = _format_of(path)
+        sources = partial(kind.read_sources, path, verify=verify)
+        return cls(*kind.read(path, verify=verify), sources=sources, path=path)
 
     def verify(self) -> None:
         """Hold every byte of the product that this result was read from, or written to, against its checksums.
@@ -164,8 +175,8 @@ class Result:
             raise InputError(f"{self._path} is damaged: {'; '.join(faults)}")
 
     def __getstate__(self) -> dict[str, Any]:
-        table = self.table  # which is made in this process: what makes it may not be sent to another
-        return {"table": table, "stores": self._stores, "cutouts": self._cutouts, "path": self._path}
+        tables = {"table": self.table, "sources": self.sources}  # what makes them may not be sent to another process
+        return tables | {"stores": self._stores, "cutouts": self._cutouts, "path": self._path}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(**state)  # type: ignore[misc]
@@ -190,7 +201,15 @@ class Result:
         OutputError
             If the file exists, or cannot be written.
         """
-        write_product(path, self.table, self._stores, self._cutouts, attention=attention, overwrite=overwrite)
+        write_product(
+            path,
+            self.table,
+            self._stores,
+            self._cutouts,
+            sources=self.sources,
+            attention=attention,
+            overwrite=overwrite,
+        )
         self._path = Path(os.path.abspath(path))
 
     def export(
@@ -199,13 +218,16 @@ class Result:
         format: str | None = None,
         *,
         images: Any = None,
+        rows: bool = False,
         spreadsheet_safe: bool = False,
         overwrite: bool = False,
     ) -> Path:
         """Write regions, a VOTable, CSV, ECSV or a FITS file a source; see `radio_ag.catalog_io.export.export`."""
         from radio_ag.catalog_io.export import export
 
-        return export(self, path, format, images=images, spreadsheet_safe=spreadsheet_safe, overwrite=overwrite)
+        return export(
+            self, path, format, images=images, rows=rows, spreadsheet_safe=spreadsheet_safe, overwrite=overwrite
+        )
 
     def send(self, to: str | None = None, *, image: str | os.PathLike | None = None, timeout: int = 60) -> list[str]:
         """Send the table to TOPCAT, Aladin, DS9, ... by SAMP; see `radio_ag.catalog_io.export.samp.send_result`."""
@@ -218,12 +240,47 @@ class Result:
         """The rows, with our columns first; a large one that was written to a file is read when it is asked for."""
         with self._loading:  # or two threads would make one each
             if self._load is not None:
-                self._table, self._load, self._summary = self._load(), None, None
+                self._table, self._load, self._summaries = self._load(), None, ()
             return self._table
 
     @table.setter
     def table(self, table: Table) -> None:
-        self._table, self._load, self._summary = table, None, None
+        self._table, self._load, self._summaries, self._sources = table, None, (), None
+
+    @property
+    def sources(self) -> Table:
+        """The radio sources, a row for each; the rows of one in `table` are those whose ``group_id`` is its ``source``.
+
+        It is read, or made, when it is first asked for. Of a product without such a table it is made of the rows, which
+        do not tell flux densities, lobes, core and position angle.
+
+        Raises
+        ------
+        InputError
+            If it lies in a product that is damaged, or not there any more.
+        """
+        with self._loading:
+            if callable(self._sources):
+                self._sources = self._sources()
+            if self._sources is None:
+                self._sources = sources_of(self.table)
+            return self._sources
+
+    def first_rows(self) -> "Result":
+        """Return a result of the first row of each source, in the order of `sources`."""
+        return self if len(self.sources) == len(self.table) else self[np.asarray(self.sources["first_row"])]
+
+    def source(self, number: int) -> "Source":
+        """Return what is known of a source.
+
+        Parameters
+        ----------
+        number : int
+            Row of `sources`, from 0.
+        """
+        row = self.sources[int(number)]
+        members = np.flatnonzero(group_ids(self.table) == row["source"])
+        return Source(row, self.table[members], members, self)
 
     @property
     def provenance(self) -> dict[str, Any]:
@@ -241,11 +298,13 @@ class Result:
         return tuple(sorted(self._stores, key=lambda gate: 0 if gate == "mean" else gate))
 
     def __len__(self) -> int:
-        return len(self.table) if self._summary is None else self._summary["rows"]
+        return self._summaries[1]["rows"] if self._summaries else len(self.table)
 
     def __repr__(self) -> str:
-        classes = ", ".join(f"{count} {name}" for name, count in self.summary()["classes"].items())
-        return f"<Result: {len(self)} rows, {classes}>"
+        summary = self.summary()
+        classes = ", ".join(f"{count} {name}" for name, count in summary["classes"].items())
+        of = "" if summary["sources"] == summary["rows"] else f"{summary['sources']} sources in "
+        return f"<Result: {of}{summary['rows']} rows, {classes}>"
 
     def _repr_html_(self) -> str:
         from radio_ag.catalog_io.export.notebook import result_html
@@ -259,7 +318,8 @@ class Result:
             return selected
         if not isinstance(selected, Table) or selected.colnames != self.table.colnames:
             raise TypeError(f"rows are chosen by integers, slices or masks, not by {rows!r}: columns are in .table")
-        return Result(selected, self._stores, self._cutouts)
+        sources = partial(_sources_among, self, selected)
+        return Result(selected, self._stores, self._cutouts, sources=sources)
 
     def attention(self, row: int, gate: str | int = "mean") -> CCDData:
         """Return the attention map of a row on the pixels of its cutout.
@@ -357,21 +417,22 @@ class Result:
             raise InputError("cutouts were not kept: classify with keep_cutouts (--keep-cutouts)")
         return self._planes(self._cutouts, "cutout_plane", rows)
 
-    def at(self, position: SkyCoord | str, radius: u.Quantity | str | float = 10 * u.arcsec) -> "Row | Result":
-        """Return the source nearest to a position.
+    def at(self, position: SkyCoord | str, radius: u.Quantity | str | float = 10 * u.arcsec) -> "Source | Result":
+        """Return the source nearest to a position: by its own position, or by that of one of its components.
 
         Parameters
         ----------
         position : `~astropy.coordinates.SkyCoord` or str
-            One position or several; a string is a ``name`` of the table or a position ("08:04:04.5 +15:33:35" in hours
-            and degrees, "121.019 15.560" in degrees).
+            One position or several; a string is a ``name`` of a source or of a row, or a position
+            ("08:04:04.5 +15:33:35" in hours and degrees, "121.019 15.560" in degrees).
         radius : Quantity, str or float
-            How far the source may be; a plain number is in arcsec.
+            How far it may be; a plain number is in arcsec.
 
         Returns
         -------
-        `~astropy.table.Row` or Result
-            A row for one position (``row.index`` is its number), a result for several.
+        Source or Result
+            For one position the source, whose ``index`` is its first row in `table`; for several a result of the first
+            rows of their sources, in the order of the positions.
 
         Raises
         ------
@@ -382,21 +443,29 @@ class Result:
         """
         radius = _angle(radius)
         if isinstance(position, str):
-            named = np.flatnonzero(np.asarray(self.table["name"]) == position.strip())
-            if len(named):
-                return self.table[named[0]]
+            number = self._named(position.strip())
+            if number is not None:
+                return self.source(number)
             position = _position(position)
-        rows = self._nearest(position, radius)
-        return self.table[rows[0]] if position.isscalar else self[rows]
+        numbers = self._nearest(position, radius)
+        return self.source(numbers[0]) if position.isscalar else self[np.asarray(self.sources["first_row"])[numbers]]
 
-    def summary(self) -> dict[str, Any]:
-        """Return counts: ``rows``, ``clean``, ``classes`` (FRI, FRII, none), each of the ``flags``, `incomplete`."""
-        if self._summary is not None:
-            return copy.deepcopy(self._summary)
-        classes = np.ma.filled(self.table["class"], "")
-        flags = np.asarray(self.table["flags"])
+    def summary(self, *, rows: bool = False) -> dict[str, Any]:
+        """Return counts: ``sources``, ``rows``, ``clean``, ``classes`` (FRI, FRII, none), ``flags``, `incomplete`.
+
+        Parameters
+        ----------
+        rows : bool
+            Whether ``clean``, ``classes`` and ``flags`` count rows of the catalogue instead of sources.
+        """
+        if self._summaries:
+            return copy.deepcopy(self._summaries[rows])
+        table = self.table if rows else self.sources
+        classes = np.ma.filled(table["class"], "")
+        flags = np.asarray(table["flags"])
         counts = {name: int(np.sum(classes == name)) for name in ("FRI", "FRII")}
         return {
+            "sources": len(self.sources),
             "rows": len(self),
             "clean": int(np.sum(flags == 0)),
             "classes": counts | {"none": int(np.sum(classes == ""))},
@@ -417,13 +486,32 @@ class Result:
         images[planes >= 0] = store.planes(planes[planes >= 0])
         return images
 
-    def _nearest(self, position: SkyCoord, radius: u.Quantity) -> np.ndarray:
-        ra: NDArray[np.float64] = np.ma.filled(np.ma.asarray(self.table["ra"], float), np.nan)
-        dec: NDArray[np.float64] = np.ma.filled(np.ma.asarray(self.table["dec"], float), np.nan)
-        rows = np.flatnonzero(np.isfinite(ra) & np.isfinite(dec))
-        if not len(rows):
+    def _named(self, name: str) -> int | None:
+        """The source that has a name, or a row of which has it."""
+        for names in (self.sources["name"], self.table["name"]):
+            found = np.flatnonzero(np.asarray(names) == name)
+            if len(found):
+                return int(found[0]) if names is self.sources["name"] else int(self._number_of(found[:1])[0])
+        return None
+
+    def _number_of(self, rows: NDArray[np.intp]) -> NDArray[np.intp]:
+        """Which sources some rows are of."""
+        numbers = np.asarray(self.sources["source"])
+        order = np.argsort(numbers)
+        return order[np.searchsorted(numbers, group_ids(self.table)[rows], sorter=order)]
+
+    def _nearest(self, position: SkyCoord, radius: u.Quantity) -> NDArray[np.intp]:
+        """Which sources are nearest to positions."""
+        tables = (self.sources, self.table) if len(self.sources) < len(self.table) else (self.table,)
+        ra, dec, name = (
+            np.concatenate([_plain(table[column]) for table in tables]) for column in ("ra", "dec", "name")
+        )
+        numbers = np.r_[: len(self.sources)] if len(tables) > 1 else np.arange(0)
+        numbers = np.concatenate([numbers, self._number_of(np.arange(len(self.table)))])
+        usable = np.flatnonzero(np.isfinite(ra) & np.isfinite(dec))
+        if not len(usable):
             raise SourceNotFoundError("no row of this result has a position")
-        sky = SkyCoord(ra[rows], dec[rows], unit="deg")
+        sky = SkyCoord(ra[usable], dec[usable], unit="deg")
         if position.isscalar:  # one pass is quicker than the tree that matching builds
             distances = position.separation(sky)
             nearest = np.array([np.argmin(distances)])
@@ -433,12 +521,58 @@ class Result:
         far = np.flatnonzero(separation > radius)
         if len(far):
             where = position.reshape(-1)[far[0]].to_string("hmsdms", precision=2)
-            name, distance = self.table["name"][rows[nearest[far[0]]]], separation[far[0]].to_value("arcsec")
+            distance = separation[far[0]].to_value("arcsec")
             raise SourceNotFoundError(
                 f"no source within {radius.to_value('arcsec'):g} arcsec of {where}: "
-                f"the nearest, {name}, is {distance:.6g} arcsec away"
+                f"the nearest, {name[usable[nearest[far[0]]]]}, is {distance:.6g} arcsec away"
             )
-        return rows[nearest]
+        return numbers[usable[nearest]]
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """A radio source of a result; ``source["class"]`` is a value of its row in `Result.sources`.
+
+    Attributes
+    ----------
+    row : `~astropy.table.Row`
+        Of `Result.sources`.
+    components : `~astropy.table.Table`
+        The rows of `Result.table` that are of it.
+    rows : ndarray of int
+        Their numbers there.
+    """
+
+    row: Row
+    components: Table
+    rows: NDArray[np.intp]
+    _result: Result = field(repr=False)
+
+    def __getitem__(self, name: str) -> Any:
+        return self.row[name]
+
+    @property
+    def index(self) -> int:
+        """Number of its first row in `Result.table`."""
+        return int(self.rows[0])
+
+    def attention(self, gate: str | int = "mean") -> CCDData:
+        """Return its attention map; see `Result.attention`."""
+        return self._result.attention(self.index, gate)
+
+    def cutout(self) -> CCDData:
+        """Return its cutout; see `Result.cutout`."""
+        return self._result.cutout(self.index)
+
+
+def _sources_among(result: Result, table: Table) -> Table:
+    return sources_among(result.sources, table)
+
+
+def _plain(column: Column) -> NDArray:
+    """The values of a column; NaN where a number is masked."""
+    values = np.ma.asarray(column)
+    return np.ma.filled(values, np.nan if values.dtype.kind == "f" else "")
 
 
 def verify_product(path: str | os.PathLike) -> dict[str, str | None]:
@@ -457,8 +591,11 @@ def verify_product(path: str | os.PathLike) -> dict[str, str | None]:
     path = Path(os.path.abspath(path))
     kind = _format_of(path)
     faults = kind.find_faults(path)
-    if not any(faults.values()):
-        kind.read(path)  # each part may be whole, and one be lacking
+    if not any(faults.values()):  # each part may be whole, and one be lacking
+        table, *_ = kind.read(path)
+        sources = kind.read_sources(path)
+        if sources is not None:
+            sources_among(sources, table)
     return faults
 
 

@@ -68,6 +68,10 @@ def classify(
             "--summary-json", help="Print the summary as JSON instead of as a table.", rich_help_panel="Output"
         ),
     ] = False,
+    rows: Annotated[
+        bool,
+        typer.Option("--rows", help="Count rows in the summary instead of sources.", rich_help_panel="Output"),
+    ] = False,
     quiet: Annotated[
         bool, typer.Option("--quiet", "-q", help="Show warnings and errors only.", rich_help_panel="Output")
     ] = False,
@@ -155,7 +159,7 @@ def classify(
             image_options=image_options,
             run_options=replace(run_options, client=client, progress=progress),
         )
-        summary = result.summary()
+        summary = result.summary(rows=rows)
         _warn_of_wrong_sky(summary)
         if run_options.attention_stats:
             from radio_ag.attention.statistics import summarise_result
@@ -166,7 +170,7 @@ def classify(
     if summary_json:
         print_json(summary)
     elif not quiet:
-        print_summary(summary, str(output), time.perf_counter() - start)
+        print_summary(summary, str(output), time.perf_counter() - start, of="rows" if rows else "sources")
         if result.traffic is not None:
             typer.echo(result.traffic)
         if run_options.attention_stats:
@@ -197,7 +201,7 @@ def _refuse_to_replace_input(output: Path, inputs: list[Path]) -> None:
 
 def _warn_of_wrong_sky(summary: dict[str, Any]) -> None:
     rows = summary["rows"]
-    if rows and summary["flags"].get("NO_COVERAGE") == rows:
+    if rows and sum(summary["classes"].values()) == summary["flags"].get("NO_COVERAGE"):
         from radio_ag.errors import RadioAGWarning
 
         warnings.warn(f"all {rows} rows lie outside the images: is this the right sky?", RadioAGWarning, stacklevel=2)

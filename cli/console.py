@@ -207,7 +207,7 @@ def _bar(console: Any, doing: str) -> Iterator[ProgressCallback]:
         TextColumn(doing),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("rows"),
+        TextColumn("sources"),
         TimeElapsedColumn(),
         TextColumn("elapsed,"),
         TimeRemainingColumn(),
@@ -239,7 +239,7 @@ class _PlainProgress:
         rate = done / max(now - self._start, 1e-6)
         share = 100 * done // total if total else 100
         self._print_line(
-            f"radio-ag: {self._doing}: {done}/{total} rows ({share} %), {rate:.3g} rows/s"
+            f"radio-ag: {self._doing}: {done}/{total} sources ({share} %), {rate:.3g} sources/s"
             f"{_counts_in_words(counts, lead=': ')}"
         )
 
@@ -249,37 +249,40 @@ def _counts_in_words(counts: Mapping[str, int], lead: str = "") -> str:
     return lead + words if words else ""
 
 
-def print_summary(summary: Mapping[str, Any], output: str, elapsed: float) -> None:
+def print_summary(summary: Mapping[str, Any], output: str, elapsed: float, of: str = "sources") -> None:
     """Print classes, flags in words, and the rate, as tables on stdout.
 
     Parameters
     ----------
     summary : mapping
-        What `radio_ag.Result.summary` gives: ``rows``, ``classes`` and ``flags``, the last two with a count a name.
+        What `radio_ag.Result.summary` gives: ``sources``, ``rows``, and ``classes`` and ``flags`` with a count a name.
     output : str
         Path of the product.
     elapsed : float
         Duration of the run in seconds.
+    of : {"sources", "rows"}
+        What is counted by class and flag.
     """
     from rich.table import Table
 
     from radio_ag.flags import Flag
 
-    rows = summary["rows"]
-    table = Table(title=f"{rows} rows → {output}", title_justify="left", show_edge=False)
+    total = summary[of]
+    title = f"{summary['sources']} sources in {summary['rows']} rows → {output}"
+    table = Table(title=title, title_justify="left", show_edge=False)
     table.add_column("class or flag")
-    table.add_column("rows", justify="right")
+    table.add_column(of, justify="right")
     table.add_column("share", justify="right")
     table.add_column("meaning")
     for name, count in summary["classes"].items():
-        table.add_row(name or "none", str(count), _share(count, rows), "")
+        table.add_row(name or "none", str(count), _share(count, total), "")
     table.add_section()
     for name, count in summary["flags"].items():
         if count:
-            table.add_row(name, str(count), _share(count, rows), Flag[name].description)
+            table.add_row(name, str(count), _share(count, total), Flag[name].description)
     console = open_console()
     console.print(table)
-    console.print(f"{elapsed:.1f} s, {rows / max(elapsed, 1e-6):.3g} rows/s")
+    console.print(f"{elapsed:.1f} s, {total / max(elapsed, 1e-6):.3g} {of}/s")
 
 
 def print_attention(lines: list[dict[str, Any]]) -> None:

@@ -41,6 +41,9 @@ def export(
             show_default="cutouts kept in the product, else the survey that it was made from, asked again",
         ),
     ] = None,
+    rows: Annotated[
+        bool, typer.Option("--rows", help="Write each row of the catalogue, with its columns, instead of each source.")
+    ] = False,
     spreadsheet_safe: Annotated[
         bool,
         typer.Option(
@@ -61,6 +64,7 @@ def export(
             output,
             format and format.value,
             images=images[0] if images and len(images) == 1 else images or None,
+            rows=rows,
             spreadsheet_safe=spreadsheet_safe,
             overwrite=overwrite,
             progress=progress,

@@ -26,6 +26,9 @@ def view(
             show_default="cutouts kept in the product, else the survey that it was made from, asked again",
         ),
     ] = None,
+    rows: Annotated[
+        bool, typer.Option("--rows", help="Show each row of the catalogue instead of each source.")
+    ] = False,
     title: Annotated[str | None, typer.Option(help="Heading of the page.", show_default="the catalogue's name")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show warnings and errors only.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show every log line.")] = False,
@@ -45,6 +48,7 @@ def view(
             output,
             images=images[0] if images and len(images) == 1 else images,
             title=title,
+            rows=rows,
             overwrite=overwrite,
             progress=progress,
         )

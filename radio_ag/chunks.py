@@ -7,6 +7,7 @@ again, later, or on another machine.
 from __future__ import annotations
 
 import itertools
+import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -37,7 +38,8 @@ PLANE_SHAPE = (CROP_SIZE, CROP_SIZE)
 
 _NSIDE = 4096  # pixels of 0.9 arcmin, less than a field
 _POSITIONS = 1 << 16  # positions ordered at once
-_FLOAT_COLUMNS = ("p_fri", "p_frii", "p_std", "probability", "rms", "peak", "snr", "size")
+_FLOAT_COLUMNS = ("p_fri", "p_frii", "p_std", "probability", "rms", "peak", "snr", "size", "pa")
+_IMAGE_TYPE = "S96"
 _WCS_COLUMNS = ("cutout_ra", "cutout_dec", "crpix1", "crpix2", "cd1_1", "cd1_2", "cd2_1", "cd2_2")
 _ATTENTION_COLUMNS = tuple(f"attention_{name}" for name in AttentionStatistics._fields)
 _CLASS_NAMES = np.array([*CLASSES, ""], dtype="S4")
@@ -94,6 +96,7 @@ def blank_columns(
     columns |= {name: np.full(n, np.nan, np.float32) for name in _FLOAT_COLUMNS}
     columns |= {name: np.full(n, np.nan) for name in _WCS_COLUMNS}
     columns |= {"n_islands": np.zeros(n, np.int32), "flags": flags, "attention_plane": np.full(n, -1, np.int32)}
+    columns["image"] = np.zeros(n, _IMAGE_TYPE)
     if settings.keep_cutouts:
         columns["cutout_plane"] = np.full(n, -1, np.int32)
     if settings.attention_stats:
@@ -175,6 +178,7 @@ class Measured:
     usable: NDArray[np.intp]  # positions in the chunk that have an image
     prepared: Prepared
     islands: Islands
+    images: list[bytes]  # of the usable positions, what they were cut from
 
 
 def measure_chunk(chunk: Chunk, source: ImageSource, classifier: Classifier) -> Measured:
@@ -183,7 +187,14 @@ def measure_chunk(chunk: Chunk, source: ImageSource, classifier: Classifier) -> 
     usable = np.flatnonzero((fields.flags & (Flag.NO_COVERAGE | Flag.FETCH_FAILED)) == 0)
     data = fields.data if len(usable) == len(fields) else fields.data[usable]
     prepared = classifier.prepare(data)
-    return Measured(chunk, fields, usable, prepared, measure_islands(data, prepared.rms))
+    images = [_image_name(fields.origin[row], source) for row in usable.tolist()]
+    return Measured(chunk, fields, usable, prepared, measure_islands(data, prepared.rms), images)
+
+
+def _image_name(origin: str, source: ImageSource) -> bytes:
+    """The file that a field was cut from; of a service, or where that is not told, the image source."""
+    told = os.path.basename(origin) if origin and "://" not in origin else source.name
+    return told.encode("ascii", "backslashreplace")
 
 
 def classify_measured(measured: Measured, classifier: Classifier, settings: ClassifySettings) -> Part:
@@ -211,6 +222,7 @@ def classify_measured(measured: Measured, classifier: Classifier, settings: Clas
     columns["p_std"][classified] = prediction.std
     columns["class"], columns["probability"] = _likelier(columns["p_fri"], columns["p_frii"])
     columns["rms"][usable], columns["size"][usable] = prepared.rms, islands.size * _pixel_scale(fields)[usable]
+    columns["pa"][usable], columns["image"][usable] = _turned_to_sky(islands.pa, fields.cd[usable]), measured.images
     columns["peak"][usable] = np.where(islands.n_islands > 0, islands.peak, prepared.peak)
     with np.errstate(divide="ignore", invalid="ignore"):  # a field of one value has no noise
         columns["snr"] = columns["peak"] / columns["rms"]
@@ -257,6 +269,13 @@ def _attention_columns(
     for name, values in zip(_ATTENTION_COLUMNS, statistics, strict=True):
         columns[name][classified] = values
     return columns
+
+
+def _turned_to_sky(angle: NDArray, cd: NDArray) -> NDArray[np.float32]:
+    """Position angles on the sky, from 0 up to 180, of those (n,) on pixels whose CD matrix is (n, 2, 2)."""
+    turn = np.radians(angle)
+    east, north = np.einsum("nij,jn->in", cd, np.stack([-np.sin(turn), np.cos(turn)]))
+    return (np.degrees(np.arctan2(east, north)) % 180).astype(np.float32)
 
 
 def _pixel_scale(fields: Fields) -> NDArray:

@@ -346,7 +346,7 @@ class RunOptions(OptionRecord):
     ] = None
     progress: Annotated[
         Progress | None,
-        Option("Called as ``progress(rows done, rows in all, counts by class and flag)`` after each chunk."),
+        Option("Called as ``progress(sources done, sources in all, counts by class and flag)`` after each chunk."),
     ] = None
 
     def __post_init__(self) -> None:

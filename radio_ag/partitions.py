@@ -9,7 +9,7 @@ import numpy as np
 from astropy.table import Table
 
 from radio_ag.catalog_io.images.fields import ImageSource
-from radio_ag.catalog_io.product.columns import COLUMNS
+from radio_ag.catalog_io.product.columns import COLUMNS, GROUP_COLUMNS
 from radio_ag.catalog_io.result import Result
 from radio_ag.errors import InputError, ServiceError
 from radio_ag.inputs import open_source
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     import pandas
 
 _PLACE = ("source_id", "ra", "dec", "attention_plane", "cutout_ra", "cutout_dec")  # known, or of no use without maps
-_ADDED = [spec for spec in COLUMNS if spec.name not in _PLACE and not spec.name.startswith(("crpix", "cd"))]
+_LEFT_OUT = {*_PLACE, *(spec.name for spec in GROUP_COLUMNS)}  # each row of a frame is a source
+_ADDED = [spec for spec in COLUMNS if spec.name not in _LEFT_OUT and not spec.name.startswith(("crpix", "cd"))]
 
 
 def classify_hats(catalogue: lsdb.Catalog, **options: Any) -> lsdb.Catalog:

@@ -22,13 +22,15 @@ from numpy.typing import NDArray
 
 from radio_ag.catalog_io.catalogs import Catalogue
 from radio_ag.catalog_io.catalogs.grouping import Groups
+from radio_ag.catalog_io.catalogs.sources import Components
 from radio_ag.catalog_io.images.fields import ImageSource
-from radio_ag.catalog_io.product.columns import result_table
+from radio_ag.catalog_io.product.columns import SOURCE_ALONE, result_table, source_table
 from radio_ag.catalog_io.product.formats import Format
 from radio_ag.catalog_io.product.headers import Counts, software_versions
 from radio_ag.catalog_io.product.merge import MergedParts, count_rows
 from radio_ag.catalog_io.product.parts import Part, PartsFolder, gate_of, parts_folder, run_identifier
 from radio_ag.catalog_io.product.rows import ProductRows
+from radio_ag.catalog_io.product.sources import SourceRows
 from radio_ag.catalog_io.product.stacks import AttentionStore
 from radio_ag.catalog_io.result import Result
 from radio_ag.chunks import PLANE_SHAPE, Chunk, ClassifySettings, blank_columns, classify_chunks, sky_order
@@ -64,7 +66,7 @@ class Plan:
     mapped : bool
         The table's values are as in a file that this run has read.
     progress : callable, optional
-        Called with rows done, rows in all, and counts by class and flag.
+        Called with sources done, sources in all, and counts by class and flag.
     output : path, optional
         The product; None: the result alone.
     format : Format, optional
@@ -212,37 +214,41 @@ class _Chunks:
 
 
 class _Count:
-    """Rows done, by class and flag, told to whoever asked for it."""
+    """Sources done, by class and flag, told to whoever asked for it; rows whose images could not be had."""
 
     def __init__(self, plan: Plan) -> None:
-        self._progress, self._size, self._total = plan.progress, plan.groups.size, len(plan.rows)
-        self._max_failed = plan.max_failed
+        self._progress, self._size = plan.progress, plan.groups.size
+        self._rows, self._max_failed = len(plan.rows), plan.max_failed
         unwanted = np.flatnonzero(~plan.wanted)
-        self._done = int(self._size[unwanted].sum())
-        no_class = np.zeros(len(unwanted), "S1")
-        self._counts = Counter(count_rows(no_class, plan.unreached_flags(unwanted), self._size[unwanted]))
+        self._done = 0
+        self._of_sources, self._of_rows = Counter[str](), Counter[str]()
+        self._add(unwanted, np.zeros(len(unwanted), "S1"), plan.unreached_flags(unwanted), 1)
 
     def add(self, part: Part, before: Part | None = None) -> None:
         """Add a part, which may be in the place of the same sources as they were before."""
         for counted, sign in ((before, -1), (part, 1)):
             if counted is not None:
-                size = sign * self._size[counted.sources]
-                self._done += int(size.sum())
-                self._counts.update(count_rows(counted.columns["class"], counted.columns["flags"], size))
+                self._add(counted.sources, counted.columns["class"], counted.columns["flags"], sign)
+
+    def _add(self, sources: NDArray[np.int64], classes: NDArray, flags: NDArray, sign: int) -> None:
+        size = sign * self._size[sources]
+        self._done += sign * len(sources)
+        self._of_rows.update(count_rows(classes, flags, size))
+        self._of_sources.update(count_rows(classes, flags, np.full_like(size, sign)))
 
     def tell(self) -> None:
         if self._progress:
-            self._progress(self._done, self._total, self._counts)
+            self._progress(self._done, len(self._size), self._of_sources)
 
     @property
     def failed(self) -> int:
         """Rows whose images could not be had."""
-        return self._counts[str(Flag.FETCH_FAILED.name)]
+        return self._of_rows[str(Flag.FETCH_FAILED.name)]
 
     @property
     def covered(self) -> int:
         """Rows that have a position and coverage."""
-        return self._total - self._counts[str(Flag.NO_COVERAGE.name)] - self._counts[str(Flag.BAD_POSITION.name)]
+        return self._rows - self._of_rows[str(Flag.NO_COVERAGE.name)] - self._of_rows[str(Flag.BAD_POSITION.name)]
 
     def missing(self) -> int:
         """Rows whose images could not be had, where they are too many for a complete product; else 0."""
@@ -309,26 +315,30 @@ def _join(plan: Plan, folder: PartsFolder, missing: int) -> Result:
     merged = MergedParts(
         folder.files(), plan.groups.size, plan.unreached, stacks=plan.stacks, shape=PLANE_SHAPE, folder=beside
     )
+    answers = _Answers(merged, plan.rows, plan.groups)
     provenance = software_versions() | dict(plan.provenance) | {"run": folder.run}
     provenance |= {"batch": merged.batch or plan.settings.batch} | ({"incomplete": missing} if missing else {})
     opened: Mapping[str | int, AttentionStore] | None = None
     if plan.output is not None and plan.format is not None:
-        classified = merged.counts["classes"]["FRI"] + merged.counts["classes"]["FRII"]
-        counts = Counts(len(plan.rows), classified, merged.mapped)
-
-        def columns_of(rows: NDArray[np.int64]) -> dict[str, NDArray]:
-            return _for_each_row(merged, plan.rows, plan.groups, rows)
-
-        name = plan.rows.source_id_name
-        rows = ProductRows(plan.rows.table, columns_of, name, counts, provenance, mapped=plan.mapped)
+        rows = ProductRows(
+            plan.rows.table,
+            answers.of_rows,
+            plan.rows.source_id_name,
+            _counts(merged.row_counts, "rows", merged.mapped),
+            provenance,
+            mapped=plan.mapped,
+        )
+        sources = SourceRows(answers.of_sources, _counts(merged.counts, "sources", merged.mapped_sources))
         attention = plan.settings.attention
-        plan.format.write(plan.output, rows, merged.stacks, attention=attention, folder=folder.path)
+        plan.format.write(plan.output, rows, sources, merged.stacks, attention=attention, folder=folder.path)
         opened = plan.format.open_stacks(plan.output) if attention != "hdus" else None
     stores = _stores(merged, opened)
     cutouts = stores.pop("CUTOUTS", None)
-    load = _table_of(merged, plan.rows, plan.groups, provenance)
-    summary = merged.counts | {"incomplete": missing}
-    result = Result.deferred(load, summary, stores, cutouts, path=plan.output, incomplete=missing)
+    load = _table_of(answers, plan.rows, provenance)
+    summaries = [counts | {"incomplete": missing} for counts in (merged.counts, merged.row_counts)]
+    result = Result.deferred(
+        load, summaries, stores, cutouts, sources=answers.source_table, path=plan.output, incomplete=missing
+    )
     if plan.output is None:
         _ = result.table  # nothing says how large it may become, and the catalogue is in memory as well
     return result
@@ -342,13 +352,15 @@ def _stores(merged: MergedParts, opened: Mapping[str | int, AttentionStore] | No
     return {gate: opened[gate] if gate in opened else AttentionStore() for gate in gates.values()}
 
 
-def _table_of(
-    merged: MergedParts, rows: Catalogue, groups: Groups, provenance: Mapping[str, Any]
-) -> Callable[[], Table]:
+def _counts(counts: Mapping[str, Any], of: str, mapped: int) -> Counts:
+    return Counts(counts[of], counts["classes"]["FRI"] + counts["classes"]["FRII"], mapped)
+
+
+def _table_of(answers: _Answers, rows: Catalogue, provenance: Mapping[str, Any]) -> Callable[[], Table]:
     """What makes the table of a result; of the run it holds no more than it needs."""
 
     def load() -> Table:
-        columns = _for_each_row(merged, rows, groups, slice(None))
+        columns = answers.of_rows(np.arange(len(rows)))
         identifiers = {"source_id": rows.table[rows.source_id_name]} if rows.source_id_name else {}
         table = result_table(rows.table, columns | identifiers)
         table.meta.update(provenance)
@@ -357,12 +369,29 @@ def _table_of(
     return load
 
 
-def _for_each_row(
-    merged: MergedParts, rows: Catalogue, groups: Groups, chosen: NDArray[np.int64] | slice
-) -> dict[str, NDArray]:
-    """The columns of each row's source for the row, and which source that is unless every row is its own."""
-    sources = groups.group_id[chosen]
-    columns = merged.columns(sources) | {"ra": rows.ra[chosen], "dec": rows.dec[chosen]}
-    if groups.how != "none":
-        columns |= {"group_id": sources, "n_components": groups.size[sources]}
-    return columns
+class _Answers:
+    """What the product says of any sources of a run, and of any rows."""
+
+    def __init__(self, merged: MergedParts, rows: Catalogue, groups: Groups) -> None:
+        self._merged, self._rows, self._groups = merged, rows, groups
+        self._components = Components(rows, groups)
+
+    def of_rows(self, rows: NDArray[np.int64]) -> dict[str, NDArray]:
+        """Return the columns of each row's source for the row, and which source that is."""
+        sources = self._groups.group_id[rows]
+        columns = self._merged.columns(sources) | {"ra": self._rows.ra[rows], "dec": self._rows.dec[rows]}
+        for name in SOURCE_ALONE:
+            del columns[name]
+        columns |= {"group_id": sources, "n_components": self._groups.size[sources]}
+        return columns | {"primary": self._components.primary[rows]}
+
+    def of_sources(self, sources: NDArray[np.int64]) -> dict[str, NDArray]:
+        """Return the columns of some sources."""
+        groups, columns = self._groups, self._merged.columns(sources)
+        columns |= {"source": sources, "ra": groups.ra[sources], "dec": groups.dec[sources], "las": columns["size"]}
+        columns |= {"n_components": groups.size[sources], "association": groups.association[sources]}
+        return columns | self._components.measure(sources)
+
+    def source_table(self) -> Table:
+        """Return the table of all sources."""
+        return source_table(self.of_sources(np.arange(len(self._groups))))

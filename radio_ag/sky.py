@@ -55,3 +55,25 @@ def connected_groups(n: int, pairs: ArrayLike) -> NDArray[np.intp]:
     first, second = np.asarray(pairs, dtype=np.intp).reshape(-1, 2).T
     graph = coo_array((np.ones(len(first), bool), (first, second)), shape=(n, n))
     return np.asarray(connected_components(graph, directed=False)[1])
+
+
+def bearings(origin: NDArray[np.float64], target: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the position angles of places as seen from others.
+
+    Parameters
+    ----------
+    origin, target : numpy.ndarray, shape (n, 3)
+        As `unit_vectors` gives them.
+
+    Returns
+    -------
+    numpy.ndarray, shape (n,)
+        Degrees east of north from -180 to 180; at a pole as on the meridian of 0 h.
+    """
+    x, y, z = origin.T
+    x = np.where(np.hypot(x, y) > 0, x, 1.0)
+    flat = np.hypot(x, y)
+    dx, dy, dz = (target - origin).T
+    east = (x * dy - y * dx) / flat
+    north = dz * flat - z * (x * dx + y * dy) / flat
+    return np.degrees(np.arctan2(east, north))

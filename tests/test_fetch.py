@@ -58,7 +58,7 @@ def test_fetched_ahead_and_classified_without_a_network(catalogue, weights, tmp_
         assert len(server.requests) == 12
         again = invoke("fetch", catalogue, "-o", folder, "--service-url", server.url)
         assert again.stdout == "14 sources: 13 ok, 1 no coverage\n0 requests\n"
-        assert "fetching: 14/14 rows (100 %)" in again.stderr
+        assert "fetching: 14/14 sources (100 %)" in again.stderr
         assert len(server.requests) == 12
         url = server.url
     done = invoke("classify", catalogue, "--offline", "--cache-dir", folder, "-o", product, *settings)

@@ -132,7 +132,13 @@ def test_same_run_twice_gives_the_same_data_units(sky, run, tmp_path):
     for name in ("a.fits", "b.fits"):
         run(sky[1], output=tmp_path / name, attention="gates")
     with fits.open(tmp_path / "a.fits") as a, fits.open(tmp_path / "b.fits") as b:
-        assert [h.name for h in a] == ["PRIMARY", "CLASSIFICATION", "ATTENTION", *(f"ATTENTION_{i}" for i in (1, 2, 3))]
+        assert [h.name for h in a] == [
+            "PRIMARY",
+            "CLASSIFICATION",
+            "SOURCES",
+            "ATTENTION",
+            *(f"ATTENTION_{i}" for i in (1, 2, 3)),
+        ]
         assert [h.header.get("DATASUM") for h in a] == [h.header.get("DATASUM") for h in b]
 
 

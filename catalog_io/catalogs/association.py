@@ -111,16 +111,9 @@ def neighbourhood(catalogue: Catalogue) -> Neighbourhood:
     order = np.lexsort((catalogue.dec, catalogue.ra, -np.where(np.isfinite(flux) & (flux > 0), flux, 0)))
     row, twins = _places(catalogue, order[catalogue.valid[order]])
     flux = np.where(np.isfinite(flux) & (flux > 0), flux, np.nan)[row]
-    peak, rms, major, minor, angle, island = (
-        _known(values, len(catalogue))[row]
-        for values in (
-            catalogue.peak,
-            catalogue.rms,
-            catalogue.major,
-            catalogue.minor,
-            catalogue.angle,
-            catalogue.group,
-        )
+    island = _known(catalogue.group, len(catalogue))[row]
+    peak, rms, major, minor, angle = (
+        catalogue.measure(name, row) for name in ("peak", "rms", "major", "minor", "position_angle")
     )
     ra, dec = np.radians(catalogue.ra[row]), np.radians(catalogue.dec[row])
     vectors = unit_vectors(catalogue.ra[row], catalogue.dec[row])

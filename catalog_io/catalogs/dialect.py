@@ -9,6 +9,7 @@ astropy takes from the field IDs of CASDA's VOTables.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import astropy.units as u
 import numpy as np
@@ -102,11 +103,13 @@ class Kind:
         Columns whose values are the same for all rows of one source or island.
     flux : str, optional
         Column of the integrated flux density.
+    flux_error : str, optional
+        Column of its error.
     peak, rms : str, optional
         Columns of the peak flux density and of the local noise.
-    shape : tuple of str, optional
-        Columns of the major and minor axis (full widths at half maximum, not deconvolved from the beam) and of the
-        position angle.
+    axes : tuple of str, optional
+        Columns of the major axis, the minor axis (full widths at half maximum) and the position angle that were fitted,
+        not corrected for the beam.
     quality : tuple of str
         Columns that ``good`` takes.
     good : callable, optional
@@ -125,9 +128,10 @@ class Kind:
     join_keys: tuple[str, ...] = ()
     group_keys: tuple[str, ...] = ()
     flux: str | None = None
+    flux_error: str | None = None
     peak: str | None = None
     rms: str | None = None
-    shape: tuple[str, str, str] | None = None
+    axes: tuple[str, str, str] | None = None
     quality: tuple[str, ...] = ()
     good: Callable[..., np.ndarray] | None = None
     missing: Mapping[str, float] = field(default_factory=dict)
@@ -268,6 +272,38 @@ def tidy(table: Table, kind: Kind) -> Table:
     return table
 
 
+def conversion(table: Table, kind: Kind, column: str | None, unit: u.UnitBase) -> tuple[str, float] | None:
+    """Find a measured column of a table, and what turns its values into a unit.
+
+    Parameters
+    ----------
+    table : `~astropy.table.Table`
+        As it was read, or `with_units`.
+    kind : Kind
+        What it is.
+    column : str or None
+        As the dialect spells it.
+    unit : `~astropy.units.Unit`
+        In which the values are wanted, and are where neither the table nor the dialect tells.
+
+    Returns
+    -------
+    tuple of str and float, or None
+        As the table spells it, and a factor; `None` where the table has no such column.
+    """
+    name = None if column is None else Columns(table).name(column)
+    if column is None or name is None:
+        return None
+    default = next((unit for known, unit in kind.units.items() if fold(known) == fold(column)), unit)
+    own = u.Unit(str(table[name].unit or default), parse_strict="silent")
+    if unit.is_equivalent(u.Jy / u.beam) and own.is_equivalent(u.Jy):
+        own = own / u.beam  # VizieR leaves the beam out
+    if not own.is_equivalent(unit):
+        # VizieR gives integrated fluxes per beam now and then; anything else is taken as the survey's own unit.
+        own = u.Unit(default)
+    return name, own.to(unit)
+
+
 def fluxes(table: Table, kind: Kind) -> np.ndarray | None:
     """Return integrated flux densities.
 
@@ -283,52 +319,52 @@ def fluxes(table: Table, kind: Kind) -> np.ndarray | None:
     numpy.ndarray or None, shape (n,)
         Jy, NaN where missing; `None` where the table has none.
     """
-    columns = Columns(table)
-    flux = kind.flux
-    name = None if flux is None else columns.name(flux)
-    if flux is None or name is None:
-        return None
-    default = next((unit for known, unit in kind.units.items() if fold(known) == fold(flux)), "Jy")
-    unit = u.Unit(str(table[name].unit or default), parse_strict="silent")
-    if not unit.is_equivalent(u.Jy):
-        # VizieR gives integrated fluxes per beam now and then; anything else is taken as the survey's own unit.
-        unit = u.Unit(default)
-    return columns.numbers(flux) * unit.to(u.Jy)
+    found = conversion(table, kind, kind.flux, u.Jy)
+    return None if found is None else numbers(table[found[0]]) * found[1]
 
 
-def measured(table: Table, kind: Kind, name: str | None, unit: u.UnitBase) -> np.ndarray | None:
-    """Return what a finder measured.
+class Measure(NamedTuple):
+    """Where a table has what was measured of its rows."""
+
+    column: str
+    factor: float
+    """To the unit that is wanted."""
+    missing: float
+    """What stands for a missing value, besides NaN."""
+
+
+def measures(table: Table, kind: Kind) -> dict[str, Measure]:
+    """Find what a table tells of its rows besides the flux.
 
     Parameters
     ----------
-    table : `~astropy.table.Table`, n rows
-        `with_units`.
+    table : `~astropy.table.Table`
+        As it was read, or `with_units`.
     kind : Kind
         What it is.
-    name : str or None
-        Column, as the dialect spells it.
-    unit : `~astropy.units.UnitBase`
-        Unit of the answer, and of a column without one.
 
     Returns
     -------
-    numpy.ndarray or None, shape (n,)
-        NaN where missing; `None` where the table has no such column, or has it in a unit of another kind.
+    dict of str to Measure
+        Columns of numbers that are there: ``flux_error`` (Jy), ``peak``, ``rms`` (Jy/beam), ``major``, ``minor``
+        (arcsec), ``position_angle`` (deg).
     """
-    columns = Columns(table)
-    found = None if name is None else columns.name(name)
-    if name is None or found is None or table[found].dtype.kind not in "fiu":
-        return None
-    own = u.Unit(str(table[found].unit or unit), parse_strict="silent")
-    if unit.is_equivalent(u.Jy / u.beam) and own.is_equivalent(u.Jy):
-        own = own / u.beam  # VizieR leaves the beam out
-    if not own.is_equivalent(unit):
-        return None
-    values = columns.numbers(name) * own.to(unit)
-    for known, sentinel in kind.missing.items():
-        if fold(known) == fold(name):
-            values[values == sentinel] = np.nan
-    return values
+    major, minor, angle = kind.axes or (None, None, None)
+    wanted = {
+        "flux_error": (kind.flux_error, u.Jy),
+        "peak": (kind.peak, u.Jy / u.beam),
+        "rms": (kind.rms, u.Jy / u.beam),
+        "major": (major, u.arcsec),
+        "minor": (minor, u.arcsec),
+        "position_angle": (angle, u.deg),
+    }
+    sentinels = {fold(name): value for name, value in kind.missing.items()}
+    found = {}
+    for name, (column, unit) in wanted.items():
+        place = conversion(table, kind, column, unit)
+        if place and column and table[place[0]].dtype.kind in "fiu":
+            found[name] = Measure(*place, sentinels.get(fold(column), np.nan))
+    return found
 
 
 def good_rows(table: Table, kind: Kind) -> np.ndarray | None:

@@ -30,7 +30,7 @@ RADIO_AG = Dialect(
             flux="total_flux",
             peak="peak_flux",
             rms="rms",
-            shape=("major_fwhm", "minor_fwhm", "position_angle"),
+            axes=("major_fwhm", "minor_fwhm", "position_angle"),
         ),
     ),
 )

@@ -1,11 +1,11 @@
 """Catalogues in: anything with positions to one fixed record."""
 
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import astropy.units as u
 import numpy as np
 from astropy.coordinates import ConvertError, SkyCoord
 from astropy.table import Table
@@ -23,7 +23,17 @@ from radio_ag.catalog_io.catalogs.columns import (
     find_identifier,
     find_positions,
 )
-from radio_ag.catalog_io.catalogs.dialect import Columns, Dialect, Kind, fluxes, good_rows, groups, measured, with_units
+from radio_ag.catalog_io.catalogs.dialect import (
+    Columns,
+    Dialect,
+    Kind,
+    Measure,
+    fluxes,
+    good_rows,
+    groups,
+    measures,
+    with_units,
+)
 from radio_ag.errors import CatalogueError
 
 
@@ -54,15 +64,12 @@ class Catalogue:
         Columns that together identify a row in the tool's own output.
     flux : numpy.ndarray or None, shape (n,)
         Integrated flux density in Jy, NaN where missing.
-    peak, rms : numpy.ndarray or None, shape (n,)
-        Peak flux density and local noise, Jy/beam, NaN where missing.
-    major, minor, angle : numpy.ndarray or None, shape (n,)
-        Full widths at half maximum, not deconvolved from the beam, arcsec, and the position angle of the major axis,
-        degrees; NaN where missing.
     group : numpy.ndarray or None, shape (n,)
         Number of the source or island that the row belongs to, from 0.
     good : numpy.ndarray of bool or None, shape (n,)
         Whether the row passes the quality cuts that the catalogue's makers recommend.
+    measures : dict of str to Measure
+        What else the dialect knows of the rows: where `measure` finds it.
     """
 
     table: Table
@@ -78,16 +85,36 @@ class Catalogue:
     kind: str | None = None
     join_keys: tuple[str, ...] = ()
     flux: np.ndarray | None = None
-    peak: np.ndarray | None = None
-    rms: np.ndarray | None = None
-    major: np.ndarray | None = None
-    minor: np.ndarray | None = None
-    angle: np.ndarray | None = None
     group: np.ndarray | None = None
     good: np.ndarray | None = None
+    measures: Mapping[str, Measure] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.ra)
+
+    def measure(self, name: str, rows: ArrayLike) -> np.ndarray:
+        """Return what the catalogue tells of some rows; it is read from the table when it is asked for.
+
+        Parameters
+        ----------
+        name : {"flux_error", "peak", "rms", "major", "minor", "position_angle"}
+            Error of the flux (Jy), peak flux density and local noise (Jy/beam), axes as fitted (full width at half
+            maximum, arcsec), and position angle of the major
+            one (degrees, east of north).
+        rows : array of int, shape (k,)
+            Their numbers.
+
+        Returns
+        -------
+        numpy.ndarray of float64, shape (k,)
+            NaN where missing, and where the catalogue does not tell it.
+        """
+        rows = np.asarray(rows, dtype=np.int64)
+        if name not in self.measures:
+            return np.full(len(rows), np.nan)
+        column, factor, missing = self.measures[name]
+        values = _angles.numbers(self.table[column][rows]).astype(np.float64)
+        return np.where(values == missing, np.nan, values) * factor
 
 
 def read_catalogue(
@@ -198,21 +225,14 @@ def _extras(table: Table, dialect: Dialect, kind: Kind) -> dict[str, Any]:
     """Items of a `Catalogue` that only a dialect knows."""
     columns = Columns(table)
     keys = [columns.name(key) for key in kind.join_keys]
-    shape = kind.shape or (None, None, None)
-    units = (u.arcsec, u.arcsec, u.deg)
-    major, minor, angle = (measured(table, kind, name, unit) for name, unit in zip(shape, units, strict=True))
     return {
         "dialect": dialect.name,
         "kind": kind.name,
         "join_keys": () if None in keys else tuple(keys),
         "flux": fluxes(table, kind),
-        "peak": measured(table, kind, kind.peak, u.Jy / u.beam),
-        "rms": measured(table, kind, kind.rms, u.Jy / u.beam),
-        "major": major,
-        "minor": minor,
-        "angle": angle,
         "group": groups(table, kind),
         "good": good_rows(table, kind),
+        "measures": measures(table, kind),
     }
 
 

@@ -5,11 +5,13 @@ format        suffix            content
 ============  ================  =======================================================================================
 ``ds9``       .reg              a circle a source, coloured by class, for DS9 (and Aladin, CARTA)
 ``crtf``      .crtf             the same for CASA and CARTA
-``votable``   .xml .vot         the table with units and UCDs, provenance as INFO
+``votable``   .xml .vot         the table of sources with units and UCDs, provenance as INFO
 ``ecsv``      .ecsv             the table with types, units, descriptions, UCDs and provenance
 ``csv``       .csv              the table alone
 ``cutouts``   a folder          a FITS file a source: cutout and attention maps with their WCS, and an index
 ============  ================  =======================================================================================
+
+With ``rows`` there is one of each for a row of the catalogue instead, and the tables have its columns.
 """
 
 import os
@@ -42,6 +44,7 @@ def export(
     format: str | None = None,
     *,
     images: Any = None,
+    rows: bool = False,
     spreadsheet_safe: bool = False,
     overwrite: bool = False,
     progress: "Progress | None" = None,
@@ -59,13 +62,15 @@ def export(
     images : optional
         For ``cutouts`` only: where the images come from. None: the cutouts that the result keeps, else the survey
         that it was made from, asked again. "none": attention maps alone. Anything else as in `radio_ag.classify`.
+    rows : bool
+        A row of the catalogue each, with all its columns, instead of a source.
     spreadsheet_safe : bool
         For ``csv`` and the index of ``cutouts``: put a quotation mark before text that a spreadsheet would run as a
         formula. By default text comes out as it came.
     overwrite : bool
         Replace a file of that name, or a folder of that name that an export made.
     progress : callable, optional
-        Called as ``progress(rows done, rows in all, {})`` while ``cutouts`` are written.
+        Called as ``progress(sources done, sources in all, {})`` while ``cutouts`` are written.
 
     Returns
     -------
@@ -89,7 +94,12 @@ def export(
         from radio_ag.catalog_io.export.sources import write_sources
 
         return write_sources(
-            result, path, images=images, spreadsheet_safe=spreadsheet_safe, overwrite=overwrite, progress=progress
+            result if rows else result.first_rows(),
+            path,
+            images=images,
+            spreadsheet_safe=spreadsheet_safe,
+            overwrite=overwrite,
+            progress=progress,
         )
     if images is not None:
         raise InputError(f"images={images!r} means something to the format 'cutouts' only, not to {format!r}")
@@ -98,10 +108,10 @@ def export(
     if format in ("ds9", "crtf"):
         from radio_ag.catalog_io.export.regions import write_regions
 
-        return write_regions(result, path, format, overwrite=overwrite)
+        return write_regions(result, path, format, rows=rows, overwrite=overwrite)
     from radio_ag.catalog_io.export.tables import write_table
 
-    return write_table(result, path, format, spreadsheet_safe=spreadsheet_safe, overwrite=overwrite)
+    return write_table(result, path, format, rows=rows, spreadsheet_safe=spreadsheet_safe, overwrite=overwrite)
 
 
 def format_of(path: str | os.PathLike) -> str:

@@ -17,16 +17,16 @@ if TYPE_CHECKING:
     from radio_ag.catalog_io.result import Result
 
 MAX_ROWS = 10
-"""Rows shown."""
+"""Sources shown."""
 
 
 def result_html(result: "Result") -> str:
-    """Show a result as HTML in a notebook: its first rows with name, class, probability, flags and thumbnails.
+    """Show a result as HTML in a notebook: its first sources with name, class, probability, flags and thumbnails.
 
     Parameters
     ----------
     result : Result
-        At most `MAX_ROWS` of its rows are shown.
+        At most `MAX_ROWS` of its sources are shown.
 
     Returns
     -------
@@ -35,14 +35,16 @@ def result_html(result: "Result") -> str:
         maps, as grey PNG in ``data:`` addresses, north up and east left: a cutout in equal steps of asinh from its
         noise to its peak, a map from its least value (black) to its greatest (white).
     """
+    heading_text = escape(repr(result).strip("<>"))
+    result = result.first_rows()
     shown = range(min(len(result), MAX_ROWS))
     pictures = {"image": _cutout} if result.has_cutouts else {}
     pictures["attention"] = _attention
-    heading = _cells(("row", "name", "class", "probability", "flags", *pictures), "th")
+    heading = _cells(("source", "name", "class", "probability", "flags", *pictures), "th")
     rows = [_cells((*_words(result, row), *(make(result, row) for make in pictures.values())), "td") for row in shown]
-    rest = f"<p>… and {len(result) - len(shown)} more rows</p>" if len(result) > len(shown) else ""
+    rest = f"<p>… and {len(result) - len(shown)} more sources</p>" if len(result) > len(shown) else ""
     table = "".join(f"<tr>{cells}</tr>" for cells in (heading, *rows))
-    return f"<div><p>{escape(repr(result).strip('<>'))}</p><table>{table}</table>{rest}</div>"
+    return f"<div><p>{heading_text}</p><table>{table}</table>{rest}</div>"
 
 
 def _cells(contents: Iterable[str], tag: str) -> str:

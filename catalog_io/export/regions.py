@@ -30,30 +30,33 @@ _HEADERS = {"ds9": "# Region file format: DS9\n", "crtf": "#CRTFv0\n"}  # of a f
 _UNPRINTED = dict.fromkeys(map(ord, "{}'\"\\"))  # they end a text in one of the formats
 
 
-def to_regions(result: "Result") -> Regions:
+def to_regions(result: "Result", *, rows: bool = False) -> Regions:
     """Draw the sources of a result as circles on the sky.
 
     Parameters
     ----------
     result : Result
-        Rows without a position are left out.
+        Sources without a position are left out.
+    rows : bool
+        A circle for each row of the catalogue instead of each source.
 
     Returns
     -------
     `~regions.Regions`
         ICRS circles of half the source's size, at least one beam in radius. Text: name, class, probability; tag: the
-        class. Dashed where the row carries flags.
+        class. Dashed where there are flags.
     """
-    table = result.table
-    ra, dec, size, probability = (_numbers(table, name) for name in ("ra", "dec", "size", "probability"))
+    table = result.table if rows else result.sources
+    names = ("ra", "dec", "size" if rows else "las", "probability")
+    ra, dec, size, probability = (_numbers(table, name) for name in names)
     radius = np.fmax(size / 2, BEAM_FWHM) * u.arcsec
-    names, classes = (np.ma.filled(table[name], "") for name in ("name", "class"))
-    rows = np.flatnonzero(np.isfinite(ra) & (np.abs(dec) <= 90))
-    sky = SkyCoord(ra[rows], dec[rows], unit="deg")
+    labels, classes = (np.ma.filled(table[name], "") for name in ("name", "class"))
+    placed = np.flatnonzero(np.isfinite(ra) & (np.abs(dec) <= 90))
+    sky = SkyCoord(ra[placed], dec[placed], unit="deg")
     circles = []
-    for row, centre in zip(rows.tolist(), sky, strict=True):
+    for row, centre in zip(placed.tolist(), sky, strict=True):
         source_class = str(classes[row])
-        text = _label(str(names[row]), source_class, float(probability[row]))
+        text = _label(str(labels[row]), source_class, float(probability[row]))
         visual = {"color": COLOURS.get(source_class, COLOURS[""])}
         if table["flags"][row] != 0:
             visual["linestyle"] = "--"
@@ -62,16 +65,20 @@ def to_regions(result: "Result") -> Regions:
     return Regions(circles)
 
 
-def write_regions(result: "Result", path: str | os.PathLike, format: str, *, overwrite: bool = False) -> Path:
+def write_regions(
+    result: "Result", path: str | os.PathLike, format: str, *, rows: bool = False, overwrite: bool = False
+) -> Path:
     """Write a result as a region file.
 
     Parameters
     ----------
     result : Result
-        Rows without a position have no region; a warning says how many.
+        Sources without a position have no region; a warning says how many.
     path : path
         The file. It appears when it is complete.
     format : {"ds9", "crtf"}
+    rows : bool
+        A circle for each row of the catalogue instead of each source.
     overwrite : bool
         Replace a file of that name.
 
@@ -86,13 +93,14 @@ def write_regions(result: "Result", path: str | os.PathLike, format: str, *, ove
         If the file exists, or cannot be written.
     """
     path = check_output(path, overwrite)
-    circles = to_regions(result)
+    circles = to_regions(result, rows=rows)
+    total, of = (len(result), "rows") if rows else (len(result.sources), "sources")
     text = circles.serialize(format=format, **_OPTIONS[format]) if len(circles) else _HEADERS[format]
     with written_beside(path) as stream:
         stream.write(text.encode("ascii"))
-    if len(circles) < len(result):
+    if len(circles) < total:
         warnings.warn(
-            f"{len(result) - len(circles)} of {len(result)} rows have no position, and no region in {path.name}",
+            f"{total - len(circles)} of {total} {of} have no position, and no region in {path.name}",
             RadioAGWarning,
             stacklevel=2,
         )

@@ -62,7 +62,7 @@ def write_sources(
     overwrite : bool
         Replace a folder of that name, if it holds nothing but what an export wrote.
     progress : callable, optional
-        Called as ``progress(rows done, rows in all, {})``.
+        Called as ``progress(files done, files in all, {})``.
 
     Returns
     -------

@@ -25,6 +25,7 @@ from astropy.table.serialize import represent_mixins_as_columns
 
 from radio_ag.catalog_io.files.fits_columns import decode_column, encode_column
 from radio_ag.catalog_io.files.votable import make_document
+from radio_ag.catalog_io.product.columns import COLUMNS
 from radio_ag.catalog_io.product.headers import header_text
 from radio_ag.flags import Flag
 from radio_ag.writing import check_output, written_beside
@@ -50,10 +51,13 @@ def write_table(
     path: str | os.PathLike,
     format: str,
     *,
+    rows: bool = False,
     spreadsheet_safe: bool = False,
     overwrite: bool = False,
 ) -> Path:
-    """Write the table of a result, every row and every column.
+    """Write the table of sources of a result, or that of its rows, every row and every column.
+
+    Where each row is a source, all columns of the rows follow those of the sources.
 
     Parameters
     ----------
@@ -62,6 +66,8 @@ def write_table(
     path : path
         The file. It appears when it is complete.
     format : {"votable", "csv", "ecsv"}
+    rows : bool
+        The rows of the catalogue instead of the sources.
     spreadsheet_safe : bool
         For ``csv`` alone; see `quote_formulas`.
     overwrite : bool
@@ -78,15 +84,33 @@ def write_table(
         If the file exists, or cannot be written.
     """
     path = check_output(path, overwrite)
+    table = result.table if rows else _sources_with_rows(result)
     with written_beside(path) as stream:
         if format == "csv":
-            table = plain_table(result.table, arrays=False)
-            write_csv(quote_formulas(table) if spreadsheet_safe else table, stream)
+            plain = plain_table(table, arrays=False)
+            write_csv(quote_formulas(plain) if spreadsheet_safe else plain, stream)
         elif format == "ecsv":
-            _write_ecsv(result.table, stream)
+            _write_ecsv(table, result.provenance, stream)
         else:
-            _write_votable(result.table, stream)
+            _write_votable(table, "CLASSIFICATION" if rows else "SOURCES", result.provenance, stream)
     return path
+
+
+def _sources_with_rows(result: "Result") -> Table:
+    """The sources, and of a catalogue of sources what else its rows have."""
+    table = result.sources.copy(copy_data=False)
+    if len(table) == len(result.table):
+        taken = {name.lower() for name in table.colnames}
+        ours = {spec.name for spec in COLUMNS}
+        for name, column in result.table.columns.items():
+            if name in ours and name in taken:
+                continue
+            free = name
+            while free.strip().lower() in taken:
+                free = f"in_{free}"
+            table.add_column(column, name=free, copy=False)
+            taken.add(free.strip().lower())
+    return table
 
 
 def plain_table(table: Table, *, arrays: bool) -> Table:
@@ -169,22 +193,22 @@ def write_csv(table: Table, stream: BinaryIO) -> None:
         writer.writerows(zip(*(column[start : start + _BLOCK].tolist() for column in table.itercols()), strict=True))
 
 
-def _write_ecsv(table: Table, stream: BinaryIO) -> None:
+def _write_ecsv(table: Table, provenance: dict[str, Any], stream: BinaryIO) -> None:
     plain = plain_table(table, arrays=True)
-    plain.meta = _provenance(table.meta)
+    plain.meta = _provenance(provenance)
     text = io.StringIO()
     plain.write(text, format="ascii.ecsv")
     stream.write(text.getvalue().encode("utf-8"))
 
 
-def _write_votable(table: Table, stream: BinaryIO) -> None:
+def _write_votable(table: Table, name: str, provenance: dict[str, Any], stream: BinaryIO) -> None:
     plain = plain_table(table, arrays=True)
-    for name in plain.colnames:
-        plain.replace_column(name, _votable_column(plain[name]))
-    document = make_document(plain, "CLASSIFICATION")
+    for column in plain.colnames:
+        plain.replace_column(column, _votable_column(plain[column]))
+    document = make_document(plain, name)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", VOWarning)  # names, units and UCDs are the catalogue's, whatever VOTable says
-        _describe(document, table.meta)
+        _describe(document, provenance)
         document.to_xml(stream, tabledata_format="tabledata")
 
 

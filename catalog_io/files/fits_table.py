@@ -156,25 +156,25 @@ def _has_masked(column: Any) -> bool:
 
 
 def _packed(table: Table, header: fits.Header) -> bytes | None:
-    """The data unit of a table of plain numbers and text; None where a column is of another kind.
+    """The data unit of a table of plain numbers, booleans and text; None where a column is of another kind.
 
     astropy takes several times as long. Whoever uses this makes sure with one block that it gives the same.
     """
     columns = table.columns.values()
-    if any(type(c) is not Column or c.ndim != 1 or c.dtype.kind not in "ifSU" or c.dtype == "i1" for c in columns):
+    if any(type(c) is not Column or c.ndim != 1 or c.dtype.kind not in "bifSU" or c.dtype == "i1" for c in columns):
         return None
     if len(columns) != header["TFIELDS"]:
         return None
     fields = []
     for number, column in enumerate(columns, start=1):
         form = header[f"TFORM{number}"]
-        is_text = column.dtype.kind in "SU"
+        is_text = column.dtype.kind in "bSU"  # a boolean is a letter
         fields.append((f"f{number}", f"S{form[:-1] or 1}" if is_text else column.dtype.newbyteorder(">")))
     records = np.empty(len(table), dtype=fields)
     if records.dtype.itemsize != header["NAXIS1"]:
         return None
     for (name, _), column in zip(fields, columns, strict=True):
-        records[name] = column.data
+        records[name] = np.where(column.data, b"T", b"F") if column.dtype.kind == "b" else column.data
     return records.tobytes()
 
 

@@ -22,6 +22,13 @@ class ResultColumn(NamedTuple):
     missing: bool = False
 
 
+GROUP_COLUMNS = (
+    ResultColumn("group_id", "i8", None, "meta.id.assoc", "source that the row is a component of, from 0"),
+    ResultColumn("n_components", "i4", None, "meta.number", "rows of the catalogue in that source"),
+    ResultColumn("primary", "?", None, "meta.code", "the first row of its source: true once a source"),
+)
+"""What source a row is of; products that were written before there was a table of sources may lack them."""
+
 COLUMNS = (
     ResultColumn("name", str, None, "meta.id;meta.main", "IAU designation from ra and dec"),
     ResultColumn("source_id", None, None, "meta.id", "identifier in the input catalogue"),
@@ -55,14 +62,9 @@ COLUMNS = (
     ResultColumn("cd1_2", "f8", "deg/pix", "pos.wcs.cdmatrix", "gnomonic x by pixel y", ".6e"),
     ResultColumn("cd2_1", "f8", "deg/pix", "pos.wcs.cdmatrix", "gnomonic y by pixel x", ".6e"),
     ResultColumn("cd2_2", "f8", "deg/pix", "pos.wcs.cdmatrix", "gnomonic y by pixel y", ".6e"),
+    *GROUP_COLUMNS,
 )
 """The columns in the order of the product; those of the input catalogue follow."""
-
-GROUP_COLUMNS = (
-    ResultColumn("group_id", "i8", None, "meta.id.assoc", "source that the row is a component of, from 0"),
-    ResultColumn("n_components", "i4", None, "meta.number", "rows of the catalogue in that source"),
-)
-"""What follows `COLUMNS` where rows were grouped into sources; without grouping the product does not have them."""
 
 CUTOUT_COLUMNS = (ResultColumn("cutout_plane", "i4", None, "meta.record", "0-based plane in the cutouts; -1: none"),)
 """What follows these where cutouts were kept."""
@@ -108,6 +110,52 @@ ATTENTION_COLUMNS = (
 )
 """What follows these where the attention was measured: `radio_ag.attention.statistics.AttentionStatistics`."""
 
+_SHARED = {spec.name: spec for spec in COLUMNS}
+
+SOURCE_COLUMNS = (
+    ResultColumn("source", "i8", None, "meta.id;meta.main", "number of the source: group_id of its rows"),
+    _SHARED["name"],
+    _SHARED["ra"]._replace(description="right ascension (ICRS), flux-weighted over the components"),
+    _SHARED["dec"]._replace(description="declination (ICRS), flux-weighted over the components"),
+    *(_SHARED[name] for name in ("class", "probability", "p_fri", "p_frii", "p_std", "flags")),
+    ResultColumn(
+        "association", "f4", None, "stat.probability", "probability that the components are one source", ".4f", True
+    ),
+    _SHARED["n_components"],
+    ResultColumn("first_row", "i8", None, "meta.record", "0-based row of CLASSIFICATION of the first component"),
+    ResultColumn(
+        "total_flux", "f8", "Jy", "phot.flux.density;em.radio", "sum of the components' flux densities", ".4e", True
+    ),
+    ResultColumn(
+        "total_flux_err", "f8", "Jy", "stat.error;phot.flux.density;em.radio", "error of total_flux", ".2e", True
+    ),
+    *(_SHARED[name] for name in ("peak", "rms", "snr")),
+    ResultColumn("las", "f4", "arcsec", "phys.angSize", "largest angular size, of the pixels above 3 rms", ".1f", True),
+    ResultColumn("pa", "f4", "deg", "pos.posAng", "position angle of las, east of north, 0 to 180", ".1f", True),
+    ResultColumn("core_ra", "f8", "deg", "pos.eq.ra", "right ascension (ICRS) of the core", ".6f", True),
+    ResultColumn("core_dec", "f8", "deg", "pos.eq.dec", "declination (ICRS) of the core", ".6f", True),
+    ResultColumn(
+        "core_prom", "f4", None, "phot.flux.density;arith.ratio", "flux of the core over total_flux", ".4f", True
+    ),
+    ResultColumn(
+        "lobe_flux_ratio",
+        "f4",
+        None,
+        "phot.flux.density;arith.ratio",
+        "flux of lobe 1 over that of lobe 2",
+        ".3f",
+        True,
+    ),
+    ResultColumn("misalign_1", "f4", "deg", "pos.posAng", "axis of lobe 1 to the line of the lobes", ".1f", True),
+    ResultColumn("misalign_2", "f4", "deg", "pos.posAng", "axis of lobe 2 to the line of the lobes", ".1f", True),
+    _SHARED["attention_plane"],
+    ResultColumn("image", str, None, "meta.id;meta.file", "file or service that the image was cut from", None, True),
+)
+"""The columns of the table of sources, in its order."""
+
+SOURCE_ALONE = ("pa", "image")
+"""What is measured of each source beside what its rows say."""
+
 _COMPUTED = ("name",)
 
 
@@ -121,17 +169,17 @@ def result_table(catalogue: Table, columns: Mapping[str, Any]) -> Table:
         first name as ``meta["input_name"]``. Its columns are shared, not copied.
     columns : dict of array (n,)
         A value for each name in `COLUMNS` but ``name``, which follows from the position; ``source_id`` may be left out
-        (the row number, from 1, stands in). Both of `GROUP_COLUMNS` or neither; each of `CUTOUT_COLUMNS`
-        and `ATTENTION_COLUMNS` wholly or not at all. NaN and empty text mean missing.
+        (the row number, from 1, stands in), and so may `GROUP_COLUMNS` (each row is a source of its own). Each
+        of `CUTOUT_COLUMNS` and `ATTENTION_COLUMNS` wholly or not at all. NaN and empty text mean missing.
 
     Raises
     ------
     InputError
         If a column is lacking, unknown, or of another length.
     """
-    columns = {"source_id": np.arange(1, len(catalogue) + 1)} | dict(columns)
+    columns = {"source_id": np.arange(1, len(catalogue) + 1)} | _alone(len(catalogue)) | dict(columns)
     specs: tuple[ResultColumn, ...] = COLUMNS
-    for optional in (GROUP_COLUMNS, CUTOUT_COLUMNS, ATTENTION_COLUMNS):
+    for optional in (CUTOUT_COLUMNS, ATTENTION_COLUMNS):
         if any(spec.name in columns for spec in optional):
             specs += optional
     expected = {spec.name for spec in specs} - set(_COMPUTED)
@@ -157,10 +205,46 @@ def result_table(catalogue: Table, columns: Mapping[str, Any]) -> Table:
     return table
 
 
+def source_table(columns: Mapping[str, Any]) -> Table:
+    """Return a table of sources.
+
+    Parameters
+    ----------
+    columns : dict of array (m,)
+        A value for each name in `SOURCE_COLUMNS` but ``name``; what else it has is left out. NaN and empty text mean
+        missing.
+    """
+    columns = dict(columns) | {"name": iau_names(columns["ra"], columns["dec"])}
+    table = Table()
+    for spec in SOURCE_COLUMNS:
+        table.add_column(_column(spec, columns[spec.name]), name=spec.name, copy=False)
+    return table
+
+
+def lacking_columns(table: Table) -> list[str]:
+    """Return which columns of every product a table does not have."""
+    return [spec.name for spec in COLUMNS if spec not in GROUP_COLUMNS and spec.name not in table.colnames]
+
+
 def dress_columns(table: Table) -> None:
     """Give our columns of a table, in place, the type, mask, unit, format and description they have in a result."""
     for spec in COLUMNS:
-        table.replace_column(spec.name, _column(spec, table[spec.name]))
+        if spec not in GROUP_COLUMNS or is_ours(table, spec.name):
+            table.replace_column(spec.name, _column(spec, table[spec.name]))
+
+
+def is_ours(table: Table, name: str) -> bool:
+    """Tell whether a column of `GROUP_COLUMNS` is there, and not one of the input's with its name in an old product."""
+    return name in table.colnames and table[name].info.description == _SHARED[name].description
+
+
+def _alone(count: int) -> dict[str, NDArray]:
+    """What `GROUP_COLUMNS` say of rows each of which is a source."""
+    return {
+        "group_id": np.arange(count),
+        "n_components": np.ones(count, np.int32),
+        "primary": np.ones(count, bool),
+    }
 
 
 def iau_names(ra: ArrayLike, dec: ArrayLike) -> NDArray[np.str_]:
@@ -210,7 +294,7 @@ def _column(spec: ResultColumn, values: Any) -> Column:
     if spec.dtype is None:
         column = values.copy() if isinstance(values, Column) else Column(values)
     else:
-        fill = "" if spec.dtype is str else np.nan if spec.dtype.startswith("f") else -1
+        fill = "" if spec.dtype is str else np.nan if spec.dtype.startswith("f") else False if spec.dtype == "?" else -1
         data = np.ma.filled(np.ma.asarray(values, dtype=spec.dtype), fill)
         mask = data == "" if spec.dtype is str else np.isnan(data)
         column = MaskedColumn(data, mask=mask) if spec.missing or mask.any() else Column(data)

@@ -3,6 +3,7 @@
 =============================  ========================================================================================
 primary                        provenance
 ``CLASSIFICATION``             binary table, a row for each input row
+``SOURCES``                    binary table, a row for each source: the rows of one ``group_id``
 ``ATTENTION``                  compressed image (n, 150, 150): a row's mean map is plane ``attention_plane``
 ``ATTENTION_1``, ``_2``, ...   the same for each gate (``attention="gates"``)
 ``CUTOUTS``                    compressed image (n, 150, 150), Jy/beam, where they were kept: plane ``cutout_plane``
@@ -41,7 +42,7 @@ from radio_ag.catalog_io.files.fits_table import (
     restore_table,
     rows_extension,
 )
-from radio_ag.catalog_io.product.columns import COLUMNS, dress_columns
+from radio_ag.catalog_io.product.columns import COLUMNS, dress_columns, lacking_columns
 from radio_ag.catalog_io.product.headers import (
     attention_header,
     classification_header,
@@ -49,11 +50,13 @@ from radio_ag.catalog_io.product.headers import (
     image_header,
     primary_header,
     provenance,
+    sources_header,
     warn_of_renamed,
 )
 from radio_ag.catalog_io.product.merge import JoinedStack
 from radio_ag.catalog_io.product.parts import gate_of, parts_folder, stack_of
 from radio_ag.catalog_io.product.rows import ProductRows, TableRows
+from radio_ag.catalog_io.product.sources import SourceRows, checked_sources, sources_of, with_planes
 from radio_ag.catalog_io.product.stacks import AttentionStore
 from radio_ag.errors import InputError, OutputError
 from radio_ag.writing import written_beside
@@ -82,7 +85,14 @@ class Fits:
         return check_output(path, overwrite, catalogue)
 
     def write(
-        self, path: Path, rows: ProductRows, stacks: Mapping[str, JoinedStack], *, attention: str, folder: Path
+        self,
+        path: Path,
+        rows: ProductRows,
+        sources: SourceRows,
+        stacks: Mapping[str, JoinedStack],
+        *,
+        attention: str,
+        folder: Path,
     ) -> None:
         """Write the product of a run, in pieces."""
         images: Iterable[tuple[Table, NDArray]] = ()
@@ -91,7 +101,7 @@ class Fits:
             images = ((table, store.planes(planes)) for table, planes in rows.separate_planes())
         kept = {n: stack.extension for n, stack in stacks.items() if len(stack) and (attention, n) != _APART}
         with written_beside(path, folder) as stream:
-            _write_hdus(stream, rows, kept, images, attention)
+            _write_hdus(stream, rows, sources, kept, images, attention)
         warn_of_renamed(rows.template, rows.fields)
 
     def read(self, path: Path, *, verify: bool = True) -> tuple[Table, Stores, AttentionStore | None]:
@@ -102,6 +112,21 @@ class Fits:
         """
         try:
             return _read(path, verify)
+        except InputError:
+            raise
+        except Exception as exc:  # astropy raises nearly anything for a file that makes no sense
+            raise _unreadable(path, exc) from exc
+
+    def read_sources(self, path: Path, *, verify: bool = True) -> Table | None:
+        """Read the table of sources; None of a product that was written before there was one."""
+        try:
+            with open_checked(path, memmap=False, character_as_bytes=True) as hdus:
+                if "SOURCES" not in [hdu.name for hdu in in_order(hdus)]:
+                    return None
+                if verify:
+                    refuse_fault(unit_fault(hdus["SOURCES"]), f"extension SOURCES of {path}")
+                table = read_hdu(hdus["SOURCES"], unit_parse_strict="silent")
+            return checked_sources(path, restore_table(table))
         except InputError:
             raise
         except Exception as exc:  # astropy raises nearly anything for a file that makes no sense
@@ -180,6 +205,7 @@ def write_product(
     stores: Mapping[str | int, AttentionStore],
     cutouts: AttentionStore | None = None,
     *,
+    sources: Table | None = None,
     attention: str | None = None,
     overwrite: bool = False,
 ) -> None:
@@ -195,6 +221,8 @@ def write_product(
         The attention maps that were kept, by "mean", 1, 2, 3; all with the same planes.
     cutouts : AttentionStore, optional
         The cutouts that the table's ``cutout_plane`` names, Jy/beam.
+    sources : `~astropy.table.Table`, optional
+        The sources that the rows are of; None: what the rows tell of them.
     attention : {"mean", "gates", "hdus", "none"}, optional
         What to write of them. None means all that was kept, as stacks. Planes that no row names are left out.
     overwrite : bool
@@ -210,7 +238,9 @@ def write_product(
     attention = _attention_mode(attention, stores)
     path = check_output(path, overwrite)
     store = None if attention == "none" else stores["mean"]
+    sources = sources_of(table) if sources is None else sources
     table, planes = _number_planes(table, store, shared=attention != "hdus")
+    sources = with_planes(sources, table)
     stacks: dict[str, Extension] = {}
     images: Iterable[tuple[Table, NDArray]] = ()
     if attention == "hdus":
@@ -224,13 +254,14 @@ def write_product(
     check_field_count(len(table.columns))
     rows = TableRows(table)
     with written_beside(path) as stream:
-        _write_hdus(stream, rows, stacks, images, attention)
+        _write_hdus(stream, rows, TableRows(sources), stacks, images, attention)
     warn_of_renamed(table, rows.fields)
 
 
 def _write_hdus(
     stream: BinaryIO,
     rows: TableRows | ProductRows,
+    sources: TableRows | SourceRows,
     stacks: Mapping[str, Extension],
     images: Iterable[tuple[Table, NDArray]],
     attention: str,
@@ -240,9 +271,11 @@ def _write_hdus(
     append_hdu(stream, primary_header(meta, rows.counts, attention))
     header, blocks = rows_extension(rows.encoded, rows.counts.rows, rows.cards, rows.masked)
     append_hdu(stream, classification_header(header, rows.template, rows.fields), blocks)
+    header, blocks = rows_extension(sources.encoded, sources.counts.rows, sources.cards, sources.masked)
+    append_hdu(stream, sources_header(header), blocks)
     _append_images(stream, images, meta.get("normalisation"))
     append_stacks(stream, stacks, meta.get("normalisation"))
-    _read_back(stream, rows.counts.rows)
+    _read_back(stream, {"CLASSIFICATION": rows.counts.rows, "SOURCES": sources.counts.rows})
 
 
 def append_stacks(stream: BinaryIO, stacks: Mapping[str, Extension], normalisation: str | None) -> None:
@@ -254,19 +287,20 @@ def append_stacks(stream: BinaryIO, stacks: Mapping[str, Extension], normalisati
         append_hdu(stream, header, blocks)
 
 
-def _read_back(stream: BinaryIO, rows: int) -> None:
+def _read_back(stream: BinaryIO, expected: Mapping[str, int]) -> None:
     """Open a product before it takes its name, as its users will: a file that astropy alone cannot read is none."""
     stream.flush()
-    try:
-        with warnings.catch_warnings(action="ignore"), fits.open(stream.name) as hdus:
-            table = hdus["CLASSIFICATION"]
-            found, columns, names = len(table.data), table.header["TFIELDS"], set(table.columns.names)
-            Table.read(fits.BinTableHDU(table.data[:1], table.header), unit_parse_strict="silent")
-    except Exception as exc:  # astropy raises nearly anything
-        raise OutputError(f"the product cannot be read back, and is not kept: {type(exc).__name__} {exc}") from exc
-    if (found, len(names)) != (rows, columns):
-        what = f"{found} of {rows} rows and {len(names)} of {columns} columns"
-        raise OutputError(f"the product cannot be read back, and is not kept: {what} are there")
+    for name, rows in expected.items():
+        try:
+            with warnings.catch_warnings(action="ignore"), fits.open(stream.name) as hdus:
+                table = hdus[name]
+                found, columns, names = len(table.data), table.header["TFIELDS"], set(table.columns.names)
+                Table.read(fits.BinTableHDU(table.data[:1], table.header), unit_parse_strict="silent")
+        except Exception as exc:  # astropy raises nearly anything
+            raise OutputError(f"the product cannot be read back, and is not kept: {type(exc).__name__} {exc}") from exc
+        if (found, len(names)) != (rows, columns):
+            what = f"{found} of {rows} rows and {len(names)} of {columns} columns of {name}"
+            raise OutputError(f"the product cannot be read back, and is not kept: {what} are there")
 
 
 def _read(path: Path, verify: bool) -> tuple[Table, dict[str | int, AttentionStore], AttentionStore | None]:
@@ -274,7 +308,7 @@ def _read(path: Path, verify: bool) -> tuple[Table, dict[str | int, AttentionSto
         if "CLASSIFICATION" not in [hdu.name for hdu in in_order(hdus)]:
             raise InputError(f"{path} has no extension CLASSIFICATION: not a product of radio-ag")
         mode = hdus[0].header.get("ATTMODE", "none")
-        images = [hdu for hdu in hdus[2:] if hdu.name != "CUTOUTS"] if mode == "hdus" else []
+        images = [hdu for hdu in hdus[2:] if hdu.name not in ("CUTOUTS", "SOURCES")] if mode == "hdus" else []
         if verify:
             _refuse_damaged(path, hdus, images)
         meta = provenance(hdus[0].header)
@@ -283,7 +317,7 @@ def _read(path: Path, verify: bool) -> tuple[Table, dict[str | int, AttentionSto
         if images:
             stores["mean"] = _collect_images(images)
     table = restore_table(table)
-    lacking = [spec.name for spec in COLUMNS if spec.name not in table.colnames]
+    lacking = lacking_columns(table)
     if lacking:
         raise InputError(f"{path} lacks the columns {lacking}: not a product of radio-ag")
     dress_columns(table)

@@ -10,6 +10,7 @@ from astropy.table import Table
 from radio_ag.catalog_io.product.fits import Fits, Stores
 from radio_ag.catalog_io.product.merge import JoinedStack
 from radio_ag.catalog_io.product.rows import ProductRows
+from radio_ag.catalog_io.product.sources import SourceRows
 from radio_ag.catalog_io.product.stacks import AttentionStore
 from radio_ag.errors import InputError
 
@@ -47,7 +48,14 @@ class Format(Protocol):
         """
 
     def write(
-        self, path: Path, rows: ProductRows, stacks: Mapping[str, JoinedStack], *, attention: str, folder: Path
+        self,
+        path: Path,
+        rows: ProductRows,
+        sources: SourceRows,
+        stacks: Mapping[str, JoinedStack],
+        *,
+        attention: str,
+        folder: Path,
     ) -> None:
         """Write the product of a run, in pieces; nothing is left behind if that fails.
 
@@ -57,6 +65,8 @@ class Format(Protocol):
             The product; one that is there is replaced.
         rows : ProductRows
             Its table, with the provenance in its template.
+        sources : SourceRows
+            Its table of sources.
         stacks : dict of JoinedStack
             The planes.
         attention : str
@@ -84,6 +94,15 @@ class Format(Protocol):
         ------
         InputError
             If it is not there, damaged, or no product of radio-ag.
+        """
+
+    def read_sources(self, path: Path, *, verify: bool = True) -> Table | None:
+        """Read the table of sources; None of a product that was written before there was one.
+
+        Raises
+        ------
+        InputError
+            If it is damaged, or the product is not there any more.
         """
 
     def open_stacks(self, path: Path, *, verify: bool = True) -> Stores:

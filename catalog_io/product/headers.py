@@ -121,11 +121,25 @@ def classification_header(header: fits.Header, table: Table, fields: Sequence[st
     """Return the table's own header with its name, the bits of ``flags``, and the columns that were renamed."""
     header = header.copy()
     header.set("EXTNAME", "CLASSIFICATION", after="TFIELDS")
-    for bit, flag in enumerate(Flag):
-        header[f"FLAG{bit}"] = f"{flag.name}: {flag.description}"
+    _describe_flags(header)
     for number, (old, new) in enumerate(renamed_columns(table, fields).items(), start=1):
         header[f"INCOL{number}"] = header_text(f"{old} -> {new}")
     return header
+
+
+def sources_header(header: fits.Header) -> fits.Header:
+    """Return the own header of the table of sources with its name and the bits of ``flags``."""
+    header = header.copy()
+    header.set("EXTNAME", "SOURCES", after="TFIELDS")
+    _describe_flags(header)
+    header["COMMENT"] = "The components of a source are the rows of CLASSIFICATION whose group_id"
+    header["COMMENT"] = "is its number in the column source."
+    return header
+
+
+def _describe_flags(header: fits.Header) -> None:
+    for bit, flag in enumerate(Flag):
+        header[f"FLAG{bit}"] = f"{flag.name}: {flag.description}"
 
 
 def attention_header(header: fits.Header, gate: str | int, normalisation: str | None) -> fits.Header:

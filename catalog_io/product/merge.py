@@ -5,9 +5,10 @@ stack's heap has the tiles in the order of the parts, and its descriptors say wh
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from astropy.io import fits
@@ -88,9 +89,14 @@ class MergedParts:
     ----------
     stacks : dict of JoinedStack
     counts : dict
-        Rows in all, clean, by class, and by flag: as `radio_ag.Result.summary`.
+        Sources and rows in all, and of sources those that are clean, by class, and by flag: as
+        `radio_ag.Result.summary`.
+    row_counts : dict
+        The same of rows.
     mapped : int
         Rows with attention maps.
+    mapped_sources : int
+        Sources with attention maps.
     batch : int or None
         The least number of images that the network took at once.
     """
@@ -110,16 +116,18 @@ class MergedParts:
         self._names = [name for name, _ in columns]
         self._records = RowFile(np.dtype(columns + [(name, ROW) for name in stacks]), folder)
         self.batch: int | None = None
+        self._image_width = 1
         for sources in _blocks(len(size)):
             self._put(sources, unreached(sources), {})
         for path in parts:
             self._add(path)
-        self.counts, self.mapped = self._number_planes(size)
+        self._number_planes(size)
 
     def columns(self, sources: NDArray[np.int64]) -> dict[str, NDArray]:
         """Return what the product says of some sources, by column."""
         records = self._records.read(sources)
-        return {name: records[name] for name in self._names}
+        columns = {name: records[name] for name in self._names}
+        return columns | {"image": columns["image"].astype(f"S{self._image_width}")}
 
     def _add(self, path: Path) -> None:
         records, rows, batch = read_part(path)
@@ -131,16 +139,17 @@ class MergedParts:
         records = np.zeros(len(sources), dtype=self._records.dtype)
         for name, values in columns.items():
             records[name] = values
+        self._image_width = max(self._image_width, int(np.strings.str_len(records["image"]).max(initial=0)))
         for name, rows in stacks.items():
             planes = columns[plane_column(name)]
             records[name][planes >= 0] = rows[planes[planes >= 0]]
         self._records.write(sources, records)
 
-    def _number_planes(self, size: NDArray[np.integer]) -> tuple[dict, int]:
-        """Number the planes by source instead of by part; return counts of rows, and those with attention maps."""
+    def _number_planes(self, size: NDArray[np.integer]) -> None:
+        """Number the planes by source instead of by part; count sources and rows, and those with attention maps."""
         first: Counter[str] = Counter()
-        counts: Counter[str] = Counter()
-        clean = mapped = 0
+        by_source, by_row = Counter[str](), Counter[str]()
+        self.mapped = self.mapped_sources = 0
         for sources in _blocks(len(size)):
             records = self._records.read(sources)
             for column in set(PLANE_COLUMNS) & set(self._names):
@@ -152,23 +161,30 @@ class MergedParts:
                 records[column] = np.where(has_plane, numbers, -1)
                 first[column] += int(has_plane.sum())
             self._records.write(sources, records)
-            counts.update(count_rows(records["class"], records["flags"], size[sources]))
-            clean += int(size[sources][records["flags"] == 0].sum())
-            mapped += int(size[sources][records["attention_plane"] >= 0].sum())
-        rows = int(size.sum())
-        classes = {name: counts[name] for name in ("FRI", "FRII")}
-        summary = {
-            "rows": rows,
-            "clean": clean,
-            "classes": classes | {"none": rows - sum(classes.values())},
-            "flags": {name: counts[name] for name in _FLAGS},
-        }
-        return summary, mapped
+            rows = size[sources]
+            by_source.update(count_rows(records["class"], records["flags"], np.ones_like(rows)))
+            by_row.update(count_rows(records["class"], records["flags"], rows))
+            self.mapped += int(rows[records["attention_plane"] >= 0].sum())
+            self.mapped_sources += int(np.sum(records["attention_plane"] >= 0))
+        totals = {"sources": len(size), "rows": int(size.sum())}
+        self.counts = totals | summarise(by_source, totals["sources"])
+        self.row_counts = totals | summarise(by_row, totals["rows"])
+
+
+def summarise(counts: Mapping[str, int], total: int) -> dict[str, Any]:
+    """Return what a summary says of so many sources or rows, by what `count_rows` counts."""
+    classes = {name: counts[name] for name in ("FRI", "FRII")}
+    return {
+        "clean": counts["clean"],
+        "classes": classes | {"none": total - sum(classes.values())},
+        "flags": {name: counts[name] for name in _FLAGS},
+    }
 
 
 def count_rows(classes: NDArray[np.bytes_], flags: NDArray[np.int32], size: NDArray[np.integer]) -> dict[str, int]:
-    """Return the rows of each class and each flag, where source i has ``size[i]`` rows."""
+    """Return the rows of each class and each flag, and those without flags, where source i has ``size[i]`` rows."""
     counts = {name: int(size[classes == name.encode()].sum()) for name in ("FRI", "FRII")}
+    counts["clean"] = int(size[flags == 0].sum())
     of_each_flag = size @ ((flags[:, None] & np.array([*_FLAGS.values()], np.int32)) != 0)
     return counts | {name: int(number) for name, number in zip(_FLAGS, of_each_flag, strict=True)}
 

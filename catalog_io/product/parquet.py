@@ -1,8 +1,9 @@
 """The product as a data set of Parquet files, for catalogues of many millions of rows.
 
 A folder ``NAME.parquet`` of files ``part-00000.parquet``, …, in the order of the rows, with the columns of the FITS
-product. A field's metadata have ``unit``, ``description``, ``ucd`` and ``utype``; the schema's have the provenance as
-JSON, under ``radio-ag``. What is missing is null. pandas, polars, pyarrow and DuckDB read the folder as one table.
+product, and beside it ``NAME.sources.parquet``, of the same layout, with its table of sources. A field's metadata have
+``unit``, ``description``, ``ucd`` and ``utype``; the schema's have the provenance as JSON, under ``radio-ag``. What is
+missing is null. pandas, polars, pyarrow and DuckDB read either folder as one table.
 Attention maps and cutouts, which Parquet has no use for, lie beside it in ``NAME.attention.fits``, stacks as in the
 FITS product: ``attention_plane`` and ``cutout_plane`` name their planes.
 
@@ -31,16 +32,18 @@ from radio_ag.catalog_io.files.fits_append import append_hdu
 from radio_ag.catalog_io.files.fits_checksum import UNCHECKED
 from radio_ag.catalog_io.files.fits_table import Cards, unescape
 from radio_ag.catalog_io.product import fits
-from radio_ag.catalog_io.product.columns import COLUMNS, dress_columns
+from radio_ag.catalog_io.product.columns import dress_columns, lacking_columns
 from radio_ag.catalog_io.product.headers import primary_header, warn_of_renamed
 from radio_ag.catalog_io.product.merge import JoinedStack
 from radio_ag.catalog_io.product.rows import ProductRows
+from radio_ag.catalog_io.product.sources import SourceRows, checked_sources
 from radio_ag.catalog_io.product.stacks import AttentionStore
 from radio_ag.errors import InputError, OutputError
 from radio_ag.writing import folder_beside, written_beside
 
 _KEY = b"radio-ag"
 _FILE_NAME = re.compile(r"part-\d{5,}\.parquet")
+_SOURCES = "number of sources"  # beside the provenance
 _SET, _SUM = b"radio-ag-set", b"radio-ag-sha256"
 _SUM_PLACE = re.compile(re.escape(_SUM) + rb"..([0-9a-f]{64})", re.DOTALL)  # between them: type and length
 _NO_SUM = b"0" * 64
@@ -62,19 +65,31 @@ class Parquet:
         """Return the path with links resolved, or say why it cannot be written; also a folder with other files."""
         path = fits.check_output(path, overwrite, catalogue, folder=True)
         writing.check_output(maps_beside(path), overwrite)
-        if path.exists():
-            foreign = [entry.name for entry in path.iterdir() if not _FILE_NAME.fullmatch(entry.name)]
+        writing.check_output(sources_beside(path), overwrite, folder=True)
+        for folder in filter(Path.exists, (path, sources_beside(path))):
+            foreign = [entry.name for entry in folder.iterdir() if not _FILE_NAME.fullmatch(entry.name)]
             if foreign:
-                raise OutputError(f"{path} holds what is not of a data set ({foreign[0]}): choose another name")
+                raise OutputError(f"{folder} holds what is not of a data set ({foreign[0]}): choose another name")
         return path
 
     def write(
-        self, path: Path, rows: ProductRows, stacks: Mapping[str, JoinedStack], *, attention: str, folder: Path
+        self,
+        path: Path,
+        rows: ProductRows,
+        sources: SourceRows,
+        stacks: Mapping[str, JoinedStack],
+        *,
+        attention: str,
+        folder: Path,
     ) -> None:
         """Write the product of a run, in pieces."""
+        meta = dict(rows.template.meta)
         with folder_beside(path, folder) as part:
-            _write_files(part, rows)
+            _write_files(part, rows, meta | {_SOURCES: sources.counts.rows})
             _read_back(part, rows)
+            with folder_beside(sources_beside(path), folder) as second:
+                _write_files(second, sources, meta)
+                _read_back(second, sources)
             _write_maps(maps_beside(path), rows, stacks, attention, folder)
         warn_of_renamed(rows.template, rows.fields)
 
@@ -82,7 +97,7 @@ class Parquet:
         """Read the table, the attention maps, and the cutouts if any."""
         meta = self.read_provenance(path)
         table = _from_arrow(_read_arrow(path, verify=verify))
-        lacking = [spec.name for spec in COLUMNS if spec.name not in table.colnames]
+        lacking = lacking_columns(table)
         if lacking:
             raise InputError(f"{path} lacks the columns {lacking}: not a product of radio-ag")
         dress_columns(table)
@@ -92,6 +107,20 @@ class Parquet:
         fits.check_planes(path, table, stores, cutouts, str(meta.get("attention", "none")))
         return table, stores, cutouts
 
+    def read_sources(self, path: Path, *, verify: bool = True) -> Table | None:
+        """Read the table of sources; None of a product that was written before there was one."""
+        expected = _metadata(path).get(_SOURCES)
+        if expected is None:
+            return None
+        folder = sources_beside(path)
+        if not folder.is_dir():
+            raise InputError(f"{folder}, the sources of {path}, is not there")
+        of_sources, of_rows = _metadata(folder), _metadata(path)
+        table = checked_sources(folder, _from_arrow(_read_arrow(folder, verify=verify)))
+        if of_sources.get("run") != of_rows.get("run") or len(table) != expected:
+            raise InputError(f"{folder} is not of the same product as {path}")
+        return table
+
     def open_stacks(self, path: Path, *, verify: bool = True) -> fits.Stores:
         """Open the stacks beside the data set; none where none were kept."""
         maps = maps_beside(path)
@@ -99,13 +128,8 @@ class Parquet:
 
     def read_provenance(self, path: Path) -> dict[str, Any]:
         """Return the provenance."""
-        try:
-            metadata = parquet.read_schema(path / _file_name(0)).metadata or {}
-            provenance = json.loads(metadata.get(_KEY, "null"))
-        except (OSError, ValueError, pyarrow.ArrowException) as exc:
-            raise InputError(f"{path} cannot be read as a data set of Parquet files: {exc}") from exc
-        if not isinstance(provenance, dict):
-            raise InputError(f"{path} has no provenance of radio-ag: not a product of radio-ag")
+        provenance = _metadata(path)
+        provenance.pop(_SOURCES, None)
         return provenance
 
     def find_faults(self, path: Path) -> dict[str, str | None]:
@@ -114,6 +138,12 @@ class Parquet:
         faults = {file.name: _fault(file) for file in _files(path)}
         if not any(faults.values()):
             faults["files"] = _lacking(path)
+        folder = sources_beside(path)
+        if folder.is_dir():
+            found = {file.name: _fault(file) for file in _files(folder)}
+            faults |= {f"{name} of {folder.name}": fault for name, fault in found.items()}
+            if not any(found.values()):
+                faults[f"files of {folder.name}"] = _lacking(folder)
         maps = maps_beside(path)
         if maps.exists():
             faults |= {f"{name} of {maps.name}": fault for name, fault in fits.Fits().find_faults(maps).items()}
@@ -123,6 +153,23 @@ class Parquet:
 def maps_beside(path: Path) -> Path:
     """Return the FITS file with the stacks of a data set."""
     return path.with_suffix(".attention.fits")
+
+
+def sources_beside(path: Path) -> Path:
+    """Return the data set with the table of sources of a data set."""
+    return path.with_suffix(f".sources{path.suffix}")
+
+
+def _metadata(path: Path) -> dict[str, Any]:
+    """The provenance in the first file of a data set, and in that of rows the number of their sources."""
+    try:
+        metadata = parquet.read_schema(path / _file_name(0)).metadata or {}
+        provenance = json.loads(metadata.get(_KEY, "null"))
+    except (OSError, ValueError, pyarrow.ArrowException) as exc:
+        raise InputError(f"{path} cannot be read as a data set of Parquet files: {exc}") from exc
+    if not isinstance(provenance, dict):
+        raise InputError(f"{path} has no provenance of radio-ag: not a product of radio-ag")
+    return provenance
 
 
 def _files(path: Path) -> list[Path]:
@@ -195,7 +242,7 @@ def _write_sum(stream: BinaryIO) -> None:
     stream.write(digest.encode())
 
 
-def _read_back(folder: Path, rows: ProductRows) -> None:
+def _read_back(folder: Path, rows: ProductRows | SourceRows) -> None:
     """Open a data set before it takes its name, as its users will: one that pyarrow alone cannot read is none."""
     found = 0
     for file in _files(folder):
@@ -212,11 +259,11 @@ def _file_name(number: int) -> str:
     return f"part-{number:05d}.parquet"
 
 
-def _write_files(folder: Path, rows: ProductRows) -> None:
+def _write_files(folder: Path, rows: ProductRows | SourceRows, meta: Mapping[str, Any]) -> None:
     size, cards = rows.counts.rows, rows.cards
     groups = [slice(start, min(start + _GROUP, size)) for start in range(0, max(size, 1), _GROUP)]
     count = {"files": -(-len(groups) // _FILE), "rows": size}
-    schema_metadata = {_KEY: json.dumps(dict(rows.template.meta), default=str), _SET: json.dumps(count)}
+    schema_metadata = {_KEY: json.dumps(meta, default=str), _SET: json.dumps(count)}
     for number, start in enumerate(range(0, len(groups), _FILE)):
         with (folder / _file_name(number)).open("x+b") as stream:
             tables = (_to_arrow(rows.encoded(group), cards) for group in groups[start : start + _FILE])

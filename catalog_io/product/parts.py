@@ -42,7 +42,7 @@ except ImportError:  # Windows: two runs in one folder are not told apart there
 PLANE_COLUMNS = {"attention_plane": "ATTENTION", "cutout_plane": "CUTOUTS"}
 """Columns that count planes, and with what the names of the stacks begin that they are planes of."""
 
-_FORMAT = 2
+_FORMAT = 3
 _MANIFEST, _SUMS = "manifest.json", "SHA256SUMS"
 _SUM_LINE = re.compile(r"([0-9a-f]{64})  part-(\d{5,})\.npz\n")
 _ROWS, _TILES = ".rows", ".tiles"

@@ -68,6 +68,9 @@ class Islands(NamedTuple):
     size : ndarray (n,) of float32
         Largest distance between two pixels of the source's islands, arcsec, not corrected for the beam; NaN where
         there is no island.
+    pa : ndarray (n,) of float32
+        Position angle of the line through these two pixels, degrees from 0 up to 180: from the crop's +y towards its
+        -x, which is east of north where north is up and east is left; NaN where there is no island.
     n_islands : ndarray (n,) of int32
         Islands in the crop, whether the source's or not.
     peak : ndarray (n,) of float32
@@ -78,6 +81,7 @@ class Islands(NamedTuple):
 
     flags: NDArray[np.int32]
     size: NDArray[np.float32]
+    pa: NDArray[np.float32]
     n_islands: NDArray[np.int32]
     peak: NDArray[np.float32]
     snr: NDArray[np.float32]
@@ -140,6 +144,7 @@ def measure_islands(fields: ArrayLike, rms: ArrayLike, *, beam_fwhm: float = BEA
     result = Islands(
         np.full(n, Flag.EMPTY, np.int32),
         np.full(n, np.nan, np.float32),
+        np.full(n, np.nan, np.float32),
         np.zeros(n, np.int32),
         np.full(n, np.nan, np.float32),
         np.full(n, np.nan, np.float32),
@@ -154,7 +159,7 @@ def measure_islands(fields: ArrayLike, rms: ArrayLike, *, beam_fwhm: float = BEA
             result.n_islands[row] = len(islands)
             result.snr[row] = found.peak[source].max()
             result.peak[row] = result.snr[row] * rms[row]
-            result.size[row] = extent(np.concatenate([_pixels(found, k) for k in source]))
+            result.size[row], result.pa[row] = extent(np.concatenate([_pixels(found, k) for k in source]))
             result.flags[row] = _flags(found, source, islands[~member], is_off, beam_area)
     return result
 
@@ -239,18 +244,33 @@ def _link(member: NDArray[np.bool_], pixels: list[NDArray]) -> None:
         member[new] = True
 
 
-def extent(offset: NDArray) -> float:
-    """Return the largest distance between pixels (k, 2); the two lie at the ends of their rows.
+def extent(offset: NDArray) -> tuple[float, float]:
+    """Return the largest distance between pixels (k, 2), and the position angle of the two; of several such pairs, one.
 
     Parameters
     ----------
     offset : ndarray, shape (k, 2)
+        Places (x, y) of the pixels.
+
+    Returns
+    -------
+    distance : float
+        In the unit of the places.
+    angle : float
+        Degrees from 0 up to 180, from +y towards -x.
     """
     order = np.lexsort(offset.T)
     ordered = offset[order]
     turn = np.flatnonzero(np.diff(ordered[:, 1]))
-    ends = np.unique(np.concatenate([[0], turn, turn + 1, [len(ordered) - 1]]))
-    return pdist(ordered[ends]).max(initial=0)
+    ends = ordered[np.unique(np.concatenate([[0], turn, turn + 1, [len(ordered) - 1]]))]  # the two are ends of rows
+    if len(ends) < 2:
+        return 0.0, 0.0
+    distances = pdist(ends)
+    widest = int(distances.argmax())
+    stop = np.cumsum(np.arange(len(ends) - 1, 0, -1))  # pdist has the pairs of the first, then of the second, ...
+    first = int(np.searchsorted(stop, widest, side="right"))
+    x, y = ends[len(ends) - int(stop[first] - widest)] - ends[first]
+    return float(distances[widest]), float(np.degrees(np.arctan2(-x, y)) % 180)
 
 
 def _flags(found: _Found, source: NDArray, others: NDArray, is_off: bool, beam_area: float) -> Flag:

@@ -8,7 +8,7 @@ import pytest
 from astropy import units as u
 from astropy.coordinates import SkyCoord
 from astropy.io.votable.ucd import check_ucd
-from astropy.table import Column, MaskedColumn, QTable, Row, Table
+from astropy.table import Column, MaskedColumn, QTable, Table
 from result_examples import PIXEL, TURN, example_columns, example_maps, example_result
 
 from radio_ag.catalog_io.product.columns import COLUMNS, iau_names
@@ -19,7 +19,7 @@ from radio_ag.flags import Flag
 NAMES = [
     *("name", "source_id", "ra", "dec", "class", "probability", "p_fri", "p_frii", "p_std", "rms", "peak", "snr"),
     *("size", "n_islands", "flags", "attention_plane", "cutout_ra", "cutout_dec", "crpix1", "crpix2"),
-    *("cd1_1", "cd1_2", "cd2_1", "cd2_2"),
+    *("cd1_1", "cd1_2", "cd2_1", "cd2_2", "group_id", "n_components", "primary"),
 ]
 
 
@@ -176,9 +176,9 @@ class TestAttention:
 class TestLookup:
     def test_nearest_row_of_one_position(self):
         result = example_result(9)
-        row = result.at(SkyCoord(121.018958 + 0.3, 15.559725 - 0.3 + 0.001, unit="deg"))
-        assert isinstance(row, Row)
-        assert row.index == 3
+        source = result.at(SkyCoord(121.018958 + 0.3, 15.559725 - 0.3 + 0.001, unit="deg"))
+        assert (source.index, source["source"], source["name"]) == (3, 3, result.table["name"][3])
+        assert np.array_equal(source.attention().data, result.attention(3).data)
 
     @pytest.mark.parametrize(
         "text", ["J080404.5+153335", "08:04:04.55 +15:33:35.0", "08h04m04.55s +15d33m35.0s", "121.018958 15.559722"]

@@ -81,7 +81,7 @@ def test_classify_writes_the_product_beside_the_catalogue_and_sums_it_up(sky, ca
     for name in ("FRI", "FRII"):
         count = int(np.sum(np.ma.filled(table["class"], "") == name))
         assert re.search(rf"{name}\s+│\s+{count} ", result.stdout), name
-    assert f"{len(given)}/{len(given)} rows (100 %)" in result.stderr
+    assert f"{len(given)}/{len(given)} sources (100 %)" in result.stderr
 
 
 def test_summary_as_json_agrees_with_the_product(sky, catalogue, tmp_path):
@@ -167,7 +167,7 @@ def test_progress_lines_are_few_and_end_with_the_last(capsys):
 
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) < 10
-    assert lines[-1].startswith("radio-ag: classifying: 1000/1000 rows (100 %)")
+    assert lines[-1].startswith("radio-ag: classifying: 1000/1000 sources (100 %)")
     assert lines[-1].endswith(": 1000 FRI")
 
 
@@ -301,7 +301,7 @@ def test_wrong_input_is_one_line_and_exit_code_2(case, sky, catalogue, tmp_path,
 
     assert result.exit_code == 2, result.output
     assert result.stdout == ""
-    (line,) = [line for line in result.stderr.splitlines() if "rows/s" not in line]
+    (line,) = [line for line in result.stderr.splitlines() if "sources/s" not in line]
     assert line.startswith("radio-ag: error: ")
     assert re.search(message, line), line
     assert not list(tmp_path.rglob("*.radio-ag.fits*"))

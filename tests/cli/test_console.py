@@ -23,7 +23,7 @@ from radio_ag.cli.console import (
 )
 from radio_ag.errors import IncompleteWarning, OutputError, RadioAGWarning
 
-SUMMARY = {"rows": 2, "classes": {"FRI": 1, "FRII": 0, "none": 1}, "flags": {"BLANKED": 1}}
+SUMMARY = {"sources": 2, "rows": 2, "classes": {"FRI": 1, "FRII": 0, "none": 1}, "flags": {"BLANKED": 1}}
 ODD = "größte → [/b] :smile: \udcff.fits"
 
 

@@ -128,17 +128,30 @@ class TestMeasures:
         assert result.size[0] == pytest.approx(np.hypot(70 + 6, 2) * 1.8)
         assert result.n_islands[0] == 2
 
-    def testextent_against_all_pairs(self):
+    def test_extent_against_all_pairs(self):
         rng = np.random.default_rng(0)
         for _ in range(20):
             pixels = np.argwhere(rng.random((30, 40)) < rng.uniform(0.01, 0.5)) * 1.8
-            assert extent(pixels) == pytest.approx(pdist(pixels).max())
+            distance, angle = extent(pixels)
+            assert distance == pytest.approx(pdist(pixels).max())
+            step = distance * np.array([-np.sin(np.radians(angle)), np.cos(np.radians(angle))])
+            apart = pixels[:, None] - pixels
+            assert np.isclose(apart, step).all(-1).any()
+
+    @pytest.mark.parametrize("angle", [0, 30, 77, 90, 135, 178])
+    def test_position_angle_of_a_double(self, angle):
+        x, y = -60 * np.sin(np.radians(angle)), 60 * np.cos(np.radians(angle))
+        result = measure_islands(points((100, x, y), (100, -x, -y)), RMS)
+        assert (result.pa[0] - angle + 90) % 180 - 90 == pytest.approx(0, abs=2)
+
+    def test_position_angle_of_one_pixel(self):
+        assert extent(np.array([[3.0, 4.0]])) == (0, 0)
 
     def test_empty(self):
         result = measure_islands(blank(), 1.0)
         assert result.flags == [Flag.EMPTY]
         assert result.n_islands == [0]
-        assert np.isnan([result.size, result.peak, result.snr]).all()
+        assert np.isnan([result.size, result.pa, result.peak, result.snr]).all()
 
     def test_a_field_does_not_depend_on_its_neighbours(self):
         kinds = ("FRI", "FRII", "compact") * 30

@@ -152,4 +152,4 @@ def test_the_course_of_a_training_is_drawn(course, data, tmp_path):
         assert done.exit_code == 0, done.output
         assert (tmp_path / f"{command[0]}.png").exists()
         if command[0] == "aggregate":  # two sources in three networks
-            assert "6/6 rows (100 %)" in done.stderr
+            assert "6/6 sources (100 %)" in done.stderr

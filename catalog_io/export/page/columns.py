@@ -12,13 +12,13 @@ from astropy.table import Column, MaskedColumn, Table
 from astropy.time import Time
 from astropy.units import Quantity
 
-from radio_ag.catalog_io.product.columns import ATTENTION_COLUMNS, COLUMNS, CUTOUT_COLUMNS, GROUP_COLUMNS
+from radio_ag.catalog_io.product.columns import ATTENTION_COLUMNS, COLUMNS, CUTOUT_COLUMNS
 
 MAX_TEXT = 500
 """Characters of a value that the page keeps; a longer one ends in an ellipsis."""
 
 _EXACT = 2**53  # the largest integer up to which a browser's numbers are exact
-_OURS = {(spec.name, spec.description) for spec in COLUMNS + GROUP_COLUMNS + CUTOUT_COLUMNS + ATTENTION_COLUMNS}
+_OURS = {(spec.name, spec.description) for spec in COLUMNS + CUTOUT_COLUMNS + ATTENTION_COLUMNS}
 
 
 def json_for_html(value: Any) -> str:

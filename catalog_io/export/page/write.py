@@ -41,6 +41,7 @@ def write_page(
     *,
     images: Any = None,
     title: str | None = None,
+    rows: bool = False,
     overwrite: bool = False,
     per_page: int = PER_PAGE,
     progress: Progress | None = None,
@@ -59,6 +60,8 @@ def write_page(
         again. "none": attention maps alone. Anything else as in `radio_ag.classify`.
     title : str, optional
         Heading of the page; the name of the input catalogue by default.
+    rows : bool
+        Show each row of the catalogue instead of each source, which has the columns of its first row.
     overwrite : bool
         Replace files of these names.
     per_page : int
@@ -82,17 +85,18 @@ def write_page(
     """
     if per_page < 1:
         raise InputError(f"per_page must be 1 or more, not {per_page!r}")
+    result = result if rows else result.first_rows()
     paths = [check_output(file, overwrite) for file in page_paths(path, len(result), per_page)]
     cutouts = open_cutouts(result, images)
     title = title or str(result.provenance.get("catalogue") or "Classified radio sources")
     with ThreadPoolExecutor() as threads:
         for number, file in enumerate(paths):
-            rows = np.arange(number * per_page, min((number + 1) * per_page, len(result)))
-            payload = _payload(result, rows, title, number, paths)
+            shown = np.arange(number * per_page, min((number + 1) * per_page, len(result)))
+            payload = _payload(result, shown, title, number, paths)
             with written_beside(file) as stream:
                 stream.write(page_head(title, json_for_html(payload)).encode("utf-8"))
-                for chunk, start in enumerate(range(0, len(rows), _CHUNK)):
-                    part = rows[start : start + _CHUNK]
+                for chunk, start in enumerate(range(0, len(shown), _CHUNK)):
+                    part = shown[start : start + _CHUNK]
                     lines = _image_lines(result, part, cutouts(part), threads)
                     stream.write(image_chunk(chunk, lines).encode("ascii"))
                     if progress:

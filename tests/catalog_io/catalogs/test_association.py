@@ -19,6 +19,7 @@ from radio_ag.catalog_io.catalogs.association import (
     neighbourhood,
     pair_features,
 )
+from radio_ag.catalog_io.catalogs.dialect import Measure
 from radio_ag.catalog_io.catalogs.grouping import group_sources
 from radio_ag.errors import InputError, WeightsError
 
@@ -31,8 +32,10 @@ def make_catalogue(east, north, flux, major=None, minor=BEAM, angle=0.0, island=
     n = len(flux)
     major, minor, angle = (np.broadcast_to(BEAM if v is None else v, n).astype(float) for v in (major, minor, angle))
     dec_ = dec + north / 3600
+    measured = Table({"major": major, "minor": minor, "position_angle": angle})
+    measured["peak"], measured["rms"] = flux * BEAM**2 / (major * minor), 1.5e-4
     return Catalogue(
-        table=Table(),
+        table=measured,
         ra=(ra + east / 3600 / np.cos(np.radians(dec_))) % 360,
         dec=dec_,
         valid=np.ones(n, bool),
@@ -44,11 +47,7 @@ def make_catalogue(east, north, flux, major=None, minor=BEAM, angle=0.0, island=
         dialect="radio-ag",
         kind="sources",
         flux=flux,
-        peak=flux * BEAM**2 / (major * minor),
-        rms=np.full(n, 1.5e-4),
-        major=major,
-        minor=minor,
-        angle=angle,
+        measures={name: Measure(name, 1.0, np.nan) for name in measured.colnames},
         group=np.arange(n) if island is None else np.array(island),
     )
 
@@ -102,7 +101,8 @@ class TestFeatures:
     def test_what_is_not_known_is_nan(self):
         catalogue = replace(
             make_catalogue([0, 0], [0, 40], [0.03, 0.01]),
-            **dict.fromkeys(("flux", "peak", "rms", "major", "minor", "angle", "group")),
+            **dict.fromkeys(("flux", "group")),
+            measures={},
         )
         known = {name for name, values in of(catalogue).items() if np.isfinite(values).all()}
         assert {"separation", "detour", "longest_step", "neighbours"} <= known
@@ -207,7 +207,7 @@ class TestSources:
         flux[::3] = 0.002  # equal ones among them
         catalogue = make_catalogue(east, north, flux, major=rng.uniform(BEAM, 15, 300), angle=rng.uniform(0, 180, 300))
         order = rng.permutation(300)
-        columns = ("ra", "dec", "valid", "flux", "peak", "rms", "major", "minor", "angle", "group")
+        columns = ("table", "ra", "dec", "valid", "flux", "group")
         shuffled = replace(catalogue, **{name: getattr(catalogue, name)[order] for name in columns})
         label, certainty = associate(catalogue)
         label_shuffled, certainty_shuffled = associate(shuffled)

@@ -320,14 +320,15 @@ class TestSurveys:
         )
         pybdsf["Maj"], pybdsf["Min"], pybdsf["PA"] = [9.0 / 3600], [6.0 / 3600], [30.0]
         for catalogue in (first, read_catalogue(pybdsf)):
-            measured = [getattr(catalogue, name)[0] for name in ("flux", "peak", "rms", "major", "minor", "angle")]
+            names = "peak", "rms", "major", "minor", "position_angle"
+            measured = [catalogue.flux[0], *(catalogue.measure(name, [0])[0] for name in names)]
             np.testing.assert_allclose(measured, [3e-3, 1.5e-3, 1.5e-4, 9, 6, 30])
 
     def test_first_from_vizier(self, finder_files):
         catalogue = read_catalogue(finder_files / "vizier_first14.xml")
         assert catalogue.good.tolist() == [True]
         assert catalogue.flux is None  # the file has no Fint
-        np.testing.assert_allclose(catalogue.peak, catalogue.table["Fpeak"] / 1000)  # in mJy, without the beam
+        np.testing.assert_allclose(catalogue.measure("peak", [0]), catalogue.table["Fpeak"] / 1000)  # mJy
         np.testing.assert_allclose(catalogue.ra, 162.53)
         table = catalogue.table
         table.rename_column("p(S)", "p_S_")

@@ -358,8 +358,8 @@ class TestClassify:
         np.testing.assert_array_equal(result.table["ra"][:-1], components["ra"][:-1])
         assert result.table["n_components"].tolist() == [2] * (2 * len(truth)) + [1]
         assert partition(result.table["group_id"]) == partition(components["number"])
-        assert [done for done, _, _ in seen] == [9, 13]
-        assert seen[-1][2]["FRI"] + seen[-1][2]["FRII"] == 12
+        assert [done for done, _, _ in seen] == [5, 7]  # sources
+        assert seen[-1][2]["FRI"] + seen[-1][2]["FRII"] == 6
         assert result.provenance["grouping"] == "island"
 
     def test_bad_position_is_flagged_though_its_island_is_not(self, run, components):
@@ -385,7 +385,8 @@ class TestClassify:
         again = Result.read(tmp_path / "out.fits").table
         ours = [spec.name for spec in COLUMNS]
         for table in (result.table, again):
-            assert table.colnames[: len(ours) + 3] == [*ours, "group_id", "n_components", "in_RA"]
+            assert ours[-3:] == ["group_id", "n_components", "primary"]
+            assert table.colnames[: len(ours) + 1] == [*ours, "in_RA"]
             assert set(table["in_n_components"]) == {"mine"}
             assert table["group_id"].description
             assert table["group_id"].meta["ucd"] == "meta.id.assoc"
@@ -394,11 +395,11 @@ class TestClassify:
 
     def test_plain_positions_are_left_alone(self, run, components, tmp_path):
         result = run(components, output=tmp_path / "out.fits")
-        assert "group_id" not in result.table.colnames
+        assert result.table["n_components"].tolist() == [1] * len(components)
         assert result.provenance["grouping"] == "none"
         again = Result.read(tmp_path / "out.fits").table
         assert again.colnames == result.table.colnames
-        assert set(again["n_components"]) == {"mine"}
+        assert set(again["in_n_components"]) == {"mine"}
 
     def test_radius_and_doubles(self, run, components):
         """Lobes 60 arcsec apart: steps of 61 arcsec reach, and 1.5 Jy do so by far."""
@@ -430,7 +431,7 @@ def test_command_line(sky, weights, components, tmp_path):
     assert run("--group", "59.9arcsec").exit_code == 0
     assert sizes() == [1] * 13
     assert run("--group", "none").exit_code == 0
-    assert "group_id" not in fits.getdata(tmp_path / "found.radio-ag.fits", "CLASSIFICATION").names
+    assert sizes() == [1] * 13
     failed = run("--group", "lobes")
     assert failed.exit_code == 2
     assert "accepted are auto, associate, none, island" in failed.stderr

@@ -24,7 +24,7 @@ from radio_ag.catalog_io.export.regions import COLOURS, to_regions
 from radio_ag.catalog_io.export.sources import INDEX, file_name
 from radio_ag.catalog_io.images.fields import Fields
 from radio_ag.catalog_io.open_images import open_images
-from radio_ag.catalog_io.product.columns import COLUMNS
+from radio_ag.catalog_io.product.columns import COLUMNS, SOURCE_COLUMNS
 from radio_ag.catalog_io.product.stacks import AttentionStore
 from radio_ag.catalog_io.result import Result
 from radio_ag.cli import app
@@ -98,7 +98,7 @@ def test_a_folder_that_is_not_there(tmp_path, format):
 
 @pytest.mark.parametrize("format", FORMATS)
 def test_an_empty_result(tmp_path, format):
-    path = placed(0).export(tmp_path / "out", format)
+    path = placed(0).export(tmp_path / "out", format, rows=True)
     if format in ("ds9", "crtf"):
         assert len(Regions.read(path, format=format)) == 0
     elif format == "votable":
@@ -158,7 +158,7 @@ def test_ds9_regions_are_grouped_by_class():
 @pytest.mark.parametrize("format", ["ds9", "crtf"])
 def test_rows_without_a_position_have_no_region_and_a_warning_says_so(tmp_path, format):
     path = tmp_path / f"out{SUFFIXES[format]}"
-    with pytest.warns(RadioAGWarning, match="3 of 9 rows have no position"):
+    with pytest.warns(RadioAGWarning, match="3 of 9 sources have no position"):
         example_result(9).export(path)
     circles = Regions.read(path, format=format)
     expected = example_columns(9)["ra"]
@@ -182,7 +182,7 @@ def test_a_name_cannot_break_out_of_its_text(tmp_path, format, name):
 
 
 def test_votable_says_what_its_columns_are(tmp_path):
-    path = example_result(9).export(tmp_path / "out.xml")
+    path = example_result(9).export(tmp_path / "out.xml", rows=True)
     document = votable.parse(path, verify="exception")  # refuses what the standard forbids
     table = document.get_first_table()
     assert table.ID == "CLASSIFICATION"
@@ -208,10 +208,49 @@ def test_votable_tells_provenance_and_flags(tmp_path):
         assert infos[f"FLAG{bit}"] == f"{flag.name}: {flag.description}"
 
 
+def grouped():
+    """Five rows of three sources, and columns of the catalogue with the names of ours."""
+    columns = example_columns(5) | {"group_id": [0, 0, 1, 0, 2], "n_components": [3, 3, 1, 3, 1]}
+    columns |= {"primary": [True, False, True, False, True]}
+    return Result.from_columns(Table({"LAS": np.arange(5.0)}), columns, example_stores(4), PROVENANCE)
+
+
+@pytest.mark.parametrize("format", ["votable", "ecsv", "csv"])
+def test_a_line_a_source_and_on_request_a_row(tmp_path, format):
+    sources, rows = (grouped().export(tmp_path / f"{k}{SUFFIXES[format]}", rows=k) for k in (False, True))
+    sources, rows = (read_votable(path) if format == "votable" else Table.read(path) for path in (sources, rows))
+    assert sources.colnames == [spec.name for spec in SOURCE_COLUMNS]
+    assert sources["n_components"].tolist() == [3, 1, 1]
+    assert rows.colnames == grouped().table.colnames
+    assert rows["LAS"].tolist() == [0, 1, 2, 3, 4]
+
+
+def test_the_columns_of_a_catalogue_of_sources_follow(tmp_path):
+    result = example_result(3, catalogue=Table({"LAS": [1.0, 2.0, 3.0], "flux": [4.0, 5.0, 6.0]}))
+    table = Table.read(result.export(tmp_path / "out.ecsv"))
+    ours = [spec.name for spec in SOURCE_COLUMNS]
+    assert table.colnames[: len(ours)] == ours
+    assert table.colnames[-2:] == ["in_LAS", "flux"]
+    assert table["in_LAS"].tolist() == [1, 2, 3]
+    assert table["las"].tolist() == result.sources["las"].tolist()
+    assert {"source_id", "size", "cd1_1"} <= set(table.colnames)
+
+
+def test_a_region_and_a_file_a_source_and_on_request_a_row(tmp_path):
+    result = grouped()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RadioAGWarning)
+        counts = [len(Regions.read(result.export(tmp_path / f"{k}.reg", rows=k))) for k in (False, True)]
+    assert counts == [2, 4]  # one source, a row, has no position
+    folders = [result.export(tmp_path / f"{k}", "cutouts", images="none", rows=k) for k in (False, True)]
+    assert [len(Table.read(folder / INDEX, format="ascii.csv")) for folder in folders] == [3, 5]
+    assert [len(list(folder.glob("*.fits"))) for folder in folders] == [2, 4]
+
+
 @pytest.mark.parametrize("format", ["votable", "ecsv"])
 def test_every_value_comes_back(tmp_path, format):
     result = example_result(9)
-    path = result.export(tmp_path / f"out{SUFFIXES[format]}")
+    path = result.export(tmp_path / f"out{SUFFIXES[format]}", rows=True)
     table = read_votable(path) if format == "votable" else Table.read(path)
     assert table.colnames == result.table.colnames
     for name in result.table.colnames:
@@ -718,13 +757,13 @@ def test_export_takes_the_format_from_the_suffix(product, tmp_path, format):
         assert output.read_bytes() == expected.read_bytes()
     warned = done.stderr.splitlines()
     assert len(warned) == (format in ("ds9", "crtf"))
-    assert all("2 of 6 rows have no position" in line for line in warned)
+    assert all("2 of 6 sources have no position" in line for line in warned)
 
 
 def test_export_of_a_folder(product, tmp_path):
     done = invoke(product, "-o", tmp_path / "out", "--format", "cutouts", "--images", "none")
     assert (done.exit_code, done.stdout) == (0, f"{tmp_path / 'out'}\n")
-    assert "exporting: 6/6 rows" in done.stderr
+    assert "exporting: 6/6 sources" in done.stderr
     assert len(list((tmp_path / "out").glob("*.fits"))) == 4
 
 

@@ -52,7 +52,7 @@ def pixels(source) -> np.ndarray:
 def test_the_rows_in_words():
     page = Page(example_result(3)._repr_html_())
     assert page.open == []
-    assert page.rows[0] == ["row", "name", "class", "probability", "flags", "attention"]
+    assert page.rows[0] == ["source", "name", "class", "probability", "flags", "attention"]
     assert [row[:5] for row in page.rows[1:]] == [
         ["0", "J080404.5+153335", "FRII", "0.80 ± 0.00", ""],
         ["1", "J080428.5+152735", "", "", "EMPTY"],
@@ -96,9 +96,9 @@ def test_a_long_result_is_cut_short():
     html = example_result(MAX_ROWS + 25)._repr_html_()
     page = Page(html)
     assert len(page.rows) == MAX_ROWS + 1
-    assert "and 25 more rows" in html
+    assert "and 25 more sources" in html
     assert len(html) < 100_000
-    assert "more rows" not in example_result(MAX_ROWS)._repr_html_()
+    assert "more sources" not in example_result(MAX_ROWS)._repr_html_()
 
 
 @pytest.mark.parametrize("name", ["<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "</table>&amp;"])

@@ -16,6 +16,7 @@ from astropy.table import MaskedColumn, QTable, Table
 from astropy.time import Time
 from page_examples import GATES, HOSTILE, RMS, Memory, page_result, simulated_fields
 from PIL import Image
+from result_examples import example_columns, example_stores
 from typer.testing import CliRunner
 
 from radio_ag import Result
@@ -363,6 +364,17 @@ def test_existing_pages_are_kept_unless_told(fields, tmp_path):
     assert Page(tmp_path / "page-2.html").data["rows"] == 4
 
 
+def test_an_entry_a_source_and_on_request_a_row(tmp_path):
+    columns = example_columns(5) | {"group_id": [0, 0, 1, 0, 2], "n_components": [3, 3, 1, 3, 1]}
+    columns |= {"primary": [True, False, True, False, True]}
+    result = Result.from_columns(Table({"a": np.arange(5)}), columns, example_stores(4))
+    for rows, expected in ((False, [1, 3, 5]), (True, [1, 2, 3, 4, 5])):
+        write_page(result, path := tmp_path / f"{rows}.html", images="none", rows=rows)
+        shown = Page(path).data
+        (numbers,) = [column["values"] for column in shown["columns"] if column["name"] == "source_id"]
+        assert (shown["total"], numbers) == (len(expected), expected)
+
+
 def test_no_page_has_less_than_one_source(tmp_path):
     with pytest.raises(InputError, match="per_page must be 1 or more, not 0"):
         write_page(page_result(), tmp_path / "page.html", images="none", per_page=0)
@@ -409,7 +421,7 @@ def test_view_writes_the_page_beside_the_product(product):
     assert done.exit_code == 0, done.output
     path = product.parent / "sky.radio-ag.html"
     assert done.stdout.split() == [str(path)]
-    assert "writing the page: 5/5 rows" in done.stderr
+    assert "writing the page: 5/5 sources" in done.stderr
     page = Page(path)
     assert page.title == "example.fits"
     assert [line["reason"] for line in page.lines] == [""] * 5
