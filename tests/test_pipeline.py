@@ -302,13 +302,16 @@ def test_a_point_source_gets_no_class_and_no_network(tmp_path, monkeypatch):
     """Class, probability and map are masked as in an empty field, whatever stands beside it; so when evaluated."""
     raw = np.stack([make_field(kind, seed=3)[0] for kind in ("FRII", "compact", "compact")])
     seen = []
-    run = Classifier._run
-    monkeypatch.setattr(
-        Classifier, "_run", lambda self, turned, *a: seen.append(len(turned[0][1])) or run(self, turned, *a)
-    )
+    see = Classifier.see
+
+    def counted(self, task, images, *others):
+        seen.append(len(images))
+        return see(self, task, images, *others)
+
+    monkeypatch.setattr(Classifier, "see", counted)
     options = {"images": Stack(raw), "weights": "agcnn-first-fast", "device": "cpu"}
     table = classify(_positions(3), **options).table
-    assert seen == [1]
+    assert seen == [1] * 8  # one source in eight orientations
     assert list((table["flags"] & Flag.UNRESOLVED) != 0) == [False, True, True]
     for name in ("class", "probability", "p_fri", "p_frii", "p_std"):
         assert list(np.ma.getmaskarray(table[name])) == [False, True, True], name
