@@ -24,6 +24,7 @@ from radio_ag.catalog_io.product.sources import group_ids, sources_among, source
 from radio_ag.catalog_io.product.stacks import AttentionStore
 from radio_ag.errors import InputError, SourceNotFoundError
 from radio_ag.flags import Flag
+from radio_ag.prior import with_prior
 
 
 class Result:
@@ -450,6 +451,36 @@ class Result:
         numbers = self._nearest(position, radius)
         return self.source(numbers[0]) if position.isscalar else self[np.asarray(self.sources["first_row"])[numbers]]
 
+    def with_prior(self, frii: float) -> "Result":
+        """Return the same sources with probabilities for another share of FRII among them.
+
+        Classes and ``UNCERTAIN`` follow; the spread ``p_std`` stays as it was.
+
+        Parameters
+        ----------
+        frii : float
+            Share of FRII, between 0 and 1.
+
+        Returns
+        -------
+        Result
+            In memory, with the same maps.
+
+        Raises
+        ------
+        InputError
+            A share out of range, or a product that does not tell the share that its probabilities hold for.
+        """
+        provenance = self.provenance
+        held = provenance.get("prior") or provenance.get("learnt_frii_share")
+        if not held:
+            raise InputError("this product does not tell for which share of FRII its probabilities hold")
+        below = float(provenance.get("uncertain_below") or 0)
+        tables = [_reweighted(table, float(held), frii, below) for table in (self.table, self.sources)]
+        for table in tables:
+            table.meta["prior"] = frii
+        return Result(tables[0], self._stores, self._cutouts, sources=tables[1])
+
     def summary(self, *, rows: bool = False) -> dict[str, Any]:
         """Return counts: ``sources``, ``rows``, ``clean``, ``classes`` (FRI, FRII, none), ``flags``, `incomplete`.
 
@@ -563,6 +594,19 @@ class Source:
     def cutout(self) -> CCDData:
         """Return its cutout; see `Result.cutout`."""
         return self._result.cutout(self.index)
+
+
+def _reweighted(table: Table, held: float, wanted: float, uncertain_below: float) -> Table:
+    """A copy of a table of rows or sources with probabilities for another share of FRII."""
+    table = table.copy()
+    known = ~np.ma.getmaskarray(table["class"])
+    second = with_prior(np.asarray(table["p_frii"][known], np.float64), held, wanted)
+    probability = np.maximum(second, 1 - second)
+    table["p_frii"][known], table["p_fri"][known], table["probability"][known] = second, 1 - second, probability
+    table["class"][known] = np.where(second > 0.5, "FRII", "FRI")
+    flags = np.asarray(table["flags"][known]) & ~int(Flag.UNCERTAIN)
+    table["flags"][known] = flags | np.where(probability < uncertain_below, Flag.UNCERTAIN, 0)
+    return table
 
 
 def _sources_among(result: Result, table: Table) -> Table:

@@ -58,6 +58,7 @@ class ClassifySettings:
     keep_cutouts: bool = False
     attention_stats: bool = False
     classify_unresolved: bool = False
+    prior: float | None = None
 
     def stacks(self, gates: int) -> tuple[str, ...]:
         """Return the names of the stacks of planes that a part has, with a network of so many gates."""

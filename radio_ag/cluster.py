@@ -211,7 +211,11 @@ def _keep(task: Task) -> Task:
 
 def _resources(weights: Weights, settings: ClassifySettings) -> Resources:
     classifier = Classifier(
-        weights, device=own_device(settings.device), orbit=settings.orbit, batch=settings.batch or None
+        weights,
+        device=own_device(settings.device),
+        orbit=settings.orbit,
+        batch=settings.batch or None,
+        prior=settings.prior,
     )
     return Resources(str(classifier.device), classifier.batch, settings.threads or torch.get_num_threads())
 
@@ -228,7 +232,11 @@ class Tools:
         settings = task.settings
         torch.set_num_threads(settings.threads)
         self.classifier = Classifier(
-            task.weights, device=own_device(settings.device), orbit=settings.orbit, batch=settings.batch
+            task.weights,
+            device=own_device(settings.device),
+            orbit=settings.orbit,
+            batch=settings.batch,
+            prior=settings.prior,
         )
         self.fetching, self.computing = threading.Lock(), threading.Lock()
         self.folder = task.folder if task.folder is not None and _sees(task.folder, task.run) else None

@@ -322,6 +322,16 @@ class RunOptions(OptionRecord):
             most=1,
         ),
     ] = 0.1
+    prior: Annotated[
+        float | None,
+        Option(
+            "Share of FRII among the sources, to which probabilities are re-weighted.",
+            "Network",
+            least=0.001,
+            most=0.999,
+            shown="that of the training set",
+        ),
+    ] = None
     classify_unresolved: Annotated[
         bool,
         Option("Classify UNRESOLVED sources too, though FRI and FRII mean nothing for a point.", "Network"),

@@ -189,6 +189,7 @@ def _plan(
         keep_cutouts,
         options.attention_stats,
         options.classify_unresolved,
+        options.prior,
     )
     classifier, settings = _settle(loaded, settings, options.client)
     classifier.warn_if_not_calibrated()
@@ -224,13 +225,13 @@ def _settle(weights: Weights, settings: ClassifySettings, client: Any) -> tuple[
     """The classifier, and the settings with the device, batch and threads that it has, here or on a cluster."""
     orbit, batch = settings.orbit, settings.batch or None
     if client is None:
-        classifier = Classifier(weights, device=settings.device, orbit=orbit, batch=batch)
+        classifier = Classifier(weights, device=settings.device, orbit=orbit, batch=batch, prior=settings.prior)
         threads = settings.threads or torch.get_num_threads()
         return classifier, replace(settings, device=str(classifier.device), batch=classifier.batch, threads=threads)
     from radio_ag.cluster import worker_resources
 
     there = worker_resources(client, weights, settings)
-    classifier = Classifier(weights, device="cpu", orbit=orbit, batch=there.batch)
+    classifier = Classifier(weights, device="cpu", orbit=orbit, batch=there.batch, prior=settings.prior)
     return classifier, replace(settings, **there._asdict())
 
 
@@ -242,6 +243,7 @@ def _provenance(inputs: Inputs, classifier: Classifier, settings: ClassifySettin
         "normalisation": architecture.normalisation,
         "temperature": classifier.temperature,
         "uncertain_below": classifier.uncertain_below,
+        "learnt_frii_share": classifier.card.frii_share,
         "catalogue": inputs.rows.origin,
         "catalogue_sha256": inputs.rows.sha256,
         "grouping": inputs.groups.how,

@@ -38,6 +38,7 @@ from radio_ag.network.novelty import FeatureModel
 from radio_ag.network.orbit import Seen, Task, plan, rotate, see, to_arrays, turn
 from radio_ag.preprocess.images import CROP_SIZE, FIELD_SIZE, Prepared, clip, crop, normalise, prepare
 from radio_ag.preprocess.on_gpu import prepare_on
+from radio_ag.prior import with_prior
 from radio_ag.weights import DEFAULT
 
 ATTENTION_KINDS = ("mean", "gates", "none")
@@ -114,6 +115,9 @@ class Classifier:
         otherwise depend on how it lies between the right angles.
     batch : int, optional
         Images that the network sees at once; chosen from the device's memory by default.
+    prior : float, optional
+        Share of FRII among the sources, to which the probabilities are re-weighted; by default they hold for that of
+        the training set.
 
     Notes
     -----
@@ -123,12 +127,23 @@ class Classifier:
     such a source is the mean over all.
     """
 
-    def __init__(self, weights: Weights, *, device: str = "auto", orbit: int = 8, batch: int | None = None):
+    def __init__(
+        self,
+        weights: Weights,
+        *,
+        device: str = "auto",
+        orbit: int = 8,
+        batch: int | None = None,
+        prior: float | None = None,
+    ):
         if orbit not in (1, 2, 4) and (orbit < 8 or orbit % 8):
             raise InputError(f"orbit must be 1, 2, 4, 8 or a multiple of 8, not {orbit!r}")
         if batch is not None and batch < 1:
             raise InputError(f"batch must be 1 or more, not {batch!r}")
         self.card = weights.card
+        self.prior = prior
+        if prior is not None and self.card.frii_share is None:
+            raise InputError(f"prior: the card of {self.card.name} does not tell the share of FRII that it learnt from")
         self.device = choose_device(device)
         self.orbit = orbit
         self.batch = batch or choose_batch(self.device)
@@ -277,7 +292,7 @@ class Classifier:
                 seen.features[rows] += share * (more.features - seen.features[rows])
             if seen.maps is not None:
                 seen.maps[rows] += share * (more.maps - seen.maps[rows])
-        probabilities = softmax(mean / temperature[:, None], 1)
+        probabilities = self._probabilities(mean / temperature[:, None])
         probabilities[~something], std[~something] = np.nan, np.nan
         return Prediction(
             logits=mean,
@@ -288,6 +303,14 @@ class Classifier:
             flags=self._flags(probabilities, seen.features, prepared),
             prepared=prepared,
         )
+
+    def _probabilities(self, scores: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Probabilities (n, 2) of calibrated class scores, for the share of FRII that was asked for."""
+        probabilities = softmax(scores, 1)
+        if self.prior is None or self.card.frii_share is None:
+            return probabilities
+        second = with_prior(probabilities[:, 1], self.card.frii_share, self.prior)
+        return np.stack([1 - second, second], 1).astype(np.float32)
 
     def _orbit(self, fields: ArrayLike | None, prepared: Prepared) -> list[tuple[float, NDArray[np.float32]]]:
         """The images at the angles of the orbit, as `_turned` gives them."""
