@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+SOURCES_PAGE = (Path(__file__).parents[1] / "docs" / "sources.md").read_text(encoding="utf-8")
 SNIPPETS = dict(re.findall(r"<!-- test: (\w+) -->\n```python\n(.*?)```", README, re.DOTALL))
 
 
@@ -29,6 +30,15 @@ def test_snippet_runs(name, folder, monkeypatch):
     monkeypatch.chdir(folder)
     exec(compile(SNIPPETS[name], name, "exec"), {"__name__": "__main__"})
     assert (folder / "classes.fits").exists()
+
+
+def test_recipe_that_counts_frii_runs(folder, monkeypatch, capsys):
+    (snippet,) = re.findall(r"<!-- test: count -->\n```python\n(.*?)```", SOURCES_PAGE, re.DOTALL)
+    monkeypatch.chdir(folder)
+    exec(compile(snippet, "count", "exec"), {"__name__": "__main__"})
+    number, low, high = map(int, re.fullmatch(r"(\d+) FRII above 10 mJy \(95 %: (\d+) to (\d+)\)\n", capsys.readouterr().out).groups())  # fmt: skip
+    assert low <= number <= high
+    assert number > 0
 
 
 def test_command_line_of_the_readme_runs(folder):
