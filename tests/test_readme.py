@@ -36,7 +36,9 @@ def test_recipe_that_counts_frii_runs(folder, monkeypatch, capsys):
     (snippet,) = re.findall(r"<!-- test: count -->\n```python\n(.*?)```", SOURCES_PAGE, re.DOTALL)
     monkeypatch.chdir(folder)
     exec(compile(snippet, "count", "exec"), {"__name__": "__main__"})
-    number, low, high = map(int, re.fullmatch(r"(\d+) FRII above 10 mJy \(95 %: (\d+) to (\d+)\)\n", capsys.readouterr().out).groups())  # fmt: skip
+    printed = re.fullmatch(r"(\d+) FRII above 10 mJy \(95 %: (\d+) to (\d+)\)\n", capsys.readouterr().out)
+    assert printed
+    number, low, high = map(int, printed.groups())
     assert low <= number <= high
     assert number > 0
 
