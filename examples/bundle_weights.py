@@ -22,7 +22,6 @@ from train_bundled import FOLDS, folds_of, load
 
 from radio_ag.evaluation.calibration import fit_temperature
 from radio_ag.evaluation.report import evaluate
-from radio_ag.evaluation.robustness import classes_when_turned, rotation_consistency
 from radio_ag.evaluation.scores import score_sources
 from radio_ag.evaluation.served import classify_served, served_logits
 from radio_ag.labelled.data import Labelled
@@ -208,10 +207,10 @@ def figures_of(weights: Weights, data: Labelled, robustness: bool) -> dict:
     }
 
 
-def cross_validate(runs: list[Run], data: Labelled, fold: np.ndarray, reserved: np.ndarray, robustness: bool) -> dict:
+def cross_validate(runs: list[Run], data: Labelled, fold: np.ndarray, reserved: np.ndarray) -> dict:
     """Each fold classified as served by the one network that has not learnt from it."""
     mirabest = data.origin == "mirabest_train"
-    parts, rows, other, logits, turned = [], [], [], [], []
+    parts, rows, other, logits = [], [], [], []
     for run in runs:
         weights = make_weights(f"fold-{run.left_out}", "", [run], data, reserved)
         weights = add_novelty(weights, [run], data, reserved)
@@ -219,8 +218,6 @@ def cross_validate(runs: list[Run], data: Labelled, fold: np.ndarray, reserved: 
         rows.append(np.flatnonzero(here & mirabest))
         classifier = Classifier(weights, device="cpu")
         outcome = classify_served(classifier, data[rows[-1]])
-        if robustness:
-            turned.append(classes_when_turned(classifier, data[rows[-1]]))
         parts.append((outcome.probabilities, outcome.flags))
         other.append(np.flatnonzero(here & ~mirabest))
         logits.append(served_logits(weights, data[other[-1]]))
@@ -237,10 +234,8 @@ def cross_validate(runs: list[Run], data: Labelled, fold: np.ndarray, reserved: 
     def alike(label: int, low: float, high: float) -> np.ndarray:
         return classified & data.certain[rows] & (data.label[rows] == label) & (size >= low) & (size < high)
 
-    rotation = {"rotation": rotation_consistency(np.concatenate(turned, 1), data.certain[rows])} if robustness else {}
     return {
         "folds": folds,
-        **rotation,
         "pooled": score_sources(probabilities, data.label[rows], data.certain[rows], flags=flags),
         "certain by class and size": {
             f"{label}, {low:g} to {high:g} arcsec": share(right[alike(i, low, high)])
@@ -274,7 +269,7 @@ def main() -> None:
         return Run.trained(options.training / name, data, fold) if there else None
 
     folds = [run(f"first-{k}") for k in range(FOLDS)]
-    cross_validation = cross_validate(folds, data, fold, reserved, options.robustness)
+    cross_validation = cross_validate(folds, data, fold, reserved)
     print(json.dumps(cross_validation["pooled"], indent=1), flush=True)
 
     sets = {
