@@ -28,8 +28,8 @@ from radio_ag.preprocess.islands import measure_islands
 from radio_ag.preprocess.noise import estimate_rms
 from radio_ag.simulated import correlated_noise
 
-EDGES = (5.0, 8.0, 12.0, 20.0, 40.0, 80.0)
-PLACES = 4  # signal-to-noise ratios in each bin, each source once at each
+EDGES = (10.0, 15.0, 25.0, 50.0, 100.0)  # fainter sources are LOW_SNR
+PLACES = 3  # signal-to-noise ratios in each bin, each source once at each
 
 
 def reserved_fields() -> tuple[np.ndarray, np.ndarray]:
