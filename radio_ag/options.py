@@ -194,15 +194,20 @@ class ImageOptions(OptionRecord):
     beam: Annotated[
         float | None,
         Option(
-            "Of a survey's service: width of its beam in arcsec, for images whose header has none.",
+            "Width of the beam in arcsec, for images whose header has none.",
             "Images",
-            shown="the survey's",
-            of="service",
+            least=0.001,
+            shown="the survey's; where none is known FIRST's is assumed, and rows are BEAM_ASSUMED",
         ),
     ] = None
     pixel_scale: Annotated[
         float | None,
-        Option("Of a survey's service: side of its pixels in arcsec.", "Images", shown="the survey's", of="service"),
+        Option(
+            "Side of pixels in arcsec: of a survey's service, or of images whose header has none.",
+            "Images",
+            least=0.001,
+            shown="the survey's, the header's",
+        ),
     ] = None
     beam_scaled: Annotated[
         bool, Option("Take images with a beam coarser than FIRST's, on pixels of a third of it.", "Images")

@@ -13,12 +13,20 @@ from astropy.io import fits
 from astropy.nddata import NDData
 from astropy.wcs import WCS
 
-from radio_ag.catalog_io.images.beam import BeamMatch, match_beam
+from radio_ag.catalog_io.images.beam import Beam, BeamMatch, match_beam
 from radio_ag.catalog_io.images.fields import Fields
 from radio_ag.catalog_io.images.footprints import Footprints, group_by_sky
 from radio_ag.catalog_io.images.geometry import Placement, extract, place_pixels, stencil
 from radio_ag.catalog_io.images.headers import ImageFrame, read_frame, warn_of_assumptions
-from radio_ag.catalog_io.images.planes import IN_MEMORY, OpenPlanes, Plane, StoredImage, find_image, read_stored_image
+from radio_ag.catalog_io.images.planes import (
+    IN_MEMORY,
+    GivenScales,
+    OpenPlanes,
+    Plane,
+    StoredImage,
+    find_image,
+    read_stored_image,
+)
 from radio_ag.catalog_io.images.resample import sky_to_pixel
 from radio_ag.errors import ImageError, RadioAGWarning
 from radio_ag.preprocess.images import BEAM_FWHM, FIELD_SIZE
@@ -109,13 +117,16 @@ class Mosaics:
         beam = _span(beams, "arcsec") if beams else ""
         if assumed:
             beam += f"{', ' if beam else ''}FIRST's assumed for {assumed} without one"
-        return {
+        described = {
             "images": self._names[0] if len(self._names) == 1 else f"{self._names[0]} ... {self._names[-1]}",
             "n_images": str(len(self._names)),
             "pixel_scale": _span([frame.pixel_scale for frame in self._frames], "arcsec"),
             "beam": beam,
             "unit": ", ".join(sorted({frame.unit or "Jy/beam (assumed)" for frame in self._frames})),
         }
+        if assumed:
+            described["beamassu"] = f"{assumed} of {len(self._frames)} images have no beam"
+        return described
 
     def fetch(self, ra: np.ndarray, dec: np.ndarray) -> Fields:
         """Return the fields of finite positions: see `~radio_ag.catalog_io.images.fields.ImageSource`.
@@ -211,6 +222,8 @@ class LocalImages(Mosaics):
     verify_images : bool, optional
         Compare each image that is used with the DATASUM and CHECKSUM in its header, once. None: those up to 100 MB.
         Rows of an image whose pixels are not what its DATASUM says are ``FETCH_FAILED``.
+    beam, pixel_scale : float, optional
+        Width of the beam and side of a pixel, arcsec, for images whose headers do not have them.
 
     Raises
     ------
@@ -232,8 +245,10 @@ class LocalImages(Mosaics):
         hdu: int | str | None = None,
         beam_scaled: bool = False,
         verify_images: bool | None = None,
+        beam: float | None = None,
+        pixel_scale: float | None = None,
     ):
-        self._images = _read_images(paths, hdu)
+        self._images = _read_images(paths, hdu, _given(beam, pixel_scale))
         self._planes = OpenPlanes(verify_images)
         weakref.finalize(self, self._planes.close)
         images = self._images
@@ -260,6 +275,8 @@ class ArrayImages(Mosaics):
         FITS image HDUs, HDULists, or ``CCDData``/``NDData`` with a WCS; masked pixels are blank.
     beam_scaled : bool
         Take images with a beam coarser than FIRST's as well, on pixels of a third of their beam.
+    beam, pixel_scale : float, optional
+        Width of the beam and side of a pixel, arcsec, for images whose headers do not have them.
 
     Raises
     ------
@@ -267,10 +284,18 @@ class ArrayImages(Mosaics):
         If one of them has no pixels, no celestial WCS, an unknown unit, or a beam coarser than FIRST's.
     """
 
-    def __init__(self, images: Sequence[Any], *, beam_scaled: bool = False):
+    def __init__(
+        self,
+        images: Sequence[Any],
+        *,
+        beam_scaled: bool = False,
+        beam: float | None = None,
+        pixel_scale: float | None = None,
+    ):
         if not images:
             raise ImageError("images is empty: at least one is needed")
-        frames, self._arrays = zip(*(_read_array(image) for image in images), strict=True)
+        given = _given(beam, pixel_scale)
+        frames, self._arrays = zip(*(_read_array(image, given) for image in images), strict=True)
         shapes, names = [array.shape for array in self._arrays], [_array_name(image) for image in images]
         super().__init__(frames, shapes, names, beam_scaled)
 
@@ -288,10 +313,12 @@ def _refuse_coarse_beams(frames: Sequence[ImageFrame], names: Sequence[str]) -> 
             )
 
 
-def _read_array(image: Any) -> tuple[ImageFrame, Plane]:
+def _read_array(image: Any, given: GivenScales) -> tuple[ImageFrame, Plane]:
     """Frame and pixels of an HDU, an HDUList or an NDData."""
+    frame = None
     if isinstance(image, fits.HDUList):
-        image = image[find_image(image)[0]]
+        index, frame = find_image(image, given=given)
+        image = image[index]
     if not isinstance(image, IN_MEMORY):
         raise ImageError(
             f"images of type {type(image).__name__} cannot be used: give 'first', a FITS file, folder, glob or list of "
@@ -303,11 +330,11 @@ def _read_array(image: Any) -> tuple[ImageFrame, Plane]:
     if isinstance(image, NDData):
         if not isinstance(image.wcs, WCS):
             raise ImageError(f"an image in memory needs an astropy.wcs.WCS; its wcs is {type(image.wcs).__name__}")
-        frame = read_frame(_nddata_header(image), wcs=image.wcs)
+        frame = read_frame(_nddata_header(image), wcs=image.wcs, default_beam=given.beam)
         if image.mask is not None:
             data = np.where(image.mask, np.nan, data)
-    else:
-        frame = read_frame(image.header)
+    elif frame is None:
+        frame = read_frame(image.header, default_beam=given.beam, pixel_scale=given.pixel_scale)
     if data.ndim <= max(frame.axes) or not data.size:
         raise ImageError(f"an image in memory of shape {data.shape} has no plane of the sky")
     return frame, Plane(data, frame.axes)
@@ -316,7 +343,8 @@ def _read_array(image: Any) -> tuple[ImageFrame, Plane]:
 def _nddata_header(image: NDData) -> fits.Header:
     """Unit and beam of an NDData as header cards."""
     meta = image.meta
-    cards = {key: meta[key] for key in ("BUNIT", "BMAJ", "BMIN", "BPA") if key in meta}
+    keys = "BUNIT", "BMAJ", "BMIN", "BPA", "CLEANBMJ", "CLEANBMN", "CLEANBPA", "SURVEY"
+    cards = {key: meta[key] for key in keys if key in meta}
     if image.unit is not None:
         cards["BUNIT"] = image.unit.to_string()
     return fits.Header(cards)
@@ -326,14 +354,18 @@ def _array_name(image: Any) -> str:
     return (getattr(image, "name", "") or "array").lower()
 
 
-def _read_images(paths: Any, hdu: int | str | None) -> list[StoredImage]:
+def _given(beam: float | None, pixel_scale: float | None) -> GivenScales:
+    return GivenScales(None if beam is None else Beam(beam, beam, 0.0), pixel_scale)
+
+
+def _read_images(paths: Any, hdu: int | str | None, given: GivenScales) -> list[StoredImage]:
     """The images in all files that ``paths`` names, in order."""
     named = [paths] if isinstance(paths, str | PathLike) else list(paths)
     images, skipped = [], []
     for entry in named:
         for path, explicit in _expand(entry):
             try:
-                images.append(read_stored_image(path, hdu))
+                images.append(read_stored_image(path, hdu, given))
             except ImageError as exc:
                 if explicit:
                     raise

@@ -7,9 +7,10 @@ from collections import OrderedDict
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+from astropy import units as u
 from astropy.io import fits
 from astropy.nddata import NDData
 
@@ -25,7 +26,7 @@ from radio_ag.catalog_io.files.fits_open import (
 from radio_ag.catalog_io.files.packed import open_packed, refuse_above_limit
 from radio_ag.catalog_io.images.beam import Beam
 from radio_ag.catalog_io.images.compressed import BlockCache, DecodedImage
-from radio_ag.catalog_io.images.headers import ImageFrame, read_frame
+from radio_ag.catalog_io.images.headers import ImageFrame, make_beam, read_beam, read_frame
 from radio_ag.errors import ImageError, RadioAGWarning, ServiceError
 
 _DAMAGE = Exception  # astropy and the decompressors raise nearly anything for a file that makes no sense
@@ -79,6 +80,16 @@ class Plane:
         return values if blank is None else np.where(pixels == blank, np.nan, values)
 
 
+class GivenScales(NamedTuple):
+    """What the user says of images whose headers do not: the beam, and the side of a pixel in arcsec."""
+
+    beam: Beam | None = None
+    pixel_scale: float | None = None
+
+
+_NOTHING_GIVEN = GivenScales()
+
+
 @dataclass(frozen=True, eq=False)
 class StoredImage:
     """One image in a FITS file: what its header says, and where its pixels are.
@@ -111,7 +122,7 @@ class StoredImage:
     place: Place | None
 
 
-def read_stored_image(path: Path, hdu: int | str | None = None) -> StoredImage:
+def read_stored_image(path: Path, hdu: int | str | None = None, given: GivenScales = _NOTHING_GIVEN) -> StoredImage:
     """Read the headers of a FITS file and find the image in it.
 
     Parameters
@@ -120,6 +131,8 @@ def read_stored_image(path: Path, hdu: int | str | None = None) -> StoredImage:
         Of the file.
     hdu : int or str, optional
         Index or EXTNAME of the HDU. None: the first image with a celestial WCS.
+    given : GivenScales
+        For headers without a beam, or without a pixel scale.
 
     Returns
     -------
@@ -133,11 +146,11 @@ def read_stored_image(path: Path, hdu: int | str | None = None) -> StoredImage:
     try:
         with warnings.catch_warnings(action="ignore"):
             # Astropy would warn of truncation and old cards: what matters raises here.
-            primary = _read_primary(path) if hdu in (None, 0) else None
+            primary = _read_primary(path, given) if hdu in (None, 0) else None
             if primary is not None:
                 return primary
             with open_checked(path, **_OPTIONS) as hdus:
-                index, frame = find_image(hdus, hdu)
+                index, frame = find_image(hdus, hdu, given)
                 return _read_hdu(path, hdus, index, frame)
     except FileNotFoundError as exc:
         raise ImageError(f"image {path}: no such file") from exc
@@ -147,7 +160,9 @@ def read_stored_image(path: Path, hdu: int | str | None = None) -> StoredImage:
         raise ImageError(f"image {path} is not a readable FITS file: {one_line(exc)}") from exc
 
 
-def find_image(hdus: fits.HDUList, hdu: int | str | None = None) -> tuple[int, ImageFrame]:
+def find_image(
+    hdus: fits.HDUList, hdu: int | str | None = None, given: GivenScales = _NOTHING_GIVEN
+) -> tuple[int, ImageFrame]:
     """Find an image among HDUs.
 
     Parameters
@@ -156,6 +171,8 @@ def find_image(hdus: fits.HDUList, hdu: int | str | None = None) -> tuple[int, I
         Of a file that is open, or in memory.
     hdu : int or str, optional
         Index or EXTNAME. None: the first image with a celestial WCS.
+    given : GivenScales
+        For headers without a beam, or without a pixel scale.
 
     Returns
     -------
@@ -176,12 +193,12 @@ def find_image(hdus: fits.HDUList, hdu: int | str | None = None) -> tuple[int, I
             raise ImageError(f"hdu={hdu!r} is not in the file") from exc
         if not _is_image(chosen):
             raise ImageError(f"hdu={hdu!r} is not an image")
-        return index, _frame(hdus, chosen)
+        return index, _frame(hdus, chosen, given)
     reasons = []
     for index, candidate in enumerate(in_order(hdus)):
         if _is_image(candidate):
             try:
-                return index, _frame(hdus, candidate)
+                return index, _frame(hdus, candidate, given)
             except ImageError as exc:
                 reasons.append(f"HDU {index}: {exc}")
     raise ImageError("; ".join(reasons) or "no image in the file")
@@ -191,24 +208,49 @@ def _is_image(hdu: Any) -> bool:
     return bool(getattr(hdu, "is_image", False)) and len(hdu.shape) >= 2 and min(hdu.shape) > 0
 
 
-def _frame(hdus: fits.HDUList, hdu: Any) -> ImageFrame:
-    frame = read_frame(hdu.header, beam=_table_beam(hdus) if hdu.header.get("CASAMBM") else None)
+def _frame(hdus: fits.HDUList, hdu: Any, given: GivenScales) -> ImageFrame:
+    beam = _table_beam(hdus) if hdu.header.get("CASAMBM") or not _names_beam(hdu.header) else None
+    frame = read_frame(hdu.header, beam=beam, default_beam=given.beam, pixel_scale=given.pixel_scale)
     if max(frame.axes) >= len(hdu.shape):
         raise ImageError(f"the sky is on axes {[axis + 1 for axis in frame.axes]} of an image of {len(hdu.shape)} axes")
     return frame
 
 
+def _names_beam(header: fits.Header) -> bool:
+    """Whether a header has a beam, or what is meant for one."""
+    try:
+        return read_beam(header) is not None
+    except ImageError:
+        return True
+
+
 def _table_beam(hdus: fits.HDUList) -> Beam | None:
-    """Beam of the first plane, from the BEAMS table that CASA writes."""
+    """Beam of the first plane that has one, from the BEAMS table that CASA writes; arcsec where it has no units."""
     list(in_order(hdus))
-    if "BEAMS" not in hdus or not len(hdus["BEAMS"].data):
+    if "BEAMS" not in hdus or not isinstance(hdus["BEAMS"], fits.BinTableHDU):
         return None
-    first = hdus["BEAMS"].data[0]
-    angle = float(first["BPA"]) if "BPA" in hdus["BEAMS"].columns.names else 0.0
-    return Beam(float(first["BMAJ"]), float(first["BMIN"]), angle)
+    table = hdus["BEAMS"]
+    units = {column.name.upper(): column.unit for column in table.columns}
+    if not {"BMAJ", "BMIN"} <= set(units):
+        return None
+    axes = [_degrees(table.data[name], units[name]) for name in ("BMAJ", "BMIN")]
+    usable = np.flatnonzero(np.isfinite(axes).all(axis=0) & (np.array(axes) > 0).all(axis=0))
+    if not len(usable):
+        return None
+    row = usable[0]
+    angle = table.data["BPA"][row] if "BPA" in units else 0.0
+    turned = float(_degrees(angle, units.get("BPA") or "deg")) if np.isfinite(angle) else 0.0
+    return make_beam(axes[0][row], axes[1][row], turned, name="BMAJ in the table BEAMS")
 
 
-def _read_primary(path: Path) -> StoredImage | None:
+def _degrees(values: Any, unit: str | None) -> np.ndarray:
+    try:
+        return (np.asarray(values, float) * u.Unit(unit or "arcsec")).to_value(u.deg)
+    except (ValueError, u.UnitConversionError) as exc:
+        raise ImageError(f"the table BEAMS has the unit {unit!r}: an angle is needed") from exc
+
+
+def _read_primary(path: Path, given: GivenScales) -> StoredImage | None:
     """The image in the primary HDU of a plain file; None where there is none, or it takes more than its header."""
     found = read_primary_header(path)
     if found is None:
@@ -220,7 +262,9 @@ def _read_primary(path: Path) -> StoredImage | None:
     if len(shape) < 2 or min(shape) < 1 or header.get("GROUPS") or header.get("CASAMBM"):
         return None
     try:
-        frame = read_frame(header)
+        if not _names_beam(header):  # a table may
+            return None
+        frame = read_frame(header, default_beam=given.beam, pixel_scale=given.pixel_scale)
     except ImageError:  # another HDU may hold an image; if none does, astropy's reader says what is wrong with this one
         return None
     dtype = np.dtype(fits.BITPIX2DTYPE[header["BITPIX"]]).newbyteorder(">")

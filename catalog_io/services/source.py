@@ -391,7 +391,7 @@ class ServiceImages:
                 RadioAGWarning,
                 stacklevel=5,
             )
-        self._beam_scaled = beam_scaled
+        self._beam_scaled, self._beam_told = beam_scaled, False
         self._own_pixels = abs(self.survey.pixel_scale / PIXEL_SCALE - 1) <= SCALE_TOLERANCE
         if match is BeamMatch.FIRST and self._own_pixels and not self.turns:
             self._size = FIELD_SIZE + _CENTRING
@@ -404,6 +404,14 @@ class ServiceImages:
         placed = place(served.frame.wcs, longitude[None], latitude[None])
         pixel, cd, turn = (part[0] for part in placed)
         cutout = extract(served.data, served.frame, *position, pixel, cd, turn, beam_scaled=self._beam_scaled)
+        if cutout.beam_assumed and not self._beam_told:
+            self._beam_told = True
+            warnings.warn(
+                f"no beam in the images of {self.name}: FIRST's {BEAM_FWHM} arcsec is assumed. If it is another one, "
+                "classes are wrong: give it with beam= (--beam). Rows are flagged BEAM_ASSUMED",
+                RadioAGWarning,
+                stacklevel=2,
+            )
         return cutout._replace(resampled=cutout.resampled or self.survey.resampled)
 
     # --- requests -----------------------------------------------------------------------------------------------------
