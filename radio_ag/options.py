@@ -209,6 +209,10 @@ class ImageOptions(OptionRecord):
             shown="the survey's, the header's",
         ),
     ] = None
+    pattern: Annotated[
+        str | None,
+        Option("Of a folder or glob of images: names of those to use, such as '*.i.*'.", "Images", of="files"),
+    ] = None
     beam_scaled: Annotated[
         bool, Option("Take images with a beam coarser than FIRST's, on pixels of a third of it.", "Images")
     ] = False

@@ -27,6 +27,7 @@ from radio_ag.catalog_io.files.packed import open_packed, refuse_above_limit
 from radio_ag.catalog_io.images.beam import Beam
 from radio_ag.catalog_io.images.compressed import BlockCache, DecodedImage
 from radio_ag.catalog_io.images.headers import ImageFrame, make_beam, read_beam, read_frame
+from radio_ag.catalog_io.images.quantities import Quantity, read_quantity
 from radio_ag.errors import ImageError, RadioAGWarning, ServiceError
 
 _DAMAGE = Exception  # astropy and the decompressors raise nearly anything for a file that makes no sense
@@ -41,6 +42,7 @@ _MAX_OPEN = 64  # files
 _MAX_BYTES = 1 << 30  # of pixels that cannot be mapped, and are held in memory
 _MAX_UNPACKED = 1 << 32  # bytes of an image, or of a tile of one, that is unpacked in memory
 _MAX_DECODED = 1 << 29  # bytes of decoded tiles: mosaics of 11,000 px a side whole, of larger ones a strip
+_SCANNED = 1 << 20  # pixels that are looked at together for a plane with data
 _MAX_VERIFIED = 100_000_000  # bytes of an HDU whose sums are compared unasked: some 50 ms
 
 
@@ -55,17 +57,54 @@ class Plane:
         Axes of longitude and latitude, counted from 0 in FITS order.
     scaling : tuple of (float, float, int or None)
         BSCALE, BZERO and BLANK.
+    stokes : (int, int), optional
+        An axis, counted from 0 in FITS order, and the index along it that is taken instead of the first.
     """
 
-    def __init__(self, stored: Any, axes: tuple[int, int], scaling: tuple[float, float, int | None] = (1.0, 0.0, None)):
+    def __init__(
+        self,
+        stored: Any,
+        axes: tuple[int, int],
+        scaling: tuple[float, float, int | None] = (1.0, 0.0, None),
+        stokes: tuple[int, int] | None = None,
+    ):
         self._stored = stored
         self._scaling = scaling
         ndim = len(stored.shape)
         self._x_axis, self._y_axis = ndim - 1 - axes[0], ndim - 1 - axes[1]
         self.shape = stored.shape[self._y_axis], stored.shape[self._x_axis]
+        self._place = [0] * ndim
+        self._free = [axis for axis in range(ndim) if axis not in (self._x_axis, self._y_axis)]
+        if stokes is not None and ndim - 1 - stokes[0] in self._free:
+            self._place[ndim - 1 - stokes[0]] = stokes[1]
+            self._free.remove(ndim - 1 - stokes[0])
+
+    def move_to_data(self) -> int:
+        """Take the first plane that has data, where the first of all is blank; the Stokes parameter stays.
+
+        Returns
+        -------
+        int
+            How many planes before it are blank; 0 too where all are.
+        """
+        first = list(self._place)
+        lengths = [self._stored.shape[axis] for axis in self._free]
+        for number, place in enumerate(np.ndindex(*lengths)):
+            for axis, index in zip(self._free, place, strict=True):
+                self._place[axis] = index
+            if self._has_data():
+                return number
+        self._place = first
+        return 0
+
+    def _has_data(self) -> bool:
+        ny, nx = self.shape
+        step = max(1, _SCANNED // nx)
+        strips = (self[start : min(start + step, ny), 0:nx] for start in range(0, ny, step))
+        return any(bool((np.isfinite(strip) & (strip != 0)).any()) for strip in strips)
 
     def __getitem__(self, window: tuple[slice, slice]) -> np.ndarray:
-        index: list[Any] = [0] * len(self._stored.shape)
+        index: list[Any] = list(self._place)
         index[self._y_axis], index[self._x_axis] = window
         try:
             pixels = self._stored[tuple(index)]
@@ -103,13 +142,15 @@ class StoredImage:
     shape : tuple of int
         (ny, nx) of the plane.
     n_planes : int
-        Planes in the image; the first is used.
+        Planes in the image; the first is used, of Stokes I and with data where there is a choice.
     scaling : tuple of (float, float, int or None)
         BSCALE, BZERO and BLANK.
     mapping : tuple of (str, int, tuple of int), optional
         Data type, offset and shape to map the pixels; None where the file is compressed.
     place : Place, optional
         Where the HDU lies in the file, its end without padding; None where the file is packed.
+    quantity : Quantity
+        What it shows.
     """
 
     path: Path
@@ -120,6 +161,13 @@ class StoredImage:
     scaling: tuple[float, float, int | None]
     mapping: tuple[str, int, tuple[int, ...]] | None
     place: Place | None
+    quantity: Quantity
+
+    @property
+    def stokes(self) -> tuple[int, int] | None:
+        """Axis of STOKES and the index along it; None where there is no such axis."""
+        axis = self.quantity.stokes_axis
+        return None if axis is None else (axis, self.quantity.stokes_index)
 
 
 def read_stored_image(path: Path, hdu: int | str | None = None, given: GivenScales = _NOTHING_GIVEN) -> StoredImage:
@@ -170,7 +218,7 @@ def find_image(
     hdus : HDUList
         Of a file that is open, or in memory.
     hdu : int or str, optional
-        Index or EXTNAME. None: the first image with a celestial WCS.
+        Index or EXTNAME. None: the first image with a celestial WCS, one of total intensity if there is one.
     given : GivenScales
         For headers without a beam, or without a pixel scale.
 
@@ -194,13 +242,19 @@ def find_image(
         if not _is_image(chosen):
             raise ImageError(f"hdu={hdu!r} is not an image")
         return index, _frame(hdus, chosen, given)
-    reasons = []
+    reasons, others = [], []
     for index, candidate in enumerate(in_order(hdus)):
         if _is_image(candidate):
             try:
-                return index, _frame(hdus, candidate, given)
+                found = index, _frame(hdus, candidate, given)
             except ImageError as exc:
                 reasons.append(f"HDU {index}: {exc}")
+                continue
+            if not read_quantity(candidate.header).other:
+                return found
+            others.append(found)
+    if others:
+        return others[0]
     raise ImageError("; ".join(reasons) or "no image in the file")
 
 
@@ -269,7 +323,7 @@ def _read_primary(path: Path, given: GivenScales) -> StoredImage | None:
         return None
     dtype = np.dtype(fits.BITPIX2DTYPE[header["BITPIX"]]).newbyteorder(">")
     end = offset + math.prod(shape) * dtype.itemsize
-    if max(frame.axes) >= len(shape) or end > os.path.getsize(path):
+    if max(frame.axes) >= len(shape) or end > os.path.getsize(path) or read_quantity(header).other:
         return None
     return _stored(path, 0, header, shape, frame, (dtype.str, offset, shape), Place(0, offset, end))
 
@@ -321,7 +375,18 @@ def _stored(
     plane_shape = shape[lat], shape[lon]
     scaling = float(header.get("BSCALE", 1.0)), float(header.get("BZERO", 0.0)), blank
     n_planes = math.prod(shape) // math.prod(plane_shape)
-    return StoredImage(path, index, frame, plane_shape, n_planes, scaling, mapping, place)
+    quantity = read_quantity(header, path.name)
+    return StoredImage(path, index, frame, plane_shape, n_planes, scaling, mapping, place, quantity)
+
+
+def _plane_of(image: StoredImage, stored: Any) -> Plane:
+    """The plane of an image to use; of several, with a warning where the first ones are blank."""
+    plane = Plane(stored, image.frame.axes, image.scaling, image.stokes)
+    blank = plane.move_to_data() if image.n_planes > 1 else 0
+    if blank:
+        message = f"image {image.path.name}: plane {blank + 1} is used, since those before it are blank"
+        warnings.warn(message, RadioAGWarning, stacklevel=5)
+    return plane
 
 
 def is_image(source: Any) -> bool:
@@ -458,7 +523,7 @@ class OpenPlanes:
         if image.mapping is not None:
             dtype, offset, shape = image.mapping
             stored = np.memmap(image.path, dtype=dtype, mode="r", offset=offset, shape=shape)
-            return Plane(stored, image.frame.axes, image.scaling), 0, ExitStack()
+            return _plane_of(image, stored), 0, ExitStack()
         if image.place is None:
             packed = open_packed(image.path)
             if packed is None:
@@ -466,10 +531,11 @@ class OpenPlanes:
             with packed, fits.open(packed, **_OPTIONS) as hdus:
                 pixels = np.asarray(hdus[image.hdu].data)
                 packed.finish()
-            return Plane(pixels, image.frame.axes, image.scaling), pixels.nbytes, ExitStack()
+            return _plane_of(image, pixels), pixels.nbytes, ExitStack()
         with ExitStack() as stack:
             hdu = stack.enter_context(fits.open(image.path, **_OPTIONS))[image.hdu]
             longitude, latitude = (len(hdu.shape) - 1 - axis for axis in image.frame.axes)
             key = image.path, image.hdu
             decoded = DecodedImage(hdu.section, hdu.tile_shape, (latitude, longitude), self._decoded, key)
-            return Plane(decoded, image.frame.axes, image.scaling), 0, stack.pop_all()
+            plane = _plane_of(image, decoded)
+            return plane, 0, stack.pop_all()
