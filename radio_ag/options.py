@@ -348,7 +348,10 @@ class RunOptions(OptionRecord):
         Option("Images to put through the network at once.", "Network", least=1, shown="chosen from memory"),
     ] = None
     threads: Annotated[
-        int | None, Option("CPU threads of the network.", "Network", least=1, shown="PyTorch's own choice")
+        int | None,
+        Option(
+            "CPU threads of the network.", "Network", least=1, shown="OMP_NUM_THREADS, or what Slurm and cgroups allow"
+        ),
     ] = None
     client: Annotated[
         Any, Option("A `distributed.Client`: classify on its Dask cluster, each chunk a task (`radio_ag.cluster`).")
