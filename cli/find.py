@@ -43,7 +43,7 @@ def find(
         Path | None,
         typer.Option(help="Report only sources inside: DS9, CRTF or FITS regions, or a MOC.", show_default=False),
     ] = None,
-    image_options: Annotated[ImageOptions, options.Only({"verify_images"})],
+    image_options: Annotated[ImageOptions, options.Only({"beam", "pixel_scale", "pattern", "verify_images"})],
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show warnings and errors only.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show every log line.")] = False,
     debug: Debug = False,

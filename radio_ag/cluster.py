@@ -26,6 +26,7 @@ from radio_ag.catalog_io.open_images import open_images
 from radio_ag.catalog_io.product.headers import software_versions
 from radio_ag.catalog_io.product.parts import Part, read_manifest, run_identifier, write_part_file
 from radio_ag.chunks import Chunk, ClassifySettings, classify_measured, measure_chunk
+from radio_ag.cpus import allowed_threads
 from radio_ag.errors import InputError, ServiceError
 from radio_ag.network.checkpoints import Weights
 from radio_ag.network.classifier import Classifier
@@ -217,7 +218,9 @@ def _resources(weights: Weights, settings: ClassifySettings) -> Resources:
         batch=settings.batch or None,
         prior=settings.prior,
     )
-    return Resources(str(classifier.device), classifier.batch, settings.threads or torch.get_num_threads())
+    return Resources(
+        str(classifier.device), classifier.batch, settings.threads or allowed_threads(torch.get_num_threads())
+    )
 
 
 class Tools:

@@ -20,6 +20,7 @@ class Flag(IntFlag):
     UNCERTAIN = 1 << 11
     OUT_OF_DISTRIBUTION = 1 << 12
     BAD_POSITION = 1 << 13
+    BEAM_ASSUMED = 1 << 14
 
     @property
     def description(self) -> str:
@@ -42,6 +43,7 @@ _DESCRIPTIONS = {
     Flag.UNCERTAIN: "probability below the threshold on the weights' card",
     Flag.OUT_OF_DISTRIBUTION: "unlike the training set",
     Flag.BAD_POSITION: "no finite position in the row",
+    Flag.BEAM_ASSUMED: "no beam is known for the image: FIRST's is assumed",
 }
 
 UNCLASSIFIED = Flag.BAD_POSITION | Flag.NO_COVERAGE | Flag.FETCH_FAILED | Flag.EMPTY

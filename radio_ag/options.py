@@ -194,15 +194,24 @@ class ImageOptions(OptionRecord):
     beam: Annotated[
         float | None,
         Option(
-            "Of a survey's service: width of its beam in arcsec, for images whose header has none.",
+            "Width of the beam in arcsec, for images whose header has none.",
             "Images",
-            shown="the survey's",
-            of="service",
+            least=0.001,
+            shown="the survey's; where none is known FIRST's is assumed, and rows are BEAM_ASSUMED",
         ),
     ] = None
     pixel_scale: Annotated[
         float | None,
-        Option("Of a survey's service: side of its pixels in arcsec.", "Images", shown="the survey's", of="service"),
+        Option(
+            "Side of pixels in arcsec: of a survey's service, or of images whose header has none.",
+            "Images",
+            least=0.001,
+            shown="the survey's, the header's",
+        ),
+    ] = None
+    pattern: Annotated[
+        str | None,
+        Option("Of a folder or glob of images: names of those to use, such as '*.i.*'.", "Images", of="files"),
     ] = None
     beam_scaled: Annotated[
         bool, Option("Take images with a beam coarser than FIRST's, on pixels of a third of it.", "Images")
@@ -349,7 +358,10 @@ class RunOptions(OptionRecord):
         Option("Images to put through the network at once.", "Network", least=1, shown="chosen from memory"),
     ] = None
     threads: Annotated[
-        int | None, Option("CPU threads of the network.", "Network", least=1, shown="PyTorch's own choice")
+        int | None,
+        Option(
+            "CPU threads of the network.", "Network", least=1, shown="OMP_NUM_THREADS, or what Slurm and cgroups allow"
+        ),
     ] = None
     client: Annotated[
         Any, Option("A `distributed.Client`: classify on its Dask cluster, each chunk a task (`radio_ag.cluster`).")

@@ -24,6 +24,7 @@ from radio_ag.catalog_io.product.formats import Format, product_format
 from radio_ag.catalog_io.product.parts import parts_folder, read_manifest
 from radio_ag.catalog_io.result import Result
 from radio_ag.chunks import ClassifySettings
+from radio_ag.cpus import allowed_threads
 from radio_ag.errors import InputError
 from radio_ag.inputs import Inputs, open_inputs
 from radio_ag.network.checkpoints import Weights, load_weights
@@ -226,7 +227,7 @@ def _settle(weights: Weights, settings: ClassifySettings, client: Any) -> tuple[
     orbit, batch = settings.orbit, settings.batch or None
     if client is None:
         classifier = Classifier(weights, device=settings.device, orbit=orbit, batch=batch, prior=settings.prior)
-        threads = settings.threads or torch.get_num_threads()
+        threads = settings.threads or allowed_threads(torch.get_num_threads())
         return classifier, replace(settings, device=str(classifier.device), batch=classifier.batch, threads=threads)
     from radio_ag.cluster import worker_resources
 

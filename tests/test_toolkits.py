@@ -34,7 +34,7 @@ from radio_ag.flags import Flag
 from radio_ag.simulated import make_mosaic
 
 HERE = Path(__file__).parent
-pytestmark = pytest.mark.filterwarnings("ignore:.* has no beam:radio_ag.errors.RadioAGWarning")
+pytestmark = pytest.mark.filterwarnings("ignore:no beam in array:radio_ag.errors.RadioAGWarning")
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +75,7 @@ def check_same_answers(result: Result, expected: Result) -> None:
 def test_a_source_catalogue_is_classified_on_its_own_data(sky, pixels, segments, settings):
     data, wcs = pixels
     catalogue = SourceCatalog(data, segments, wcs=wcs)
-    result = classify(catalogue, data=data, **settings)
+    result = classify(catalogue, data=data, image_options=ImageOptions(beam=5.4), **settings)
     assert list(result.table["source_id"]) == list(catalogue.labels)
     assert result.table["p_frii"].count() == len(catalogue) > 0
     check_same_answers(result, classify(catalogue.to_table(), images=sky[0], **settings))
@@ -155,7 +155,7 @@ def test_an_image_with_a_beam_goes_in_as_images(pixels, segments, settings):
     beam = {"BMAJ": 5.4 / 3600, "BMIN": 5.4 / 3600, "BPA": 0.0}
     image = CCDData(data, unit=u.Jy / u.beam, wcs=wcs, meta=beam)
     with warnings.catch_warnings():
-        warnings.simplefilter("error")  # that FIRST's beam is assumed
+        warnings.filterwarnings("error", message="no beam")
         result = classify(SourceCatalog(data, segments, wcs=wcs), images=image, **settings)
     assert result.provenance["beam"] == "5.4 arcsec"
 

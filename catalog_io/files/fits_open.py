@@ -24,6 +24,7 @@ _CARD = 80
 _MAX_BLOCKS = 1000  # a header that does not end is none
 _MAX_SIZE = 1 << 60  # bytes: no file holds as much
 _INTEGER = re.compile(rb"(NAXIS\d*|TFIELDS|BITPIX|PCOUNT|GCOUNT) *= *([+-]?\d+)")
+_TELLING = re.compile(rb"CLEAN|PB|BANE|RMSD|LINMOS|PRIMARY", re.IGNORECASE)
 _REMARKS = (b"HISTORY ", b"COMMENT ", b"        ")
 
 
@@ -151,7 +152,7 @@ def read_primary_header(path: Path) -> tuple[fits.Header, int] | None:
     """Return the primary header of a plain FITS file, and where its data begin (bytes).
 
     Opening a file with astropy takes several times as long, and FIRST's images have hundreds of lines of history: with
-    ten thousand files that is felt. Of remarks only those on CLEAN are kept, which tell the beam.
+    ten thousand files that is felt. Of remarks only those are kept that may tell the beam, or what the image shows.
 
     Parameters
     ----------
@@ -167,7 +168,7 @@ def read_primary_header(path: Path) -> tuple[fits.Header, int] | None:
         found = _cards_at(file, 0)
     if found is None or not found[0][0].startswith(b"SIMPLE  ="):
         return None
-    cards = [card for card in found[0] if not card.startswith(_REMARKS) or b"CLEAN" in card]
+    cards = [card for card in found[0] if not card.startswith(_REMARKS) or _TELLING.search(card)]
     return fits.Header.fromstring(b"".join(cards).decode("latin-1")), found[1]
 
 

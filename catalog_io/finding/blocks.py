@@ -15,6 +15,7 @@ from scipy.ndimage import binary_dilation
 
 from radio_ag.catalog_io.finding.measure import Components, Detection, Islands, find_islands, measure_components
 from radio_ag.catalog_io.finding.noise_map import NoiseMap
+from radio_ag.catalog_io.images.zeros import unobserved
 from radio_ag.errors import RadioAGWarning
 
 MARGIN = 128
@@ -63,11 +64,12 @@ class SearchedMosaic:
         rms : ndarray of float32 (ny, nx)
             Jy/beam.
         blank : ndarray of bool (ny, nx)
-            Which pixels are not finite.
+            Which pixels are not finite, or zeros where nothing was observed.
         """
         background, rms = self.noise.window(*window)
-        flux = np.asarray(self.plane[window], dtype=np.float32) * np.float32(self.factor) - background
-        blank = ~np.isfinite(flux)
+        pixels = np.asarray(self.plane[window], dtype=np.float32)
+        flux = pixels * np.float32(self.factor) - background
+        blank = ~np.isfinite(flux) | unobserved(pixels)
         flux[blank] = 0
         return flux, rms, blank
 

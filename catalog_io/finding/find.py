@@ -170,12 +170,6 @@ def _find_in_each(
 
 def _find_in_mosaic(name: str, frame: ImageFrame, plane: Any, levels: tuple[float, float, float], block: int) -> Table:
     """Sources of one mosaic; islands are numbered from 1."""
-    if frame.beam is None:
-        warnings.warn(
-            f"no beam in {name}: FIRST's {BEAM_FWHM} arcsec is assumed, and total fluxes depend on it",
-            RadioAGWarning,
-            stacklevel=4,
-        )
     width = (BEAM_FWHM if frame.beam is None else frame.beam) / frame.pixel_scale
     beam_area = np.pi / (4 * np.log(2)) * width**2
     threshold, island_threshold, contrast = levels

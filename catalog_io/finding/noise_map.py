@@ -13,6 +13,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt
 
+from radio_ag.catalog_io.images.zeros import unobserved
 from radio_ag.errors import ImageError
 from radio_ag.preprocess.noise import estimate_rms
 
@@ -119,6 +120,7 @@ def _row_of_tiles(plane: Any, start: int, tile: int, factor: float) -> NDArray[n
     strip = np.asarray(plane[start : min(start + tile, ny), 0:nx])
     padded = np.full((tile, -(-nx // tile) * tile), np.nan, np.float32)
     padded[: len(strip), :nx] = strip
+    padded[: len(strip), :nx][unobserved(strip)] = np.nan
     padded[~np.isfinite(padded)] = np.nan
     return padded.reshape(tile, -1, tile).swapaxes(0, 1) * np.float32(factor)
 

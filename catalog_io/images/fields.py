@@ -23,7 +23,7 @@ class Fields:
     data : ndarray, shape (n, 300, 300), float32
         Jy/beam, (ny, nx), north up and east left, centred on the position to the pixel; NaN where blank.
     flags : ndarray, shape (n,), int32
-        ``NO_COVERAGE``, ``FETCH_FAILED`` and ``RESAMPLED`` bits.
+        ``NO_COVERAGE``, ``FETCH_FAILED``, ``RESAMPLED`` and ``BEAM_ASSUMED`` bits.
     status : list of str
         ``ok``, ``partial`` (part of the field is blank), ``no_coverage``, or in a word why it failed.
     origin : list of str
@@ -104,7 +104,7 @@ class Fields:
             self.fail(row, "no_coverage", origin, Flag.NO_COVERAGE)
             return
         self.data[row] = cutout.data if finite.all() else np.where(finite, cutout.data, np.nan)
-        self.flags[row] = Flag.RESAMPLED if cutout.resampled else 0
+        self.flags[row] = Flag.RESAMPLED * cutout.resampled | Flag.BEAM_ASSUMED * cutout.beam_assumed
         self.status[row] = "ok" if finite.all() else "partial"
         self.cutout_ra[row], self.cutout_dec[row] = cutout.crval
         self.crpix[row] = cutout.crpix

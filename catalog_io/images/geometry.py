@@ -44,6 +44,8 @@ class Cutout(NamedTuple):
     """(2, 2) degrees a pixel."""
     resampled: bool
     """Pixels were resampled, or the beam is not FIRST's."""
+    beam_assumed: bool = False
+    """The image has no beam, and FIRST's is assumed."""
 
 
 class Placement(NamedTuple):
@@ -222,9 +224,10 @@ def extract(
     Cutout
         All NaN where the image does not reach.
     """
+    assumed = frame.beam_axes is None
     if not np.isfinite(pixel).all():
         blank = np.full((FIELD_SIZE, FIELD_SIZE), np.nan, dtype=np.float32)
-        return Cutout(blank, (ra, dec), np.full(2, np.nan), np.full((2, 2), np.nan), frame.beam_differs)
+        return Cutout(blank, (ra, dec), np.full(2, np.nan), np.full((2, 2), np.nan), frame.beam_differs, assumed)
     beam, pixel_scale, kernel = frame.beam_axes, PIXEL_SCALE, None
     if beam is not None and match_beam(beam) is BeamMatch.FINER:
         kernel = smoothing_kernel(beam, cd)
@@ -240,7 +243,7 @@ def extract(
         crpix, cd, resampled = offset + _CENTRE - _MARGIN + 1, cd @ turn, frame.beam_differs
     if frame.factor != 1:
         field = field * np.float32(frame.factor)
-    return Cutout(np.ascontiguousarray(field), (ra, dec), crpix, cd, resampled)
+    return Cutout(np.ascontiguousarray(field), (ra, dec), crpix, cd, resampled, assumed)
 
 
 def cut_field(data: Any, pixel: np.ndarray, size: int = FIELD_SIZE) -> tuple[np.ndarray, int, int]:

@@ -5,7 +5,6 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 from astropy import units as u
@@ -15,6 +14,7 @@ from astropy.wcs import WCS, WCSSUB_LATITUDE, WCSSUB_LONGITUDE, InvalidSubimageS
 from astropy.wcs.utils import proj_plane_pixel_scales, wcs_to_celestial_frame
 
 from radio_ag.catalog_io.images.beam import Beam, BeamMatch, match_beam
+from radio_ag.catalog_io.images.known_beams import named_beam
 from radio_ag.errors import ImageError, RadioAGWarning
 from radio_ag.preprocess.images import BEAM_FWHM
 
@@ -25,8 +25,11 @@ _WORLD_CARD = re.compile(
 )
 _WORDS = ("CTYPE", "CUNIT", "RADESYS", "RADECSYS", "PS")  # the values of other cards are numbers
 _LARGEST = 1e30  # what a number may be: its square is one too
-_NUMBER = r"(-?\d[\d.]*(?:E[+-]?\d+)?)"
-_CLEAN = re.compile(rf"AIPS\s+CLEAN\s+BMAJ=\s*{_NUMBER}\s+BMIN=\s*{_NUMBER}(?:\s+BPA=\s*{_NUMBER})?")
+_NUMBER = r"(-?\d*\.?\d+(?:\.\d*)?(?:[ED][+-]?\d+)?)"
+_CLEAN = re.compile(rf"CLEAN\s+BMAJ\s*=\s*{_NUMBER}\s+BMIN\s*=\s*{_NUMBER}(?:\s+BPA\s*=\s*{_NUMBER})?", re.IGNORECASE)
+_BEAM_CARDS = (("BMAJ", "BMIN", "BPA"), ("CLEANBMJ", "CLEANBMN", "CLEANBPA"))
+_WIDEST_BEAM = 1.0  # degree; what is beyond it is nearly always in arcsec
+_COMMENT_UNIT = re.compile(r"\[\s*([A-Za-z]+)\s*\]")
 _DISTORTION_TABLES = ("CPDIS1", "CPDIS2", "D2IMDIS1", "D2IMDIS2")
 
 
@@ -47,9 +50,11 @@ class ImageFrame:
     unit : str
         BUNIT as written; empty where it is missing and Jy/beam is assumed.
     beam_axes : Beam or None
-        None where the header has no beam and FIRST's is assumed.
+        None where no beam is found and FIRST's is assumed.
     pixel_scale : float
         Side of a square pixel of the same area at the reference pixel, arcsec.
+    beam_of : str
+        Where a beam that is not in the header comes from, in words; empty else.
     """
 
     wcs: WCS
@@ -59,6 +64,7 @@ class ImageFrame:
     unit: str
     beam_axes: Beam | None
     pixel_scale: float
+    beam_of: str = ""
 
     @property
     def beam(self) -> float | None:
@@ -71,7 +77,14 @@ class ImageFrame:
         return match_beam(self.beam_axes) is not BeamMatch.FIRST
 
 
-def read_frame(header: fits.Header, *, wcs: WCS | None = None, beam: Beam | None = None) -> ImageFrame:
+def read_frame(
+    header: fits.Header,
+    *,
+    wcs: WCS | None = None,
+    beam: Beam | None = None,
+    default_beam: Beam | None = None,
+    pixel_scale: float | None = None,
+) -> ImageFrame:
     """Read celestial WCS, unit and beam from a FITS header.
 
     Parameters
@@ -82,6 +95,10 @@ def read_frame(header: fits.Header, *, wcs: WCS | None = None, beam: Beam | None
         Used instead of the header's.
     beam : Beam, optional
         Used instead of the header's.
+    default_beam : Beam, optional
+        Used where the header has no beam, or none that can be. None: that of the survey that the header names.
+    pixel_scale : float, optional
+        Side of a pixel in arcsec, used where the header has none: north is up then.
 
     Returns
     -------
@@ -90,10 +107,10 @@ def read_frame(header: fits.Header, *, wcs: WCS | None = None, beam: Beam | None
     Raises
     ------
     ImageError
-        If there is no celestial WCS, its frame is not a known one, pixels are too small or wider than the beam, or the
-        unit cannot be converted to Jy/beam.
+        If there is no celestial WCS, its frame is not a known one, pixels are too small or wider than the beam, the
+        beam is beyond belief, or the unit cannot be converted to Jy/beam.
     """
-    full = image_wcs(header) if wcs is None else wcs
+    full = image_wcs(header, pixel_scale=pixel_scale) if wcs is None else wcs
     if not full.has_celestial:
         raise ImageError("no celestial WCS: CTYPE must name a pair such as RA---SIN and DEC--SIN")
     try:
@@ -102,20 +119,39 @@ def read_frame(header: fits.Header, *, wcs: WCS | None = None, beam: Beam | None
     except InvalidSubimageSpecificationError as exc:
         raise ImageError(f"the sky's axes cannot be separated from the others: {' '.join(str(exc).split())}") from exc
     sides = 3600 * proj_plane_pixel_scales(celestial)
-    pixel_scale = float(np.sqrt(np.prod(sides)))
-    if not pixel_scale >= _SMALLEST_PIXEL:
-        raise ImageError(f"pixels of {pixel_scale:.3g} arcsec: at least {_SMALLEST_PIXEL} arcsec are needed")
-    beam = read_beam(header) if beam is None else beam
-    widest = BEAM_FWHM if beam is None else beam.major
-    if not max(sides) <= widest:
-        raise ImageError(
-            f"pixels of {max(sides):.3g} arcsec are wider than the beam of {widest:.3g}"
-            f"{', which is assumed where the header has no BMAJ and BMIN' if beam is None else ''}"
-        )
+    scale = float(np.sqrt(np.prod(sides)))
+    if not scale >= _SMALLEST_PIXEL:
+        raise ImageError(f"pixels of {scale:.3g} arcsec: at least {_SMALLEST_PIXEL} arcsec are needed")
+    beam, beam_of = (beam, "") if beam is not None else _find_beam(header, default_beam)
+    _check_pixels(max(sides), beam)
     unit = str(header.get("BUNIT", "")).strip()
     width = None if beam is None else beam.fwhm
-    factor = jy_per_beam(unit, beam=width, pixel_scale=pixel_scale) if unit else 1.0
-    return ImageFrame(celestial, (full.wcs.lng, full.wcs.lat), sky, factor, unit, beam, pixel_scale)
+    factor = jy_per_beam(unit, beam=width, pixel_scale=scale) if unit else 1.0
+    return ImageFrame(celestial, (full.wcs.lng, full.wcs.lat), sky, factor, unit, beam, scale, beam_of)
+
+
+def _check_pixels(side: float, beam: Beam | None) -> None:
+    """Refuse pixels that are wider than the beam."""
+    widest = BEAM_FWHM if beam is None else beam.major
+    if not side <= widest:
+        assumed = ", which is assumed where the header has no BMAJ and BMIN (--beam gives it)" if beam is None else ""
+        raise ImageError(f"pixels of {side:.3g} arcsec are wider than the beam of {widest:.3g}{assumed}")
+
+
+def _find_beam(header: fits.Header, default: Beam | None) -> tuple[Beam | None, str]:
+    """The beam of an image, and where it comes from if the header does not have it."""
+    try:
+        beam = read_beam(header)
+    except ImageError:
+        if default is None:
+            raise
+        beam = None
+    if beam is not None:
+        return beam, ""
+    if default is not None:
+        return default, "as given"
+    named = named_beam(header)
+    return (None, "") if named is None else (named.beam, f"that of {named.survey}, which its header names")
 
 
 def _celestial_frame(wcs: WCS) -> BaseCoordinateFrame:
@@ -129,7 +165,7 @@ def _celestial_frame(wcs: WCS) -> BaseCoordinateFrame:
         raise ImageError(f"RADESYS={wcs.wcs.radesys!r} is not known: ICRS, FK5, FK4 and FK4-NO-E are") from exc
 
 
-def image_wcs(header: fits.Header) -> WCS:
+def image_wcs(header: fits.Header, *, pixel_scale: float | None = None) -> WCS:
     """Return the WCS of a header, all axes, without astropy's warnings on old headers.
 
     FIRST's headers describe four axes over a plane (CTYPE3/4 without NAXIS3/4), give EPOCH beside EQUINOX, and an
@@ -141,6 +177,8 @@ def image_wcs(header: fits.Header) -> WCS:
     ----------
     header : Header
         Of an image with any number of axes.
+    pixel_scale : float, optional
+        Side of a pixel in arcsec, where the header has none.
 
     Returns
     -------
@@ -158,6 +196,7 @@ def image_wcs(header: fits.Header) -> WCS:
         for card in header.cards
         if _WORLD_CARD.fullmatch(card.keyword)
     ]
+    cards = _read_equinox(cards) + _scale_cards(cards, pixel_scale)
     for card in cards:
         _check_number(card)
     try:
@@ -182,8 +221,35 @@ def _check_number(card: fits.Card) -> None:
         raise ImageError(f"{card.keyword} is {value!r}: a number is needed")
 
 
+def _read_equinox(cards: list[fits.Card]) -> list[fits.Card]:
+    """Cards of a WCS whose EQUINOX and EPOCH are numbers: ``J2000`` is one, a blank is no card.
+
+    Beside RADESYS any other text is left out, as wcslib leaves it out, and the frame's own equinox counts.
+    """
+    has_frame = any(card.keyword == "RADESYS" and str(card.value).strip() for card in cards)
+    kept = []
+    for card in cards:
+        if card.keyword in ("EQUINOX", "EPOCH") and not isinstance(card.value, int | float):
+            text = "" if isinstance(card.value, fits.card.Undefined) or card.value is None else str(card.value).strip()
+            year = re.fullmatch(r"[JB]?(\d{4}(?:\.\d*)?)", text, re.IGNORECASE)
+            if year is None and (has_frame or not text):
+                continue
+            card = fits.Card(card.keyword, card.value if year is None else float(year[1]))
+        kept.append(card)
+    return kept
+
+
+def _scale_cards(cards: list[fits.Card], pixel_scale: float | None) -> list[fits.Card]:
+    """Cards of the pixels' size, where it is given and the header has none."""
+    if pixel_scale is None or any(re.match(r"CDELT|CD\d|PC\d", card.keyword) for card in cards):
+        return []
+    axes = {str(card.value)[:4]: card.keyword[5:] for card in cards if card.keyword.startswith("CTYPE")}
+    signs = {"RA--": -1, "GLON": -1, "DEC-": 1, "GLAT": 1}
+    return [fits.Card(f"CDELT{axes[name]}", signs[name] * pixel_scale / 3600) for name in signs if name in axes]
+
+
 def read_beam(header: fits.Header) -> Beam | None:
-    """Read the beam from BMAJ, BMIN and BPA or from AIPS's history.
+    """Read the beam from BMAJ, BMIN and BPA, from CLEANBMJ, CLEANBMN and CLEANBPA, or from AIPS's history.
 
     Parameters
     ----------
@@ -193,20 +259,69 @@ def read_beam(header: fits.Header) -> Beam | None:
     Returns
     -------
     Beam or None
-        None where neither is there. Without BPA it lies north.
+        None where none of them is there. Without a position angle it lies north, without a minor axis it is round.
+
+    Raises
+    ------
+    ImageError
+        If it is wider than a degree.
     """
-    first, second, angle = (header.get(keyword) for keyword in ("BMAJ", "BMIN", "BPA"))
-    if not (_is_positive(first) and _is_positive(second)):
-        runs = list(filter(None, map(_CLEAN.search, header.get("HISTORY", ()))))
-        if not runs:
+    for major, minor, angle in _BEAM_CARDS:
+        first = _angle(header, major)
+        if first is not None:
+            return make_beam(first, _angle(header, minor) or first, _angle(header, angle, signed=True), name=major)
+    runs = list(filter(None, map(_CLEAN.search, header.get("HISTORY", ()))))
+    if not runs:
+        return None
+    numbers = (float((number or "0").upper().replace("D", "E")) for number in runs[-1].groups())  # the last run counts
+    first, second, turned = numbers
+    return make_beam(first, second, turned, name="BMAJ in HISTORY") if first > 0 and second > 0 else None
+
+
+def make_beam(first: float, second: float, angle: float | None, *, name: str) -> Beam:
+    """Return the beam of two axes, the longer one major.
+
+    Parameters
+    ----------
+    first, second, angle : float
+        Degrees; without an angle it lies north.
+    name : str
+        Of what tells it, for errors.
+
+    Returns
+    -------
+    Beam
+
+    Raises
+    ------
+    ImageError
+        If it is wider than a degree.
+    """
+    major, minor = max(first, second), min(first, second)
+    if major > _WIDEST_BEAM:
+        raise ImageError(
+            f"{name} is {major:g} degrees: is that arcsec? FITS has it in degrees, and no beam so wide is of use; "
+            "--beam gives the width in arcsec instead"
+        )
+    return Beam(3600 * float(major), 3600 * float(minor), float(angle or 0.0))
+
+
+def _angle(header: fits.Header, keyword: str, *, signed: bool = False) -> float | None:
+    """A number of degrees, or of the unit in brackets that begins its comment; None where there is none."""
+    value = header.get(keyword)
+    if isinstance(value, str):
+        try:
+            value = float(value)
+        except ValueError:
             return None
-        first, second, angle = (float(number or 0) for number in runs[-1].groups())  # CLEAN's last run counts
-    angle = float(angle) if isinstance(angle, int | float) and np.isfinite(angle) else 0.0
-    return Beam(3600 * float(max(first, second)), 3600 * float(min(first, second)), angle)
-
-
-def _is_positive(value: Any) -> bool:
-    return isinstance(value, int | float) and np.isfinite(value) and value > 0
+    if isinstance(value, bool) or not isinstance(value, int | float) or not np.isfinite(value):
+        return None
+    declared = _COMMENT_UNIT.match(header.comments[keyword])
+    if declared is not None:
+        unit = _parse_unit(declared[1])
+        if unit is not None and unit.is_equivalent(u.deg):
+            value = float((value * unit).to_value(u.deg))
+    return float(value) if signed or value > 0 else None
 
 
 def jy_per_beam(unit: str, *, beam: float | None, pixel_scale: float) -> float:
@@ -242,7 +357,9 @@ def jy_per_beam(unit: str, *, beam: float | None, pixel_scale: float) -> float:
     if not per_pixel and not parsed.is_equivalent(u.Jy / u.sr):
         raise ImageError(f"BUNIT={unit!r} is not converted to Jy/beam; accepted are {accepted}")
     if beam is None:
-        raise ImageError(f"BUNIT={unit!r} needs the beam (BMAJ, BMIN) to become Jy/beam, and the header has none")
+        raise ImageError(
+            f"BUNIT={unit!r} needs the beam (BMAJ, BMIN) to become Jy/beam, and the header has none (--beam gives it)"
+        )
     beam_area = np.pi / (4 * np.log(2)) * beam**2  # arcsec²
     if per_pixel:
         return float(parsed.to(u.Jy / u.pix) * beam_area / pixel_scale**2)
@@ -267,7 +384,7 @@ def _parse_unit(text: str) -> u.UnitBase | None:
 
 
 def warn_of_assumptions(frames: Sequence[ImageFrame], names: Sequence[str]) -> None:
-    """Warn once, not once an image, where BUNIT is missing or the beam is not FIRST's.
+    """Warn once, not once an image, where BUNIT or the beam is missing, or the beam is not FIRST's.
 
     Parameters
     ----------
@@ -283,6 +400,7 @@ def warn_of_assumptions(frames: Sequence[ImageFrame], names: Sequence[str]) -> N
     unitless = [name for frame, name in zip(frames, names, strict=True) if not frame.unit]
     if unitless:
         warnings.warn(f"no BUNIT in {_among(unitless, len(frames))}: Jy/beam is assumed", RadioAGWarning, stacklevel=4)
+    _warn_of_beams(frames, names)
     differing = [(name, frame.beam) for frame, name in zip(frames, names, strict=True) if frame.beam_differs]
     if differing:
         names, beams = zip(*differing, strict=True)
@@ -293,6 +411,26 @@ def warn_of_assumptions(frames: Sequence[ImageFrame], names: Sequence[str]) -> N
             "images, and their rows are flagged RESAMPLED",
             RadioAGWarning,
             stacklevel=4,
+        )
+
+
+def _warn_of_beams(frames: Sequence[ImageFrame], names: Sequence[str]) -> None:
+    """Warn of beams that are assumed, and of those that come from elsewhere than the header."""
+    assumed = [name for frame, name in zip(frames, names, strict=True) if frame.beam_axes is None]
+    if assumed:
+        warnings.warn(
+            f"no beam in {_among(assumed, len(frames))}: FIRST's {BEAM_FWHM} arcsec is assumed. If it is another one, "
+            "classes and total fluxes are wrong: give it with beam= (--beam). Rows are flagged BEAM_ASSUMED",
+            RadioAGWarning,
+            stacklevel=5,
+        )
+    elsewhere: dict[str, list[str]] = {}
+    for frame, name in zip(frames, names, strict=True):
+        if frame.beam_of and frame.beam_of != "as given":
+            elsewhere.setdefault(f"{frame.beam:.3g} arcsec, {frame.beam_of}", []).append(name)
+    for what, which in elsewhere.items():
+        warnings.warn(
+            f"no beam in {_among(which, len(frames))}: it is taken to be {what}", RadioAGWarning, stacklevel=5
         )
 
 

@@ -4,6 +4,7 @@ import glob
 import warnings
 import weakref
 from collections.abc import Sequence
+from fnmatch import fnmatch
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -13,22 +14,37 @@ from astropy.io import fits
 from astropy.nddata import NDData
 from astropy.wcs import WCS
 
-from radio_ag.catalog_io.images.beam import BeamMatch, match_beam
+from radio_ag.catalog_io.images.beam import Beam, BeamMatch, match_beam
 from radio_ag.catalog_io.images.fields import Fields
 from radio_ag.catalog_io.images.footprints import Footprints, group_by_sky
 from radio_ag.catalog_io.images.geometry import Placement, extract, place_pixels, stencil
 from radio_ag.catalog_io.images.headers import ImageFrame, read_frame, warn_of_assumptions
-from radio_ag.catalog_io.images.planes import IN_MEMORY, OpenPlanes, Plane, StoredImage, find_image, read_stored_image
+from radio_ag.catalog_io.images.planes import (
+    IN_MEMORY,
+    GivenScales,
+    OpenPlanes,
+    Plane,
+    StoredImage,
+    find_image,
+    read_stored_image,
+)
+from radio_ag.catalog_io.images.quantities import in_words, is_per_pixel, read_quantity
 from radio_ag.catalog_io.images.resample import sky_to_pixel
 from radio_ag.errors import ImageError, RadioAGWarning
 from radio_ag.preprocess.images import BEAM_FWHM, FIELD_SIZE
 
 _SUFFIXES = (".fits", ".fit", ".fts")
 _PACKED = ("", ".gz", ".fz", ".bz2", ".xz")
+_SAME_COVERAGE = 0.05  # share of a field that may be blank where another image covers it wholly
+_SAME_NOISE = 0.1  # relative difference
+_Rank = tuple[float, float, float]
 
 
 class Mosaics:
-    """Fields from a fixed set of images: each position finds those that contain it, and the best-covered one wins.
+    """Fields from a fixed set of images of one quantity: each position finds the best of those that contain it.
+
+    That is the one that covers most of the field, of those that cover it the one with the lowest noise there, of those
+    with the same noise (within a tenth) the one with the finest beam.
 
     Parameters
     ----------
@@ -109,13 +125,16 @@ class Mosaics:
         beam = _span(beams, "arcsec") if beams else ""
         if assumed:
             beam += f"{', ' if beam else ''}FIRST's assumed for {assumed} without one"
-        return {
+        described = {
             "images": self._names[0] if len(self._names) == 1 else f"{self._names[0]} ... {self._names[-1]}",
             "n_images": str(len(self._names)),
             "pixel_scale": _span([frame.pixel_scale for frame in self._frames], "arcsec"),
             "beam": beam,
             "unit": ", ".join(sorted({frame.unit or "Jy/beam (assumed)" for frame in self._frames})),
         }
+        if assumed:
+            described["beamassu"] = f"{assumed} of {len(self._frames)} images have no beam"
+        return described
 
     def fetch(self, ra: np.ndarray, dec: np.ndarray) -> Fields:
         """Return the fields of finite positions: see `~radio_ag.catalog_io.images.fields.ImageSource`.
@@ -144,12 +163,13 @@ class Mosaics:
             return Fields.blank(len(ra), np.broadcast_to(np.float32(np.nan), shape))
         fields = Fields.blank(len(ra), np.empty(shape, np.float32))
         fields.data[np.setdiff1d(np.arange(len(ra)), rows)] = np.nan
-        covered = np.zeros(len(ra), dtype=int)  # finite pixels of the best field so far
+        best: list[_Rank | None] = [None] * len(ra)
+        choices = np.bincount(rows, minlength=len(ra))
         for choice in _rounds(rows):
-            pairs = choice[covered[rows[choice]] < FIELD_SIZE**2]
-            for pair in pairs[np.argsort(images[pairs], kind="stable")]:  # an image's rows together
+            for pair in choice[np.argsort(images[choice], kind="stable")]:  # an image's rows together
                 position = ra[rows[pair]], dec[rows[pair]], *(part[pair] for part in placement)
-                self.improve(fields, covered, rows[pair], images[pair], position)
+                row = rows[pair]
+                best[row] = self.improve(fields, row, images[pair], position, best[row], alone=choices[row] == 1)
         return fields
 
     def _candidates(self, ra: np.ndarray, dec: np.ndarray) -> tuple[np.ndarray, np.ndarray, Placement]:
@@ -174,8 +194,29 @@ class Mosaics:
         order = order[room[order] >= 0]
         return rows[order], images[order], Placement(pixel[order], cd[order], turn[order])
 
-    def improve(self, fields: Fields, covered: np.ndarray, row: int, image: int, position: tuple) -> None:
-        """Put an image's field into a row if it covers more of it than what is there."""
+    def improve(
+        self, fields: Fields, row: int, image: int, position: tuple, best: "_Rank | None", *, alone: bool = False
+    ) -> "_Rank | None":
+        """Put an image's field into a row if it is better than what is there; return how good the row's is.
+
+        Parameters
+        ----------
+        fields : Fields
+            Of a chunk.
+        row, image : int
+            Indices of the field and of the image.
+        position : tuple
+            As `~radio_ag.catalog_io.images.geometry.extract` takes it.
+        best : tuple, optional
+            How good the row's field is so far; None: there is none.
+        alone : bool
+            No other image contains the position.
+
+        Returns
+        -------
+        tuple or None
+            Smaller is better.
+        """
         name = self._names[image]
         try:
             cutout = extract(self._plane(image), self._frames[image], *position, beam_scaled=self._beam_scaled)
@@ -183,13 +224,18 @@ class Mosaics:
             if name not in self._warned:
                 self._warned.add(name)
                 warnings.warn(f"image {name}: {exc}", RadioAGWarning, stacklevel=3)
-            if not covered[row]:
+            if best is None:
                 fields.fail(row, "unreadable", name)
-            return
-        finite = np.count_nonzero(np.isfinite(cutout.data))
-        if finite > covered[row] or fields.status[row] == "no_coverage":
+            return best
+        rank = (0.0, 0.0, 0.0) if alone else _rank(cutout.data, self._frames[image])
+        if rank is None:
+            if fields.status[row] == "no_coverage":
+                fields.put(row, cutout, name)
+            return best
+        if best is None or rank < best:
             fields.put(row, cutout, name)
-            covered[row] = finite
+            return rank
+        return best
 
 
 class LocalImages(Mosaics):
@@ -211,6 +257,10 @@ class LocalImages(Mosaics):
     verify_images : bool, optional
         Compare each image that is used with the DATASUM and CHECKSUM in its header, once. None: those up to 100 MB.
         Rows of an image whose pixels are not what its DATASUM says are ``FETCH_FAILED``.
+    beam, pixel_scale : float, optional
+        Width of the beam and side of a pixel, arcsec, for images whose headers do not have them.
+    pattern : str, optional
+        Of file names, such as ``*.i.*``: of folders and globs, only those that match are used.
 
     Raises
     ------
@@ -220,9 +270,10 @@ class LocalImages(Mosaics):
     Warns
     -----
     RadioAGWarning
-        If files in a folder or a glob cannot be used (they are left out), an image has more than one plane (the
-        first is used), BUNIT is missing (Jy/beam is assumed), or a beam is not FIRST's; later, if an image is damaged
-        or its header is not the one of its CHECKSUM.
+        If files in a folder or a glob cannot be used, or show something else than total intensity or a beam coarser
+        than that of others (they are left out), an image has more than one plane (the first is used, of Stokes I),
+        BUNIT is missing (Jy/beam is assumed), the beam is missing (FIRST's is assumed) or not FIRST's; later, if an
+        image is damaged, its header is not the one of its CHECKSUM, or its first plane is blank.
     """
 
     def __init__(
@@ -232,8 +283,11 @@ class LocalImages(Mosaics):
         hdu: int | str | None = None,
         beam_scaled: bool = False,
         verify_images: bool | None = None,
+        beam: float | None = None,
+        pixel_scale: float | None = None,
+        pattern: str | None = None,
     ):
-        self._images = _read_images(paths, hdu)
+        self._images = _read_images(paths, hdu, _given(beam, pixel_scale), pattern, beam_scaled)
         self._planes = OpenPlanes(verify_images)
         weakref.finalize(self, self._planes.close)
         images = self._images
@@ -242,7 +296,8 @@ class LocalImages(Mosaics):
         deep = [name for name, image in zip(self._names, images, strict=True) if image.n_planes > 1]
         if deep:
             warnings.warn(
-                f"{len(deep)} of {len(images)} images have more than one plane ({deep[0]}): the first is used",
+                f"{len(deep)} of {len(images)} images have more than one plane ({deep[0]}): the first is used, "
+                "of Stokes I and with data where there is a choice",
                 RadioAGWarning,
                 stacklevel=2,
             )
@@ -260,6 +315,8 @@ class ArrayImages(Mosaics):
         FITS image HDUs, HDULists, or ``CCDData``/``NDData`` with a WCS; masked pixels are blank.
     beam_scaled : bool
         Take images with a beam coarser than FIRST's as well, on pixels of a third of their beam.
+    beam, pixel_scale : float, optional
+        Width of the beam and side of a pixel, arcsec, for images whose headers do not have them.
 
     Raises
     ------
@@ -267,15 +324,33 @@ class ArrayImages(Mosaics):
         If one of them has no pixels, no celestial WCS, an unknown unit, or a beam coarser than FIRST's.
     """
 
-    def __init__(self, images: Sequence[Any], *, beam_scaled: bool = False):
+    def __init__(
+        self,
+        images: Sequence[Any],
+        *,
+        beam_scaled: bool = False,
+        beam: float | None = None,
+        pixel_scale: float | None = None,
+    ):
         if not images:
             raise ImageError("images is empty: at least one is needed")
-        frames, self._arrays = zip(*(_read_array(image) for image in images), strict=True)
+        given = _given(beam, pixel_scale)
+        frames, self._arrays = zip(*(_read_array(image, given) for image in images), strict=True)
         shapes, names = [array.shape for array in self._arrays], [_array_name(image) for image in images]
         super().__init__(frames, shapes, names, beam_scaled)
 
     def _plane(self, image: int) -> Plane:
         return self._arrays[image]
+
+
+def _rank(field: np.ndarray, frame: ImageFrame) -> _Rank | None:
+    """How good a field is, the smallest the best: what it misses, its noise, its beam; None where it is blank."""
+    finite = field[np.isfinite(field)]
+    if not finite.size:
+        return None
+    noise = 1.4826 * float(np.median(np.abs(finite - np.median(finite))))
+    level = round(np.log(noise) / np.log1p(_SAME_NOISE)) if noise > 0 else np.inf
+    return max(1 - finite.size / field.size, _SAME_COVERAGE), level, frame.beam or BEAM_FWHM
 
 
 def _refuse_coarse_beams(frames: Sequence[ImageFrame], names: Sequence[str]) -> None:
@@ -288,10 +363,12 @@ def _refuse_coarse_beams(frames: Sequence[ImageFrame], names: Sequence[str]) -> 
             )
 
 
-def _read_array(image: Any) -> tuple[ImageFrame, Plane]:
+def _read_array(image: Any, given: GivenScales) -> tuple[ImageFrame, Plane]:
     """Frame and pixels of an HDU, an HDUList or an NDData."""
+    frame = None
     if isinstance(image, fits.HDUList):
-        image = image[find_image(image)[0]]
+        index, frame = find_image(image, given=given)
+        image = image[index]
     if not isinstance(image, IN_MEMORY):
         raise ImageError(
             f"images of type {type(image).__name__} cannot be used: give 'first', a FITS file, folder, glob or list of "
@@ -303,20 +380,25 @@ def _read_array(image: Any) -> tuple[ImageFrame, Plane]:
     if isinstance(image, NDData):
         if not isinstance(image.wcs, WCS):
             raise ImageError(f"an image in memory needs an astropy.wcs.WCS; its wcs is {type(image.wcs).__name__}")
-        frame = read_frame(_nddata_header(image), wcs=image.wcs)
+        frame = read_frame(_nddata_header(image), wcs=image.wcs, default_beam=given.beam)
         if image.mask is not None:
             data = np.where(image.mask, np.nan, data)
-    else:
-        frame = read_frame(image.header)
+    elif frame is None:
+        frame = read_frame(image.header, default_beam=given.beam, pixel_scale=given.pixel_scale)
     if data.ndim <= max(frame.axes) or not data.size:
         raise ImageError(f"an image in memory of shape {data.shape} has no plane of the sky")
-    return frame, Plane(data, frame.axes)
+    if isinstance(image, NDData):
+        return frame, Plane(data, frame.axes)
+    quantity = read_quantity(image.header)
+    stokes = None if quantity.stokes_axis is None else (quantity.stokes_axis, quantity.stokes_index)
+    return frame, Plane(data, frame.axes, stokes=stokes)
 
 
 def _nddata_header(image: NDData) -> fits.Header:
     """Unit and beam of an NDData as header cards."""
     meta = image.meta
-    cards = {key: meta[key] for key in ("BUNIT", "BMAJ", "BMIN", "BPA") if key in meta}
+    keys = "BUNIT", "BMAJ", "BMIN", "BPA", "CLEANBMJ", "CLEANBMN", "CLEANBPA", "SURVEY"
+    cards = {key: meta[key] for key in keys if key in meta}
     if image.unit is not None:
         cards["BUNIT"] = image.unit.to_string()
     return fits.Header(cards)
@@ -326,38 +408,105 @@ def _array_name(image: Any) -> str:
     return (getattr(image, "name", "") or "array").lower()
 
 
-def _read_images(paths: Any, hdu: int | str | None) -> list[StoredImage]:
+def _given(beam: float | None, pixel_scale: float | None) -> GivenScales:
+    return GivenScales(None if beam is None else Beam(beam, beam, 0.0), pixel_scale)
+
+
+def _read_images(
+    paths: Any, hdu: int | str | None, given: GivenScales, pattern: str | None, beam_scaled: bool
+) -> list[StoredImage]:
     """The images in all files that ``paths`` names, in order."""
     named = [paths] if isinstance(paths, str | PathLike) else list(paths)
-    images, skipped = [], []
+    images, explicit, skipped = [], [], []
     for entry in named:
-        for path, explicit in _expand(entry):
+        for path, is_named in _expand(entry, pattern):
             try:
-                images.append(read_stored_image(path, hdu))
+                images.append(read_stored_image(path, hdu, given))
+                explicit.append(is_named)
             except ImageError as exc:
-                if explicit:
+                if is_named:
                     raise
                 skipped.append(str(exc))
     if not images:
         reasons = f": {'; '.join(skipped[:3])}" if skipped else ""
-        raise ImageError(f"images={', '.join(map(str, named[:3])) or '[]'} holds no usable FITS image{reasons}")
+        which = f" that matches {pattern!r}" if pattern else ""
+        raise ImageError(f"images={', '.join(map(str, named[:3])) or '[]'} holds no usable FITS image{which}{reasons}")
     if skipped:
         more = f"; and {len(skipped) - 3} more" if len(skipped) > 3 else ""
         warnings.warn(f"left out: {'; '.join(skipped[:3])}{more}", RadioAGWarning, stacklevel=4)
-    return images
+    images = _total_intensity(images, all(explicit))
+    return images if beam_scaled or all(explicit) else _fine_beams(images)
 
 
-def _expand(entry: str | PathLike) -> list[tuple[Path, bool]]:
+def _total_intensity(images: list[StoredImage], all_named: bool) -> list[StoredImage]:
+    """The images of total intensity, with a line on what is left out; all of them where they were named and none is."""
+    others = _other_quantities(images)
+    kept = [image for image, other in zip(images, others, strict=True) if not other]
+    left_out = [(other, image.path.name) for image, other in zip(images, others, strict=True) if other]
+    if not left_out:
+        return images
+    if not kept and not all_named:
+        raise ImageError(
+            f"no image of total intensity among {len(images)}: {in_words(left_out)}. To use such images all the same, "
+            "name the files themselves"
+        )
+    text = (
+        f"left out {len(left_out)} of {len(images)} images that are not total intensity in Jy/beam"
+        if kept
+        else "not total intensity in Jy/beam, by header or name, and used all the same"
+    )
+    warnings.warn(f"{text}: {in_words(left_out)}", RadioAGWarning, stacklevel=5)
+    return kept or images
+
+
+def _other_quantities(images: Sequence[StoredImage]) -> list[str]:
+    """What each image shows instead of total intensity, by itself or beside the others; empty if nothing."""
+    plain = [image for image in images if not image.quantity.other]
+    corrected = {_place(image) for image in plain if image.quantity.corrected}
+    any_per_beam = any(not is_per_pixel(image.frame.unit) for image in plain)
+    others = []
+    for image in images:
+        other = image.quantity.other
+        if not other and any_per_beam and is_per_pixel(image.frame.unit):
+            other = "model in Jy/pixel"
+        elif not other and not image.quantity.corrected and _place(image) in corrected:
+            other = "image without primary-beam correction"
+        others.append(other)
+    return others
+
+
+def _place(image: StoredImage) -> tuple[Any, ...]:
+    """What two images on the same pixels of the sky have in common."""
+    return image.shape, *(round(float(value), 6) for value in image.frame.wcs.wcs.crval)
+
+
+def _fine_beams(images: list[StoredImage]) -> list[StoredImage]:
+    """The images whose beams are not coarser than FIRST's, if there is one; a line on those that are left out."""
+    coarse = [image for image in images if match_beam(image.frame.beam_axes) is BeamMatch.COARSER]
+    if not coarse or len(coarse) == len(images):
+        return images
+    warnings.warn(
+        f"left out {len(coarse)} of {len(images)} images with a beam coarser than FIRST's: {coarse[0].path.name} "
+        f"({coarse[0].frame.beam:.3g} arcsec){', …' if len(coarse) > 1 else ''}; --beam-scaled takes them as well",
+        RadioAGWarning,
+        stacklevel=4,
+    )
+    return [image for image in images if match_beam(image.frame.beam_axes) is not BeamMatch.COARSER]
+
+
+def _expand(entry: str | PathLike, pattern: str | None) -> list[tuple[Path, bool]]:
     """Files that an entry names, and whether it names them one by one."""
     path = Path(entry).expanduser()
     if path.is_dir():
         endings = tuple(suffix + packed for suffix in _SUFFIXES for packed in _PACKED)
-        return [(file, False) for file in sorted(path.iterdir()) if file.name.lower().endswith(endings)]
-    if not path.exists() and glob.has_magic(str(path)):
-        return [(Path(file), False) for file in sorted(glob.glob(str(path), recursive=True)) if Path(file).is_file()]
-    if not path.exists():
+        files = [file for file in sorted(path.iterdir()) if file.name.lower().endswith(endings)]
+    elif not path.exists() and glob.has_magic(str(path)):
+        files = [Path(file) for file in sorted(glob.glob(str(path), recursive=True)) if Path(file).is_file()]
+    elif not path.exists():
         raise ImageError(f"images={str(entry)!r} is neither 'first' nor an existing FITS file, folder or glob")
-    return [(path, True)]
+    else:
+        return [(path, True)]
+    return [(file, False) for file in files if pattern is None or fnmatch(file.name, pattern)]
 
 
 def _file_names(images: Sequence[StoredImage]) -> list[str]:

@@ -7,9 +7,10 @@ from collections import OrderedDict
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+from astropy import units as u
 from astropy.io import fits
 from astropy.nddata import NDData
 
@@ -25,7 +26,8 @@ from radio_ag.catalog_io.files.fits_open import (
 from radio_ag.catalog_io.files.packed import open_packed, refuse_above_limit
 from radio_ag.catalog_io.images.beam import Beam
 from radio_ag.catalog_io.images.compressed import BlockCache, DecodedImage
-from radio_ag.catalog_io.images.headers import ImageFrame, read_frame
+from radio_ag.catalog_io.images.headers import ImageFrame, make_beam, read_beam, read_frame
+from radio_ag.catalog_io.images.quantities import Quantity, read_quantity
 from radio_ag.errors import ImageError, RadioAGWarning, ServiceError
 
 _DAMAGE = Exception  # astropy and the decompressors raise nearly anything for a file that makes no sense
@@ -40,6 +42,7 @@ _MAX_OPEN = 64  # files
 _MAX_BYTES = 1 << 30  # of pixels that cannot be mapped, and are held in memory
 _MAX_UNPACKED = 1 << 32  # bytes of an image, or of a tile of one, that is unpacked in memory
 _MAX_DECODED = 1 << 29  # bytes of decoded tiles: mosaics of 11,000 px a side whole, of larger ones a strip
+_SCANNED = 1 << 20  # pixels that are looked at together for a plane with data
 _MAX_VERIFIED = 100_000_000  # bytes of an HDU whose sums are compared unasked: some 50 ms
 
 
@@ -54,17 +57,54 @@ class Plane:
         Axes of longitude and latitude, counted from 0 in FITS order.
     scaling : tuple of (float, float, int or None)
         BSCALE, BZERO and BLANK.
+    stokes : (int, int), optional
+        An axis, counted from 0 in FITS order, and the index along it that is taken instead of the first.
     """
 
-    def __init__(self, stored: Any, axes: tuple[int, int], scaling: tuple[float, float, int | None] = (1.0, 0.0, None)):
+    def __init__(
+        self,
+        stored: Any,
+        axes: tuple[int, int],
+        scaling: tuple[float, float, int | None] = (1.0, 0.0, None),
+        stokes: tuple[int, int] | None = None,
+    ):
         self._stored = stored
         self._scaling = scaling
         ndim = len(stored.shape)
         self._x_axis, self._y_axis = ndim - 1 - axes[0], ndim - 1 - axes[1]
         self.shape = stored.shape[self._y_axis], stored.shape[self._x_axis]
+        self._place = [0] * ndim
+        self._free = [axis for axis in range(ndim) if axis not in (self._x_axis, self._y_axis)]
+        if stokes is not None and ndim - 1 - stokes[0] in self._free:
+            self._place[ndim - 1 - stokes[0]] = stokes[1]
+            self._free.remove(ndim - 1 - stokes[0])
+
+    def move_to_data(self) -> int:
+        """Take the first plane that has data, where the first of all is blank; the Stokes parameter stays.
+
+        Returns
+        -------
+        int
+            How many planes before it are blank; 0 too where all are.
+        """
+        first = list(self._place)
+        lengths = [self._stored.shape[axis] for axis in self._free]
+        for number, place in enumerate(np.ndindex(*lengths)):
+            for axis, index in zip(self._free, place, strict=True):
+                self._place[axis] = index
+            if self._has_data():
+                return number
+        self._place = first
+        return 0
+
+    def _has_data(self) -> bool:
+        ny, nx = self.shape
+        step = max(1, _SCANNED // nx)
+        strips = (self[start : min(start + step, ny), 0:nx] for start in range(0, ny, step))
+        return any(bool((np.isfinite(strip) & (strip != 0)).any()) for strip in strips)
 
     def __getitem__(self, window: tuple[slice, slice]) -> np.ndarray:
-        index: list[Any] = [0] * len(self._stored.shape)
+        index: list[Any] = list(self._place)
         index[self._y_axis], index[self._x_axis] = window
         try:
             pixels = self._stored[tuple(index)]
@@ -77,6 +117,16 @@ class Plane:
             return pixels
         values = pixels * scale + zero
         return values if blank is None else np.where(pixels == blank, np.nan, values)
+
+
+class GivenScales(NamedTuple):
+    """What the user says of images whose headers do not: the beam, and the side of a pixel in arcsec."""
+
+    beam: Beam | None = None
+    pixel_scale: float | None = None
+
+
+_NOTHING_GIVEN = GivenScales()
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,13 +142,15 @@ class StoredImage:
     shape : tuple of int
         (ny, nx) of the plane.
     n_planes : int
-        Planes in the image; the first is used.
+        Planes in the image; the first is used, of Stokes I and with data where there is a choice.
     scaling : tuple of (float, float, int or None)
         BSCALE, BZERO and BLANK.
     mapping : tuple of (str, int, tuple of int), optional
         Data type, offset and shape to map the pixels; None where the file is compressed.
     place : Place, optional
         Where the HDU lies in the file, its end without padding; None where the file is packed.
+    quantity : Quantity
+        What it shows.
     """
 
     path: Path
@@ -109,9 +161,16 @@ class StoredImage:
     scaling: tuple[float, float, int | None]
     mapping: tuple[str, int, tuple[int, ...]] | None
     place: Place | None
+    quantity: Quantity
+
+    @property
+    def stokes(self) -> tuple[int, int] | None:
+        """Axis of STOKES and the index along it; None where there is no such axis."""
+        axis = self.quantity.stokes_axis
+        return None if axis is None else (axis, self.quantity.stokes_index)
 
 
-def read_stored_image(path: Path, hdu: int | str | None = None) -> StoredImage:
+def read_stored_image(path: Path, hdu: int | str | None = None, given: GivenScales = _NOTHING_GIVEN) -> StoredImage:
     """Read the headers of a FITS file and find the image in it.
 
     Parameters
@@ -120,6 +179,8 @@ def read_stored_image(path: Path, hdu: int | str | None = None) -> StoredImage:
         Of the file.
     hdu : int or str, optional
         Index or EXTNAME of the HDU. None: the first image with a celestial WCS.
+    given : GivenScales
+        For headers without a beam, or without a pixel scale.
 
     Returns
     -------
@@ -133,11 +194,11 @@ def read_stored_image(path: Path, hdu: int | str | None = None) -> StoredImage:
     try:
         with warnings.catch_warnings(action="ignore"):
             # Astropy would warn of truncation and old cards: what matters raises here.
-            primary = _read_primary(path) if hdu in (None, 0) else None
+            primary = _read_primary(path, given) if hdu in (None, 0) else None
             if primary is not None:
                 return primary
             with open_checked(path, **_OPTIONS) as hdus:
-                index, frame = find_image(hdus, hdu)
+                index, frame = find_image(hdus, hdu, given)
                 return _read_hdu(path, hdus, index, frame)
     except FileNotFoundError as exc:
         raise ImageError(f"image {path}: no such file") from exc
@@ -147,7 +208,9 @@ def read_stored_image(path: Path, hdu: int | str | None = None) -> StoredImage:
         raise ImageError(f"image {path} is not a readable FITS file: {one_line(exc)}") from exc
 
 
-def find_image(hdus: fits.HDUList, hdu: int | str | None = None) -> tuple[int, ImageFrame]:
+def find_image(
+    hdus: fits.HDUList, hdu: int | str | None = None, given: GivenScales = _NOTHING_GIVEN
+) -> tuple[int, ImageFrame]:
     """Find an image among HDUs.
 
     Parameters
@@ -155,7 +218,9 @@ def find_image(hdus: fits.HDUList, hdu: int | str | None = None) -> tuple[int, I
     hdus : HDUList
         Of a file that is open, or in memory.
     hdu : int or str, optional
-        Index or EXTNAME. None: the first image with a celestial WCS.
+        Index or EXTNAME. None: the first image with a celestial WCS, one of total intensity if there is one.
+    given : GivenScales
+        For headers without a beam, or without a pixel scale.
 
     Returns
     -------
@@ -176,14 +241,20 @@ def find_image(hdus: fits.HDUList, hdu: int | str | None = None) -> tuple[int, I
             raise ImageError(f"hdu={hdu!r} is not in the file") from exc
         if not _is_image(chosen):
             raise ImageError(f"hdu={hdu!r} is not an image")
-        return index, _frame(hdus, chosen)
-    reasons = []
+        return index, _frame(hdus, chosen, given)
+    reasons, others = [], []
     for index, candidate in enumerate(in_order(hdus)):
         if _is_image(candidate):
             try:
-                return index, _frame(hdus, candidate)
+                found = index, _frame(hdus, candidate, given)
             except ImageError as exc:
                 reasons.append(f"HDU {index}: {exc}")
+                continue
+            if not read_quantity(candidate.header).other:
+                return found
+            others.append(found)
+    if others:
+        return others[0]
     raise ImageError("; ".join(reasons) or "no image in the file")
 
 
@@ -191,24 +262,49 @@ def _is_image(hdu: Any) -> bool:
     return bool(getattr(hdu, "is_image", False)) and len(hdu.shape) >= 2 and min(hdu.shape) > 0
 
 
-def _frame(hdus: fits.HDUList, hdu: Any) -> ImageFrame:
-    frame = read_frame(hdu.header, beam=_table_beam(hdus) if hdu.header.get("CASAMBM") else None)
+def _frame(hdus: fits.HDUList, hdu: Any, given: GivenScales) -> ImageFrame:
+    beam = _table_beam(hdus) if hdu.header.get("CASAMBM") or not _names_beam(hdu.header) else None
+    frame = read_frame(hdu.header, beam=beam, default_beam=given.beam, pixel_scale=given.pixel_scale)
     if max(frame.axes) >= len(hdu.shape):
         raise ImageError(f"the sky is on axes {[axis + 1 for axis in frame.axes]} of an image of {len(hdu.shape)} axes")
     return frame
 
 
+def _names_beam(header: fits.Header) -> bool:
+    """Whether a header has a beam, or what is meant for one."""
+    try:
+        return read_beam(header) is not None
+    except ImageError:
+        return True
+
+
 def _table_beam(hdus: fits.HDUList) -> Beam | None:
-    """Beam of the first plane, from the BEAMS table that CASA writes."""
+    """Beam of the first plane that has one, from the BEAMS table that CASA writes; arcsec where it has no units."""
     list(in_order(hdus))
-    if "BEAMS" not in hdus or not len(hdus["BEAMS"].data):
+    if "BEAMS" not in hdus or not isinstance(hdus["BEAMS"], fits.BinTableHDU):
         return None
-    first = hdus["BEAMS"].data[0]
-    angle = float(first["BPA"]) if "BPA" in hdus["BEAMS"].columns.names else 0.0
-    return Beam(float(first["BMAJ"]), float(first["BMIN"]), angle)
+    table = hdus["BEAMS"]
+    units = {column.name.upper(): column.unit for column in table.columns}
+    if not {"BMAJ", "BMIN"} <= set(units):
+        return None
+    axes = [_degrees(table.data[name], units[name]) for name in ("BMAJ", "BMIN")]
+    usable = np.flatnonzero(np.isfinite(axes).all(axis=0) & (np.array(axes) > 0).all(axis=0))
+    if not len(usable):
+        return None
+    row = usable[0]
+    angle = table.data["BPA"][row] if "BPA" in units else 0.0
+    turned = float(_degrees(angle, units.get("BPA") or "deg")) if np.isfinite(angle) else 0.0
+    return make_beam(axes[0][row], axes[1][row], turned, name="BMAJ in the table BEAMS")
 
 
-def _read_primary(path: Path) -> StoredImage | None:
+def _degrees(values: Any, unit: str | None) -> np.ndarray:
+    try:
+        return (np.asarray(values, float) * u.Unit(unit or "arcsec")).to_value(u.deg)
+    except (ValueError, u.UnitConversionError) as exc:
+        raise ImageError(f"the table BEAMS has the unit {unit!r}: an angle is needed") from exc
+
+
+def _read_primary(path: Path, given: GivenScales) -> StoredImage | None:
     """The image in the primary HDU of a plain file; None where there is none, or it takes more than its header."""
     found = read_primary_header(path)
     if found is None:
@@ -220,12 +316,14 @@ def _read_primary(path: Path) -> StoredImage | None:
     if len(shape) < 2 or min(shape) < 1 or header.get("GROUPS") or header.get("CASAMBM"):
         return None
     try:
-        frame = read_frame(header)
+        if not _names_beam(header):  # a table may
+            return None
+        frame = read_frame(header, default_beam=given.beam, pixel_scale=given.pixel_scale)
     except ImageError:  # another HDU may hold an image; if none does, astropy's reader says what is wrong with this one
         return None
     dtype = np.dtype(fits.BITPIX2DTYPE[header["BITPIX"]]).newbyteorder(">")
     end = offset + math.prod(shape) * dtype.itemsize
-    if max(frame.axes) >= len(shape) or end > os.path.getsize(path):
+    if max(frame.axes) >= len(shape) or end > os.path.getsize(path) or read_quantity(header).other:
         return None
     return _stored(path, 0, header, shape, frame, (dtype.str, offset, shape), Place(0, offset, end))
 
@@ -277,7 +375,18 @@ def _stored(
     plane_shape = shape[lat], shape[lon]
     scaling = float(header.get("BSCALE", 1.0)), float(header.get("BZERO", 0.0)), blank
     n_planes = math.prod(shape) // math.prod(plane_shape)
-    return StoredImage(path, index, frame, plane_shape, n_planes, scaling, mapping, place)
+    quantity = read_quantity(header, path.name)
+    return StoredImage(path, index, frame, plane_shape, n_planes, scaling, mapping, place, quantity)
+
+
+def _plane_of(image: StoredImage, stored: Any) -> Plane:
+    """The plane of an image to use; of several, with a warning where the first ones are blank."""
+    plane = Plane(stored, image.frame.axes, image.scaling, image.stokes)
+    blank = plane.move_to_data() if image.n_planes > 1 else 0
+    if blank:
+        message = f"image {image.path.name}: plane {blank + 1} is used, since those before it are blank"
+        warnings.warn(message, RadioAGWarning, stacklevel=5)
+    return plane
 
 
 def is_image(source: Any) -> bool:
@@ -414,7 +523,7 @@ class OpenPlanes:
         if image.mapping is not None:
             dtype, offset, shape = image.mapping
             stored = np.memmap(image.path, dtype=dtype, mode="r", offset=offset, shape=shape)
-            return Plane(stored, image.frame.axes, image.scaling), 0, ExitStack()
+            return _plane_of(image, stored), 0, ExitStack()
         if image.place is None:
             packed = open_packed(image.path)
             if packed is None:
@@ -422,10 +531,11 @@ class OpenPlanes:
             with packed, fits.open(packed, **_OPTIONS) as hdus:
                 pixels = np.asarray(hdus[image.hdu].data)
                 packed.finish()
-            return Plane(pixels, image.frame.axes, image.scaling), pixels.nbytes, ExitStack()
+            return _plane_of(image, pixels), pixels.nbytes, ExitStack()
         with ExitStack() as stack:
             hdu = stack.enter_context(fits.open(image.path, **_OPTIONS))[image.hdu]
             longitude, latitude = (len(hdu.shape) - 1 - axis for axis in image.frame.axes)
             key = image.path, image.hdu
             decoded = DecodedImage(hdu.section, hdu.tile_shape, (latitude, longitude), self._decoded, key)
-            return Plane(decoded, image.frame.axes, image.scaling), 0, stack.pop_all()
+            plane = _plane_of(image, decoded)
+            return plane, 0, stack.pop_all()

@@ -43,6 +43,7 @@ from radio_ag.flags import Flag
 from radio_ag.preprocess.images import BEAM_FWHM, FIELD_SIZE, PIXEL_SCALE
 
 _CENTRING = 6  # px, more than the field: a service may centre to a pixel, and be asked 1.5 px beside the position
+_UNKNOWN_BEAM = "of each header, FIRST's assumed without one"
 _KERNEL_REACH = 12.0  # arcsec: half width of the widest kernel that brings a beam to FIRST's
 _SPLINE_REACH = 10  # px: what resampling reads around a field
 _LEAST_BODY = 1 << 20  # bytes: pages of HTML and VOTables may be as long as a small image
@@ -298,9 +299,9 @@ class ServiceImages:
     def describe(self) -> dict[str, str]:
         """Return the provenance for the product's header."""
         provenance = {"survey": self.survey.title, "service": public(self.service_url)}
-        if match_beam(self.survey.beam) is not BeamMatch.FIRST or not self._own_pixels:
+        if self.survey.beam is None or match_beam(self.survey.beam) is not BeamMatch.FIRST or not self._own_pixels:
             provenance["pixel_scale"] = f"{self.survey.pixel_scale:g} arcsec"
-            provenance["beam"] = f"{self.survey.beam.fwhm:.3g} arcsec" if self.survey.beam else "of each header"
+            provenance["beam"] = f"{self.survey.beam.fwhm:.3g} arcsec" if self.survey.beam else _UNKNOWN_BEAM
         return provenance | {"quantum": f"{self.quantum:g} Jy/beam"}
 
     def fetch(self, ra: NDArray[np.float64], dec: NDArray[np.float64]) -> Fields:
@@ -391,7 +392,7 @@ class ServiceImages:
                 RadioAGWarning,
                 stacklevel=5,
             )
-        self._beam_scaled = beam_scaled
+        self._beam_scaled, self._beam_told = beam_scaled, False
         self._own_pixels = abs(self.survey.pixel_scale / PIXEL_SCALE - 1) <= SCALE_TOLERANCE
         if match is BeamMatch.FIRST and self._own_pixels and not self.turns:
             self._size = FIELD_SIZE + _CENTRING
@@ -404,6 +405,14 @@ class ServiceImages:
         placed = place(served.frame.wcs, longitude[None], latitude[None])
         pixel, cd, turn = (part[0] for part in placed)
         cutout = extract(served.data, served.frame, *position, pixel, cd, turn, beam_scaled=self._beam_scaled)
+        if cutout.beam_assumed and not self._beam_told:
+            self._beam_told = True
+            warnings.warn(
+                f"no beam in the images of {self.name}: FIRST's {BEAM_FWHM} arcsec is assumed. If it is another one, "
+                "classes are wrong: give it with beam= (--beam). Rows are flagged BEAM_ASSUMED",
+                RadioAGWarning,
+                stacklevel=2,
+            )
         return cutout._replace(resampled=cutout.resampled or self.survey.resampled)
 
     # --- requests -----------------------------------------------------------------------------------------------------

@@ -111,13 +111,14 @@ def test_first_is_the_default(images):
 def in_memory(plane, header):
     wcs = tangent_wcs(180.0, 40.0, 400)
     hdu = fits.PrimaryHDU(plane, header)
+    beam = {"BMAJ": 0.0015, "BMIN": 0.0015}
     return {
         "PrimaryHDU": hdu,
         "HDUList": fits.HDUList([fits.PrimaryHDU(), fits.ImageHDU(plane, header)]),
         "ImageHDU": fits.ImageHDU(plane, header),
-        "CCDData": CCDData(plane, wcs=wcs, unit=u.Jy / u.beam),
-        "NDData": NDData(plane * 1000, wcs=wcs, unit=u.mJy / u.beam),
-        "NDData with meta": NDData(plane * 1000, wcs=wcs, meta={"BUNIT": "mJy/beam", "OBSERVER": object()}),
+        "CCDData": CCDData(plane, wcs=wcs, unit=u.Jy / u.beam, meta=beam),
+        "NDData": NDData(plane * 1000, wcs=wcs, unit=u.mJy / u.beam, meta=beam),
+        "NDData with meta": NDData(plane * 1000, wcs=wcs, meta=beam | {"BUNIT": "mJy/beam", "OBSERVER": object()}),
         "list": [hdu],
     }
 
@@ -134,7 +135,7 @@ def test_images_in_memory(kind, plane, header):
 def test_masked_pixels_are_blank(plane):
     mask = np.zeros(plane.shape, dtype=bool)
     mask[200, 210] = True
-    source = open_images(CCDData(plane, wcs=tangent_wcs(180.0, 40.0, 400), unit="Jy/beam", mask=mask))
+    source = open_images(CCDData(plane, wcs=tangent_wcs(180.0, 40.0, 400), unit="Jy/beam", mask=mask), beam=5.4)
     field = source.fetch(RA, DEC).data[0]
     assert np.isnan(field).sum() == 1
     assert np.isnan(field[150, 160])

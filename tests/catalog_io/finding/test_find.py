@@ -20,6 +20,7 @@ from radio_ag.catalog_io.finding.noise_map import NoiseMap, measure_noise
 from radio_ag.catalog_io.finding.output import write_sources
 from radio_ag.catalog_io.images.geometry import tangent_wcs
 from radio_ag.catalog_io.images.planes import is_image
+from radio_ag.catalog_io.images.zeros import unobserved
 from radio_ag.cli import app
 from radio_ag.errors import ImageError, InputError, OutputError, RadioAGWarning
 from radio_ag.flags import Flag
@@ -611,3 +612,29 @@ def test_mistakes_are_told_in_a_line(sky, arguments, reason):
     result = run(*(argument.format(sky=sky[0]) for argument in arguments))
     assert result.exit_code == 2
     assert reason in " ".join(result.output.replace("│", " ").split())
+
+
+def test_a_border_of_zeros_is_blank_as_one_of_nan_is():
+    """A source cut by the border, another in the middle; a slanted border, and zeros by chance."""
+    data = noise((400, 400), seed=11)
+    for x, y in ((60.0, 200.0), (220.0, 220.0), (330.0, 120.0)):
+        add_gaussian(data, x, y, 40 * RMS, (3, 3))
+    data[200:202, 250:253] = 0.0  # chance: surrounded by noise
+    rows, columns = np.indices(data.shape)
+    outside = (columns < 60) | (rows + columns < 150) | (rows > 397)  # wide, slanted, narrow
+    tables = []
+    for fill in (0.0, np.nan):
+        filled = np.where(outside, fill, data)
+        tables.append(find_sources(image(filled)))
+        assert_same(tables[-1], find_sources(image(filled), block=150))
+    assert_same(*tables)
+    assert list(tables[0]["at_edge"]) == [False, True, False]  # by place, from the south
+
+
+def test_rounded_noise_is_no_border():
+    """Half of the pixels are exact zeros, and none of them is blank."""
+    data = noise((300, 300), seed=12)
+    add_gaussian(data, 150.0, 150.0, 100 * RMS, (3, 3))
+    data = np.round(data / RMS) * RMS
+    assert not unobserved(data).any()
+    assert list(find_sources(image(data))["at_edge"]) == [False]

@@ -115,7 +115,7 @@ def test_fields_of_a_packed_mosaic(kind, tile, tmp_path: Path):
     """Rice-compressed pixels are quantised with subtractive dithering, by tile: astropy's own are the truth."""
     data = np.random.default_rng(3).normal(size=(600, 700)).astype(np.float32)
     header = tangent_wcs(180.0, 40.0, 600).to_header()
-    header["BUNIT"] = "Jy/beam"
+    header["BUNIT"], header["BMAJ"], header["BMIN"] = "Jy/beam", 0.0015, 0.0015
     hdu = fits.CompImageHDU(data, header, compression_type=kind, tile_shape=tile, quantize_method=2)
     fits.HDUList([fits.PrimaryHDU(), hdu]).writeto(tmp_path / "packed.fits.fz")
     with fits.open(tmp_path / "packed.fits.fz") as hdus:

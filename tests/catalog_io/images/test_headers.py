@@ -79,6 +79,50 @@ def test_beam_from_the_cards_and_from_history():
     assert read_beam(old).fwhm == pytest.approx(3600 * np.sqrt(1.8889e-3 * 1.5e-3))
 
 
+@pytest.mark.parametrize(
+    ("cards", "expected"),
+    [
+        ({"CLEANBMJ": 8 / 3600, "CLEANBMN": 6 / 3600, "CLEANBPA": 30.0}, (8, 6, 30)),
+        ({"BMAJ": 8 / 3600}, (8, 8, 0)),
+        ({"BMAJ": "0.0015", "BMIN": " 1.5E-3"}, (5.4, 5.4, 0)),
+        ({"BMAJ": (6.0, "[arcsec] major axis"), "BMIN": (5.0, "[arcsec]"), "BPA": -20.0}, (6, 5, -20)),
+        ({"HISTORY": "AIPS   CLEAN BMAJ=  1.5D-03 BMIN=  1.5D-03 BPA=   0.00"}, (5.4, 5.4, 0)),
+        ({"HISTORY": "AIPS  CLEAN BMAJ = .0015 BMIN = .0015"}, (5.4, 5.4, 0)),
+    ],
+)
+def test_beams_as_programs_write_them(cards, expected):
+    found = header(BMAJ=None, BMIN=None)
+    for keyword, value in cards.items():
+        found[keyword] = value
+    np.testing.assert_allclose(read_beam(found), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("keyword", ["BMAJ", "CLEANBMJ"])
+def test_a_beam_in_arcsec_is_asked_about(keyword):
+    with pytest.raises(ImageError, match=rf"{keyword} is 6 degrees: is that arcsec\?.*--beam"):
+        read_frame(header(**({"BMAJ": None, "BMIN": None} | {keyword: 6.0})))
+
+
+@pytest.mark.parametrize("equinox", ["J2000", "2000", "2000.0", "", "  ", "now", fits.card.Undefined()])
+def test_equinox_beside_radesys_is_as_astropy_reads_it(equinox):
+    """Positions of wcslib, which leaves a text or a blank out and takes FK5 for J2000."""
+    odd = header(RADESYS="FK5")
+    odd["EQUINOX"] = equinox
+    frame = read_frame(odd)
+    assert frame.sky.name == "fk5"
+    assert frame.sky.equinox.jyear == 2000.0
+
+
+@pytest.mark.parametrize(("equinox", "expected"), [("J2000", "fk5"), ("B1950", "fk4"), ("", "icrs")])
+def test_equinox_alone(equinox, expected):
+    assert read_frame(header(EQUINOX=equinox)).sky.name == expected
+
+
+def test_an_equinox_that_is_none_and_no_frame():
+    with pytest.raises(ImageError, match="EQUINOX is 'now': a number is needed"):
+        read_frame(header(EQUINOX="now"))
+
+
 @pytest.mark.parametrize("value", [0.0, -1.0, "unknown"])
 def test_unusable_beam_counts_as_missing(value):
     assert read_beam(header(BMAJ=value)) is None

@@ -17,7 +17,7 @@ from radio_ag.catalog_io.images import planes
 from radio_ag.catalog_io.images.footprints import Footprints
 from radio_ag.catalog_io.images.geometry import tangent_wcs
 from radio_ag.catalog_io.images.headers import read_frame
-from radio_ag.catalog_io.images.local import LocalImages
+from radio_ag.catalog_io.images.local import ArrayImages, LocalImages
 from radio_ag.errors import ImageError, RadioAGWarning, ServiceError
 from radio_ag.flags import Flag
 
@@ -314,7 +314,7 @@ def test_galactic_and_equatorial_images_together(tmp_path):
     wcs.wcs.ctype = "GLON-TAN", "GLAT-TAN"
     wcs.wcs.radesys = ""
     header = wcs.to_header()
-    header["BUNIT"] = "Jy/beam"
+    header["BUNIT"], header["BMAJ"], header["BMIN"] = "Jy/beam", 0.0015, 0.0015
     fits.writeto(tmp_path / "galactic.fits", np.full((SIZE, SIZE), 7, np.float32), header)
     fits.writeto(tmp_path / "icrs.fits", noise(), make_header())
     fields = LocalImages(tmp_path).fetch(np.array([190.0, 180.0]), np.array([40.0, 40.0]))
@@ -597,13 +597,81 @@ def test_description_travels(tmp_path, mosaic):
     assert not any(str(tmp_path) in value for value in described.values())
 
 
-def test_missing_beam_is_described(tmp_path):
-    header = make_header()
+def without_beam(**cards):
+    header = make_header(**cards)
     del header["BMAJ"], header["BMIN"]
-    fits.writeto(tmp_path / "skyview.fits", noise(), header)
-    source = LocalImages(tmp_path / "skyview.fits")
+    return header
+
+
+def test_a_beam_that_is_not_found_is_assumed_aloud(tmp_path):
+    fits.writeto(tmp_path / "a.fits", noise(), without_beam())
+    with pytest.warns(RadioAGWarning, match=r"no beam in a.fits: FIRST's 5.4 arcsec is assumed.*--beam.*BEAM_ASSUMED"):
+        source = LocalImages(tmp_path / "a.fits")
     assert source.describe()["beam"] == "FIRST's assumed for 1 without one"
-    assert source.fetch(np.array([180.0]), np.array([40.0])).flags[0] == 0
+    assert source.describe()["beamassu"] == "1 of 1 images have no beam"
+    fields = source.fetch(np.array([180.0, 0.0]), np.array([40.0, 0.0]))
+    assert fields.flags.tolist() == [Flag.BEAM_ASSUMED, Flag.NO_COVERAGE]
+
+
+def test_a_beam_that_is_given_is_no_assumption(tmp_path):
+    """It counts where the header has none, or one that cannot be; a header's own counts before it."""
+    fits.writeto(tmp_path / "none.fits", noise(), without_beam())
+    fits.writeto(tmp_path / "arcsec.fits", noise(), make_header(BMAJ=6.0, BMIN=5.5))
+    fits.writeto(tmp_path / "own.fits", noise(), make_header(BMAJ=6.0 / 3600, BMIN=6.0 / 3600))
+    centre = np.array([180.0]), np.array([40.0])
+    for name, width in (("none", 5.0), ("arcsec", 5.0), ("own", 6.0)):
+        source = LocalImages(tmp_path / f"{name}.fits", beam=5.0)
+        assert source.mosaic(0)[1].beam == pytest.approx(width)
+        assert source.fetch(*centre).flags[0] == 0
+    with pytest.raises(ImageError, match=r"BMAJ is 6 degrees: is that arcsec\?"):
+        LocalImages(tmp_path / "arcsec.fits")
+
+
+def test_a_pixel_scale_that_is_given_counts_where_there_is_none(tmp_path):
+    header = make_header(CDELT1=None, CDELT2=None)
+    for card in ("CDELT1", "CDELT2"):
+        header.remove(card)
+    fits.writeto(tmp_path / "unscaled.fits", noise(), header)
+    fits.writeto(tmp_path / "scaled.fits", noise(), make_header())
+    with pytest.raises(ImageError, match=r"pixels of 3.6e\+03 arcsec are wider than the beam"):
+        LocalImages(tmp_path / "unscaled.fits")
+    centre = np.array([180.0]), np.array([40.0])
+    for name in ("unscaled", "scaled"):
+        source = LocalImages(tmp_path / f"{name}.fits", pixel_scale=1.8)
+        np.testing.assert_array_equal(source.fetch(*centre).data[0], noise()[100:400, 100:400])
+    assert LocalImages(tmp_path / "scaled.fits", pixel_scale=2.5).mosaic(0)[1].pixel_scale == pytest.approx(1.8)
+
+
+def test_the_beam_of_a_survey_that_the_header_names(tmp_path):
+    fits.writeto(tmp_path / "skyview.fits", noise(), without_beam(SURVEY="NVSS"))
+    with (
+        pytest.warns(RadioAGWarning, match="not FIRST.s 5.4"),
+        pytest.warns(RadioAGWarning, match=r"no beam in skyview.fits.*45 arcsec, that of NVSS"),
+    ):
+        source = LocalImages(tmp_path / "skyview.fits", beam_scaled=True)
+    assert source.mosaic(0)[1].beam == pytest.approx(45)
+    assert source.fetch(np.array([180.0]), np.array([40.0])).flags[0] & Flag.BEAM_ASSUMED == 0
+
+
+@pytest.mark.parametrize(("unit", "first"), [("deg", 0.0015), ("arcsec", 5.4), (None, 5.4), ("arcmin", 0.09)])
+def test_a_table_of_beams_has_units_and_planes_without_a_beam(unit, first, tmp_path):
+    """CASA writes 0 or NaN for planes that are blank; what counts is the first that has a beam, and TUNIT."""
+    axes = [0.0, np.nan, first, 3 * first]
+    beams = Table({"BMAJ": axes, "BMIN": axes, "BPA": [0.0] * 4})
+    if unit:
+        beams["BMAJ"].unit = beams["BMIN"].unit = unit
+    image = fits.PrimaryHDU(noise(), without_beam(CASAMBM=True))
+    hdus = fits.HDUList([image, fits.BinTableHDU(beams, name="BEAMS")])
+    hdus.writeto(tmp_path / "casa.fits")
+    assert LocalImages(tmp_path / "casa.fits").mosaic(0)[1].beam == pytest.approx(5.4)
+    assert ArrayImages([hdus]).mosaic(0)[1].beam == pytest.approx(5.4)
+
+
+def test_a_table_of_beams_counts_without_the_card_that_announces_it(tmp_path):
+    beams = fits.BinTableHDU(Table({"BMAJ": [12.0], "BMIN": [12.0]}, units=["arcsec", "arcsec"]), name="BEAMS")
+    fits.HDUList([fits.PrimaryHDU(noise(), without_beam()), beams]).writeto(tmp_path / "a.fits")
+    with pytest.raises(ImageError, match="its beam of 12 arcsec is coarser"):
+        LocalImages(tmp_path / "a.fits")
 
 
 # --- headers --------------------------------------------------------------------------------------------------------

@@ -343,6 +343,24 @@ def test_a_service_by_url():
     assert source.describe()["service"] == server.url
 
 
+class Beamless(ByUrl):
+    """Without a word on the beam."""
+
+    def answer(self, asked):
+        return Answer.image(super().answer(asked).content.replace(b"BMAJ", b"SIZE"))
+
+
+def test_a_service_without_a_beam_is_taken_for_first_aloud():
+    with Beamless(PointSky(RA, DEC, beam=6)) as server:
+        source = open_images(server.url, pixel_scale=1.5, **OPTIONS)
+        with pytest.warns(RadioAGWarning, match=r"no beam in the images of .*FIRST's 5.4 arcsec is assumed.*--beam"):
+            fields = source.fetch(*at())
+        told = open_images(server.url, pixel_scale=1.5, beam=6.0, **OPTIONS).fetch(*at())
+    assert fields.flags.tolist() == [Flag.RESAMPLED | Flag.BEAM_ASSUMED]
+    assert "assumed" in source.describe()["beam"]
+    assert told.flags.tolist() == [Flag.RESAMPLED]
+
+
 def test_all_places_of_a_url():
     from radio_ag.catalog_io.services.requests import Request
     from radio_ag.catalog_io.services.template import PLACES, fill
