@@ -6,9 +6,11 @@ source together, and which rows are good. `Columns` looks all of that up in a ta
 astropy takes from the field IDs of CASDA's VOTables.
 """
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import astropy.units as u
 import numpy as np
@@ -16,6 +18,20 @@ from astropy.table import Column, MaskedColumn, Table
 
 from radio_ag.catalog_io.catalogs.angles import numbers
 from radio_ag.errors import CatalogueError
+
+_BRACKETS = "<>()[]{}\"' "
+_NO_KEY = frozenset(
+    {
+        *("", "-", "--", "---", "----", ".", "..", "...", "…", "?", "*", "n/a", "n.a.", "#n/a", "n\\a", "na", "nan"),
+        *("#nan", "null", "\\n", "#null!", "none", "nil", "nat", "inf", "missing", "masked", "unset", "undefined"),
+        *("unknown", "undef", "empty", "blank", "unassigned", "unmatched", "no match", "nomatch", "no_match"),
+        *("no source", "no_source", "nosource", "unnamed", "noname", "no name", "isolated", "single", "not available"),
+    }
+)
+"""How tables write that a row is of no source that has a name: in lower case, without brackets."""
+_FILLED = 1e20  # by which astropy fills a masked float
+_NEGATIVE = re.compile(r"-\s*\d+(?:\.\d*)?(?:[eE][+-]?\d+)?")
+_SOURCE_NAME = re.compile(r"[^\W\d].*\d")  # a letter, and a digit behind it
 
 
 class Columns:
@@ -352,32 +368,89 @@ def good_rows(table: Table, kind: Kind) -> np.ndarray | None:
     return kind.good(*(columns.numbers(name) for name in kind.quality))
 
 
-def groups(table: Table, kind: Kind) -> np.ndarray | None:
+class Grouping(NamedTuple):
+    """Which rows a catalogue has for one source.
+
+    Attributes
+    ----------
+    group : numpy.ndarray of int64, shape (n,)
+        Number of each row's group, from 0.
+    named : numpy.ndarray of bool, shape (n,)
+        Whether the group is told by a name, letters with digits, as sources have it: such a name is given once. A
+        number begins anew in each run, and a bare word may stand for "unknown".
+    """
+
+    group: np.ndarray
+    named: np.ndarray
+
+
+def groups(table: Table, kind: Kind) -> Grouping | None:
     """Group the rows that agree in all grouping columns of a dialect; one that lacks a value is a group of its own.
 
     Parameters
     ----------
-    table : `~astropy.table.Table`, n rows
+    table : `~astropy.table.Table`
         As it was read.
     kind : Kind
         What it is.
 
     Returns
     -------
-    numpy.ndarray of int64 or None, shape (n,)
-        Number of each row's group, from 0; `None` where the dialect has no grouping columns.
+    Grouping or None
+        `None` where the dialect has no grouping columns.
     """
     columns = Columns(table)
     names = [columns.name(key) for key in kind.group_keys]
-    if not names or None in names:
-        return None
-    group = np.zeros(len(table), np.int64)
-    alone = np.zeros(len(table), bool)
-    for name in names:
-        column = table[name]
-        alone |= np.ma.getmaskarray(column)
-        values = np.asarray(np.ma.getdata(column))
-        _, inverse = np.unique(values.astype(str) if values.dtype.kind == "O" else values, return_inverse=True)
+    return None if not names or None in names else group_by([table[name] for name in names])
+
+
+def group_by(columns: Sequence[Column]) -> Grouping:
+    """Group the rows that agree in all of some columns; one that lacks a value in any is a group of its own.
+
+    Parameters
+    ----------
+    columns : sequence of `~astropy.table.Column`, shape (n,) each
+        At least one. Besides masked values, NaN and negative numbers, texts such as ``N/A``, ``NULL`` and ``-99`` say
+        that there is none.
+
+    Returns
+    -------
+    Grouping
+    """
+    n = len(columns[0])
+    group = np.zeros(n, np.int64)
+    alone = np.zeros(n, bool)
+    named = np.zeros(n, bool)
+    for column in columns:
+        keys, inverse = np.unique(_key_values(column), return_inverse=True)
+        is_text = keys.dtype.kind == "U"
+        missing = np.array([_is_missing(key) for key in keys.tolist()], bool) if is_text else ~((keys >= 0) & (keys < _FILLED))
+        alone |= np.ma.getmaskarray(column) | missing[inverse]
+        if is_text:
+            named |= np.array([_SOURCE_NAME.search(key) is not None for key in keys.tolist()], bool)[inverse]
         group = np.unique(group * (inverse.max(initial=0) + 1) + inverse, return_inverse=True)[1]
     group[alone] = group.max(initial=-1) + 1 + np.arange(alone.sum())
-    return np.unique(group, return_inverse=True)[1].astype(np.int64)
+    return Grouping(np.unique(group, return_inverse=True)[1].astype(np.int64), named & ~alone)
+
+
+def _key_values(column: Column) -> np.ndarray:
+    """Keys as numbers or as stripped text, whatever is masked."""
+    values = np.asarray(np.ma.getdata(column))
+    if values.ndim != 1:
+        raise CatalogueError(f"column {column.info.name!r} has {values.ndim} dimensions; one key a row is needed")
+    if values.dtype.kind == "b":
+        return values.astype(np.int64)
+    if values.dtype.kind in "iuf":
+        return values
+    if values.dtype.kind == "O":
+        values = np.array([_key_text(value) for value in values], dtype=str)
+    text = np.strings.decode(values, "utf-8", "replace") if values.dtype.kind == "S" else values.astype(str)
+    return np.strings.strip(text) if text.size else text
+
+
+def _key_text(value: Any) -> str:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+
+
+def _is_missing(key: str) -> bool:
+    return key.lower().strip(_BRACKETS) in _NO_KEY or _NEGATIVE.fullmatch(key) is not None

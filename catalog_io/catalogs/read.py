@@ -23,7 +23,7 @@ from radio_ag.catalog_io.catalogs.columns import (
     find_identifier,
     find_positions,
 )
-from radio_ag.catalog_io.catalogs.dialect import Columns, Dialect, Kind, fluxes, good_rows, groups, measured, with_units
+from radio_ag.catalog_io.catalogs.dialect import Columns, Dialect, Grouping, Kind, fluxes, good_rows, groups, measured, with_units
 from radio_ag.errors import CatalogueError
 
 
@@ -61,6 +61,8 @@ class Catalogue:
         degrees; NaN where missing.
     group : numpy.ndarray or None, shape (n,)
         Number of the source or island that the row belongs to, from 0.
+    named : numpy.ndarray of bool or None, shape (n,)
+        Whether that source has a name; see `~radio_ag.catalog_io.catalogs.dialect.Grouping`.
     good : numpy.ndarray of bool or None, shape (n,)
         Whether the row passes the quality cuts that the catalogue's makers recommend.
     """
@@ -84,6 +86,7 @@ class Catalogue:
     minor: np.ndarray | None = None
     angle: np.ndarray | None = None
     group: np.ndarray | None = None
+    named: np.ndarray | None = None
     good: np.ndarray | None = None
 
     def __len__(self) -> int:
@@ -211,9 +214,13 @@ def _extras(table: Table, dialect: Dialect, kind: Kind) -> dict[str, Any]:
         "major": major,
         "minor": minor,
         "angle": angle,
-        "group": groups(table, kind),
+        **_grouping(groups(table, kind)),
         "good": good_rows(table, kind),
     }
+
+
+def _grouping(found: Grouping | None) -> dict[str, Any]:
+    return {} if found is None else found._asdict()
 
 
 def _as_photutils_table(source: Any, data: ArrayLike | None, wcs: WCS | None) -> tuple[Table, str, None] | None:

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from astropy.coordinates import SkyCoord
 from astropy.io import fits
-from astropy.table import Column, QTable, Table
+from astropy.table import Column, MaskedColumn, QTable, Table
 from astropy.wcs import WCS
 
 from radio_ag.catalog_io import astropy_formats as formats
 from radio_ag.catalog_io.catalogs import read_catalogue, registry
+from radio_ag.catalog_io.catalogs.dialect import group_by
 from radio_ag.errors import CatalogueError, RadioAGWarning
 
 FINDER_FILES = {
@@ -410,15 +411,65 @@ class TestSurveys:
         assert read_catalogue(table).dialect == "fricat"
 
 
+def vlass_components(source_names):
+    n = len(source_names)
+    return table_of(
+        Component_name=[f"VLASS1QLCIR J{i}" for i in range(n)],
+        Isl_id=[0] * n,
+        RA=np.linspace(1, 5, n),
+        DEC=[0.0] * n,
+        Total_flux=[1.0] * n,
+        Duplicate_flag=[0] * n,
+        Quality_flag=[0] * n,
+        Tile=["T01t01"] * n,
+        Source_name=source_names,
+    )
+
+
 class TestGroups:
     def test_a_missing_key_is_a_group_of_its_own(self, finder_files):
-        from astropy.table import MaskedColumn
-
         table = Table.read(finder_files / "pybdsf.srl.fits")
         table["Isl_id"] = MaskedColumn([3, 3, 7, 7, 0, 0, 0, 0], mask=[0, 0, 0, 0, 0, 0, 1, 1])
         group = read_catalogue(table).group
         assert group.dtype == np.int64
         assert group.tolist() == [1, 1, 2, 2, 0, 0, 3, 4]
+
+    @pytest.mark.parametrize(
+        "none", ["N/A", "", "nan", "NULL", "--", "-99", " n/a ", "None", "-1", "unknown", "<NA>", "...", r"\N", "#N/A"]
+    )
+    @pytest.mark.parametrize("end", ["csv", "fits", "vot", "ecsv", None])
+    def test_what_says_that_there_is_no_key(self, none, end, tmp_path):
+        """In every dialect with a grouping column, and in every format."""
+        table = vlass_components(["J1200+30", "J1200+30", none, none, "J1300+30"])
+        if end is not None:
+            table.write(tmp_path / f"t.{end}", **{"format": "votable"} if end == "vot" else {})
+            table = tmp_path / f"t.{end}"
+        catalogue = read_catalogue(table)
+        assert len(set(catalogue.group.tolist())) == 4
+        assert catalogue.group[0] == catalogue.group[1]
+        assert catalogue.named.tolist() == [True, True, False, False, True]
+
+    @pytest.mark.parametrize("end", ["fits", "vot", "ecsv", "csv"])
+    def test_masked_keys_after_a_trip_through_a_file(self, end, tmp_path):
+        names = MaskedColumn(["J1", "J1", "x", "x", "J2"], mask=[0, 0, 1, 1, 0])
+        vlass_components(names).write(tmp_path / f"t.{end}", **{"format": "votable"} if end == "vot" else {})
+        assert len(set(read_catalogue(tmp_path / f"t.{end}").group.tolist())) == 4
+
+    @pytest.mark.parametrize(
+        "keys",
+        [
+            np.array([7, 7, -99, -99, 3]),
+            np.array([7, 7, np.nan, np.nan, 3]),
+            np.array([7, 7, -1.0, np.inf, 3]),
+            np.array(["7", "7", None, float("nan"), "3"], object),
+            np.array([b"7", b"7", b"N/A", b"", b"3"]),
+        ],
+    )
+    def test_keys_of_every_type(self, keys):
+        assert len(set(group_by([Column(keys)]).group.tolist())) == 4
+
+    def test_keys_are_text_without_the_blanks_around_it(self):
+        assert group_by([Column(["a1", " a1", "a2"])]).group.tolist() == [0, 0, 1]
 
     def test_a_table_without_rows(self, finder_files):
         catalogue = read_catalogue(Table.read(finder_files / "pybdsf.srl.fits")[:0])
