@@ -165,7 +165,12 @@ class CatalogueOptions(OptionRecord):
     ra_col: Annotated[str | None, Option("Column of right ascension.", "Catalogue")] = None
     dec_col: Annotated[str | None, Option("Column of declination.", "Catalogue")] = None
     ra_unit: Annotated[
-        Literal["deg", "hour"] | None, Option("Unit of right ascension where the column has none.", "Catalogue")
+        Literal["deg", "hour", "hourangle", "hms", "dms", "rad"] | None,
+        Option(
+            "Unit of right ascension, whatever the column says; hms and dms are sexagesimal, also HHMMSS.s.",
+            "Catalogue",
+            shown="the column's",
+        ),
     ] = None
     dialect: Annotated[
         str | None, Option("Format of the catalogue, where it is not seen from the file.", "Catalogue")

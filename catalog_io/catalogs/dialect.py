@@ -424,7 +424,11 @@ def group_by(columns: Sequence[Column]) -> Grouping:
     for column in columns:
         keys, inverse = np.unique(_key_values(column), return_inverse=True)
         is_text = keys.dtype.kind == "U"
-        missing = np.array([_is_missing(key) for key in keys.tolist()], bool) if is_text else ~((keys >= 0) & (keys < _FILLED))
+        missing = (
+            np.array([_is_missing(key) for key in keys.tolist()], bool)
+            if is_text
+            else ~((keys >= 0) & (keys < _FILLED))
+        )
         alone |= np.ma.getmaskarray(column) | missing[inverse]
         if is_text:
             named |= np.array([_SOURCE_NAME.search(key) is not None for key in keys.tolist()], bool)[inverse]

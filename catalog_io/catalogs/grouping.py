@@ -109,13 +109,14 @@ def group_sources(
     catalogue : `~radio_ag.catalog_io.catalogs.Catalogue`, n rows
         Rows without a position stay by themselves.
     how : "auto", "associate", "none", "island", float, str or `~astropy.units.Quantity`
-        ``"associate"``: by the probability that they are of one source, as the columns tell it that the catalogue's
-        dialect knows; see `~radio_ag.catalog_io.catalogs.association.associate`. ``"island"``: by the finder's own
-        islands or sources; those further apart than `MAX_RADIUS` are parted, unless the source has a name: tables of
-        several runs number their islands each from 0. An angle (a plain number is in arcsec, text may have a unit): friends of friends on the
-        sky, rows linked by steps of no more than that, up to `MAX_RADIUS`. ``"none"``: each row by itself. ``"auto"``:
-        association where the rows are known to be components or islands; ``"island"`` where the catalogue says of what
-        source each row is; else none, as for a plain table of positions or a catalogue of sources.
+        ``"associate"``: by the probability that they are of one source, as the columns tell it that the
+        catalogue's dialect knows; see `~radio_ag.catalog_io.catalogs.association.associate`. ``"island"``: by
+        the finder's own islands or sources; those further apart than `MAX_RADIUS` are parted, unless the source
+        has a name: tables of several runs number their islands each from 0. An angle (a plain number is in
+        arcsec, text may have a unit): friends of friends on the sky, rows linked by steps of no more than that,
+        up to `MAX_RADIUS`. ``"none"``: each row by itself. ``"auto"``: association where the rows are known to
+        be components or islands; ``"island"`` where the catalogue says of what source each row is; else none,
+        as for a plain table of positions or a catalogue of sources.
     join_doubles : bool
         Join afterwards any two groups closer than ``100 arcsec * sqrt(F / 100 mJy)``, where F is the sum of their
         fluxes, and than `MAX_RADIUS`, whose fluxes differ by no more than a factor of 4.

@@ -23,7 +23,17 @@ from radio_ag.catalog_io.catalogs.columns import (
     find_identifier,
     find_positions,
 )
-from radio_ag.catalog_io.catalogs.dialect import Columns, Dialect, Grouping, Kind, fluxes, good_rows, groups, measured, with_units
+from radio_ag.catalog_io.catalogs.dialect import (
+    Columns,
+    Dialect,
+    Grouping,
+    Kind,
+    fluxes,
+    good_rows,
+    groups,
+    measured,
+    with_units,
+)
 from radio_ag.errors import CatalogueError
 
 
@@ -113,8 +123,9 @@ def read_catalogue(
     ra_col, dec_col : str, optional
         Columns of right ascension and declination. `None`: found by UCD, then by well-known names, then as a SkyCoord
         column. ``ra_col`` alone may name a SkyCoord column.
-    ra_unit : {"deg", "hour"}, optional
-        Unit of the right ascension. `None`: the column's own; strings with separators are hours.
+    ra_unit : {"deg", "hour", "hourangle", "hms", "dms", "rad"}, optional
+        Unit of the right ascension, whatever the column says; with hms and dms, plain numbers are digits without
+        separators. `None`: the column's own; strings with separators are hours.
     dialect : str, optional
         Name of the source finder's or survey's dialect, or ``"none"`` for a plain table. `None`: recognised by content.
         A dialect supplies the units that a file leaves out.
@@ -142,7 +153,7 @@ def read_catalogue(
     162.530 30.677
     """
     if ra_unit is not None and ra_unit not in _angles.RA_UNITS:
-        raise CatalogueError(f"ra_unit={ra_unit!r}: accepted are {' and '.join(map(repr, _angles.RA_UNITS))}")
+        raise CatalogueError(f"ra_unit={ra_unit!r}: accepted are {', '.join(map(repr, _angles.RA_UNITS))}")
     chosen = None if dialect in (None, "none") else registry.get_dialect(dialect)
     table, origin, sha256 = _as_photutils_table(source, data, wcs) or _as_table(source, chosen)
     if wcs is not None:
@@ -268,10 +279,8 @@ def _positions(table: Table, columns: PositionColumns, ra_unit: str | None) -> t
         return _from_skycoord(ra, columns.ra_name)
     if columns.ra == columns.dec:
         return _angles.from_pairs(ra, columns.ra_name)
-    return (
-        _angles.right_ascension(ra, columns.ra_name, unit=ra_unit, degrees=columns.degrees),
-        _angles.declination(dec, columns.dec_name),
-    )
+    names = columns.ra_name, columns.dec_name
+    return _angles.positions(ra, dec, names, unit=ra_unit, degrees=columns.degrees)
 
 
 def _from_skycoord(coordinates: SkyCoord, name: str) -> tuple[np.ndarray, np.ndarray]:

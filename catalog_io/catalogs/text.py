@@ -6,10 +6,11 @@ guessing.
 """
 
 import csv
+import functools
 import io
 import re
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -32,6 +33,8 @@ _VALUE = re.compile(
 )
 _NAME = re.compile(r"[^\W\d]")
 _IPAC_TYPE = re.compile(r"double|float|real|int|integer|long|char|date|[dfrilct]", re.IGNORECASE)
+_PADDED_ANGLE = re.compile(r"(?<![\w.])[+-]?0\d[0-5]\d[0-6]\d(?:\.\d*)?(?![\w.])")
+_DIGITS_OF_ANGLE = re.compile(r"[+-]?\d\d[0-5]\d[0-6]\d(?:\.\d*)?")
 _RULE = re.compile(r"[-\s;,|]*-{1,}[-\s;,|]*")
 
 
@@ -117,10 +120,35 @@ def read_text(text: str) -> Table:
         text = "\n".join(line.strip().removeprefix("|").removesuffix("|") for line in text.splitlines())
     # Without a line end the reader would take the text for the name of a file.
     format = "csv" if layout.format == "bars" else layout.format
-    table = text_formats.read(text.rstrip("\r\n") + "\n", format=format, guess=False, **layout.options)
+    read = functools.partial(text_formats.read, format=format, guess=False, **layout.options)
+    table = read(text.rstrip("\r\n") + "\n")
+    padded = _padded_angles(text[:_HEAD], table, read)
+    if padded:
+        as_text = {name: [text_formats.convert_numpy(str)] for name in padded}
+        table = read(text.rstrip("\r\n") + "\n", converters=as_text)
     for name, unit in layout.units.items():
         table[name].unit = unit
     return table
+
+
+def _padded_angles(head: str, table: Table, read: Callable[..., Table]) -> list[str]:
+    """Columns of angles whose digits have no separators, which would lose the zeros that tell them as numbers."""
+    numeric = {name for name in table.colnames if table[name].dtype.kind in "if"}
+    if not numeric or _PADDED_ANGLE.search(head) is None:
+        return []
+    whole = head[: head.rfind("\n") + 1] or f"{head}\n"
+    first = read(whole, converters={"*": [text_formats.convert_numpy(str)]})
+    return [name for name in first.colnames if name in numeric and _are_padded(name, list(first[name].astype(str)))]
+
+
+def _are_padded(name: str, values: list[str]) -> bool:
+    marked = any(value.startswith(("+", "-")) or "." in value for value in values)
+    named = name.lower().lstrip("_").startswith(("ra", "de", "alpha", "delta"))
+    return (
+        (marked or named)
+        and all(_DIGITS_OF_ANGLE.fullmatch(value) for value in values)
+        and any(value.lstrip("+-").startswith("0") for value in values)
+    )
 
 
 def find_layout(head: str) -> Layout:
