@@ -53,6 +53,7 @@ KNOWN_DEGREES = (
     ("RAdeg", "DEdeg"),
     ("RA_deg", "DEC_deg"),
     ("RAdeg", "DECdeg"),
+    ("RAcen", "Deccen"),
     ("ALPHA_J2000", "DELTA_J2000"),
     ("ALPHAWIN_J2000", "DELTAWIN_J2000"),
     ("s_ra", "s_dec"),
@@ -146,6 +147,28 @@ def find_identifier(table: Table) -> str | None:
     return next((folded[name] for name in IDENTIFIERS if name in folded), None)
 
 
+def check_column(table: Table, option: str, name: str | None) -> None:
+    """Check that a column that the user names is there.
+
+    Parameters
+    ----------
+    table : `~astropy.table.Table`
+    option : str
+        By which it is named.
+    name : str or None
+        `None`: none is named.
+
+    Raises
+    ------
+    CatalogueError
+        When it is not there.
+    """
+    if name is not None and name not in table.colnames:
+        near = difflib.get_close_matches(name, table.colnames, n=3)
+        hint = f" Did you mean {' or '.join(near)}?" if near else ""
+        raise CatalogueError(f"{option}={name!r} is not a column of the catalogue.{hint} Columns: {_listed(table)}")
+
+
 def check_frame(table: Table, ra_name: str) -> None:
     """Check that the right ascension is ICRS, or FK5 at J2000 (which differs by less than 0.03 arcsec).
 
@@ -180,11 +203,8 @@ def _frame_of_header(meta: dict) -> str:
 
 
 def _chosen(table: Table, ra_col: str | None, dec_col: str | None) -> PositionColumns:
-    for option, name in (("ra_col", ra_col), ("dec_col", dec_col)):
-        if name is not None and name not in table.colnames:
-            near = difflib.get_close_matches(name, table.colnames, n=3)
-            hint = f" Did you mean {' or '.join(near)}?" if near else ""
-            raise CatalogueError(f"{option}={name!r} is not a column of the catalogue.{hint} Columns: {_listed(table)}")
+    check_column(table, "ra_col", ra_col)
+    check_column(table, "dec_col", dec_col)
     if ra_col is not None and dec_col is None and _holds_coordinates(table[ra_col]):
         return PositionColumns((ra_col,), (ra_col,))
     if ra_col is None or dec_col is None:

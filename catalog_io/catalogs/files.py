@@ -9,10 +9,12 @@ import hashlib
 import itertools
 import os
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import numpy as np
 from astropy import units as u
 from astropy.io import ascii as text_formats
 from astropy.io import fits
@@ -20,6 +22,7 @@ from astropy.table import Column, Table
 
 from radio_ag.catalog_io.catalogs import registry
 from radio_ag.catalog_io.catalogs import text as _text
+from radio_ag.catalog_io.catalogs.columns import find_positions
 from radio_ag.catalog_io.catalogs.dialect import Dialect
 from radio_ag.catalog_io.files.fits_open import in_order, open_checked
 from radio_ag.catalog_io.files.fits_table import read_hdu
@@ -34,19 +37,48 @@ _HEAD = 1 << 16
 _WORD = 8  # bytes of a number, and of the place of a text
 
 
-Reader = Callable[[BinaryIO, Path], Table]  # of what is in a file; the name is for messages
+@dataclass(frozen=True)
+class Wanted:
+    """Which table of a file is wanted.
+
+    Attributes
+    ----------
+    table, hdu : str, optional
+        Its name or number, among the tables from 1, and among all HDUs from 0.
+    ra_col, dec_col : str, optional
+        Columns that it has; without a table's name the first that has positions is taken.
+    """
+
+    table: str | None = None
+    hdu: str | None = None
+    ra_col: str | None = None
+    dec_col: str | None = None
 
 
-def read_table(path: str | os.PathLike, dialect: Dialect | None = None) -> Table:
+@dataclass(frozen=True)
+class _Candidate:
+    """A table of a file that may hold several: its name, its number among the HDUs, its columns with their UCDs."""
+
+    name: str
+    hdu: int
+    columns: Sequence[tuple[str, str]]
+
+
+Reader = Callable[[BinaryIO, Path, Wanted], Table]  # of what is in a file; the name is for messages
+
+
+def read_table(path: str | os.PathLike, dialect: Dialect | None = None, wanted: Wanted = Wanted()) -> Table:
     """Read the table in a file.
 
     Parameters
     ----------
     path : path-like
-        FITS (the first table HDU), VOTable (the first table), ECSV, CSV, text, or Parquet, plain or packed by gzip,
+        FITS, VOTable, ECSV, CSV, text, or Parquet, plain or packed by gzip,
         bzip2 or xz; or a file that a dialect reads itself.
     dialect : Dialect, optional
         Dialect of the file. `None`: any that reads files like it, else none.
+    wanted : Wanted
+        Which table of FITS and VOTable.
 
     Returns
     -------
@@ -73,7 +105,12 @@ def read_table(path: str | os.PathLike, dialect: Dialect | None = None) -> Table
             warnings.simplefilter("ignore", u.UnitsWarning)
             if dialect is not None and dialect.read is not None:
                 return dialect.read(path)
-            return _reader(head, path)(stream, path)
+            reader = _reader(head, path)
+            several = {_read_fits: ("table", "hdu"), _read_votable: ("table",)}.get(reader, ())
+            for option in ("table", "hdu"):
+                if getattr(wanted, option) is not None and option not in several:
+                    raise CatalogueError(f"{option} (--{option}): {path.name} holds one table, and no others to choose")
+            return reader(stream, path, wanted)
 
 
 @contextlib.contextmanager
@@ -147,27 +184,71 @@ def _known_reader(head: bytes) -> Reader | None:
     return _read_text
 
 
-def _read_text(stream: BinaryIO, path: Path) -> Table:
+def _read_text(stream: BinaryIO, path: Path, wanted: Wanted) -> Table:
     return _text.read_text(stream.read().decode("utf-8-sig"))
 
 
-def _read_ecsv(stream: BinaryIO, path: Path) -> Table:
+def _read_ecsv(stream: BinaryIO, path: Path, wanted: Wanted) -> Table:
     # Without a line end the reader would take the text for the name of a file.
     return text_formats.read(stream.read().decode("utf-8") + "\n", format="ecsv", guess=False)
 
 
-def _read_fits(stream: BinaryIO, path: Path) -> Table:
+def _read_fits(stream: BinaryIO, path: Path, wanted: Wanted) -> Table:
     with warnings.catch_warnings():
         warnings.filterwarnings("error", message="File may have been truncated")
         with open_checked(stream) as hdus:
-            tables = [hdu for hdu in in_order(hdus) if isinstance(hdu, fits.BinTableHDU | fits.TableHDU)]
+            tables = {
+                number: hdu
+                for number, hdu in enumerate(in_order(hdus))
+                if isinstance(hdu, fits.BinTableHDU | fits.TableHDU)
+            }
             if not tables:
                 raise CatalogueError(_no_table(path, hdus))
-            _tell_apart(tables[0].header)
+            candidates = [_Candidate(hdu.name, number, _fields(hdu.header)) for number, hdu in tables.items()]
+            hdu = tables[candidates[_choose(candidates, wanted)].hdu]
+            _tell_apart(hdu.header)
             # NaN and empty strings are values here, not masks: the column comes out as it came.
-            table = read_hdu(tables[0], mask_invalid=False)
+            table = read_hdu(hdu, mask_invalid=False)
     _take_ucds(table)
     return table
+
+
+def _fields(header: fits.Header) -> list[tuple[str, str]]:
+    """Name and UCD of each column."""
+    numbers = range(1, header["TFIELDS"] + 1)
+    return [(str(header.get(f"TTYPE{number}", "")), str(header.get(f"TUCD{number}", ""))) for number in numbers]
+
+
+def _choose(tables: Sequence[_Candidate], wanted: Wanted) -> int:
+    """Which of the tables of a file is wanted: the one that is named, else the first that has positions."""
+    for option in ("table", "hdu"):
+        name = getattr(wanted, option)
+        if name is not None:
+            numbers = [str(table.hdu if option == "hdu" else number + 1) for number, table in enumerate(tables)]
+            found = [n for n, table in enumerate(tables) if table.name and table.name.lower() == name.lower()]
+            found = found or [n for n, number in enumerate(numbers) if number == name]
+            if len(found) != 1:
+                listed = ", ".join(f"{number} {table.name!r}" for number, table in zip(numbers, tables, strict=True))
+                why = "several tables have that name" if found else "there is no such table"
+                raise CatalogueError(f"{option}={name!r} (--{option}): {why}; there are {listed}")
+            return found[0]
+    placed = [number for number, table in enumerate(tables) if _has_positions(table, wanted)]
+    if len(placed) > 1:
+        others = ", ".join(f"{number + 1} {tables[number].name!r}" for number in placed[1:])
+        message = f"table {placed[0] + 1} {tables[placed[0]].name!r} is taken; others have positions too: {others}"
+        warnings.warn(f"{message}; table= (--table) takes one of them", RadioAGWarning, stacklevel=2)
+    return placed[0] if placed else 0
+
+
+def _has_positions(candidate: _Candidate, wanted: Wanted) -> bool:
+    columns = {name: Column(np.empty(0), meta={"ucd": ucd}) for name, ucd in candidate.columns if name}
+    if any(f"{name.removesuffix('.ra')}.dec" in columns for name in columns if name.endswith(".ra")):
+        return True  # a SkyCoord in parts
+    try:
+        find_positions(Table(columns), wanted.ra_col, wanted.dec_col or wanted.ra_col)
+    except CatalogueError:
+        return False
+    return True
 
 
 def _tell_apart(header: fits.Header) -> None:
@@ -202,9 +283,16 @@ def _take_ucds(table: Table) -> None:
             table[name].info.meta = {**(table[name].info.meta or {}), "ucd": str(ucd)}
 
 
-def _read_votable(stream: BinaryIO, path: Path) -> Table:
+def _read_votable(stream: BinaryIO, path: Path, wanted: Wanted) -> Table:
     document = read_document(stream, path.stat().st_size)
-    source = document.get_first_table()
+    sources = list(document.iter_tables())
+    if not sources:
+        raise CatalogueError("it has no table")
+    candidates = [
+        _Candidate(source.name or source.ID or "", number, [(field.name, field.ucd or "") for field in source.fields])
+        for number, source in enumerate(sources)
+    ]
+    source = sources[_choose(candidates, wanted)]
     table = source.to_table(use_names_over_ids=True)
     systems = {system.ID: f"{system.system or ''} {system.equinox or ''}".strip() for system in document.iter_coosys()}
     for name, field in zip(table.colnames, source.fields, strict=True):
@@ -222,7 +310,7 @@ def _read_unit_again(column: Column) -> None:
         column.unit = u.Unit(str(column.unit))
 
 
-def _read_parquet(stream: BinaryIO, path: Path) -> Table:
+def _read_parquet(stream: BinaryIO, path: Path, wanted: Wanted) -> Table:
     import pandas
     from pyarrow.parquet import ParquetFile
 

@@ -168,6 +168,8 @@ def _resolve(how: str | float | u.Quantity, catalogue: Catalogue) -> str | float
     """The way of grouping: ``"none"``, ``"island"``, ``"associate"``, or a radius in arcsec."""
     if isinstance(how, str) and how == "auto":
         table = (catalogue.dialect, catalogue.kind)
+        if catalogue.chosen_group:
+            return "island"
         if table in COMPONENT_KINDS:
             return "associate"
         if catalogue.group is not None:
