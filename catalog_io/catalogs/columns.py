@@ -6,14 +6,17 @@ not the position. Equatorial frames at J2000 are taken, whatever else a catalogu
 """
 
 import difflib
+import itertools
 import re
+import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from astropy.coordinates import SkyCoord
 from astropy.table import Table
 
-from radio_ag.errors import CatalogueError
+from radio_ag.errors import CatalogueError, RadioAGWarning
 
 
 @dataclass(frozen=True)
@@ -145,6 +148,41 @@ def find_identifier(table: Table) -> str | None:
     for name in table.colnames:
         folded.setdefault(name.lower(), name)
     return next((folded[name] for name in IDENTIFIERS if name in folded), None)
+
+
+def tell_apart(names: Sequence[str]) -> list[str]:
+    """Give a number to each name that another has, from 2.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Of the columns of a table.
+
+    Returns
+    -------
+    list of str
+        ``flux``, ``flux_2``: as many names, all different.
+
+    Warns
+    -----
+    RadioAGWarning
+        Of those that have got another name.
+    """
+    taken = set(names)
+    seen: set[str] = set()
+    told, renamed = [], []
+    for name in names:
+        new = name
+        if name in seen:
+            number = next(number for number in itertools.count(2) if f"{name}_{number}" not in taken)
+            new = f"{name}_{number}"
+            taken.add(new)
+            renamed.append(f"a second {name!r} is {new!r}")
+        seen.add(name)
+        told.append(new)
+    if renamed:
+        warnings.warn(f"columns of the same name are told apart: {', '.join(renamed)}", RadioAGWarning, stacklevel=2)
+    return told
 
 
 def check_column(table: Table, option: str, name: str | None) -> None:

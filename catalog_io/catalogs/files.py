@@ -6,7 +6,7 @@ else is refused.
 
 import contextlib
 import hashlib
-import itertools
+import io
 import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -22,7 +22,7 @@ from astropy.table import Column, Table
 
 from radio_ag.catalog_io.catalogs import registry
 from radio_ag.catalog_io.catalogs import text as _text
-from radio_ag.catalog_io.catalogs.columns import find_positions
+from radio_ag.catalog_io.catalogs.columns import find_positions, tell_apart
 from radio_ag.catalog_io.catalogs.dialect import Dialect
 from radio_ag.catalog_io.files.fits_open import in_order, open_checked
 from radio_ag.catalog_io.files.fits_table import read_hdu
@@ -254,19 +254,9 @@ def _has_positions(candidate: _Candidate, wanted: Wanted) -> bool:
 def _tell_apart(header: fits.Header) -> None:
     """Give a number to columns whose name another has: astropy reads no table with two of the same."""
     keys = [f"TTYPE{number}" for number in range(1, header["TFIELDS"] + 1) if f"TTYPE{number}" in header]
-    taken = {str(header[key]) for key in keys}
-    seen: set[str] = set()
-    renamed = []
-    for key in keys:
-        name = str(header[key])
-        if name in seen:
-            number = next(number for number in itertools.count(2) if f"{name}_{number}" not in taken)
-            header[key] = f"{name}_{number}"
-            taken.add(header[key])
-            renamed.append(f"a second {name!r} is {header[key]!r}")
-        seen.add(name)
-    if renamed:
-        warnings.warn(f"columns of the same name are told apart: {', '.join(renamed)}", RadioAGWarning, stacklevel=2)
+    for key, name in zip(keys, tell_apart([str(header[key]) for key in keys]), strict=True):
+        if header[key] != name:
+            header[key] = name
 
 
 def _no_table(path: Path, hdus: fits.HDUList) -> str:
@@ -294,6 +284,9 @@ def _read_votable(stream: BinaryIO, path: Path, wanted: Wanted) -> Table:
     ]
     source = sources[_choose(candidates, wanted)]
     table = source.to_table(use_names_over_ids=True)
+    for old, new in zip(table.colnames, _names_of(source.fields), strict=True):
+        if old != new:
+            table.rename_column(old, new)
     systems = {system.ID: f"{system.system or ''} {system.equinox or ''}".strip() for system in document.iter_coosys()}
     for name, field in zip(table.colnames, source.fields, strict=True):
         column = table[name]
@@ -302,6 +295,10 @@ def _read_votable(stream: BinaryIO, path: Path, wanted: Wanted) -> Table:
         if isinstance(column.info.unit, u.UnrecognizedUnit):
             _read_unit_again(column)
     return table
+
+
+def _names_of(fields: Sequence[Any]) -> list[str]:
+    return tell_apart([str(field.name or field.ID) for field in fields])
 
 
 def _read_unit_again(column: Column) -> None:
@@ -319,11 +316,26 @@ def _read_parquet(stream: BinaryIO, path: Path, wanted: Wanted) -> Table:
     size = path.stat().st_size
     _check_parquet(file.metadata, size)
     _check_parquet_text(stream, file.metadata, size)
-    stream.seek(0)
+    stream = _with_told_names(stream, file)
     if b"table_meta_yaml" in (file.schema_arrow.metadata or {}):
         return Table.read(stream, format="parquet")  # written by astropy, with its units
     # astropy's reader stops at a missing string and turns missing integers into NaN.
     return Table.from_pandas(pandas.read_parquet(stream, dtype_backend="numpy_nullable"))
+
+
+def _with_told_names(stream: BinaryIO, file: Any) -> BinaryIO:
+    """The file, or one whose columns have different names."""
+    from pyarrow.parquet import write_table
+
+    stream.seek(0)
+    names = file.schema_arrow.names
+    told = tell_apart(names)
+    if told == names:
+        return stream
+    renamed = io.BytesIO()
+    write_table(file.read().rename_columns(told), renamed)
+    renamed.seek(0)
+    return renamed
 
 
 def _check_parquet(metadata: Any, size: int) -> None:

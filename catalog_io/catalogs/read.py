@@ -296,7 +296,8 @@ def _from_pandas(frame: Any) -> Table:
     named = any(name is not None for name in frame.index.names)
     frame = (frame.reset_index() if named else frame).rename(columns=str)
     if not frame.columns.is_unique:
-        raise CatalogueError("the data frame has several columns of one name")
+        names = ", ".join(sorted(set(frame.columns[frame.columns.duplicated()])))
+        raise CatalogueError(f"the data frame has several columns of one name: {names}")
     return Table.from_pandas(frame)
 
 

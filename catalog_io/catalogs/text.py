@@ -19,6 +19,7 @@ from astropy.io import ascii as text_formats
 from astropy.table import Table
 from numpy.typing import NDArray
 
+from radio_ag.catalog_io.catalogs.columns import tell_apart
 from radio_ag.catalog_io.files.packed import refuse_above_limit
 from radio_ag.errors import CatalogueError, RadioAGWarning
 
@@ -48,8 +49,8 @@ class Layout:
         Reader of `astropy.io.ascii`.
     delimiter : str
         What separates the fields; empty where columns are told by their place in the line.
-    names : int
-        Fields of the line of names. With another delimiter than a blank, a row may have fewer.
+    columns : tuple of str
+        The line of names, where it is known: some may be the same.
     header_start : int, optional
         Number of the comment that holds the names, from 0.
     data_start : int
@@ -62,11 +63,16 @@ class Layout:
 
     format: str
     delimiter: str = ""
-    names: int = 0
+    columns: tuple[str, ...] = ()
     header_start: int | None = None
     data_start: int = 1
     comments: bool = False
     units: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def names(self) -> int:
+        """Fields of the line of names. With another delimiter than a blank, a row may have fewer."""
+        return len(self.columns)
 
     @property
     def options(self) -> dict[str, Any]:
@@ -128,6 +134,18 @@ def read_text(text: str) -> Table:
         table = read(text.rstrip("\r\n") + "\n", converters=as_text)
     for name, unit in layout.units.items():
         table[name].unit = unit
+    return _with_told_names(table, [name for name in layout.columns if name])
+
+
+def _with_told_names(table: Table, names: Sequence[str]) -> Table:
+    """The table, with columns of the same name told apart as in other formats."""
+    if len(set(names)) < len(names) == len(table.colnames):
+        told = tell_apart(names)
+        pairs = [(old, f"\0{new}", new) for old, new in zip(table.colnames, told, strict=True) if old != new]
+        for old, between, _ in pairs:
+            table.rename_column(old, between)
+        for _, between, new in pairs:
+            table.rename_column(between, new)
     return table
 
 
@@ -170,8 +188,9 @@ def find_layout(head: str) -> Layout:
     """
     if head.startswith(("\\", "|")):
         if head.startswith("\\") or _is_ipac(head):
-            return Layout("ipac")
-        return Layout("bars", "|", len(head.splitlines()[0].rstrip().split("|")))
+            return Layout("ipac", columns=_ipac_names(head))
+        names = [name.strip() for name in head.splitlines()[0].rstrip().removeprefix("|").removesuffix("|").split("|")]
+        return Layout("bars", "|", ("", *names, ""))  # a bar before the first and behind the last
     if "Byte-by-byte Description" in head:
         return Layout("mrt" if head.startswith("Title:") else "cds")
     lines = [line for line in head.splitlines() if line.strip()]
@@ -185,12 +204,19 @@ def find_layout(head: str) -> Layout:
     fields = _split(first, delimiter)
     if not any(_VALUE.fullmatch(value) for value in fields):
         return _plain(delimiter, fields, content, commented=bool(comments))
-    for index in reversed(range(len(comments))):
-        names = _split(comments[index], delimiter)
-        # Lines of units and of column numbers may stand below the names (SoFiA).
-        if len(names) == len(set(names)) == len(fields) and all(_NAME.match(name) for name in names):
-            return Layout("commented_header", delimiter, len(names), index, data_start=0, comments=True)
+    for allow_repeated in (False, True):
+        for index in reversed(range(len(comments))):
+            names = _split(comments[index], delimiter)
+            # Lines of units and of column numbers may stand below the names (SoFiA).
+            different = allow_repeated or len(names) == len(set(names))
+            if different and len(names) == len(fields) and all(_NAME.match(name) for name in names):
+                return Layout("commented_header", delimiter, tuple(names), index, data_start=0, comments=True)
     return _unnamed(first)
+
+
+def _ipac_names(head: str) -> tuple[str, ...]:
+    line = next((line for line in head.splitlines() if line.startswith("|")), "")
+    return tuple(name.strip() for name in line.strip().strip("|").split("|"))
 
 
 def _is_ipac(head: str) -> bool:
@@ -203,10 +229,10 @@ def _plain(delimiter: str, names: list[str], content: list[str], *, commented: b
     """Names on the first line, perhaps with a line of units and a rule below it, as VizieR writes."""
     format = {" ": "basic", "\t": "tab"}.get(delimiter, "csv")
     if len(content) <= 2 or not _RULE.fullmatch(content[2]):
-        return Layout(format, delimiter, len(names), comments=commented)
+        return Layout(format, delimiter, tuple(names), comments=commented)
     given = _split(content[1], delimiter)
     units = {name: unit for name, unit in zip(names, given, strict=False) if unit}
-    return Layout(format, delimiter, len(names), data_start=3, comments=commented, units=units)
+    return Layout(format, delimiter, tuple(names), data_start=3, comments=commented, units=units)
 
 
 def _commented(header: str, index: int) -> Layout:

@@ -122,7 +122,7 @@ class TestObjects:
         assert read_catalogue(frame).valid.tolist() == [True, False, False]
 
     def test_a_data_frame_with_doubled_names(self):
-        with pytest.raises(CatalogueError, match="several columns of one name"):
+        with pytest.raises(CatalogueError, match="several columns of one name: ra"):
             read_catalogue(pandas.DataFrame([[1.0, 2.0, 3.0]], columns=["ra", "dec", "ra"]))
 
     def test_a_coordinate(self):
@@ -263,6 +263,34 @@ class TestFits:
         assert {name: table[name][1] for name in table.colnames} == {
             "ra": 150.5, "dec": 2.5, "flux": 3.5, "flux_3": 4.5, "flux_2": 5.5, "Flux": 6.5,
         }  # fmt: skip
+
+
+FIELD = '<FIELD name="{}" datatype="double" unit="deg"/>'
+TWICE = {
+    "t.csv": "ra,dec,flux,flux\n180,30,1,2\n",
+    "t.tsv": "ra\tdec\tflux\tflux\n180\t30\t1\t2\n",
+    "t.txt": "# ra dec flux flux\n180 30 1 2\n",
+    "t.dat": "ra dec flux flux\n180 30 1 2\n",
+    "t.tbl": "|ra    |dec   |flux  |flux  |\n|double|double|double|double|\n 180.0  30.0   1.0    2.0   \n",
+    "t.bars": "|ra|dec|flux|flux|\n|180|30|1|2|\n|181|30|1|2|\n",
+    "t.vot": f"""<VOTABLE version="1.4" xmlns="http://www.ivoa.net/xml/VOTable/v1.3"><RESOURCE><TABLE>
+        {"".join(map(FIELD.format, ("ra", "dec", "flux", "flux")))}
+        <DATA><TABLEDATA><TR><TD>180</TD><TD>30</TD><TD>1</TD><TD>2</TD></TR></TABLEDATA></DATA>
+        </TABLE></RESOURCE></VOTABLE>""",
+}
+
+
+@pytest.mark.parametrize("name", [*TWICE, "t.parquet"])
+def test_columns_of_one_name_in_every_format(name, tmp_path):
+    if name in TWICE:
+        (tmp_path / name).write_text(TWICE[name])
+    else:
+        arrays = [pyarrow.array([value]) for value in (180.0, 30.0, 1.0, 2.0)]
+        table = pyarrow.Table.from_arrays(arrays, names=["ra", "dec", "flux", "flux"])
+        parquet.write_table(table, tmp_path / name)
+    with pytest.warns(RadioAGWarning, match="columns of the same name are told apart: a second 'flux' is 'flux_2'"):
+        table = read_catalogue(tmp_path / name).table
+    assert {name: float(table[name][0]) for name in table.colnames} == {"ra": 180, "dec": 30, "flux": 1, "flux_2": 2}
 
 
 class TestVotable:
