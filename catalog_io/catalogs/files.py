@@ -8,6 +8,7 @@ import contextlib
 import hashlib
 import io
 import os
+import re
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -24,16 +25,40 @@ from radio_ag.catalog_io.catalogs import registry
 from radio_ag.catalog_io.catalogs import text as _text
 from radio_ag.catalog_io.catalogs.columns import find_positions, tell_apart
 from radio_ag.catalog_io.catalogs.dialect import Dialect
+from radio_ag.catalog_io.catalogs.lists import list_reader
 from radio_ag.catalog_io.files.fits_open import in_order, open_checked
 from radio_ag.catalog_io.files.fits_table import read_hdu
 from radio_ag.catalog_io.files.packed import open_unpacked, refuse_above_limit
 from radio_ag.catalog_io.files.votable import read_document
 from radio_ag.errors import CatalogueError, RadioAGWarning
 
-ACCEPTED = "FITS, VOTable, ECSV, CSV, ASCII (.txt .tab .tsv .dat) and Parquet"
+ACCEPTED = "FITS, VOTable, ECSV, CSV, ASCII (.txt .tab .tsv .dat), Parquet, sky models, TDAT and region files"
 """Formats of catalogue files, for messages and help."""
 
 _HEAD = 1 << 16
+_BYTE_ORDER_MARKS = (
+    (b"\xef\xbb\xbf", "utf-8-sig"),
+    (b"\xff\xfe\0\0", "utf-32"),
+    (b"\0\0\xfe\xff", "utf-32"),
+    (b"\xff\xfe", "utf-16"),
+    (b"\xfe\xff", "utf-16"),
+)
+_OTHER_FORMATS = tuple(
+    (re.compile(mark, re.IGNORECASE | re.DOTALL), what)
+    for mark, what in (
+        (rb"\x89HDF", "HDF5, which is not read: write it as FITS or Parquet, with astropy or pandas"),
+        (rb"\xd0\xcf\x11\xe0", "an Excel sheet, which is not read: save it as CSV"),
+        (rb"ARROW1|FEA1", "Feather (Arrow), which is not read: write it as Parquet, with pyarrow or pandas"),
+        (rb"\x93NUMPY", "a NumPy array, which is not read: write it as FITS or ECSV, with astropy's Table"),
+        (rb"\x80[\x02-\x05]", "a pickle, which is never opened: write it as FITS, ECSV or Parquet"),
+        (rb"RD[AX]\d\n", "R data, which is not read: write it as CSV, with write.csv"),
+        (rb"\x89PNG|\xff\xd8\xff|GIF8", "a picture"),
+        (rb"%PDF", "a PDF, which is not read: get the table from VizieR or the journal"),
+        (rb"\s*<(?:!doctype\s+html|html)", "a web page: was the download refused?"),
+        (rb"\s*<", "XML, but no VOTable: write it as VOTable, with TOPCAT or STILTS"),
+        (rb".{257}ustar", "a tar archive: unpack it first"),
+    )
+)
 _WORD = 8  # bytes of a number, and of the place of a text
 
 
@@ -136,8 +161,14 @@ def _open(path: Path) -> BinaryIO:
     except FileNotFoundError as exc:
         raise CatalogueError(f"no such catalogue: {path}") from exc
     except IsADirectoryError as exc:
+        if (path / "table.dat").exists():
+            raise CatalogueError(
+                f"{path} is a CASA table, which is not read: write DS9 or CRTF regions of it, or CSV, first"
+            ) from exc
         raise CatalogueError(f"{path} is a folder; a catalogue file is needed") from exc
-    except (OSError, MemoryError, ValueError) as exc:  # ValueError: a name with a null character
+    except (OSError, MemoryError, ValueError) as exc:
+        if path.suffix.lower() in (".xlsx", ".ods"):
+            raise CatalogueError(f"{path.name} looks like a spreadsheet, which is not read: save it as CSV") from exc
         raise CatalogueError(f"{path.name} cannot be read: {_one_line(exc)}") from exc
 
 
@@ -162,7 +193,8 @@ def _reader(head: bytes, path: Path) -> Reader:
     """Function that reads a file with such first bytes."""
     reader = _known_reader(head)
     if reader is None:
-        raise CatalogueError(f"{path.name} is not a table; accepted are {ACCEPTED}")
+        looks_like = next((f"looks like {what}" for mark, what in _OTHER_FORMATS if mark.match(head)), "is not a table")
+        raise CatalogueError(f"{path.name} {looks_like}; accepted are {ACCEPTED}")
     return reader
 
 
@@ -171,21 +203,48 @@ def _known_reader(head: bytes) -> Reader | None:
         return _read_fits
     if head.startswith(b"PAR1"):
         return _read_parquet
+    if head.startswith((b"\xff\xfe", b"\xfe\xff", b"\0\0\xfe\xff")):
+        return None if b"<" in head[:8] else _read_text
     if b"\0" in head:
         return _read_votable if b"VOTABLE" in head[:2000] else None
-    if head.lstrip(b"\xef\xbb\xbf \r\n\t").startswith(b"<"):
+    if head.lstrip(b"\xef\xbb\xbf \r\n\t").startswith(b"<") and not head.lstrip().lower().startswith(b"<header>"):
         return _read_votable if b"VOTABLE" in head else None
+    if head.startswith(b"%PDF"):
+        return None
     if head.startswith(b"# %ECSV"):
         return _read_ecsv
+    return _read_text if _encoding(head) is not None else None
+
+
+def _encoding(head: bytes) -> str | None:
+    """How a text is encoded, by its first bytes; `None` where it is none."""
+    marked = next((name for mark, name in _BYTE_ORDER_MARKS if head.startswith(mark)), None)
+    if marked is not None:
+        return marked
+    whole = head[: head.rfind(b"\n") + 1 or None]
     try:
-        head[: head.rfind(b"\n") + 1 or None].decode("utf-8-sig")
+        whole.decode("utf-8")
     except UnicodeDecodeError:
-        return None
-    return _read_text
+        text = b"\n" in head and not any((byte < 32 and byte not in b"\t\n\r\f") or 127 <= byte < 160 for byte in head)
+        return "latin-1" if text else None
+    return "utf-8"
 
 
 def _read_text(stream: BinaryIO, path: Path, wanted: Wanted) -> Table:
-    return _text.read_text(stream.read().decode("utf-8-sig"))
+    raw = stream.read()
+    encoding = _encoding(raw[:_HEAD]) or "utf-8"
+    try:
+        text = raw.decode(encoding)
+    except UnicodeDecodeError:
+        if encoding != "utf-8":
+            raise
+        encoding = "latin-1"  # what is not ASCII comes late
+        text = raw.decode(encoding)
+    if encoding == "latin-1":
+        warnings.warn(f"{path.name} is not in UTF-8: it is read as Latin-1", RadioAGWarning, stacklevel=2)
+    text = text.removeprefix("\N{ZERO WIDTH NO-BREAK SPACE}")
+    reader = list_reader(text[:_HEAD])
+    return _text.read_text(text) if reader is None else reader(text)
 
 
 def _read_ecsv(stream: BinaryIO, path: Path, wanted: Wanted) -> Table:

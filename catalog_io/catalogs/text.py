@@ -26,6 +26,17 @@ from radio_ag.errors import CatalogueError, RadioAGWarning
 _HEAD = 1 << 16
 _LONG = 1000  # bytes of a line: none that is shorter is looked at closely
 _COMMENTS = re.compile(r"(?:#.*\n)*")
+_OTHER_TEXT = tuple(
+    (re.compile(mark, re.IGNORECASE), what)
+    for mark, what in (
+        (r"\s*[\[{]\s*[\"\[{\]}]", "JSON, which is not read: write it as CSV or FITS, with pandas or astropy"),
+        (r"\s*\\(?:begin|documentclass|table)", "LaTeX: write it as CSV, with astropy's reader ascii.latex"),
+        (r"\s*%", "LaTeX or MATLAB text, whose comments begin with %: change them to #"),
+        (r"---\s*\n", "YAML, which is not read: write it as CSV or ECSV"),
+        (r"@(?:relation|attribute)", "ARFF, which is not read: write it as CSV"),
+    )
+)
+_LEADING = re.compile(r"(?:#[^\n]*\n|[ \t\r]*\n)*+")
 _NAMED = 5  # lines that a warning names
 _END = "\0"  # a line that no text has
 _DELIMITERS = ("\t", ",", ";", "|")
@@ -114,7 +125,8 @@ def read_text(text: str) -> Table:
     """
     if "\0" in text:
         raise CatalogueError("it has a null character, which no text has")
-    layout = find_layout(text[:_HEAD])
+    comments = _LEADING.match(text)
+    layout = find_layout(text[: _HEAD + (comments.end() if comments else 0)])
     text = text.rstrip("\r") if layout.delimiter else _without_cut_word(text)
     if layout.format == "ipac":
         _check_places(text)
@@ -186,6 +198,7 @@ def find_layout(head: str) -> Layout:
     CatalogueError
         When the columns have no names.
     """
+    _refuse_other(head)
     if head.startswith(("\\", "|")):
         if head.startswith("\\") or _is_ipac(head):
             return Layout("ipac", columns=_ipac_names(head))
@@ -217,6 +230,13 @@ def find_layout(head: str) -> Layout:
 def _ipac_names(head: str) -> tuple[str, ...]:
     line = next((line for line in head.splitlines() if line.startswith("|")), "")
     return tuple(name.strip() for name in line.strip().strip("|").split("|"))
+
+
+def _refuse_other(head: str) -> None:
+    """Refuse text that is something else than a table, by its name."""
+    what = next((what for mark, what in _OTHER_TEXT if mark.match(head)), None)
+    if what is not None:
+        raise CatalogueError(f"it looks like {what}")
 
 
 def _is_ipac(head: str) -> bool:
