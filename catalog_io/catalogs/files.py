@@ -131,7 +131,7 @@ def read_table(path: str | os.PathLike, dialect: Dialect | None = None, wanted: 
             if dialect is not None and dialect.read is not None:
                 return dialect.read(path)
             reader = _reader(head, path)
-            several = {_read_fits: ("table", "hdu"), _read_votable: ("table",)}.get(reader, ())
+            several = ("table", "hdu") if reader is _read_fits else ("table",) if reader is _read_votable else ()
             for option in ("table", "hdu"):
                 if getattr(wanted, option) is not None and option not in several:
                     raise CatalogueError(f"{option} (--{option}): {path.name} holds one table, and no others to choose")
