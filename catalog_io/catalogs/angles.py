@@ -49,6 +49,7 @@ _FIRST_ALONE = re.compile(r"(?P<sign>[+-]?)\s*(?P<first>\d{1,3}(?:\.\d*)?)(?P<ma
 _DOTTED = re.compile(r"(?P<sign>[+-]?)(?P<first>\d{1,3})(?P<mark>\.)(?P<minutes>\d{2})\.(?P<seconds>\d{2}(?:\.\d*)?)")
 _NOTATIONS = (_SEXAGESIMAL, _DOTTED, _TO_MINUTES, _FIRST_ALONE)
 _PRINTED = re.compile(r"([hdms°'\"])\.(\d+)")  # 07s.2
+_IN_DEGREES = re.compile(r"(?<=[\d.])\s*deg(?:rees?)?$")  # 'D' has become 'd'
 _COMPACT = re.compile(r"[+-]?\d{6,7}(?:\.\d*)?")
 _MARKS = str.maketrans(
     {
@@ -448,7 +449,7 @@ def _parse(text: np.ndarray, name: str) -> tuple[np.ndarray, float | str | None]
 def _sexagesimal(value: str) -> re.Match | None:
     if _DECIMAL.fullmatch(value):
         return None
-    value = _PRINTED.sub(r".\2\1", value.translate(_MARKS))
+    value = _IN_DEGREES.sub("d", _PRINTED.sub(r".\2\1", value.translate(_MARKS)))
     return next((match for notation in _NOTATIONS if (match := notation.fullmatch(value))), None)
 
 

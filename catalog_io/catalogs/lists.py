@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
+from astropy.coordinates import SkyCoord
 from astropy.io import ascii as text_formats
 from astropy.table import MaskedColumn, Table
 
@@ -18,13 +19,14 @@ from radio_ag.errors import CatalogueError, RadioAGWarning
 
 ListReader = Callable[[str], Table]
 
-MAX_REGIONS = 20_000
+MAX_REGIONS = 10_000
 """Shapes that a region file may have: each takes about a millisecond."""
 
 _SEXTRACTOR = re.compile(
     r"(?:#(?![ \t]*\d)[^\n]*\n)*#[ \t]*[01][ \t]+[A-Za-z][-\w]*(?:[ \t][^\n]*)?\n#[ \t]*\d+[ \t]+[A-Za-z]"
 )
 _SEXTRACTOR_LINE = re.compile(r"#\s*(\d+)\s+([A-Za-z][-\w]*)\s*(.*)")
+_NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?")
 _SKY_MODEL = re.compile(r"(?:#\s*)?(?:format\s*=\s*(?P<after>.+)|\((?P<before>.+)\)\s*=\s*format)", re.IGNORECASE)
 _DS9 = re.compile(
     r"# Region file format: DS9|(?:(?:#[^\n]*|global [^\n]*)?\n)*(?:icrs|fk5|j2000|fk4|b1950|galactic)\s*[;\n]",
@@ -63,10 +65,20 @@ def list_reader(head: str) -> ListReader | None:
         (lambda text: text.startswith("#CRTF"), lambda text: read_regions(text, "crtf")),
         (lambda text: _DS9.match(text) or _DS9_SHAPE.match(text), lambda text: read_regions(text, "ds9")),
         (_SKY_MODEL.match, read_sky_model),
-        (_SEXTRACTOR.match, read_sextractor),
+        (_is_sextractor, read_sextractor),
         (_KVIS.match, read_kvis),
     )
     return next((reader for test, reader in tests if test(head)), None)
+
+
+def _is_sextractor(head: str) -> bool:
+    """Whether numbered comments name the columns: there are as many, and what follows are no names."""
+    if _SEXTRACTOR.match(head) is None:
+        return False
+    lines = head.splitlines()
+    numbered = sum(_SEXTRACTOR_LINE.match(line) is not None for line in lines)
+    first = next((line.split() for line in lines if line.strip() and not line.startswith("#")), None)
+    return first is None or (len(first) >= numbered and any(_NUMBER.fullmatch(value) for value in first))
 
 
 def read_sextractor(text: str) -> Table:
@@ -153,14 +165,29 @@ def read_regions(text: str, format: str) -> Table:
     if not shapes:
         raise CatalogueError("a region file without a shape that has its centre on the sky (icrs, fk5 or galactic)")
     _say_left_out(len(found) - len(shapes), "regions have no centre on the sky")
-    centres = [shape.center.icrs for shape in shapes]
+    ra, dec = _centres([shape.center for shape in shapes])
     names = [str(shape.meta.get("text") or shape.meta.get("label") or "") for shape in shapes]
     return _region_table(
         [name or str(number) for number, name in enumerate(names, start=1)],
-        [float(centre.ra.deg) for centre in centres],
-        [float(centre.dec.deg) for centre in centres],
+        ra,
+        dec,
         [type(shape).__name__.removesuffix("SkyRegion").lower() for shape in shapes],
     )
+
+
+def _centres(centres: list[SkyCoord]) -> tuple[list[float], list[float]]:
+    """Degrees, ICRS; those of one frame are converted at once."""
+    ra, dec = np.empty(len(centres)), np.empty(len(centres))
+    frames = [repr(centre.frame.replicate_without_data()) for centre in centres]
+    for frame in set(frames):
+        which = [number for number, name in enumerate(frames) if name == frame]
+        places = [centres[number].spherical for number in which]
+        longitude = [float(place.lon.deg) for place in places]
+        latitude = [float(place.lat.deg) for place in places]
+        blank = centres[which[0]].frame.replicate_without_data()
+        icrs = SkyCoord(longitude, latitude, unit="deg", frame=blank).icrs
+        ra[which], dec[which] = icrs.ra.deg, icrs.dec.deg
+    return ra.tolist(), dec.tolist()
 
 
 def read_kvis(text: str) -> Table:

@@ -73,6 +73,7 @@ class TestSexagesimal:
             (" 10h 50m 07.2s ", "+30° 40' 37.2\""),
             ("10:50:07.2", "+30.40.37.2"),
             ("162d31m48s", "+30d40m37.2s"),
+            ("162.53deg", "30.677 deg"),
             ("10ʰ50ᵐ07ˢ.2", "+30°40\N{PRIME}37\N{DOUBLE PRIME}.2"),
             ("10h50m07s.2", "+30º40\N{RIGHT SINGLE QUOTATION MARK}37.2\N{RIGHT DOUBLE QUOTATION MARK}"),
             ("10H50M07.2S", "+30D40M37.2S"),

@@ -91,6 +91,17 @@ def written(tmp_path):
 
 
 class TestDetails:
+    def test_numbered_comments_above_a_table(self, written, recwarn):
+        for names, row in (("ra,dec", "166.705,29.898"), ("ra dec", "166.705 29.898")):
+            text = f"# 1 comment here\n# 2 another comment\n{names}\n{row}\n"
+            assert read_catalogue(written("t.txt", text)).ra.tolist() == [RA[0]]
+
+    def test_regions_of_several_frames(self, written):
+        text = '# Region file format: DS9\ngalactic\ncircle(0,0,5")\nicrs\ncircle(10,20,5")\n'
+        catalogue = read_catalogue(written("f.reg", text))
+        np.testing.assert_allclose(catalogue.ra, [266.404988, 10.0], atol=1e-5)
+        np.testing.assert_allclose(catalogue.dec, [-28.936178, 20.0], atol=1e-5)
+
     def test_arrays_of_sextractor(self, written):
         table = read_catalogue(written("vectors.cat")).table
         assert [np.ravel(row).tolist() for row in table["MAG_APER"]][:1] in ([[1, 2, 3]], [[1]])
