@@ -12,6 +12,7 @@ import typer
 
 from radio_ag.cli import options
 from radio_ag.cli.console import EXIT_SERVICE, print_attention, print_json, print_summary, reporting
+from radio_ag.cli.streams import STREAM, as_file
 from radio_ag.options import AttentionMode, CatalogueOptions, ImageOptions, RunOptions
 from radio_ag.weights import DEFAULT
 
@@ -20,6 +21,8 @@ _COMPRESSED = {".gz", ".bz2", ".xz", ".zip"}
 
 def default_output(catalogue: Path, format: Literal["fits", "parquet"] | None = None) -> Path:
     """Return the path of the product of a catalogue: beside it, as ``NAME.radio-ag.fits``."""
+    if catalogue == STREAM or catalogue.is_fifo():
+        raise typer.BadParameter("--output is needed where the catalogue is piped in")
     plain = Path(catalogue.stem) if catalogue.suffix.lower() in _COMPRESSED else catalogue
     return catalogue.parent / f"{plain.stem}.radio-ag.{format or 'fits'}"
 
@@ -30,7 +33,8 @@ def classify(
     catalogue: Annotated[
         Path,
         typer.Argument(
-            help="Catalogue (FITS, VOTable, ECSV, CSV, ASCII or Parquet), or a FITS image to find the sources in.",
+            help="Catalogue (FITS, VOTable, ECSV, CSV, ASCII, Parquet, regions), - for one that is piped in, or a FITS "
+            "image to find the sources in.",
             show_default=False,
         ),
     ],
@@ -140,11 +144,15 @@ def classify(
     if scheduler is not None and workers is not None:
         raise typer.BadParameter("--scheduler names a cluster and --workers makes one: leave one out")
     source = images[0] if images and len(images) == 1 else images or url_template
-    with reporting(quiet, verbose) as progress, _cluster(scheduler, workers) as client:
+    with (
+        as_file(catalogue) as catalogue_file,
+        reporting(quiet, verbose) as progress,
+        _cluster(scheduler, workers) as client,
+    ):
         from radio_ag.pipeline import classify as classify_catalogue
 
         result = classify_catalogue(
-            catalogue,
+            catalogue_file,
             images=source,
             group=group,
             region=region,

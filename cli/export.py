@@ -8,6 +8,7 @@ import typer
 
 from radio_ag.cli.console import reporting
 from radio_ag.cli.options import Debug
+from radio_ag.cli.streams import STREAM, to_file
 
 
 class ExportFormat(StrEnum):
@@ -24,7 +25,13 @@ class ExportFormat(StrEnum):
 def export(
     result: Annotated[Path, typer.Argument(help="Product of radio-ag classify.", show_default=False)],
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="File to write, or folder for cutouts.", show_default=False)
+        Path,
+        typer.Option(
+            "--output",
+            "-o",
+            help="File to write, - for standard output, or folder for cutouts.",
+            show_default=False,
+        ),
     ],
     format: Annotated[
         ExportFormat | None,
@@ -55,13 +62,16 @@ def export(
     debug: Debug = False,
 ) -> None:
     """Write a result as regions, as a table, or as a FITS file a source."""
-    with reporting(quiet, doing="exporting") as progress:
+    piped = output == STREAM
+    if piped and format in (None, ExportFormat.cutouts):
+        raise typer.BadParameter("with -o - give --format: ds9, crtf, votable, csv or ecsv")
+    with reporting(quiet, doing="exporting") as progress, to_file(output, ".out") as output_file:
         from radio_ag.catalog_io.export import export as export_result
         from radio_ag.catalog_io.result import Result
 
         written = export_result(
             Result.read(result),
-            output,
+            output_file,
             format and format.value,
             images=images[0] if images and len(images) == 1 else images or None,
             rows=rows,
@@ -69,5 +79,5 @@ def export(
             overwrite=overwrite,
             progress=progress,
         )
-    if not quiet:
+    if not quiet and not piped:
         typer.echo(written)

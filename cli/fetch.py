@@ -8,6 +8,7 @@ import typer
 
 from radio_ag.cli import options
 from radio_ag.cli.console import EXIT_SERVICE, print_json, reporting
+from radio_ag.cli.streams import as_file
 from radio_ag.options import CatalogueOptions, ImageOptions
 
 _UNBOUNDED = 1 << 62  # bytes: what is fetched into a folder on purpose is not for the oldest to go first
@@ -53,11 +54,11 @@ def fetch(
     image_options = replace(image_options, cache_dir=output)
     if output is not None and image_options.cache_size is None:
         image_options = replace(image_options, cache_size=_UNBOUNDED)
-    with reporting(quiet, verbose, "fetching") as progress:
+    with as_file(catalogue) as catalogue_file, reporting(quiet, verbose, "fetching") as progress:
         from radio_ag.fetch import fetch_images
 
         fetched = fetch_images(
-            catalogue,
+            catalogue_file,
             images=url_template or images,
             group=group,
             region=region,

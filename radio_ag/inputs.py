@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -99,7 +99,8 @@ def open_inputs(
         rows = _find_rows(searched, options.threshold, area)
         provenance = {"found_in": searched.name, "find_threshold": options.threshold}
     else:
-        columns = {name: getattr(options, name) for name in ("ra_col", "dec_col", "ra_unit", "dialect")}
+        of_images = ("join_doubles", "threshold")
+        columns = {told.name: getattr(options, told.name) for told in fields(options) if told.name not in of_images}
         rows = read_catalogue(catalogue, **columns, data=data, wcs=wcs)
         source = open_images(named, **keywords)
     mapped = isinstance(catalogue, str | os.PathLike)

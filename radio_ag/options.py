@@ -165,10 +165,32 @@ class CatalogueOptions(OptionRecord):
     ra_col: Annotated[str | None, Option("Column of right ascension.", "Catalogue")] = None
     dec_col: Annotated[str | None, Option("Column of declination.", "Catalogue")] = None
     ra_unit: Annotated[
-        Literal["deg", "hour"] | None, Option("Unit of right ascension where the column has none.", "Catalogue")
+        Literal["deg", "hour", "hourangle", "hms", "dms", "rad"] | None,
+        Option(
+            "Unit of right ascension, whatever the column says; hms and dms are sexagesimal, also HHMMSS.s.",
+            "Catalogue",
+            shown="the column's",
+        ),
     ] = None
     dialect: Annotated[
         str | None, Option("Format of the catalogue, where it is not seen from the file.", "Catalogue")
+    ] = None
+    group_col: Annotated[str | None, Option("Column that is the same for all rows of one source.", "Catalogue")] = None
+    flux_col: Annotated[
+        str | None,
+        Option("Column of integrated flux density, which weights the centre of a source of several rows.", "Catalogue"),
+    ] = None
+    name_col: Annotated[str | None, Option("Column that names the rows.", "Catalogue")] = None
+    table: Annotated[
+        str | None,
+        Option(
+            "Name of the table in a file of several, or its number from 1.",
+            "Catalogue",
+            shown="the first with positions",
+        ),
+    ] = None
+    hdu: Annotated[
+        str | None, Option("The same for FITS: name or number of the HDU, the primary one being 0.", "Catalogue")
     ] = None
     join_doubles: Annotated[
         bool, Option("Join groups that look like two lobes by separation and flux.", "Catalogue")

@@ -66,7 +66,7 @@ def _read_database(path: Path) -> Table:
     return Table(rows=rows, names=columns) if rows else Table(names=columns)
 
 
-_COMMON = ("background", "local_rms", "ra", "dec", "peak_flux", "flags", "uuid")
+_COMMON = ("ra", "dec", "local_rms")
 
 DIALECT = Dialect(
     name="aegean",
@@ -74,7 +74,7 @@ DIALECT = Dialect(
     kinds=(
         Kind(
             name="comp",
-            columns=(*_COMMON, "island", "source", "int_flux", "psf_a"),
+            columns=(*_COMMON, "island", "source", "int_flux"),
             position=("ra", "dec"),
             units=_UNITS,
             join_keys=("uuid",),
@@ -89,7 +89,7 @@ DIALECT = Dialect(
         ),
         Kind(
             name="isle",
-            columns=(*_COMMON, "island", "components", "int_flux", "max_angular_size"),
+            columns=(*_COMMON, "island", "components", "int_flux"),
             position=("ra", "dec"),
             units=_UNITS,
             join_keys=("uuid",),
@@ -103,7 +103,7 @@ DIALECT = Dialect(
         ),
         Kind(
             name="simp",
-            columns=(*_COMMON, "peak_pixel"),
+            columns=(*_COMMON, "peak_flux", "flags", "uuid", "peak_pixel"),
             position=("ra", "dec"),
             units=_UNITS,
             join_keys=("uuid",),

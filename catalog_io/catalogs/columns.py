@@ -6,14 +6,17 @@ not the position. Equatorial frames at J2000 are taken, whatever else a catalogu
 """
 
 import difflib
+import itertools
 import re
+import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from astropy.coordinates import SkyCoord
 from astropy.table import Table
 
-from radio_ag.errors import CatalogueError
+from radio_ag.errors import CatalogueError, RadioAGWarning
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,7 @@ KNOWN_DEGREES = (
     ("RAdeg", "DEdeg"),
     ("RA_deg", "DEC_deg"),
     ("RAdeg", "DECdeg"),
+    ("RAcen", "Deccen"),
     ("ALPHA_J2000", "DELTA_J2000"),
     ("ALPHAWIN_J2000", "DELTAWIN_J2000"),
     ("s_ra", "s_dec"),
@@ -146,6 +150,63 @@ def find_identifier(table: Table) -> str | None:
     return next((folded[name] for name in IDENTIFIERS if name in folded), None)
 
 
+def tell_apart(names: Sequence[str]) -> list[str]:
+    """Give a number to each name that another has, from 2.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Of the columns of a table.
+
+    Returns
+    -------
+    list of str
+        ``flux``, ``flux_2``: as many names, all different.
+
+    Warns
+    -----
+    RadioAGWarning
+        Of those that have got another name.
+    """
+    taken = set(names)
+    seen: set[str] = set()
+    told, renamed = [], []
+    for name in names:
+        new = name
+        if name in seen:
+            number = next(number for number in itertools.count(2) if f"{name}_{number}" not in taken)
+            new = f"{name}_{number}"
+            taken.add(new)
+            renamed.append(f"a second {name!r} is {new!r}")
+        seen.add(name)
+        told.append(new)
+    if renamed:
+        warnings.warn(f"columns of the same name are told apart: {', '.join(renamed)}", RadioAGWarning, stacklevel=2)
+    return told
+
+
+def check_column(table: Table, option: str, name: str | None) -> None:
+    """Check that a column that the user names is there.
+
+    Parameters
+    ----------
+    table : `~astropy.table.Table`
+    option : str
+        By which it is named.
+    name : str or None
+        `None`: none is named.
+
+    Raises
+    ------
+    CatalogueError
+        When it is not there.
+    """
+    if name is not None and name not in table.colnames:
+        near = difflib.get_close_matches(name, table.colnames, n=3)
+        hint = f" Did you mean {' or '.join(near)}?" if near else ""
+        raise CatalogueError(f"{option}={name!r} is not a column of the catalogue.{hint} Columns: {_listed(table)}")
+
+
 def check_frame(table: Table, ra_name: str) -> None:
     """Check that the right ascension is ICRS, or FK5 at J2000 (which differs by less than 0.03 arcsec).
 
@@ -180,11 +241,8 @@ def _frame_of_header(meta: dict) -> str:
 
 
 def _chosen(table: Table, ra_col: str | None, dec_col: str | None) -> PositionColumns:
-    for option, name in (("ra_col", ra_col), ("dec_col", dec_col)):
-        if name is not None and name not in table.colnames:
-            near = difflib.get_close_matches(name, table.colnames, n=3)
-            hint = f" Did you mean {' or '.join(near)}?" if near else ""
-            raise CatalogueError(f"{option}={name!r} is not a column of the catalogue.{hint} Columns: {_listed(table)}")
+    check_column(table, "ra_col", ra_col)
+    check_column(table, "dec_col", dec_col)
     if ra_col is not None and dec_col is None and _holds_coordinates(table[ra_col]):
         return PositionColumns((ra_col,), (ra_col,))
     if ra_col is None or dec_col is None:

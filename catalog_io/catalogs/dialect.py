@@ -6,17 +6,36 @@ source together, and which rows are good. `Columns` looks all of that up in a ta
 astropy takes from the field IDs of CASDA's VOTables.
 """
 
-from collections.abc import Callable, Mapping
+import re
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import astropy.units as u
 import numpy as np
 from astropy.table import Column, MaskedColumn, Table
 
 from radio_ag.catalog_io.catalogs.angles import numbers
-from radio_ag.errors import CatalogueError
+from radio_ag.errors import CatalogueError, RadioAGWarning
+
+_BRACKETS = "<>()[]{}\"' "
+_NO_KEY = frozenset(
+    {
+        *("", "-", "--", "---", "----", ".", "..", "...", "…", "?", "*", "n/a", "n.a.", "#n/a", "n\\a", "na", "nan"),
+        *("#nan", "null", "\\n", "#null!", "none", "nil", "nat", "inf", "missing", "masked", "unset", "undefined"),
+        *("unknown", "undef", "empty", "blank", "unassigned", "unmatched", "no match", "nomatch", "no_match"),
+        *("no source", "no_source", "nosource", "unnamed", "noname", "no name", "isolated", "single", "not available"),
+    }
+)
+"""How tables write that a row is of no source that has a name: in lower case, without brackets."""
+_ALIKE = 4  # columns that are hardly there by chance
+_FLUX_SPELLINGS = {"jy": "Jy", "mjy": "mJy", "ujy": "uJy", "µjy": "uJy", "njy": "nJy"}
+_FLUX_UNIT = re.compile(r"(?:^|[\W_\d])([munµ]?jy)[)\]]?$", re.IGNORECASE)
+_FILLED = 1e20  # by which astropy fills a masked float
+_NEGATIVE = re.compile(r"-\s*\d+(?:\.\d*)?(?:[eE][+-]?\d+)?")
+_SOURCE_NAME = re.compile(r"[^\W\d].*\d")  # a letter, and a digit behind it
 
 
 class Columns:
@@ -92,7 +111,8 @@ class Kind:
     name : str
         The tool's own word: ``"srl"``, ``"components"``.
     columns : tuple of str
-        Columns that a table of this kind has; of several kinds that fit, the one with the most columns is taken.
+        Columns by which a table of this kind is recognised: what is used of it, and no more than tells it from others.
+        Of several kinds that fit, the one with the most columns is taken.
     position : tuple of str or None
         Columns of right ascension and declination, or one SkyCoord column twice; `None` for a table that has no rows.
     units : dict of str to str
@@ -153,6 +173,51 @@ class Kind:
         columns = Columns(table)
         return all(name in columns for name in self.columns) and (self.test is None or self.test(table))
 
+    def has_positions(self, table: Table) -> bool:
+        """Tell whether a table has the columns of the position.
+
+        Parameters
+        ----------
+        table : `~astropy.table.Table`
+
+        Returns
+        -------
+        bool
+        """
+        columns = Columns(table)
+        return self.position is not None and all(name in columns for name in self.position)
+
+    def known_columns(self, table: Table) -> tuple[list[str], list[str]]:
+        """Return which of the columns that the kind has a use for, but for the position, a table has, and which not.
+
+        Parameters
+        ----------
+        table : `~astropy.table.Table`
+
+        Returns
+        -------
+        present, lacking : list of str
+        """
+        columns = Columns(table)
+        single = (self.flux, self.peak, self.rms, *(self.shape or ()))
+        names = dict.fromkeys([*self.columns, *self.group_keys, *self.join_keys, *self.quality, *filter(None, single)])
+        known = [name for name in names if name not in (self.position or ())]
+        return [name for name in known if name in columns], [name for name in known if name not in columns]
+
+    def is_grouped(self, table: Table) -> bool:
+        """Tell whether a table has the grouping columns.
+
+        Parameters
+        ----------
+        table : `~astropy.table.Table`
+
+        Returns
+        -------
+        bool
+        """
+        columns = Columns(table)
+        return bool(self.group_keys) and all(name in columns for name in self.group_keys)
+
 
 @dataclass(frozen=True)
 class Dialect:
@@ -194,13 +259,16 @@ class Dialect:
         fitting = [kind for kind in self.kinds if kind.fits(table)]
         return max(fitting, key=lambda kind: len(kind.columns)) if fitting else None
 
-    def required_kind(self, table: Table) -> Kind:
+    def required_kind(self, table: Table, *, placed: bool = False) -> Kind:
         """Choose the kind that fits a table best, of which there has to be one.
 
         Parameters
         ----------
         table : `~astropy.table.Table`
-            Said to be of this dialect.
+            Said to be of this dialect: its positions, and its grouping column or a third of
+            what is used of it, are enough.
+        placed : bool
+            Whether it is known by other names where its positions are.
 
         Returns
         -------
@@ -212,11 +280,50 @@ class Dialect:
         CatalogueError
             When none fits.
         """
-        kind = self.kind(table)
+        kind = self.kind(table) or self._nearest_kind(table, placed)
         if kind is None:
             kinds = "; ".join(f"{kind.name} with {' '.join(kind.columns)}" for kind in self.kinds)
             raise CatalogueError(f"the catalogue is not of the dialect {self.name!r}, whose tables are: {kinds}")
         return kind
+
+    def _nearest_kind(self, table: Table, placed: bool) -> Kind | None:
+        """The kind with the most columns in common with a table, besides the positions."""
+        best, nearest = 0, None
+        for kind in self.kinds:
+            present, lacking = kind.known_columns(table)
+            enough = 2 * len(present) >= len(lacking) or kind.is_grouped(table)
+            if len(present) > best and enough and kind.position is not None and (placed or kind.has_positions(table)):
+                best, nearest = len(present), kind
+        return nearest
+
+
+def lookalike(table: Table, dialects: Iterable[Dialect]) -> str | None:
+    """Say what a table that is of no dialect looks like.
+
+    Parameters
+    ----------
+    table : `~astropy.table.Table`
+        As it was read.
+    dialects : iterable of Dialect
+
+    Returns
+    -------
+    str or None
+        A line for the user; `None` where it looks like none.
+    """
+    best, looks_like = 0, None
+    for dialect in dialects:
+        for kind in dialect.kinds:
+            present, lacking = kind.known_columns(table)
+            enough = len(present) >= max(_ALIKE, 2 * len(lacking), best + 1)
+            if enough and kind.has_positions(table) and not kind.fits(table):
+                best = len(present)
+                why = f"lacks {', '.join(lacking)}" if lacking else "has other values"
+                looks_like = (
+                    f"the catalogue looks like {dialect.name} {kind.name}, but {why}: it is taken as a plain table of "
+                    f"positions; dialect={dialect.name!r} (--dialect {dialect.name}) takes it as that"
+                )
+    return looks_like
 
 
 def with_units(table: Table, kind: Kind) -> Table:
@@ -323,6 +430,45 @@ def fluxes(table: Table, kind: Kind) -> np.ndarray | None:
     return None if found is None else numbers(table[found[0]]) * found[1]
 
 
+def flux_of(table: Table, name: str) -> np.ndarray:
+    """Return the flux densities of a column that the user names.
+
+    Parameters
+    ----------
+    table : `~astropy.table.Table`, n rows
+        As it was read.
+    name : str
+        Its column. Where that has no unit, one at the end of its name counts, as in ``S_mJy``.
+
+    Returns
+    -------
+    numpy.ndarray, shape (n,)
+        Jy, NaN where missing.
+
+    Raises
+    ------
+    CatalogueError
+        When its unit is not that of a flux density.
+
+    Warns
+    -----
+    RadioAGWarning
+        Of a column without a unit, which is taken as Jy.
+    """
+    text = str(table[name].info.unit or "").strip("\"'[] ")
+    if text in ("", "--", "-"):
+        found = _FLUX_UNIT.search(name)
+        text = _FLUX_SPELLINGS[found[1].lower()] if found else ""
+    if not text:
+        warnings.warn(f"flux column {name!r} has no unit: it is taken as Jy", RadioAGWarning, stacklevel=2)
+    unit = u.Unit(text or "Jy", parse_strict="silent")
+    if unit.is_equivalent(u.Jy / u.beam):
+        unit = unit * u.beam
+    if not unit.is_equivalent(u.Jy):
+        raise CatalogueError(f"flux column {name!r} has unit {text!r}; a flux density is needed (Jy, mJy, uJy)")
+    return numbers(table[name]) * unit.to(u.Jy)
+
+
 class Measure(NamedTuple):
     """Where a table has what was measured of its rows."""
 
@@ -388,32 +534,93 @@ def good_rows(table: Table, kind: Kind) -> np.ndarray | None:
     return kind.good(*(columns.numbers(name) for name in kind.quality))
 
 
-def groups(table: Table, kind: Kind) -> np.ndarray | None:
+class Grouping(NamedTuple):
+    """Which rows a catalogue has for one source.
+
+    Attributes
+    ----------
+    group : numpy.ndarray of int64, shape (n,)
+        Number of each row's group, from 0.
+    named : numpy.ndarray of bool, shape (n,)
+        Whether the group is told by a name, letters with digits, as sources have it: such a name is given once. A
+        number begins anew in each run, and a bare word may stand for "unknown".
+    """
+
+    group: np.ndarray
+    named: np.ndarray
+
+
+def groups(table: Table, kind: Kind) -> Grouping | None:
     """Group the rows that agree in all grouping columns of a dialect; one that lacks a value is a group of its own.
 
     Parameters
     ----------
-    table : `~astropy.table.Table`, n rows
+    table : `~astropy.table.Table`
         As it was read.
     kind : Kind
         What it is.
 
     Returns
     -------
-    numpy.ndarray of int64 or None, shape (n,)
-        Number of each row's group, from 0; `None` where the dialect has no grouping columns.
+    Grouping or None
+        `None` where the dialect has no grouping columns.
     """
     columns = Columns(table)
     names = [columns.name(key) for key in kind.group_keys]
-    if not names or None in names:
-        return None
-    group = np.zeros(len(table), np.int64)
-    alone = np.zeros(len(table), bool)
-    for name in names:
-        column = table[name]
-        alone |= np.ma.getmaskarray(column)
-        values = np.asarray(np.ma.getdata(column))
-        _, inverse = np.unique(values.astype(str) if values.dtype.kind == "O" else values, return_inverse=True)
+    return None if not names or None in names else group_by([table[name] for name in names])
+
+
+def group_by(columns: Sequence[Column]) -> Grouping:
+    """Group the rows that agree in all of some columns; one that lacks a value in any is a group of its own.
+
+    Parameters
+    ----------
+    columns : sequence of `~astropy.table.Column`, shape (n,) each
+        At least one. Besides masked values, NaN and negative numbers, texts such as ``N/A``, ``NULL`` and ``-99`` say
+        that there is none.
+
+    Returns
+    -------
+    Grouping
+    """
+    n = len(columns[0])
+    group = np.zeros(n, np.int64)
+    alone = np.zeros(n, bool)
+    named = np.zeros(n, bool)
+    for column in columns:
+        keys, inverse = np.unique(_key_values(column), return_inverse=True)
+        is_text = keys.dtype.kind == "U"
+        missing = (
+            np.array([_is_missing(key) for key in keys.tolist()], bool)
+            if is_text
+            else ~((keys >= 0) & (keys < _FILLED))
+        )
+        alone |= np.ma.getmaskarray(column) | missing[inverse]
+        if is_text:
+            named |= np.array([_SOURCE_NAME.search(key) is not None for key in keys.tolist()], bool)[inverse]
         group = np.unique(group * (inverse.max(initial=0) + 1) + inverse, return_inverse=True)[1]
     group[alone] = group.max(initial=-1) + 1 + np.arange(alone.sum())
-    return np.unique(group, return_inverse=True)[1].astype(np.int64)
+    return Grouping(np.unique(group, return_inverse=True)[1].astype(np.int64), named & ~alone)
+
+
+def _key_values(column: Column) -> np.ndarray:
+    """Keys as numbers or as stripped text, whatever is masked."""
+    values = np.asarray(np.ma.getdata(column))
+    if values.ndim != 1:
+        raise CatalogueError(f"column {column.info.name!r} has {values.ndim} dimensions; one key a row is needed")
+    if values.dtype.kind == "b":
+        return values.astype(np.int64)
+    if values.dtype.kind in "iuf":
+        return values
+    if values.dtype.kind == "O":
+        values = np.array([_key_text(value) for value in values], dtype=str)
+    text = np.strings.decode(values, "utf-8", "replace") if values.dtype.kind == "S" else values.astype(str)
+    return np.strings.strip(text) if text.size else text
+
+
+def _key_text(value: Any) -> str:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+
+
+def _is_missing(key: str) -> bool:
+    return key.lower().strip(_BRACKETS) in _NO_KEY or _NEGATIVE.fullmatch(key) is not None

@@ -6,13 +6,16 @@ else is refused.
 
 import contextlib
 import hashlib
-import itertools
+import io
 import os
+import re
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import numpy as np
 from astropy import units as u
 from astropy.io import ascii as text_formats
 from astropy.io import fits
@@ -20,33 +23,87 @@ from astropy.table import Column, Table
 
 from radio_ag.catalog_io.catalogs import registry
 from radio_ag.catalog_io.catalogs import text as _text
+from radio_ag.catalog_io.catalogs.columns import find_positions, tell_apart
 from radio_ag.catalog_io.catalogs.dialect import Dialect
+from radio_ag.catalog_io.catalogs.lists import list_reader
 from radio_ag.catalog_io.files.fits_open import in_order, open_checked
 from radio_ag.catalog_io.files.fits_table import read_hdu
 from radio_ag.catalog_io.files.packed import open_unpacked, refuse_above_limit
 from radio_ag.catalog_io.files.votable import read_document
 from radio_ag.errors import CatalogueError, RadioAGWarning
 
-ACCEPTED = "FITS, VOTable, ECSV, CSV, ASCII (.txt .tab .tsv .dat) and Parquet"
+ACCEPTED = "FITS, VOTable, ECSV, CSV, ASCII (.txt .tab .tsv .dat), Parquet, sky models, TDAT and region files"
 """Formats of catalogue files, for messages and help."""
 
 _HEAD = 1 << 16
+_BYTE_ORDER_MARKS = (
+    (b"\xef\xbb\xbf", "utf-8-sig"),
+    (b"\xff\xfe\0\0", "utf-32"),
+    (b"\0\0\xfe\xff", "utf-32"),
+    (b"\xff\xfe", "utf-16"),
+    (b"\xfe\xff", "utf-16"),
+)
+_OTHER_FORMATS = tuple(
+    (re.compile(mark, re.IGNORECASE | re.DOTALL), what)
+    for mark, what in (
+        (rb"\x89HDF", "HDF5, which is not read: write it as FITS or Parquet, with astropy or pandas"),
+        (rb"\xd0\xcf\x11\xe0", "an Excel sheet, which is not read: save it as CSV"),
+        (rb"ARROW1|FEA1", "Feather (Arrow), which is not read: write it as Parquet, with pyarrow or pandas"),
+        (rb"\x93NUMPY", "a NumPy array, which is not read: write it as FITS or ECSV, with astropy's Table"),
+        (rb"\x80[\x02-\x05]", "a pickle, which is never opened: write it as FITS, ECSV or Parquet"),
+        (rb"RD[AX]\d\n", "R data, which is not read: write it as CSV, with write.csv"),
+        (rb"\x89PNG|\xff\xd8\xff|GIF8", "a picture"),
+        (rb"%PDF", "a PDF, which is not read: get the table from VizieR or the journal"),
+        (rb"\s*<(?:!doctype\s+html|html)", "a web page: was the download refused?"),
+        (rb"\s*<", "XML, but no VOTable: write it as VOTable, with TOPCAT or STILTS"),
+        (rb".{257}ustar", "a tar archive: unpack it first"),
+    )
+)
 _WORD = 8  # bytes of a number, and of the place of a text
 
 
-Reader = Callable[[BinaryIO, Path], Table]  # of what is in a file; the name is for messages
+@dataclass(frozen=True)
+class Wanted:
+    """Which table of a file is wanted.
+
+    Attributes
+    ----------
+    table, hdu : str, optional
+        Its name or number, among the tables from 1, and among all HDUs from 0.
+    ra_col, dec_col : str, optional
+        Columns that it has; without a table's name the first that has positions is taken.
+    """
+
+    table: str | None = None
+    hdu: str | None = None
+    ra_col: str | None = None
+    dec_col: str | None = None
 
 
-def read_table(path: str | os.PathLike, dialect: Dialect | None = None) -> Table:
+@dataclass(frozen=True)
+class _Candidate:
+    """A table of a file that may hold several: its name, its number among the HDUs, its columns with their UCDs."""
+
+    name: str
+    hdu: int
+    columns: Sequence[tuple[str, str]]
+
+
+Reader = Callable[[BinaryIO, Path, Wanted], Table]  # of what is in a file; the name is for messages
+
+
+def read_table(path: str | os.PathLike, dialect: Dialect | None = None, wanted: Wanted = Wanted()) -> Table:
     """Read the table in a file.
 
     Parameters
     ----------
     path : path-like
-        FITS (the first table HDU), VOTable (the first table), ECSV, CSV, text, or Parquet, plain or packed by gzip,
+        FITS, VOTable, ECSV, CSV, text, or Parquet, plain or packed by gzip,
         bzip2 or xz; or a file that a dialect reads itself.
     dialect : Dialect, optional
         Dialect of the file. `None`: any that reads files like it, else none.
+    wanted : Wanted
+        Which table of FITS and VOTable.
 
     Returns
     -------
@@ -73,7 +130,12 @@ def read_table(path: str | os.PathLike, dialect: Dialect | None = None) -> Table
             warnings.simplefilter("ignore", u.UnitsWarning)
             if dialect is not None and dialect.read is not None:
                 return dialect.read(path)
-            return _reader(head, path)(stream, path)
+            reader = _reader(head, path)
+            several = ("table", "hdu") if reader is _read_fits else ("table",) if reader is _read_votable else ()
+            for option in ("table", "hdu"):
+                if getattr(wanted, option) is not None and option not in several:
+                    raise CatalogueError(f"{option} (--{option}): {path.name} holds one table, and no others to choose")
+            return reader(stream, path, wanted)
 
 
 @contextlib.contextmanager
@@ -99,8 +161,14 @@ def _open(path: Path) -> BinaryIO:
     except FileNotFoundError as exc:
         raise CatalogueError(f"no such catalogue: {path}") from exc
     except IsADirectoryError as exc:
+        if (path / "table.dat").exists():
+            raise CatalogueError(
+                f"{path} is a CASA table, which is not read: write DS9 or CRTF regions of it, or CSV, first"
+            ) from exc
         raise CatalogueError(f"{path} is a folder; a catalogue file is needed") from exc
-    except (OSError, MemoryError, ValueError) as exc:  # ValueError: a name with a null character
+    except (OSError, MemoryError, ValueError) as exc:
+        if path.suffix.lower() in (".xlsx", ".ods"):
+            raise CatalogueError(f"{path.name} looks like a spreadsheet, which is not read: save it as CSV") from exc
         raise CatalogueError(f"{path.name} cannot be read: {_one_line(exc)}") from exc
 
 
@@ -125,7 +193,8 @@ def _reader(head: bytes, path: Path) -> Reader:
     """Function that reads a file with such first bytes."""
     reader = _known_reader(head)
     if reader is None:
-        raise CatalogueError(f"{path.name} is not a table; accepted are {ACCEPTED}")
+        looks_like = next((f"looks like {what}" for mark, what in _OTHER_FORMATS if mark.match(head)), "is not a table")
+        raise CatalogueError(f"{path.name} {looks_like}; accepted are {ACCEPTED}")
     return reader
 
 
@@ -134,58 +203,119 @@ def _known_reader(head: bytes) -> Reader | None:
         return _read_fits
     if head.startswith(b"PAR1"):
         return _read_parquet
+    if head.startswith((b"\xff\xfe", b"\xfe\xff", b"\0\0\xfe\xff")):
+        return None if b"<" in head[:8] else _read_text
     if b"\0" in head:
         return _read_votable if b"VOTABLE" in head[:2000] else None
-    if head.lstrip(b"\xef\xbb\xbf \r\n\t").startswith(b"<"):
+    if head.lstrip(b"\xef\xbb\xbf \r\n\t").startswith(b"<") and not head.lstrip().lower().startswith(b"<header>"):
         return _read_votable if b"VOTABLE" in head else None
+    if head.startswith(b"%PDF"):
+        return None
     if head.startswith(b"# %ECSV"):
         return _read_ecsv
+    return _read_text if _encoding(head) is not None else None
+
+
+def _encoding(head: bytes) -> str | None:
+    """How a text is encoded, by its first bytes; `None` where it is none."""
+    marked = next((name for mark, name in _BYTE_ORDER_MARKS if head.startswith(mark)), None)
+    if marked is not None:
+        return marked
+    whole = head[: head.rfind(b"\n") + 1 or None]
     try:
-        head[: head.rfind(b"\n") + 1 or None].decode("utf-8-sig")
+        whole.decode("utf-8")
     except UnicodeDecodeError:
-        return None
-    return _read_text
+        text = b"\n" in head and not any((byte < 32 and byte not in b"\t\n\r\f") or 127 <= byte < 160 for byte in head)
+        return "latin-1" if text else None
+    return "utf-8"
 
 
-def _read_text(stream: BinaryIO, path: Path) -> Table:
-    return _text.read_text(stream.read().decode("utf-8-sig"))
+def _read_text(stream: BinaryIO, path: Path, wanted: Wanted) -> Table:
+    raw = stream.read()
+    encoding = _encoding(raw[:_HEAD]) or "utf-8"
+    try:
+        text = raw.decode(encoding)
+    except UnicodeDecodeError:
+        if encoding != "utf-8":
+            raise
+        encoding = "latin-1"  # what is not ASCII comes late
+        text = raw.decode(encoding)
+    if encoding == "latin-1":
+        warnings.warn(f"{path.name} is not in UTF-8: it is read as Latin-1", RadioAGWarning, stacklevel=2)
+    text = text.removeprefix("\N{ZERO WIDTH NO-BREAK SPACE}")
+    reader = list_reader(text[:_HEAD])
+    return _text.read_text(text) if reader is None else reader(text)
 
 
-def _read_ecsv(stream: BinaryIO, path: Path) -> Table:
+def _read_ecsv(stream: BinaryIO, path: Path, wanted: Wanted) -> Table:
     # Without a line end the reader would take the text for the name of a file.
     return text_formats.read(stream.read().decode("utf-8") + "\n", format="ecsv", guess=False)
 
 
-def _read_fits(stream: BinaryIO, path: Path) -> Table:
+def _read_fits(stream: BinaryIO, path: Path, wanted: Wanted) -> Table:
     with warnings.catch_warnings():
         warnings.filterwarnings("error", message="File may have been truncated")
         with open_checked(stream) as hdus:
-            tables = [hdu for hdu in in_order(hdus) if isinstance(hdu, fits.BinTableHDU | fits.TableHDU)]
+            tables = {
+                number: hdu
+                for number, hdu in enumerate(in_order(hdus))
+                if isinstance(hdu, fits.BinTableHDU | fits.TableHDU)
+            }
             if not tables:
                 raise CatalogueError(_no_table(path, hdus))
-            _tell_apart(tables[0].header)
+            candidates = [_Candidate(hdu.name, number, _fields(hdu.header)) for number, hdu in tables.items()]
+            hdu = tables[candidates[_choose(candidates, wanted)].hdu]
+            _tell_apart(hdu.header)
             # NaN and empty strings are values here, not masks: the column comes out as it came.
-            table = read_hdu(tables[0], mask_invalid=False)
+            table = read_hdu(hdu, mask_invalid=False)
     _take_ucds(table)
     return table
+
+
+def _fields(header: fits.Header) -> list[tuple[str, str]]:
+    """Name and UCD of each column."""
+    numbers = range(1, header["TFIELDS"] + 1)
+    return [(str(header.get(f"TTYPE{number}", "")), str(header.get(f"TUCD{number}", ""))) for number in numbers]
+
+
+def _choose(tables: Sequence[_Candidate], wanted: Wanted) -> int:
+    """Which of the tables of a file is wanted: the one that is named, else the first that has positions."""
+    for option in ("table", "hdu"):
+        name = getattr(wanted, option)
+        if name is not None:
+            numbers = [str(table.hdu if option == "hdu" else number + 1) for number, table in enumerate(tables)]
+            found = [n for n, table in enumerate(tables) if table.name and table.name.lower() == name.lower()]
+            found = found or [n for n, number in enumerate(numbers) if number == name]
+            if len(found) != 1:
+                listed = ", ".join(f"{number} {table.name!r}" for number, table in zip(numbers, tables, strict=True))
+                why = "several tables have that name" if found else "there is no such table"
+                raise CatalogueError(f"{option}={name!r} (--{option}): {why}; there are {listed}")
+            return found[0]
+    placed = [number for number, table in enumerate(tables) if _has_positions(table, wanted)]
+    if len(placed) > 1:
+        others = ", ".join(f"{number + 1} {tables[number].name!r}" for number in placed[1:])
+        message = f"table {placed[0] + 1} {tables[placed[0]].name!r} is taken; others have positions too: {others}"
+        warnings.warn(f"{message}; table= (--table) takes one of them", RadioAGWarning, stacklevel=2)
+    return placed[0] if placed else 0
+
+
+def _has_positions(candidate: _Candidate, wanted: Wanted) -> bool:
+    columns = {name: Column(np.empty(0), meta={"ucd": ucd}) for name, ucd in candidate.columns if name}
+    if any(f"{name.removesuffix('.ra')}.dec" in columns for name in columns if name.endswith(".ra")):
+        return True  # a SkyCoord in parts
+    try:
+        find_positions(Table(columns), wanted.ra_col, wanted.dec_col or wanted.ra_col)
+    except CatalogueError:
+        return False
+    return True
 
 
 def _tell_apart(header: fits.Header) -> None:
     """Give a number to columns whose name another has: astropy reads no table with two of the same."""
     keys = [f"TTYPE{number}" for number in range(1, header["TFIELDS"] + 1) if f"TTYPE{number}" in header]
-    taken = {str(header[key]) for key in keys}
-    seen: set[str] = set()
-    renamed = []
-    for key in keys:
-        name = str(header[key])
-        if name in seen:
-            number = next(number for number in itertools.count(2) if f"{name}_{number}" not in taken)
-            header[key] = f"{name}_{number}"
-            taken.add(header[key])
-            renamed.append(f"a second {name!r} is {header[key]!r}")
-        seen.add(name)
-    if renamed:
-        warnings.warn(f"columns of the same name are told apart: {', '.join(renamed)}", RadioAGWarning, stacklevel=2)
+    for key, name in zip(keys, tell_apart([str(header[key]) for key in keys]), strict=True):
+        if header[key] != name:
+            header[key] = name
 
 
 def _no_table(path: Path, hdus: fits.HDUList) -> str:
@@ -202,10 +332,20 @@ def _take_ucds(table: Table) -> None:
             table[name].info.meta = {**(table[name].info.meta or {}), "ucd": str(ucd)}
 
 
-def _read_votable(stream: BinaryIO, path: Path) -> Table:
+def _read_votable(stream: BinaryIO, path: Path, wanted: Wanted) -> Table:
     document = read_document(stream, path.stat().st_size)
-    source = document.get_first_table()
+    sources = list(document.iter_tables())
+    if not sources:
+        raise CatalogueError("it has no table")
+    candidates = [
+        _Candidate(source.name or source.ID or "", number, [(field.name, field.ucd or "") for field in source.fields])
+        for number, source in enumerate(sources)
+    ]
+    source = sources[_choose(candidates, wanted)]
     table = source.to_table(use_names_over_ids=True)
+    for old, new in zip(table.colnames, _names_of(source.fields), strict=True):
+        if old != new:
+            table.rename_column(old, new)
     systems = {system.ID: f"{system.system or ''} {system.equinox or ''}".strip() for system in document.iter_coosys()}
     for name, field in zip(table.colnames, source.fields, strict=True):
         column = table[name]
@@ -216,13 +356,17 @@ def _read_votable(stream: BinaryIO, path: Path) -> Table:
     return table
 
 
+def _names_of(fields: Sequence[Any]) -> list[str]:
+    return tell_apart([str(field.name or field.ID) for field in fields])
+
+
 def _read_unit_again(column: Column) -> None:
     """Units such as mJy/beam, which the unit syntax of older VOTables lacks but others have."""
     with contextlib.suppress(ValueError):  # a unit that nothing knows stays as it came
         column.unit = u.Unit(str(column.unit))
 
 
-def _read_parquet(stream: BinaryIO, path: Path) -> Table:
+def _read_parquet(stream: BinaryIO, path: Path, wanted: Wanted) -> Table:
     import pandas
     from pyarrow.parquet import ParquetFile
 
@@ -231,11 +375,26 @@ def _read_parquet(stream: BinaryIO, path: Path) -> Table:
     size = path.stat().st_size
     _check_parquet(file.metadata, size)
     _check_parquet_text(stream, file.metadata, size)
-    stream.seek(0)
+    stream = _with_told_names(stream, file)
     if b"table_meta_yaml" in (file.schema_arrow.metadata or {}):
         return Table.read(stream, format="parquet")  # written by astropy, with its units
     # astropy's reader stops at a missing string and turns missing integers into NaN.
     return Table.from_pandas(pandas.read_parquet(stream, dtype_backend="numpy_nullable"))
+
+
+def _with_told_names(stream: BinaryIO, file: Any) -> BinaryIO:
+    """The file, or one whose columns have different names."""
+    from pyarrow.parquet import write_table
+
+    stream.seek(0)
+    names = file.schema_arrow.names
+    told = tell_apart(names)
+    if told == names:
+        return stream
+    renamed = io.BytesIO()
+    write_table(file.read().rename_columns(told), renamed)
+    renamed.seek(0)
+    return renamed
 
 
 def _check_parquet(metadata: Any, size: int) -> None:

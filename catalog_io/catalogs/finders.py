@@ -8,7 +8,7 @@ SOFIA = Dialect(
     kinds=(
         Kind(
             name="sources",
-            columns=("id", "name", "x", "y", "z", "ra", "dec", "f_sum", "w20", "w50", "ell_maj", "rms"),
+            columns=("id", "name", "ra", "dec", "f_sum", "w20"),
             position=("ra", "dec"),
             units={"ra": "deg", "dec": "deg", "ell_maj": "pix", "ell_min": "pix", "ell_pa": "deg"},
             join_keys=("id",),
@@ -23,7 +23,7 @@ RADIO_AG = Dialect(
     kinds=(
         Kind(
             name="sources",
-            columns=("source_id", "island", "ra", "dec", "peak_flux", "total_flux", "snr", "major_fwhm", "at_edge"),
+            columns=("source_id", "island", "ra", "dec", "total_flux", "snr"),
             position=("ra", "dec"),
             join_keys=("source_id",),
             group_keys=("island",),

@@ -9,6 +9,7 @@ right ascension 0.
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 
 import astropy.units as u
@@ -18,12 +19,18 @@ from scipy.spatial import cKDTree
 
 from radio_ag.catalog_io.catalogs import Catalogue
 from radio_ag.catalog_io.catalogs.association import associate
-from radio_ag.errors import InputError
+from radio_ag.errors import InputError, RadioAGWarning
 from radio_ag.preprocess.images import CROP_SIZE, PIXEL_SCALE
 from radio_ag.sky import chord, connected_groups, unit_vectors
 
 MAX_RADIUS = CROP_SIZE * PIXEL_SCALE
 """Width of the image that is classified, arcsec: what lies further apart does not fit into it, whoever linked it."""
+
+LARGEST_NAMED = 7200.0
+"""Width up to which the rows of one name are one source, arcsec: hardly a radio galaxy is wider."""
+
+LARGEST_ISLAND = 1200.0
+"""Width up to which the rows of one number, in one place, are one island, arcsec."""
 
 DOUBLE_SEPARATION = 100.0
 """Separation up to which two lobes of 100 mJy in all are one source, arcsec; it grows as the root of their flux."""
@@ -102,13 +109,14 @@ def group_sources(
     catalogue : `~radio_ag.catalog_io.catalogs.Catalogue`, n rows
         Rows without a position stay by themselves.
     how : "auto", "associate", "none", "island", float, str or `~astropy.units.Quantity`
-        ``"associate"``: by the probability that they are of one source, as the columns tell it that the catalogue's
-        dialect knows; see `~radio_ag.catalog_io.catalogs.association.associate`. ``"island"``: by the finder's own
-        islands or sources; those further apart than `MAX_RADIUS` are parted: tables of several runs number their
-        islands each from 0. An angle (a plain number is in arcsec, text may have a unit): friends of friends on the
-        sky, rows linked by steps of no more than that, up to `MAX_RADIUS`. ``"none"``: each row by itself. ``"auto"``:
-        association where the rows are known to be components or islands; ``"island"`` where the catalogue says of what
-        source each row is; else none, as for a plain table of positions or a catalogue of sources.
+        ``"associate"``: by the probability that they are of one source, as the columns tell it that the
+        catalogue's dialect knows; see `~radio_ag.catalog_io.catalogs.association.associate`. ``"island"``: by
+        the finder's own islands or sources; those further apart than `MAX_RADIUS` are parted, unless the source
+        has a name: tables of several runs number their islands each from 0. An angle (a plain number is in
+        arcsec, text may have a unit): friends of friends on the sky, rows linked by steps of no more than that,
+        up to `MAX_RADIUS`. ``"none"``: each row by itself. ``"auto"``: association where the rows are known to
+        be components or islands; ``"island"`` where the catalogue says of what source each row is; else none,
+        as for a plain table of positions or a catalogue of sources.
     join_doubles : bool
         Join afterwards any two groups closer than ``100 arcsec * sqrt(F / 100 mJy)``, where F is the sum of their
         fluxes, and than `MAX_RADIUS`, whose fluxes differ by no more than a factor of 4.
@@ -134,7 +142,8 @@ def group_sources(
     certainty = np.full(len(catalogue), np.nan)
     usable = np.flatnonzero(catalogue.valid)
     if link == "island" and catalogue.group is not None:
-        label[usable] = _friends(vectors[usable], MAX_RADIUS, catalogue.group[usable])
+        named = np.zeros(len(catalogue), bool) if catalogue.named is None else catalogue.named
+        label[usable] = _islands(vectors[usable], catalogue.group[usable], named[usable])
     elif link == "associate":
         label, certainty = associate(catalogue)
     elif not isinstance(link, str):
@@ -159,6 +168,8 @@ def _resolve(how: str | float | u.Quantity, catalogue: Catalogue) -> str | float
     """The way of grouping: ``"none"``, ``"island"``, ``"associate"``, or a radius in arcsec."""
     if isinstance(how, str) and how == "auto":
         table = (catalogue.dialect, catalogue.kind)
+        if catalogue.chosen_group:
+            return "island"
         if table in COMPONENT_KINDS:
             return "associate"
         if catalogue.group is not None:
@@ -191,6 +202,42 @@ def _friends(vectors: NDArray, radius: float, kind: NDArray | None = None) -> ND
     places, place_of = np.unique(vectors, axis=0, return_inverse=True)
     pairs = cKDTree(places).query_pairs(chord(radius), output_type="ndarray")
     return connected_groups(len(places), pairs)[place_of]
+
+
+def _islands(vectors: NDArray, key: NDArray, named: NDArray) -> NDArray[np.intp]:
+    """Labels of the rows that share a key: all of one source's name, and of a number those that are near each other.
+
+    A chain of rows that no image holds is one source where its key can be trusted: where all that share it are in one
+    place. Otherwise the key stands for something else, such as "unknown", and its rows are taken one by one.
+    """
+    _, key = np.unique(key, return_inverse=True)
+    label = _friends(vectors, MAX_RADIUS, key)
+    width = _width(vectors, key)
+    whole = named & (width[key] <= LARGEST_NAMED)
+    pieces = np.bincount(key[np.unique(label, return_index=True)[1]], minlength=len(width))
+    trusted = whole | ((pieces == 1) & (width <= LARGEST_ISLAND))[key]
+    doubtful = ~trusted & (_width(vectors, label) > MAX_RADIUS)[label]
+    if doubtful.any():
+        warnings.warn(
+            f"{doubtful.sum()} rows in {len(np.unique(label[doubtful]))} chains that are wider than the image that is "
+            "classified share a group key that others have elsewhere, or no source can have: each is taken as a source "
+            "of its own",
+            RadioAGWarning,
+            stacklevel=3,
+        )
+    label = np.where(whole, len(label) + key, label)
+    return np.where(doubtful, 3 * len(label) + np.arange(len(label)), label)
+
+
+def _width(vectors: NDArray, label: NDArray) -> NDArray[np.float64]:
+    """About how wide each group of labels from 0 is, arcsec: from the row farthest from its first to that from this."""
+    _, end = np.unique(label, return_index=True)
+    far = np.zeros(len(label))
+    for _ in range(2):
+        far = np.linalg.norm(vectors - vectors[end[label]], axis=1)
+        order = np.lexsort((far, label))
+        end = order[np.append(np.flatnonzero(np.diff(label[order])), len(order) - 1)] if len(order) else end
+    return 3600 * np.degrees(2 * np.arcsin(np.minimum(far[end] / 2, 1.0)))
 
 
 def _join_doubles(vectors: NDArray, flux: NDArray, label: NDArray) -> NDArray[np.intp]:

@@ -19,13 +19,13 @@ DIALECT = Dialect(
     kinds=(
         Kind(
             name="segments",
-            columns=("label", "x_centroid", "y_centroid", "segment_flux", "sky_centroid"),
+            columns=("label", "segment_flux", "sky_centroid"),
             position=("sky_centroid", "sky_centroid"),
             join_keys=("label",),
         ),
         Kind(
             name="segments-2",
-            columns=("label", "xcentroid", "ycentroid", "segment_flux", "sky_centroid"),
+            columns=("label", "xcentroid", "segment_flux", "sky_centroid"),
             position=("sky_centroid", "sky_centroid"),
             join_keys=("label",),
         ),

@@ -45,7 +45,7 @@ def _read_blank_text(path: Path) -> Table:
     return Table(names=["Blank"])
 
 
-_COMMON = ("Isl_id", "Source_id", "RA", "DEC", "Total_flux", "Peak_flux", "Isl_rms", "Resid_Isl_rms", "S_Code")
+_COMMON = ("Isl_id", "Source_id", "RA", "DEC")
 
 DIALECT = Dialect(
     name="pybdsf",

@@ -19,6 +19,7 @@ from radio_ag.catalog_io.catalogs import photutils, registry
 from radio_ag.catalog_io.catalogs.columns import (
     CDS_PARTS,
     PositionColumns,
+    check_column,
     check_frame,
     find_identifier,
     find_positions,
@@ -26,10 +27,13 @@ from radio_ag.catalog_io.catalogs.columns import (
 from radio_ag.catalog_io.catalogs.dialect import (
     Columns,
     Dialect,
+    Grouping,
     Kind,
     Measure,
+    flux_of,
     fluxes,
     good_rows,
+    group_by,
     groups,
     measures,
     with_units,
@@ -66,6 +70,10 @@ class Catalogue:
         Integrated flux density in Jy, NaN where missing.
     group : numpy.ndarray or None, shape (n,)
         Number of the source or island that the row belongs to, from 0.
+    named : numpy.ndarray of bool or None, shape (n,)
+        Whether that source has a name; see `~radio_ag.catalog_io.catalogs.dialect.Grouping`.
+    chosen_group : bool
+        Whether the user named the column that the groups come from.
     good : numpy.ndarray of bool or None, shape (n,)
         Whether the row passes the quality cuts that the catalogue's makers recommend.
     measures : dict of str to Measure
@@ -86,6 +94,8 @@ class Catalogue:
     join_keys: tuple[str, ...] = ()
     flux: np.ndarray | None = None
     group: np.ndarray | None = None
+    named: np.ndarray | None = None
+    chosen_group: bool = False
     good: np.ndarray | None = None
     measures: Mapping[str, Measure] = field(default_factory=dict)
 
@@ -124,6 +134,11 @@ def read_catalogue(
     dec_col: str | None = None,
     ra_unit: str | None = None,
     dialect: str | None = None,
+    group_col: str | None = None,
+    flux_col: str | None = None,
+    name_col: str | None = None,
+    table: str | None = None,
+    hdu: str | None = None,
     data: ArrayLike | None = None,
     wcs: WCS | None = None,
 ) -> Catalogue:
@@ -137,11 +152,18 @@ def read_catalogue(
     ra_col, dec_col : str, optional
         Columns of right ascension and declination. `None`: found by UCD, then by well-known names, then as a SkyCoord
         column. ``ra_col`` alone may name a SkyCoord column.
-    ra_unit : {"deg", "hour"}, optional
-        Unit of the right ascension. `None`: the column's own; strings with separators are hours.
+    ra_unit : {"deg", "hour", "hourangle", "hms", "dms", "rad"}, optional
+        Unit of the right ascension, whatever the column says; with hms and dms, plain numbers are digits without
+        separators. `None`: the column's own; strings with separators are hours.
     dialect : str, optional
         Name of the source finder's or survey's dialect, or ``"none"`` for a plain table. `None`: recognised by content.
         A dialect supplies the units that a file leaves out.
+    group_col, flux_col, name_col : str, optional
+        Columns of what is the same for the rows of one source, of the integrated flux density, and of the name of the
+        row. `None`: those that the dialect has.
+    table, hdu : str, optional
+        Which table of a file is taken: its name, or its number among the tables, from 1; of FITS also that among all
+        HDUs, where the primary one is 0. `None`: the first that has positions.
     data : array_like, shape (ny, nx), optional
         What the segments of a ``SegmentationImage`` are measured on.
     wcs : `~astropy.wcs.WCS`, optional
@@ -166,31 +188,32 @@ def read_catalogue(
     162.530 30.677
     """
     if ra_unit is not None and ra_unit not in _angles.RA_UNITS:
-        raise CatalogueError(f"ra_unit={ra_unit!r}: accepted are {' and '.join(map(repr, _angles.RA_UNITS))}")
+        raise CatalogueError(f"ra_unit={ra_unit!r}: accepted are {', '.join(map(repr, _angles.RA_UNITS))}")
     chosen = None if dialect in (None, "none") else registry.get_dialect(dialect)
-    table, origin, sha256 = _as_photutils_table(source, data, wcs) or _as_table(source, chosen)
+    wanted = _files.Wanted(table, hdu, ra_col, dec_col)
+    rows, origin, sha256 = _as_photutils_table(source, data, wcs) or _as_table(source, chosen, wanted)
     if wcs is not None:
-        table = photutils.with_sky(table, wcs)
-    if not table.colnames:
-        return _empty(table, origin, sha256)
-    found = None if dialect == "none" else _dialect(table, chosen)
+        rows = photutils.with_sky(rows, wcs)
+    if not rows.colnames:
+        return _empty(rows, origin, sha256)
+    found = None if dialect == "none" else _dialect(rows, chosen, placed=ra_col is not None)
     if found is not None and found[1].position is None:
-        return _empty(table, origin, sha256)
+        return _empty(rows, origin, sha256)
     if found is not None:
-        table = with_units(table, found[1])
-    columns = _position_columns(table, found, ra_col, dec_col)
-    check_frame(table, columns.ra[0])
-    ra, dec = _positions(table, columns, ra_unit)
+        rows = with_units(rows, found[1])
+    columns = _position_columns(rows, found, ra_col, dec_col)
+    check_frame(rows, columns.ra[0])
+    ra, dec = _positions(rows, columns, ra_unit)
     valid = np.isfinite(ra) & np.isfinite(dec)
-    extras = {} if found is None else _extras(table, *found)
+    extras = ({} if found is None else _extras(rows, *found)) | _chosen_extras(rows, group_col, flux_col, name_col)
     return Catalogue(
-        table=table,
+        table=rows,
         ra=np.where(valid, ra, np.nan),
         dec=np.where(valid, dec, np.nan),
         valid=valid,
         ra_name=columns.ra_name,
         dec_name=columns.dec_name,
-        source_id_name=next(iter(extras.get("join_keys", ())), None) or find_identifier(table),
+        source_id_name=name_col or next(iter(extras.get("join_keys", ())), None) or find_identifier(rows),
         origin=origin,
         sha256=sha256,
         **extras,
@@ -203,11 +226,11 @@ def _empty(table: Table, origin: str, sha256: str | None) -> Catalogue:
     return Catalogue(table, nothing, nothing, nothing.astype(bool), "", "", None, origin, sha256)
 
 
-def _dialect(table: Table, chosen: Dialect | None) -> tuple[Dialect, Kind] | None:
+def _dialect(table: Table, chosen: Dialect | None, *, placed: bool) -> tuple[Dialect, Kind] | None:
     """Dialect and kind of a table: of the chosen dialect, or recognised."""
     if chosen is None:
         return registry.recognise(table)
-    return chosen, chosen.required_kind(table)
+    return chosen, chosen.required_kind(table, placed=placed)
 
 
 def _position_columns(
@@ -230,10 +253,26 @@ def _extras(table: Table, dialect: Dialect, kind: Kind) -> dict[str, Any]:
         "kind": kind.name,
         "join_keys": () if None in keys else tuple(keys),
         "flux": fluxes(table, kind),
-        "group": groups(table, kind),
+        **_grouping(groups(table, kind)),
         "good": good_rows(table, kind),
         "measures": measures(table, kind),
     }
+
+
+def _chosen_extras(table: Table, group_col: str | None, flux_col: str | None, name_col: str | None) -> dict[str, Any]:
+    """Items of a `Catalogue` from columns that the user names."""
+    for option, name in (("group_col", group_col), ("flux_col", flux_col), ("name_col", name_col)):
+        check_column(table, option, name)
+    extras: dict[str, Any] = {}
+    if group_col is not None:
+        extras = {**group_by([table[group_col]])._asdict(), "chosen_group": True}
+    if flux_col is not None:
+        extras["flux"] = flux_of(table, flux_col)
+    return extras
+
+
+def _grouping(found: Grouping | None) -> dict[str, Any]:
+    return {} if found is None else found._asdict()
 
 
 def _as_photutils_table(source: Any, data: ArrayLike | None, wcs: WCS | None) -> tuple[Table, str, None] | None:
@@ -243,11 +282,11 @@ def _as_photutils_table(source: Any, data: ArrayLike | None, wcs: WCS | None) ->
     return Table(photutils.to_table(source, data, wcs)), f"photutils {type(source).__name__}", None
 
 
-def _as_table(source: Any, dialect: Dialect | None) -> tuple[Table, str, str | None]:
+def _as_table(source: Any, dialect: Dialect | None, wanted: _files.Wanted) -> tuple[Table, str, str | None]:
     """Table, origin and SHA-256 of whatever the user gave."""
     match source:
         case str() | os.PathLike():
-            return _files.read_table(source, dialect), Path(source).name, _files.sha256(source)
+            return _files.read_table(source, dialect, wanted), Path(source).name, _files.sha256(source)
         case Table():
             # A new table over the same columns; a QTable's quantities become columns with units.
             return Table(source, copy=False), f"astropy {type(source).__name__}", None
@@ -268,7 +307,8 @@ def _from_pandas(frame: Any) -> Table:
     named = any(name is not None for name in frame.index.names)
     frame = (frame.reset_index() if named else frame).rename(columns=str)
     if not frame.columns.is_unique:
-        raise CatalogueError("the data frame has several columns of one name")
+        names = ", ".join(sorted(set(frame.columns[frame.columns.duplicated()])))
+        raise CatalogueError(f"the data frame has several columns of one name: {names}")
     return Table.from_pandas(frame)
 
 
@@ -281,10 +321,8 @@ def _positions(table: Table, columns: PositionColumns, ra_unit: str | None) -> t
         return _from_skycoord(ra, columns.ra_name)
     if columns.ra == columns.dec:
         return _angles.from_pairs(ra, columns.ra_name)
-    return (
-        _angles.right_ascension(ra, columns.ra_name, unit=ra_unit, degrees=columns.degrees),
-        _angles.declination(dec, columns.dec_name),
-    )
+    names = columns.ra_name, columns.dec_name
+    return _angles.positions(ra, dec, names, unit=ra_unit, degrees=columns.degrees)
 
 
 def _from_skycoord(coordinates: SkyCoord, name: str) -> tuple[np.ndarray, np.ndarray]:

@@ -10,7 +10,7 @@ import warnings
 from astropy.table import Table
 
 from radio_ag.catalog_io.catalogs import aegean, finders, photutils, pybdsf, selavy, surveys
-from radio_ag.catalog_io.catalogs.dialect import Dialect, Kind
+from radio_ag.catalog_io.catalogs.dialect import Dialect, Kind, lookalike
 from radio_ag.catalog_io.plugins import load_plugins
 from radio_ag.errors import CatalogueError, RadioAGWarning
 
@@ -101,8 +101,18 @@ def recognise(table: Table) -> tuple[Dialect, Kind] | None:
     -------
     (Dialect, Kind) or None
         `None` for a plain table, and for a product of this package.
+
+    Warns
+    -----
+    RadioAGWarning
+        Of a table that looks like one of a dialect, but is not taken as one.
     """
     if set(PRODUCT_COLUMNS) <= set(table.colnames):
         return None  # in our own product columns of the input may have given way to ours: flags are not Aegean's
     found = [(dialect, kind) for dialect in dialects().values() if (kind := dialect.kind(table)) is not None]
-    return max(found, key=lambda match: len(match[1].columns)) if found else None
+    if found:
+        return max(found, key=lambda match: len(match[1].columns))
+    looks_like = lookalike(table, dialects().values())
+    if looks_like is not None:
+        warnings.warn(looks_like, RadioAGWarning, stacklevel=2)
+    return None

@@ -68,7 +68,7 @@ DIALECT = Dialect(
     kinds=(
         Kind(
             name="components",
-            columns=("island_id", "ra_deg_cont", "dec_deg_cont", "flux_peak", "spectral_index"),
+            columns=("island_id", "ra_deg_cont", "dec_deg_cont"),
             position=("ra_deg_cont", "dec_deg_cont"),
             units=_UNITS,
             join_keys=("component_id",),
@@ -84,7 +84,7 @@ DIALECT = Dialect(
         ),
         Kind(
             name="islands",
-            columns=("island_id", "ra_deg_cont", "dec_deg_cont", "flux_peak", "n_components", "n_pix"),
+            columns=("island_id", "ra_deg_cont", "dec_deg_cont", "n_components"),
             position=("ra_deg_cont", "dec_deg_cont"),
             units=_UNITS,
             join_keys=("island_id",),

@@ -4,13 +4,20 @@ Some are made with PyBDSF, but have other units than its tables.
 """
 
 import re
+from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
-from astropy.table import Table
+from astropy.table import Column, Table
 
 from radio_ag.catalog_io.catalogs.dialect import Columns, Dialect, Kind
 
 SIDELOBE_LIMIT = 0.15
+
+
+def _first_text(column: Column) -> str:
+    first = np.ma.getdata(column)[0]
+    return first.decode("ascii", "replace") if isinstance(first, bytes) else str(first)
 
 
 def _first_good(sidelobe_probability: np.ndarray) -> np.ndarray:
@@ -23,7 +30,7 @@ FIRST = Dialect(
     kinds=(
         Kind(
             name="release",
-            columns=("RA", "DEC", "SIDEPROB", "FPEAK", "FINT"),
+            columns=("RA", "DEC", "FPEAK", "FINT"),
             position=("RA", "DEC"),
             units={
                 **{"RA": "deg", "DEC": "deg", "FPEAK": "mJy/beam", "FINT": "mJy", "RMS": "mJy/beam"},
@@ -38,7 +45,7 @@ FIRST = Dialect(
         ),
         Kind(
             name="vizier",
-            columns=("FIRST", "RAJ2000", "DEJ2000", "p(S)", "Fpeak"),
+            columns=("FIRST", "RAJ2000", "DEJ2000", "Fpeak"),
             position=("RAJ2000", "DEJ2000"),
             units={
                 **{"Fpeak": "mJy/beam", "Fint": "mJy", "Rms": "mJy/beam"},
@@ -83,36 +90,74 @@ _LOTSS_UNITS = {
     **dict.fromkeys(("Peak_flux", "E_Peak_flux", "Isl_rms"), "mJy/beam"),
 }
 
-LOTSS = Dialect(
-    name="lotss",
-    title="LOFAR Two-metre Sky Survey, DR2",
-    kinds=(
-        Kind(
-            name="sources",
-            columns=("Source_Name", "RA", "DEC", "Total_flux", "Peak_flux", "S_Code", "Mosaic_ID"),
-            position=("RA", "DEC"),
-            units=_LOTSS_UNITS,
-            join_keys=("Source_Name",),
-            flux="Total_flux",
-            flux_error="E_Total_flux",
-            axes=("Maj", "Min", "PA"),
-        ),
-        Kind(
-            name="components",
-            columns=("Component_Name", "RA", "DEC", "Total_flux", "Peak_flux", "S_Code"),
-            position=("RA", "DEC"),
-            units=_LOTSS_UNITS,
-            join_keys=("Component_Name",),
-            group_keys=("Parent_Source",),
-            flux="Total_flux",
-            peak="Peak_flux",
-            rms="Isl_rms",
-            axes=("Maj", "Min", "PA"),
-        ),
-    ),
+
+def _starts_with(column: str, prefix: str) -> Callable[[Table], bool]:
+    """Test of a table whose first row's name begins so."""
+
+    def test(table: Table) -> bool:
+        name = Columns(table).name(column)
+        return name is not None and (len(table) == 0 or _first_text(table[name]).startswith(prefix))
+
+    return test
+
+
+def _has_component_names(table: Table) -> bool:
+    return "Component_Name" in Columns(table)
+
+
+def _lacks_component_names(table: Table) -> bool:
+    return not _has_component_names(table)
+
+
+_LOTSS_SOURCES = Kind(
+    name="sources",
+    columns=("Source_Name", "RA", "DEC", "Total_flux", "S_Code", "Mosaic_ID"),
+    position=("RA", "DEC"),
+    units=_LOTSS_UNITS,
+    join_keys=("Source_Name",),
+    flux="Total_flux",
+    flux_error="E_Total_flux",
+    axes=("Maj", "Min", "PA"),
+    test=_lacks_component_names,
 )
+_LOTSS_COMPONENTS = Kind(
+    name="components",
+    columns=("Component_Name", "RA", "DEC", "Total_flux", "S_Code"),
+    position=("RA", "DEC"),
+    units=_LOTSS_UNITS,
+    join_keys=("Component_Name",),
+    group_keys=("Source_Name",),
+    flux="Total_flux",
+    flux_error="E_Total_flux",
+    peak="Peak_flux",
+    rms="Isl_rms",
+    axes=("Maj", "Min", "PA"),
+)
+
+
+def _kinds_of_lotss() -> tuple[Kind, ...]:
+    """Tables as they are served, those cut down to what is used, and components with the other name of their source."""
+    is_source, is_component = _starts_with("Source_Name", "ILT"), _starts_with("Component_Name", "ILT")
+    short = ("RA", "DEC", "Total_flux")
+    kinds = (
+        _LOTSS_SOURCES,
+        replace(
+            _LOTSS_SOURCES,
+            columns=("Source_Name", *short),
+            test=lambda table: is_source(table) and _lacks_component_names(table),
+        ),
+        _LOTSS_COMPONENTS,
+        replace(_LOTSS_COMPONENTS, columns=("Component_Name", *short), test=is_component),
+    )
+    parents = [
+        replace(kind, columns=(*kind.columns, "Parent_Source"), group_keys=("Parent_Source",)) for kind in kinds[2:]
+    ]
+    return (*kinds, *parents)
+
+
+LOTSS = Dialect(name="lotss", title="LOFAR Two-metre Sky Survey, DR2", kinds=_kinds_of_lotss())
 """LoTSS DR2: made with PyBDSF, but in mJy and arcsec, and with a name for each source. A table of its components says
-by ``Parent_Source`` which source each is of, where it comes from the table of optical identifications."""
+by ``Parent_Source`` or ``Source_Name`` which source each is of."""
 
 _VLASS_UNITS = {
     **dict.fromkeys(("RA", "DEC", "RAJ2000", "DEJ2000", "RA_max", "DEC_max", "PA", "DC_PA", "BPA"), "deg"),
@@ -126,24 +171,31 @@ def _vlass_good(duplicate_flag: np.ndarray, quality_flag: np.ndarray) -> np.ndar
     return (duplicate_flag < 2) & np.isin(quality_flag, (0, 4))
 
 
+_VLASS_COMPONENTS = Kind(
+    name="components",
+    columns=("Component_name", "RA", "DEC", "Total_flux", "Duplicate_flag", "Quality_flag"),
+    position=("RA", "DEC"),
+    units=_VLASS_UNITS,
+    join_keys=("Component_name",),
+    group_keys=("Source_name",),
+    flux="Total_flux",
+    flux_error="E_Total_flux",
+    peak="Peak_flux",
+    rms="Isl_rms",
+    axes=("Maj", "Min", "PA"),
+    quality=("Duplicate_flag", "Quality_flag"),
+    good=_vlass_good,
+)
+
 VLASS = Dialect(
     name="vlass",
     title="VLASS Quick Look components (CIRADA)",
     kinds=(
-        Kind(
-            name="components",
-            columns=("Component_name", "RA", "DEC", "Total_flux", "Isl_id", "Duplicate_flag", "Quality_flag", "Tile"),
-            position=("RA", "DEC"),
-            units=_VLASS_UNITS,
-            join_keys=("Component_name",),
-            group_keys=("Source_name",),
-            flux="Total_flux",
-            flux_error="E_Total_flux",
-            peak="Peak_flux",
-            rms="Isl_rms",
-            axes=("Maj", "Min", "PA"),
-            quality=("Duplicate_flag", "Quality_flag"),
-            good=_vlass_good,
+        _VLASS_COMPONENTS,
+        replace(
+            _VLASS_COMPONENTS,
+            columns=("Component_name", "RA", "DEC", "Total_flux"),
+            test=_starts_with("Component_name", "VLASS"),
         ),
         Kind(
             name="vizier",
@@ -177,7 +229,7 @@ RACS = Dialect(
     kinds=(
         Kind(
             name="gaussians",
-            columns=("Gaussian_ID", "Source_ID", "Tile_ID", "RA", "Dec", "Total_flux_Gaussian"),
+            columns=("Gaussian_ID", "Source_ID", "RA", "Dec", "Total_flux_Gaussian"),
             position=("RA", "Dec"),
             units=_RACS_UNITS,
             join_keys=("Gaussian_ID",),
@@ -190,7 +242,7 @@ RACS = Dialect(
         ),
         Kind(
             name="sources",
-            columns=("Source_ID", "Tile_ID", "N_Gaus", "RA", "Dec", "Total_flux_Source"),
+            columns=("Source_ID", "RA", "Dec", "Total_flux_Source"),
             position=("RA", "Dec"),
             units=_RACS_UNITS,
             join_keys=("Source_ID",),
@@ -200,7 +252,7 @@ RACS = Dialect(
         ),
         Kind(
             name="tap",
-            columns=("id", "ra", "dec", "peak_flux", "total_flux_source", "maj_axis", "noise", "field_id"),
+            columns=("id", "ra", "dec", "total_flux_source"),
             position=("ra", "dec"),
             units=_RACS_UNITS,
             join_keys=("id",),
@@ -219,8 +271,7 @@ def _has_rgz_names(table: Table) -> bool:
     name = Columns(table).name("rgz_name")
     if name is None or len(table) == 0:
         return name is not None
-    first = np.ma.getdata(table[name])[0]
-    text = first.decode("ascii", "replace") if isinstance(first, bytes) else str(first)
+    text = _first_text(table[name])
     return _RGZ_NAME.match(text if text.startswith("RGZ") else f"RGZ {text}") is not None
 
 

@@ -6,10 +6,11 @@ guessing.
 """
 
 import csv
+import functools
 import io
 import re
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -18,12 +19,24 @@ from astropy.io import ascii as text_formats
 from astropy.table import Table
 from numpy.typing import NDArray
 
+from radio_ag.catalog_io.catalogs.columns import tell_apart
 from radio_ag.catalog_io.files.packed import refuse_above_limit
 from radio_ag.errors import CatalogueError, RadioAGWarning
 
 _HEAD = 1 << 16
 _LONG = 1000  # bytes of a line: none that is shorter is looked at closely
 _COMMENTS = re.compile(r"(?:#.*\n)*")
+_OTHER_TEXT = tuple(
+    (re.compile(mark, re.IGNORECASE), what)
+    for mark, what in (
+        (r"\s*[\[{]\s*[\"\[{\]}]", "JSON, which is not read: write it as CSV or FITS, with pandas or astropy"),
+        (r"\s*\\(?:begin|documentclass|table)", "LaTeX: write it as CSV, with astropy's reader ascii.latex"),
+        (r"\s*%", "LaTeX or MATLAB text, whose comments begin with %: change them to #"),
+        (r"---\s*\n", "YAML, which is not read: write it as CSV or ECSV"),
+        (r"@(?:relation|attribute)", "ARFF, which is not read: write it as CSV"),
+    )
+)
+_LEADING = re.compile(r"(?:#[^\n]*\n|[ \t\r]*\n)*+")
 _NAMED = 5  # lines that a warning names
 _END = "\0"  # a line that no text has
 _DELIMITERS = ("\t", ",", ";", "|")
@@ -32,6 +45,8 @@ _VALUE = re.compile(
 )
 _NAME = re.compile(r"[^\W\d]")
 _IPAC_TYPE = re.compile(r"double|float|real|int|integer|long|char|date|[dfrilct]", re.IGNORECASE)
+_PADDED_ANGLE = re.compile(r"(?<![\w.])[+-]?0\d[0-5]\d[0-6]\d(?:\.\d*)?(?![\w.])")
+_DIGITS_OF_ANGLE = re.compile(r"[+-]?\d\d[0-5]\d[0-6]\d(?:\.\d*)?")
 _RULE = re.compile(r"[-\s;,|]*-{1,}[-\s;,|]*")
 
 
@@ -45,8 +60,8 @@ class Layout:
         Reader of `astropy.io.ascii`.
     delimiter : str
         What separates the fields; empty where columns are told by their place in the line.
-    names : int
-        Fields of the line of names. With another delimiter than a blank, a row may have fewer.
+    columns : tuple of str
+        The line of names, where it is known: some may be the same.
     header_start : int, optional
         Number of the comment that holds the names, from 0.
     data_start : int
@@ -59,11 +74,16 @@ class Layout:
 
     format: str
     delimiter: str = ""
-    names: int = 0
+    columns: tuple[str, ...] = ()
     header_start: int | None = None
     data_start: int = 1
     comments: bool = False
     units: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def names(self) -> int:
+        """Fields of the line of names. With another delimiter than a blank, a row may have fewer."""
+        return len(self.columns)
 
     @property
     def options(self) -> dict[str, Any]:
@@ -105,7 +125,8 @@ def read_text(text: str) -> Table:
     """
     if "\0" in text:
         raise CatalogueError("it has a null character, which no text has")
-    layout = find_layout(text[:_HEAD])
+    comments = _LEADING.match(text)
+    layout = find_layout(text[: _HEAD + (comments.end() if comments else 0)])
     text = text.rstrip("\r") if layout.delimiter else _without_cut_word(text)
     if layout.format == "ipac":
         _check_places(text)
@@ -117,10 +138,47 @@ def read_text(text: str) -> Table:
         text = "\n".join(line.strip().removeprefix("|").removesuffix("|") for line in text.splitlines())
     # Without a line end the reader would take the text for the name of a file.
     format = "csv" if layout.format == "bars" else layout.format
-    table = text_formats.read(text.rstrip("\r\n") + "\n", format=format, guess=False, **layout.options)
+    read = functools.partial(text_formats.read, format=format, guess=False, **layout.options)
+    table = read(text.rstrip("\r\n") + "\n")
+    padded = _padded_angles(text[:_HEAD], table, read)
+    if padded:
+        as_text = {name: [text_formats.convert_numpy(str)] for name in padded}
+        table = read(text.rstrip("\r\n") + "\n", converters=as_text)
     for name, unit in layout.units.items():
         table[name].unit = unit
+    return _with_told_names(table, [name for name in layout.columns if name])
+
+
+def _with_told_names(table: Table, names: Sequence[str]) -> Table:
+    """The table, with columns of the same name told apart as in other formats."""
+    if len(set(names)) < len(names) == len(table.colnames):
+        told = tell_apart(names)
+        pairs = [(old, f"\0{new}", new) for old, new in zip(table.colnames, told, strict=True) if old != new]
+        for old, between, _ in pairs:
+            table.rename_column(old, between)
+        for _, between, new in pairs:
+            table.rename_column(between, new)
     return table
+
+
+def _padded_angles(head: str, table: Table, read: Callable[..., Table]) -> list[str]:
+    """Columns of angles whose digits have no separators, which would lose the zeros that tell them as numbers."""
+    numeric = {name for name in table.colnames if table[name].dtype.kind in "if"}
+    if not numeric or _PADDED_ANGLE.search(head) is None:
+        return []
+    whole = head[: head.rfind("\n") + 1] or f"{head}\n"
+    first = read(whole, converters={"*": [text_formats.convert_numpy(str)]})
+    return [name for name in first.colnames if name in numeric and _are_padded(name, list(first[name].astype(str)))]
+
+
+def _are_padded(name: str, values: list[str]) -> bool:
+    marked = any(value.startswith(("+", "-")) or "." in value for value in values)
+    named = name.lower().lstrip("_").startswith(("ra", "de", "alpha", "delta"))
+    return (
+        (marked or named)
+        and all(_DIGITS_OF_ANGLE.fullmatch(value) for value in values)
+        and any(value.lstrip("+-").startswith("0") for value in values)
+    )
 
 
 def find_layout(head: str) -> Layout:
@@ -140,10 +198,12 @@ def find_layout(head: str) -> Layout:
     CatalogueError
         When the columns have no names.
     """
+    _refuse_other(head)
     if head.startswith(("\\", "|")):
         if head.startswith("\\") or _is_ipac(head):
-            return Layout("ipac")
-        return Layout("bars", "|", len(head.splitlines()[0].rstrip().split("|")))
+            return Layout("ipac", columns=_ipac_names(head))
+        names = [name.strip() for name in head.splitlines()[0].rstrip().removeprefix("|").removesuffix("|").split("|")]
+        return Layout("bars", "|", ("", *names, ""))  # a bar before the first and behind the last
     if "Byte-by-byte Description" in head:
         return Layout("mrt" if head.startswith("Title:") else "cds")
     lines = [line for line in head.splitlines() if line.strip()]
@@ -157,12 +217,26 @@ def find_layout(head: str) -> Layout:
     fields = _split(first, delimiter)
     if not any(_VALUE.fullmatch(value) for value in fields):
         return _plain(delimiter, fields, content, commented=bool(comments))
-    for index in reversed(range(len(comments))):
-        names = _split(comments[index], delimiter)
-        # Lines of units and of column numbers may stand below the names (SoFiA).
-        if len(names) == len(set(names)) == len(fields) and all(_NAME.match(name) for name in names):
-            return Layout("commented_header", delimiter, len(names), index, data_start=0, comments=True)
+    for allow_repeated in (False, True):
+        for index in reversed(range(len(comments))):
+            names = _split(comments[index], delimiter)
+            # Lines of units and of column numbers may stand below the names (SoFiA).
+            different = allow_repeated or len(names) == len(set(names))
+            if different and len(names) == len(fields) and all(_NAME.match(name) for name in names):
+                return Layout("commented_header", delimiter, tuple(names), index, data_start=0, comments=True)
     return _unnamed(first)
+
+
+def _ipac_names(head: str) -> tuple[str, ...]:
+    line = next((line for line in head.splitlines() if line.startswith("|")), "")
+    return tuple(name.strip() for name in line.strip().strip("|").split("|"))
+
+
+def _refuse_other(head: str) -> None:
+    """Refuse text that is something else than a table, by its name."""
+    what = next((what for mark, what in _OTHER_TEXT if mark.match(head)), None)
+    if what is not None:
+        raise CatalogueError(f"it looks like {what}")
 
 
 def _is_ipac(head: str) -> bool:
@@ -175,10 +249,10 @@ def _plain(delimiter: str, names: list[str], content: list[str], *, commented: b
     """Names on the first line, perhaps with a line of units and a rule below it, as VizieR writes."""
     format = {" ": "basic", "\t": "tab"}.get(delimiter, "csv")
     if len(content) <= 2 or not _RULE.fullmatch(content[2]):
-        return Layout(format, delimiter, len(names), comments=commented)
+        return Layout(format, delimiter, tuple(names), comments=commented)
     given = _split(content[1], delimiter)
     units = {name: unit for name, unit in zip(names, given, strict=False) if unit}
-    return Layout(format, delimiter, len(names), data_start=3, comments=commented, units=units)
+    return Layout(format, delimiter, tuple(names), data_start=3, comments=commented, units=units)
 
 
 def _commented(header: str, index: int) -> Layout:

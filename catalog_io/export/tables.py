@@ -24,7 +24,7 @@ from astropy.table import Column, MaskedColumn, Table
 from astropy.table.serialize import represent_mixins_as_columns
 
 from radio_ag.catalog_io.files.fits_columns import decode_column, encode_column
-from radio_ag.catalog_io.files.votable import make_document
+from radio_ag.catalog_io.files.votable import make_document, write_document
 from radio_ag.catalog_io.product.columns import COLUMNS
 from radio_ag.catalog_io.product.headers import header_text
 from radio_ag.flags import Flag
@@ -209,7 +209,7 @@ def _write_votable(table: Table, name: str, provenance: dict[str, Any], stream: 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", VOWarning)  # names, units and UCDs are the catalogue's, whatever VOTable says
         _describe(document, provenance)
-        document.to_xml(stream, tabledata_format="tabledata")
+        write_document(document, stream)
 
 
 def _parts(name: str, column: Any) -> list[tuple[str, Column]]:

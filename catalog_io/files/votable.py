@@ -82,6 +82,19 @@ def make_document(table: Table, name: str | None = None) -> Any:
     return document
 
 
+def write_document(document: Any, stream: BinaryIO) -> None:
+    """Write a VOTable, its values as text.
+
+    Parameters
+    ----------
+    document : `~astropy.io.votable.tree.VOTableFile`
+        Of `make_document`.
+    stream : binary file
+    """
+    # In astropy 8.0 the writer in C writes beyond its memory where cells of text are long.
+    document.to_xml(stream, tabledata_format="tabledata", _debug_python_based_parser=True)
+
+
 def _refuse_doctype(stream: BinaryIO) -> None:
     """Refuse a document type, which may define entities and fetch them: no version of VOTable since 2004 has one."""
     parser = expat.ParserCreate()

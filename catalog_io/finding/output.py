@@ -7,7 +7,7 @@ from pathlib import Path
 from astropy.table import Table
 
 from radio_ag import __version__
-from radio_ag.catalog_io.files.votable import make_document
+from radio_ag.catalog_io.files.votable import make_document, write_document
 from radio_ag.errors import OutputError
 from radio_ag.writing import check_output, written_beside
 
@@ -75,7 +75,7 @@ def write_sources(table: Table, path: str | PathLike, *, overwrite: bool = False
     table.meta = {"EXTNAME": "SOURCES", "CREATOR": f"radio-ag {__version__}"} | dict(table.meta)
     with written_beside(path) as file:
         if format == "votable":
-            make_document(table).to_xml(file)
+            write_document(make_document(table), file)
         else:
             stream = io.StringIO() if format.startswith("ascii") else io.BytesIO()
             table.write(stream, format=format)

@@ -73,12 +73,20 @@ class TestSexagesimal:
             (" 10h 50m 07.2s ", "+30° 40' 37.2\""),
             ("10:50:07.2", "+30.40.37.2"),
             ("162d31m48s", "+30d40m37.2s"),
+            ("162.53deg", "30.677 deg"),
+            ("10ʰ50ᵐ07ˢ.2", "+30°40\N{PRIME}37\N{DOUBLE PRIME}.2"),
+            ("10h50m07s.2", "+30º40\N{RIGHT SINGLE QUOTATION MARK}37.2\N{RIGHT DOUBLE QUOTATION MARK}"),
+            ("10H50M07.2S", "+30D40M37.2S"),
+            ("10h50.12m", "+30d40.62m"),
+            ("10.83533333333333h", "+30.677d"),
+            ("10\N{NO-BREAK SPACE}50\N{NO-BREAK SPACE}07.2", "+30 40 37.2"),
+            ("105007.2", "+304037.2"),
         ],
     )
     @pytest.mark.parametrize("kind", ["U", "S", "O"])
     def test_spellings(self, ra, dec, kind):
         if kind == "S":
-            ra, dec = ra.encode(), dec.encode()
+            ra, dec = ra.encode("utf-8"), dec.encode("utf-8")
         columns = [Column(np.array([value], dtype=kind)) for value in (ra, dec)]
         assert_at(read_catalogue(Table(columns, names=("RA", "DEC"))))
 
@@ -88,6 +96,47 @@ class TestSexagesimal:
         assert_at(read_catalogue(table))
         table["RAJ2000"] = Column(["162 31 48.0"], unit=u.Unit('"d:m:s"', parse_strict="silent"))
         assert_at(read_catalogue(table))
+
+    def test_minutes_without_seconds(self):
+        assert_at(read_catalogue(Table({"RA": ["15h17m"], "DEC": ["-07d30m"]})), ra=229.25, dec=-7.5)
+
+    @pytest.mark.parametrize("ra", ["hms", "h:m:s", "hh:mm:ss", '"h:m:s"'])
+    @pytest.mark.parametrize("dec", ["dms", "d:m:s", "dd:mm:ss"])
+    @pytest.mark.parametrize("text", [("10:50:07.2", "30:40:37.2"), ("105007.2", "304037.2")])
+    def test_declared_units(self, ra, dec, text):
+        columns = [
+            Column([value], unit=u.Unit(unit, parse_strict="silent"))
+            for value, unit in zip(text, (ra, dec), strict=True)
+        ]
+        assert_at(read_catalogue(Table(columns, names=("RA", "DEC"))))
+
+    def test_declared_degrees_of_right_ascension(self):
+        unit = u.Unit("dms", parse_strict="silent")
+        assert_at(read_catalogue(Table({"RA": Column(["10:30:00"], unit=unit), "DEC": [DEC]})), ra=10.5)
+
+    @pytest.mark.parametrize(
+        ("unit", "given", "value", "expected"),
+        [
+            ("deg", "hour", 10.5, 157.5),
+            ("hourangle", "deg", 10.5, 10.5),
+            ("deg", "hms", "10:30:00", 157.5),
+            ("hms", "dms", "10:30:00", 10.5),
+            ("Jy", "hourangle", 10.5, 157.5),
+            ("deg", "hms", 103000.0, 157.5),
+            ("deg", "hms", 312.5, 0.8020833333333),
+        ],
+    )
+    def test_the_users_unit_outweighs_the_columns(self, unit, given, value, expected):
+        column = Column([value], unit=u.Unit(unit, parse_strict="silent"))
+        assert_at(read_catalogue(Table({"RA": column, "DEC": Column([DEC], unit="deg")}), ra_unit=given), ra=expected)
+
+    def test_hours_and_degrees_in_one_column(self):
+        with pytest.raises(CatalogueError, match="'RA' is ambiguous: some strings are in hours, others in degrees"):
+            read_catalogue(Table({"RA": ["10h50m07.2s", "162d31m48s"], "DEC": [DEC, DEC]}))
+
+    def test_a_declination_in_hours(self):
+        with pytest.raises(CatalogueError, match="declination 'DEC' is in hours"):
+            read_catalogue(Table({"RA": [RA], "DEC": ["10h50m07.2s"]}))
 
     def test_the_sign_of_minus_zero(self):
         catalogue = read_catalogue(Table({"RA": ["00 00 00.1"] * 2, "DEC": ["-00 30 00", "\N{MINUS SIGN}00 30 00"]}))
@@ -138,6 +187,59 @@ class TestSexagesimal:
         assert_at(catalogue)
         np.testing.assert_allclose(catalogue.dec[1], -0.5)
         assert catalogue.ra_name == "RAh RAm RAs"
+
+
+class TestWithoutSeparators:
+    """HHMMSS.s: numbers that are no degrees, of which some look as if they were."""
+
+    RA = (110649.20, 155700.24, 312.5)
+    DEC = (295352.8, 413112.0, 42.3)
+    EXPECTED = ((166.705, 239.251, 0.8020833333333), (29.898, 41.52, 0.01175))
+
+    def test_numbers(self):
+        catalogue = read_catalogue(Table({"RA": self.RA, "DEC": self.DEC}))
+        np.testing.assert_allclose((catalogue.ra, catalogue.dec), self.EXPECTED, atol=1e-9)
+
+    @pytest.mark.parametrize("rows", [slice(None), slice(2, 3)])
+    @pytest.mark.parametrize("delimiter", [",", "\t", " "])
+    def test_text_keeps_its_zeros(self, rows, delimiter, tmp_path):
+        lines = ["A,110649.20,+295352.8", "B,155700.24,+413112.0", "C,000312.5,+000042.3"][rows]
+        text = "\n".join(["name,ra,dec", *lines]) + "\n"
+        (tmp_path / "t.txt").write_text(text.replace(",", delimiter))
+        catalogue = read_catalogue(tmp_path / "t.txt")
+        np.testing.assert_allclose((catalogue.ra, catalogue.dec), np.array(self.EXPECTED)[:, rows], atol=1e-9)
+
+    def test_south_of_the_equator(self):
+        catalogue = read_catalogue(Table({"RA": ["000312.5", "103000"], "DEC": ["-000042.3", "-203000"]}))
+        np.testing.assert_allclose(catalogue.dec, [-0.01175, -20.5], atol=1e-9)
+
+    def test_a_bad_row_is_flagged(self):
+        table = Table({"RA": [110649.2, 155700.24, 106099.0], "DEC": [295352.8, 413112.0, 413112.0]})
+        assert read_catalogue(table).valid.tolist() == [True, True, False]
+
+    @pytest.mark.parametrize(
+        ("ra", "dec"),
+        [
+            ([110649.2], [29.5]),  # degrees, or 29.5 arcsec
+            ([312.5], [413112.0]),
+            ([10.5, 20.25, 400.0], [1.0, 2.0, 3.0]),  # a bad row, or all without separators
+        ],
+    )
+    def test_two_ways_to_read_are_an_error(self, ra, dec):
+        with pytest.raises(CatalogueError, match=r"is ambiguous: .*digits without separators"):
+            read_catalogue(Table({"RA": ra, "DEC": dec}))
+
+    def test_declinations_that_can_only_be_degrees(self):
+        assert_at(read_catalogue(Table({"RA": [105007.2, 110000.0], "DEC": [DEC, 75.5]})))
+
+    def test_declared_degrees_are_degrees(self):
+        catalogue = read_catalogue(Table({"RA": Column([312.5, 110649.2], unit="deg"), "DEC": [42.3, 1.0]}))
+        assert catalogue.valid.tolist() == [True, False]
+        assert_at(catalogue, ra=312.5, dec=42.3)
+
+    def test_identifiers_with_zeros_stay_numbers(self, tmp_path):
+        (tmp_path / "t.csv").write_text("id,ra,dec\n000123,162.5,30.0\n000124,163.5,31.0\n")
+        assert read_catalogue(tmp_path / "t.csv").table["id"].dtype.kind == "i"
 
 
 class TestBadRows:

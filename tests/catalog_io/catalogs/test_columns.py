@@ -126,8 +126,10 @@ def test_a_column_that_is_not_there():
 
 
 def test_ra_unit_is_checked():
-    with pytest.raises(CatalogueError, match="ra_unit='rad': accepted are 'deg' and 'hour'"):
-        read_catalogue(Table({"RA": [1.0], "DEC": [2.0]}), ra_unit="rad")
+    with pytest.raises(
+        CatalogueError, match="ra_unit='turn': accepted are 'deg', 'hour', 'hourangle', 'hms', 'dms', 'rad'"
+    ):
+        read_catalogue(Table({"RA": [1.0], "DEC": [2.0]}), ra_unit="turn")
 
 
 class TestSkyCoord:

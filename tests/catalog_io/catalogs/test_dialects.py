@@ -3,17 +3,20 @@
 import importlib
 import sys
 import warnings
+from typing import ClassVar
 
 import astropy.units as u
 import numpy as np
 import pytest
 from astropy.coordinates import SkyCoord
 from astropy.io import fits
-from astropy.table import Column, QTable, Table
+from astropy.table import Column, MaskedColumn, QTable, Table
 from astropy.wcs import WCS
 
 from radio_ag.catalog_io import astropy_formats as formats
 from radio_ag.catalog_io.catalogs import read_catalogue, registry
+from radio_ag.catalog_io.catalogs.dialect import group_by
+from radio_ag.catalog_io.catalogs.grouping import group_sources
 from radio_ag.errors import CatalogueError, RadioAGWarning
 
 FINDER_FILES = {
@@ -411,19 +414,166 @@ class TestSurveys:
         assert read_catalogue(table).dialect == "fricat"
 
 
+def vlass_components(source_names):
+    n = len(source_names)
+    return table_of(
+        Component_name=[f"VLASS1QLCIR J{i}" for i in range(n)],
+        Isl_id=[0] * n,
+        RA=np.linspace(1, 5, n),
+        DEC=[0.0] * n,
+        Total_flux=[1.0] * n,
+        Duplicate_flag=[0] * n,
+        Quality_flag=[0] * n,
+        Tile=["T01t01"] * n,
+        Source_name=source_names,
+    )
+
+
 class TestGroups:
     def test_a_missing_key_is_a_group_of_its_own(self, finder_files):
-        from astropy.table import MaskedColumn
-
         table = Table.read(finder_files / "pybdsf.srl.fits")
         table["Isl_id"] = MaskedColumn([3, 3, 7, 7, 0, 0, 0, 0], mask=[0, 0, 0, 0, 0, 0, 1, 1])
         group = read_catalogue(table).group
         assert group.dtype == np.int64
         assert group.tolist() == [1, 1, 2, 2, 0, 0, 3, 4]
 
+    @pytest.mark.parametrize(
+        "none", ["N/A", "", "nan", "NULL", "--", "-99", " n/a ", "None", "-1", "unknown", "<NA>", "...", r"\N", "#N/A"]
+    )
+    @pytest.mark.parametrize("end", ["csv", "fits", "vot", "ecsv", None])
+    def test_what_says_that_there_is_no_key(self, none, end, tmp_path):
+        """In every dialect with a grouping column, and in every format."""
+        table = vlass_components(["J1200+30", "J1200+30", none, none, "J1300+30"])
+        if end is not None:
+            table.write(tmp_path / f"t.{end}", **{"format": "votable"} if end == "vot" else {})
+            table = tmp_path / f"t.{end}"
+        catalogue = read_catalogue(table)
+        assert len(set(catalogue.group.tolist())) == 4
+        assert catalogue.group[0] == catalogue.group[1]
+        assert catalogue.named.tolist() == [True, True, False, False, True]
+
+    @pytest.mark.parametrize("end", ["fits", "vot", "ecsv", "csv"])
+    def test_masked_keys_after_a_trip_through_a_file(self, end, tmp_path):
+        names = MaskedColumn(["J1", "J1", "x", "x", "J2"], mask=[0, 0, 1, 1, 0])
+        vlass_components(names).write(tmp_path / f"t.{end}", **{"format": "votable"} if end == "vot" else {})
+        assert len(set(read_catalogue(tmp_path / f"t.{end}").group.tolist())) == 4
+
+    @pytest.mark.parametrize(
+        "keys",
+        [
+            np.array([7, 7, -99, -99, 3]),
+            np.array([7, 7, np.nan, np.nan, 3]),
+            np.array([7, 7, -1.0, np.inf, 3]),
+            np.array(["7", "7", None, float("nan"), "3"], object),
+            np.array([b"7", b"7", b"N/A", b"", b"3"]),
+        ],
+    )
+    def test_keys_of_every_type(self, keys):
+        assert len(set(group_by([Column(keys)]).group.tolist())) == 4
+
+    def test_keys_are_text_without_the_blanks_around_it(self):
+        assert group_by([Column(["a1", " a1", "a2"])]).group.tolist() == [0, 0, 1]
+
     def test_a_table_without_rows(self, finder_files):
         catalogue = read_catalogue(Table.read(finder_files / "pybdsf.srl.fits")[:0])
         assert len(catalogue) == len(catalogue.group) == len(catalogue.flux) == len(catalogue.good) == 0
+
+
+class TestRecognition:
+    """Recognition needs what is used, and a name makes it need even less."""
+
+    TRIMMED: ClassVar = {"Source_id": [0, 1, 2], "Isl_id": [0, 0, 1], "RA": [180.0, 180.01, 180.5], "DEC": [30.0] * 3}
+
+    def test_pybdsf_without_what_is_not_used(self, recwarn):
+        catalogue = read_catalogue(table_of(**self.TRIMMED, Total_flux=[0.02, 0.018, 0.005]))
+        assert (catalogue.dialect, catalogue.kind) == ("pybdsf", "srl")
+        assert catalogue.group.tolist() == [0, 0, 1]
+        np.testing.assert_allclose(catalogue.flux, [0.02, 0.018, 0.005])
+        assert len(group_sources(read_catalogue(table_of(**self.TRIMMED)), "island")) == 2
+        assert len(group_sources(read_catalogue(table_of(**self.TRIMMED)))) <= 3
+        assert not recwarn
+
+    def test_a_lookalike_is_said(self):
+        sizes = dict.fromkeys(("Total_flux", "Peak_flux", "Maj", "Min", "PA"), [0.1] * 3)
+        table = table_of(**{name: values for name, values in self.TRIMMED.items() if name != "Source_id"}, **sizes)
+        with pytest.warns(
+            RadioAGWarning, match="looks like pybdsf srl, but lacks Source_id, Isl_rms: .*--dialect pybdsf"
+        ):
+            assert read_catalogue(table).dialect is None
+        catalogue = read_catalogue(table, dialect="pybdsf")
+        assert catalogue.group.tolist() == [0, 0, 1]
+        assert catalogue.flux.tolist() == [0.1] * 3
+
+    def test_islands_alone_are_enough_for_a_named_dialect(self):
+        table = table_of(RA=[180.0, 180.01], DEC=[0.0, 0.0], Isl_id=[3, 3])
+        assert read_catalogue(table, dialect="pybdsf").group.tolist() == [0, 0]
+
+    def test_a_plain_table_looks_like_none(self, recwarn):
+        assert read_catalogue(table_of(ra=[180.0], dec=[0.0], name=["a"], Total_flux=[1.0], flags=[0])).dialect is None
+        assert not recwarn
+
+    @pytest.mark.parametrize("parent", ["Source_Name", "Parent_Source"])
+    @pytest.mark.parametrize("extra", [{}, {"S_Code": ["S"] * 3, "Mosaic_ID": ["P1"] * 3, "Peak_flux": [1.0] * 3}])
+    def test_components_of_lotss(self, parent, extra):
+        names = ["ILTJ120000.00+300000.1", "ILTJ120002.88+300000.2", "ILTJ120200.00+300000.0"]
+        table = table_of(
+            Component_Name=names, RA=[180.0, 180.01, 180.5], DEC=[30.0] * 3, Total_flux=[20.0] * 3, **extra
+        )
+        table[parent] = ["ILTJ1200", "ILTJ1200", "ILTJ1202"]
+        catalogue = read_catalogue(table)
+        assert (catalogue.dialect, catalogue.kind, catalogue.source_id_name) == (
+            "lotss",
+            "components",
+            "Component_Name",
+        )
+        assert catalogue.group.tolist() == [0, 0, 1]
+        assert catalogue.flux.tolist() == [0.02] * 3
+        assert group_sources(catalogue).group_id.tolist() == [0, 0, 1]
+
+    def test_sources_of_lotss_are_no_components(self):
+        table = table_of(Source_Name=["ILTJ1", "ILTJ2"], RA=[180.0, 181.0], DEC=[30.0] * 2, Total_flux=[20.0] * 2)
+        assert read_catalogue(table).kind == "sources"
+
+
+class TestUsersColumns:
+    TABLE: ClassVar = {"ra": [180.0, 180.01, 190.0, 190.01], "dec": [0.0] * 4, "s_mJy": [1.0, 3.0, 5.0, np.nan]}
+
+    def test_groups_fluxes_and_names(self):
+        table = table_of(**self.TABLE, system=["a", "a", "N/A", "N/A"], label_=["w", "x", "y", "z"])
+        catalogue = read_catalogue(table, group_col="system", flux_col="s_mJy", name_col="label_")
+        assert catalogue.source_id_name == "label_"
+        np.testing.assert_allclose(catalogue.flux, [1e-3, 3e-3, 5e-3, np.nan])
+        groups = group_sources(catalogue)
+        assert groups.group_id.tolist() == [0, 0, 1, 2]
+        assert groups.ra[0] == pytest.approx(180.0075)
+
+    def test_groups_of_a_table_of_components(self, finder_files):
+        table = Table.read(finder_files / "pybdsf.srl.fits")
+        table["mine"] = np.arange(len(table))
+        groups = group_sources(read_catalogue(table, group_col="mine"))
+        assert len(groups) == len(table)
+        assert groups.how == "island"
+
+    def test_a_flux_without_a_unit_is_said(self):
+        with pytest.warns(RadioAGWarning, match="flux column 'flux' has no unit: it is taken as Jy"):
+            assert read_catalogue(table_of(ra=[180.0], dec=[0.0], flux=[2.0]), flux_col="flux").flux.tolist() == [2.0]
+
+    @pytest.mark.parametrize(("unit", "worth"), [("mJy", 1e-3), ("uJy", 1e-6), ("mJy/beam", 1e-3)])
+    def test_the_unit_of_the_flux(self, unit, worth):
+        table = table_of(ra=[180.0], dec=[0.0], flux=[2.0])
+        table["flux"].unit = unit
+        assert read_catalogue(table, flux_col="flux").flux == pytest.approx([2 * worth])
+
+    def test_a_magnitude_is_no_flux(self):
+        table = table_of(ra=[180.0], dec=[0.0], mag=[2.0])
+        table["mag"].unit = "mag"
+        with pytest.raises(CatalogueError, match="flux column 'mag' has unit 'mag'"):
+            read_catalogue(table, flux_col="mag")
+
+    @pytest.mark.parametrize("option", ["group_col", "flux_col", "name_col"])
+    def test_a_column_that_is_not_there(self, option):
+        with pytest.raises(CatalogueError, match=f"{option}='system' is not a column"):
+            read_catalogue(table_of(**self.TABLE), **{option: "system"})
 
 
 class TestFormats:

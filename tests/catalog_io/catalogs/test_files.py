@@ -16,7 +16,7 @@ import pandas
 import pyarrow
 import pytest
 from astropy.coordinates import AltAz, EarthLocation, SkyCoord
-from astropy.io import fits
+from astropy.io import fits, votable
 from astropy.table import Column, QTable, Table
 from astropy.time import Time
 from astropy.utils import iers
@@ -122,7 +122,7 @@ class TestObjects:
         assert read_catalogue(frame).valid.tolist() == [True, False, False]
 
     def test_a_data_frame_with_doubled_names(self):
-        with pytest.raises(CatalogueError, match="several columns of one name"):
+        with pytest.raises(CatalogueError, match="several columns of one name: ra"):
             read_catalogue(pandas.DataFrame([[1.0, 2.0, 3.0]], columns=["ra", "dec", "ra"]))
 
     def test_a_coordinate(self):
@@ -159,10 +159,43 @@ class TestEmpty:
 class TestFits:
     def test_the_first_table_of_several(self, table, tmp_path):
         path = tmp_path / "several.fits"
-        other = fits.BinTableHDU(Table({"RA": [1.0, 2.0], "DEC": [3.0, 4.0]}))
+        other = fits.BinTableHDU(Table({"RA": [1.0, 2.0], "DEC": [3.0, 4.0]}, units=["deg", "deg"]))
         image = fits.CompImageHDU(np.zeros((8, 8), "f4"), name="IMAGE")
         fits.HDUList([fits.PrimaryHDU(), image, fits.BinTableHDU(table, name="FIRST"), other]).writeto(path)
+        with pytest.warns(RadioAGWarning, match="table 1 'FIRST' is taken; others have positions too: 2 ''"):
+            np.testing.assert_allclose(read_catalogue(path).ra, RA)
+        np.testing.assert_allclose(read_catalogue(path, table="2").ra, [1.0, 2.0])
+        np.testing.assert_allclose(read_catalogue(path, table="first").ra, RA)
+        np.testing.assert_allclose(read_catalogue(path, hdu="2").ra, RA)
+        np.testing.assert_allclose(read_catalogue(path, hdu="3").ra, [1.0, 2.0])
+        with pytest.raises(CatalogueError, match=r"hdu='1' \(--hdu\): there is no such .* 2 'FIRST', 3 ''"):
+            read_catalogue(path, hdu="1")
+
+    @pytest.mark.parametrize("name", ["t.fits", "t.vot"])
+    def test_the_first_table_with_positions(self, table, tmp_path, name):
+        """As in FITS-LDAC, where the header of the image comes first."""
+        path = tmp_path / name
+        header = Table({"Header": ["x"]})
+        if name == "t.fits":
+            tables = [fits.BinTableHDU(header, name="LDAC_IMHEAD"), fits.BinTableHDU(table, name="LDAC_OBJECTS")]
+            fits.HDUList([fits.PrimaryHDU(), *tables]).writeto(path)
+        else:
+            document = votable.from_table(header)
+            document.resources.extend(votable.from_table(table).resources)
+            document.to_xml(str(path))
         np.testing.assert_allclose(read_catalogue(path).ra, RA)
+        with pytest.raises(CatalogueError, match="no position columns"):
+            read_catalogue(path, table="1")
+
+    def test_the_table_that_has_the_users_columns(self, table, tmp_path):
+        other = fits.BinTableHDU(Table({"x": [1.0, 2.0], "y": [3.0, 4.0]}, units=["deg", "deg"]))
+        fits.HDUList([fits.PrimaryHDU(), fits.BinTableHDU(table), other]).writeto(tmp_path / "t.fits")
+        assert read_catalogue(tmp_path / "t.fits", ra_col="x", dec_col="y").ra.tolist() == [1.0, 2.0]
+
+    def test_a_file_of_one_table_has_no_others(self, table, tmp_path):
+        table.write(tmp_path / "t.ecsv")
+        with pytest.raises(CatalogueError, match="holds one table"):
+            read_catalogue(tmp_path / "t.ecsv", table="2")
 
     def test_ucds_move_from_the_header_to_the_columns(self, tmp_path):
         path = tmp_path / "ucd.fits"
@@ -232,6 +265,34 @@ class TestFits:
         }  # fmt: skip
 
 
+FIELD = '<FIELD name="{}" datatype="double" unit="deg"/>'
+TWICE = {
+    "t.csv": "ra,dec,flux,flux\n180,30,1,2\n",
+    "t.tsv": "ra\tdec\tflux\tflux\n180\t30\t1\t2\n",
+    "t.txt": "# ra dec flux flux\n180 30 1 2\n",
+    "t.dat": "ra dec flux flux\n180 30 1 2\n",
+    "t.tbl": "|ra    |dec   |flux  |flux  |\n|double|double|double|double|\n 180.0  30.0   1.0    2.0   \n",
+    "t.bars": "|ra|dec|flux|flux|\n|180|30|1|2|\n|181|30|1|2|\n",
+    "t.vot": f"""<VOTABLE version="1.4" xmlns="http://www.ivoa.net/xml/VOTable/v1.3"><RESOURCE><TABLE>
+        {"".join(map(FIELD.format, ("ra", "dec", "flux", "flux")))}
+        <DATA><TABLEDATA><TR><TD>180</TD><TD>30</TD><TD>1</TD><TD>2</TD></TR></TABLEDATA></DATA>
+        </TABLE></RESOURCE></VOTABLE>""",
+}
+
+
+@pytest.mark.parametrize("name", [*TWICE, "t.parquet"])
+def test_columns_of_one_name_in_every_format(name, tmp_path):
+    if name in TWICE:
+        (tmp_path / name).write_text(TWICE[name])
+    else:
+        arrays = [pyarrow.array([value]) for value in (180.0, 30.0, 1.0, 2.0)]
+        table = pyarrow.Table.from_arrays(arrays, names=["ra", "dec", "flux", "flux"])
+        parquet.write_table(table, tmp_path / name)
+    with pytest.warns(RadioAGWarning, match="columns of the same name are told apart: a second 'flux' is 'flux_2'"):
+        table = read_catalogue(tmp_path / name).table
+    assert {name: float(table[name][0]) for name in table.colnames} == {"ra": 180, "dec": 30, "flux": 1, "flux_2": 2}
+
+
 class TestVotable:
     FIELDS = (
         '<FIELD name="alpha" ID="col_a" ucd="pos.eq.ra;meta.main" ref="sys" datatype="double" unit="deg"/>'
@@ -266,7 +327,7 @@ class TestVotable:
     def test_a_document_without_a_table(self, tmp_path):
         path = tmp_path / "empty.xml"
         path.write_text('<VOTABLE version="1.4" xmlns="http://www.ivoa.net/xml/VOTable/v1.3"><RESOURCE/></VOTABLE>')
-        with pytest.raises(CatalogueError, match=r"empty\.xml cannot be read as a table"):
+        with pytest.raises(CatalogueError, match=r"empty\.xml: it has no table"):
             read_catalogue(path)
 
 
@@ -286,12 +347,14 @@ class TestNotATable:
             b"\x89HDF\r\n\x1a\n\0\0\0\0",
             b"\x80\x04\x95\x0c\0\0\0",  # a pickle: never opened
             b"<!DOCTYPE html><html><body>not found</body></html>",
-            b"caf\xe9,1\n",
+            b"caf\xe9\x01,1\n",
         ],
     )
     def test_other_content(self, content, tmp_path):
         (tmp_path / "what.csv").write_bytes(content)
-        with pytest.raises(CatalogueError, match=r"what\.csv is not a table; accepted are FITS, VOTable.*Parquet"):
+        with pytest.raises(
+            CatalogueError, match=r"what\.csv (is not a table|looks like .*); accepted are FITS, VOTable.*Parquet"
+        ):
             read_catalogue(tmp_path / "what.csv")
 
     def test_a_damaged_archive(self, tmp_path):

@@ -15,7 +15,7 @@ from radio_ag.catalog_io.catalogs.grouping import group_sources
 from radio_ag.catalog_io.images.local import LocalImages
 from radio_ag.catalog_io.product.columns import COLUMNS
 from radio_ag.cli import app
-from radio_ag.errors import InputError
+from radio_ag.errors import InputError, RadioAGWarning
 from radio_ag.flags import Flag
 from radio_ag.simulated import make_mosaic
 
@@ -97,6 +97,35 @@ class TestIslands:
         groups = group_sources(catalogue, "island")
         assert groups.group_id.tolist() == [0, 0, 1, 1]
         assert groups.ra.tolist() == pytest.approx([10.005, 200.005])
+
+    def test_a_chain_of_a_key_that_others_have_elsewhere_is_split(self):
+        """Five rows 100 arcsec apart are a chain of 400 arcsec; one far away shows that their key is no island's."""
+        dec = [0, *(i * 100 / 3600 for i in range(5)), 0, 20 / 3600]
+        catalogue = make_catalogue([100] + [10] * 5 + [50] * 2, dec, group=[0] * 6 + [1, 1])
+        with pytest.warns(RadioAGWarning, match="^5 rows in 1 chains"):
+            groups = group_sources(catalogue, "island")
+        assert groups.size.tolist() == [1, 1, 1, 1, 1, 1, 2]
+
+    def test_a_chain_that_no_island_can_be_is_split(self):
+        catalogue = make_catalogue([10] * 30, np.arange(30) * 100 / 3600, group=[0] * 30)
+        with pytest.warns(RadioAGWarning, match="^30 rows"):
+            assert len(group_sources(catalogue, "island")) == 30
+
+    def test_a_large_island_stays_one(self, recwarn):
+        catalogue = make_catalogue([10] * 5, np.arange(5) * 100 / 3600, group=[0] * 5)
+        assert len(group_sources(catalogue, "island")) == 1
+        assert not recwarn
+
+    def test_a_source_with_a_name_stays_one_however_far_its_lobes_are_apart(self, recwarn):
+        catalogue = make_catalogue([10, 10, 10], [0, 0.2, 5.0], group=[0, 0, 1], named=np.ones(3, bool))
+        groups = group_sources(catalogue, "island")
+        assert groups.group_id.tolist() == [0, 0, 1]
+        assert groups.dec.tolist() == pytest.approx([0.1, 5.0])
+        assert not recwarn
+
+    def test_a_name_all_over_the_sky_is_parted(self):
+        catalogue = make_catalogue([10, 100, 100], [0, 0, 0.01], group=[0] * 3, named=np.ones(3, bool))
+        assert group_sources(catalogue, "island").group_id.tolist() == [0, 1, 1]
 
     def test_row_without_a_position_leaves_its_island(self):
         catalogue = make_catalogue([1, np.nan, 1.001, np.nan], [0, 0, 0, np.nan], group=[4, 4, 4, 4])
