@@ -111,8 +111,8 @@ class Card:
     def frii_share(self) -> float | None:
         """Share of FRII among the sources that were learnt from; None where the card does not tell."""
         training = self.content.get("training")
-        counts = training.get("sources") if _is_mapping(training) else None
-        if not _is_mapping(counts) or not all(map(_whole(0, 10**9), counts.values())):
+        counts = training.get("sources") if isinstance(training, Mapping) else None
+        if not isinstance(counts, Mapping) or not all(map(_whole(0, 10**9), counts.values())):
             return None
         first, second = (
             sum(count for name, count in counts.items() if label in str(name).split()) for label in ("FRI", "FRII")

@@ -199,7 +199,7 @@ class Kind:
         present, lacking : list of str
         """
         columns = Columns(table)
-        single = (self.flux, self.peak, self.rms, *(self.shape or ()))
+        single = (self.flux, self.peak, self.rms, *(self.axes or ()))
         names = dict.fromkeys([*self.columns, *self.group_keys, *self.join_keys, *self.quality, *filter(None, single)])
         known = [name for name in names if name not in (self.position or ())]
         return [name for name in known if name in columns], [name for name in known if name not in columns]

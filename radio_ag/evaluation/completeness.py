@@ -158,7 +158,7 @@ def count_sources(sources: Table, completeness: Completeness, minimum_flux: floa
     """
     kept = np.asarray(sources["flags"]) == 0
     if minimum_flux:
-        flux = np.ma.filled(np.ma.asarray(sources["total_flux"], float), np.nan)
+        flux: NDArray[np.float64] = np.ma.filled(np.ma.asarray(sources["total_flux"], float), np.nan)
         if not np.isfinite(flux[kept]).all():
             raise InputError("the flux density of some clean sources is not known: leave minimum_flux out")
         kept &= flux >= minimum_flux
