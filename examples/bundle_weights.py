@@ -47,9 +47,8 @@ SIZES = (0.0, 45.0, 90.0, np.inf)  # arcsec: edges of the classes of size, as `r
 KNOWN_FAILURES = (
     "FRI smaller than 45 arcsec and FRII larger than 90 are taken for the other class more often than others "
     "(cross_validation of agcnn-first, certain by class and size)",
-    "Bent sources are neither class: most get FRI, and not all of these are UNCERTAIN "
-    "(metrics of agcnn-first, neither class)",
-    "Some classes change when the sky is turned by other than right angles (metrics of agcnn-first, rotation)",
+    "Bent sources are neither class: most get FRI, and not all of these are UNCERTAIN",
+    "Some classes change when the sky is turned by other than right angles",
     "Sources whose label experts call uncertain get the other class in more than a fifth of the cases",
 )
 
