@@ -62,7 +62,7 @@ def write_mosaic(path: Path) -> None:
     fits.PrimaryHDU(image.astype(np.float32), header).writeto(path)
 
 
-def stand_in(classifier, task, images, attention):
+def stand_in(classifier, task, images, attention, networks=None):
     """What the network gives for a batch, but for the computing: logits by brightness, a map that is the image."""
     import torch
 

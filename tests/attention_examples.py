@@ -15,6 +15,7 @@ CARD = {
     "name": "made",
     "description": "random",
     "input": {"clip": 3.0, "stretch": "sqrt", "value_range": [-1.0, 1.0]},
+    "needs_morphology": False,
 }
 
 

@@ -201,7 +201,7 @@ def test_a_run_whose_service_goes_away_goes_on_where_it_stopped(catalogue, weigh
         server.decide = None
         server.forget()
         result = classify(catalogue, **settings)
-        assert len(server.requests) == 12 - 7
+        assert 12 - 7 <= len(server.requests) <= 12 - 6  # one may have been on its way when the run ended
     assert np.count_nonzero(result.table["flags"] & Flag.FETCH_FAILED) == 0
     assert np.count_nonzero(~result.table["p_fri"].mask) == 13
 

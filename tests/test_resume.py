@@ -267,7 +267,8 @@ def test_a_product_without_many_of_its_images_is_incomplete_and_the_same_call_co
     message = rf"2 of {count} rows with coverage have no image \(FETCH_FAILED\): .*out is incomplete, and 8 of 8 parts"
     with pytest.warns(IncompleteWarning, match=message) as caught:
         result = run(output, images=Doubles(failing), max_failed=1.99 / count, **options)
-    assert caught[0].filename == run_examples.__file__  # which calls classify
+    (incomplete,) = (warning for warning in caught if warning.category is IncompleteWarning)
+    assert incomplete.filename == run_examples.__file__  # which calls classify
     assert (result.incomplete, result.summary()["incomplete"], failed_rows(result.table)) == (2, 2, 2)
     assert result.incomplete == 2  # now that the table is read
     assert Result.read(output).incomplete == 2
@@ -435,10 +436,10 @@ def test_out_of_memory_the_network_takes_less_at_once(run, undisturbed, tmp_path
     """As on a device where three images are too many."""
     see = Classifier.see
 
-    def limited(self, task, images, attention):
+    def limited(self, task, images, *others):
         if len(images) > 1:
             raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
-        return see(self, task, images, attention)
+        return see(self, task, images, *others)
 
     monkeypatch.setattr(Classifier, "see", limited)
     run(tmp_path / "out.fits")

@@ -109,8 +109,8 @@ class Completeness:
         Returns
         -------
         dict of str to Count
-            By class. The numbers found in each bin are multiplied by the inverse of its matrix of shares. Intervals
-            hold the Poisson noise of the numbers and the binomial noise of the shares.
+            By class. The numbers found in each bin are multiplied by the inverse of its matrix of shares; none is
+            below 0. Intervals hold the Poisson noise of the numbers and the binomial noise of the shares.
 
         Raises
         ------
@@ -131,7 +131,8 @@ class Completeness:
         best = _true_numbers(found[None], self.counts[None] + _PRIOR)[0].sum(0)
         low, high = np.quantile(drawn, (0.025, 0.975), axis=0)
         return {
-            name: Count(float(best[i]), (max(0.0, float(low[i])), float(high[i]))) for i, name in enumerate(CLASSES)
+            name: Count(max(0.0, float(best[i])), (max(0.0, float(low[i])), max(0.0, float(high[i]))))
+            for i, name in enumerate(CLASSES)
         }
 
 

@@ -140,9 +140,9 @@ class TestMeasures:
 
     @pytest.mark.parametrize("angle", [0, 30, 77, 90, 135, 178])
     def test_position_angle_of_a_double(self, angle):
-        x, y = -60 * np.sin(np.radians(angle)), 60 * np.cos(np.radians(angle))
-        result = measure_islands(points((100, x, y), (100, -x, -y)), RMS)
-        assert (result.pa[0] - angle + 90) % 180 - 90 == pytest.approx(0, abs=2)
+        east, north = 60 * np.sin(np.radians(angle)), 60 * np.cos(np.radians(angle))
+        result = measure_islands(points((100, east, north), (100, -east, -north)), RMS)
+        assert (result.pa[0] - angle + 90) % 180 - 90 == pytest.approx(0, abs=3)
 
     def test_position_angle_of_one_pixel(self):
         assert extent(np.array([[3.0, 4.0]])) == (0, 0)

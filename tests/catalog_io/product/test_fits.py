@@ -20,13 +20,14 @@ from hypothesis import strategies as st
 from result_examples import PROVENANCE, example_columns, example_maps, example_result
 
 from radio_ag.catalog_io.files.fits_append import append_hdu
+from radio_ag.catalog_io.product.columns import COLUMNS
 from radio_ag.catalog_io.product.fits import check_output
 from radio_ag.catalog_io.product.stacks import AttentionStore
 from radio_ag.catalog_io.result import Result
 from radio_ag.errors import InputError, OutputError, RadioAGWarning
 from radio_ag.flags import Flag
 
-OURS = 24  # columns of a result
+OURS = len(COLUMNS)
 
 
 @pytest.fixture
@@ -602,8 +603,8 @@ class TestColumns:
         assert restored.description == "flux in µJy\nof the peak"
         assert restored.meta == {"ucd": "phot.flux", "utype": "a:b", "note": "é"}
         header = fits.getheader(path, 1)
-        assert (header["TUCD25"], header["TUTYP25"]) == ("phot.flux", "a:b")
-        assert header["TCOMM25"] == "flux in \\xb5Jy\\nof the peak"
+        assert (header[f"TUCD{OURS + 1}"], header[f"TUTYP{OURS + 1}"]) == ("phot.flux", "a:b")
+        assert header[f"TCOMM{OURS + 1}"] == "flux in \\xb5Jy\\nof the peak"
 
     def test_strange_names(self, path):
         names = ["Größe", "a b", "back\\slash", "x" * 99, "x" * 98, "flux", "FLUX", "TUNIT1", "it's"]

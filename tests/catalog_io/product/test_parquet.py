@@ -36,7 +36,9 @@ def products(weights, tmp_path_factory):
 def test_files_and_nothing_else(products):
     path = products[0]
     assert sorted(os.listdir(path)) == [f"part-{number:05d}.parquet" for number in range(3)]
-    assert sorted(os.listdir(path.parent)) == ["out.attention.fits", "out.fits", "out.parquet"]
+    assert sorted(os.listdir(path.parent)) == [
+        *("out.attention.fits", "out.fits", "out.parquet", "out.sources.parquet")
+    ]
     assert [parquet.read_metadata(path / name).num_row_groups for name in sorted(os.listdir(path))] == [2, 2, 1]
 
 
@@ -102,7 +104,7 @@ def test_every_kind_of_column(weights, tmp_path):
     output = tmp_path / "out.parquet"
     options = OPTIONS | {"attention": "none", "keep_cutouts": False}
     classify(catalogue, images=Doubles(), weights=weights, output=output, **options)
-    assert os.listdir(tmp_path) == ["out.parquet"]
+    assert sorted(os.listdir(tmp_path)) == ["out.parquet", "out.sources.parquet"]
     frame = pandas.read_parquet(output)
     assert frame["text"].tolist() == ["a"] * 8 + ["µ"]
     assert frame["masked"].isna().tolist() == [row == 7 for row in range(9)]
@@ -132,7 +134,7 @@ def test_what_is_there_is_replaced_only_when_asked(weights, tmp_path):
     with pytest.raises(OutputError, match="exists: choose another name"):
         run()
     run(overwrite=True, attention="none", keep_cutouts=False)
-    assert os.listdir(tmp_path) == ["out.parquet"]
+    assert sorted(os.listdir(tmp_path)) == ["out.parquet", "out.sources.parquet"]
     assert Result.read(output).gates == ()
     images = Doubles()
     classify(positions(4), images=images, weights=weights, output=output, resume=True,
