@@ -381,7 +381,7 @@ def test_recipe_runs(name, field_folder):
     if name == "survey":
         assert len(Table.read(field_folder / "fields" / "north.classes.fits", format="radio_ag.fits")) == 4
         log = (field_folder / "survey.log").read_text()
-        assert "north: 4 rows" in log
+        assert "north: 4 sources" in log
         assert re.search(r"WARNING radio_ag\.survey south: .*south\.fits is not a readable FITS file", log)
         assert not (field_folder / "fields" / "south.classes.fits").exists()
     else:
