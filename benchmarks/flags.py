@@ -88,7 +88,7 @@ def simulated_rates(n: int = 400, seed: int = 1) -> list[Rate]:
     add("FRII of 280 arcsec, peak 200 rms", Flag.TRUNCATED, beyond, silent=Flag.CONFUSED)
     off = Flag.OFF_CENTRE | Flag.UNRESOLVED
     add("point 60 arcsec off", off, lambda s: source("compact", 50, offset=around(60))(s))
-    add("FRI 100 arcsec from a brighter point", Flag.CONFUSED, lambda s: _beside_a_point(s, around(100)))
+    add("FRI 100 arcsec from a point 15 times as bright", Flag.CONFUSED, lambda s: _beside_a_point(s, around(100)))
     return result
 
 
@@ -127,8 +127,8 @@ def real_rates(folder: Path, rows: slice = slice(None)) -> list[Rate]:
     result += rates("smaller than 60, 75 arcsec off", measure_islands(shifted, rms[small]), Flag.OFF_CENTRE, rest)
 
     rest = Flag.UNRESOLVED | Flag.TRUNCATED
-    beside = fields[clean] + np.stack([_point(rng, 1.5 * peak) for peak in snr * rms[clean]])
-    result += rates("beside a brighter point", measure_islands(beside, rms[clean]), Flag.CONFUSED, rest)
+    beside = fields[clean] + np.stack([_point(rng, 15 * peak) for peak in snr * rms[clean]])
+    result += rates("beside a point 15 times as bright", measure_islands(beside, rms[clean]), Flag.CONFUSED, rest)
 
     compact_sources, counts = _read(folder / "rgd_train.fits", rows)
     compact = compact_sources["fr_class"] == "Compact"
@@ -168,7 +168,7 @@ def _two_points(snr: float, separation: float) -> Callable[[int], NDArray]:
 
 def _beside_a_point(seed: int, offset: tuple[float, float]) -> NDArray:
     source, _ = make_field("FRI", seed=seed, peak_flux=50 * TYPICAL_RMS, extent=60.0, rms=0)
-    return source + make_field("compact", seed=seed, peak_flux=100 * TYPICAL_RMS, offset=offset, rms=0)[0]
+    return source + make_field("compact", seed=seed, peak_flux=750 * TYPICAL_RMS, offset=offset, rms=0)[0]
 
 
 def _point(rng: np.random.Generator, peak_flux: float) -> NDArray:

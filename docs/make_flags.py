@@ -20,6 +20,11 @@ leaves them filled, and warns. A point source has no morphology, and most rows o
 `UNRESOLVED` masks where the card of the weights says that their classes need a morphology (`needs_morphology`, as FRI
 and FRII do), and no network runs for such a source. With `--classify-unresolved`, or
 `RunOptions(classify_unresolved=True)`, it gets a class all the same.
+
+The class belongs to the source at the position. Where other islands of the cutout have more flux than it, or one of
+them is brighter, the network is shown the cutout without them, and so are the maps and statistics of attention; kept
+cutouts show all. `benchmarks/neighbours.py` measures what that does: of 36 certain FRI and FRII of FIRST beside such
+islands, on networks that had not learnt them, 35 get the right class, 33 with the others in sight.
 """
 
 

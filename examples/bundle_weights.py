@@ -23,7 +23,7 @@ from train_bundled import FOLDS, folds_of, load
 from radio_ag.evaluation.calibration import fit_temperature
 from radio_ag.evaluation.report import evaluate
 from radio_ag.evaluation.scores import score_sources
-from radio_ag.evaluation.served import classify_served, served_logits
+from radio_ag.evaluation.served import as_shown, classify_served, served_logits
 from radio_ag.labelled.data import Labelled
 from radio_ag.network.checkpoints import Weights, load_weights, save_weights
 from radio_ag.network.classifier import Classifier, run_network
@@ -89,7 +89,7 @@ class Run:
 
     def features(self, rows: np.ndarray) -> np.ndarray:
         """Features (8, n, F) in each of the exact orientations."""
-        images = normalise(crop(self.data.fields[rows]), self.recipe["stretch"])
+        images = normalise(crop(as_shown(self.data[rows])[0]), self.recipe["stretch"])
         return run_network(fold_batch_norm(self.network), images, views=8)[1]
 
 

@@ -28,8 +28,8 @@ from radio_ag.flags import Flag
 from radio_ag.network.classifier import Classifier, Prediction
 from radio_ag.network.model import CLASSES
 from radio_ag.options import CHUNK
-from radio_ag.preprocess.images import CROP_SIZE, PIXEL_SCALE, Prepared, clip, crop
-from radio_ag.preprocess.islands import Islands, measure_islands
+from radio_ag.preprocess.images import CROP_SIZE, PIXEL_SCALE, Prepared, clip, crop, prepare
+from radio_ag.preprocess.islands import Islands, hide_others, measure_islands
 
 _Item = TypeVar("_Item")
 _Done = TypeVar("_Done")
@@ -179,7 +179,15 @@ class Measured:
     usable: NDArray[np.intp]  # positions in the chunk that have an image
     prepared: Prepared
     islands: Islands
+    alone: NDArray[np.float32]  # fields of those that are outshone, without what outshines them
     images: list[bytes]  # of the usable positions, what they were cut from
+
+    def shown(self, rows: NDArray[np.intp]) -> NDArray[np.float32]:
+        """Return the fields of some of the usable positions (k,) as the network sees them, (k, ny, nx)."""
+        fields = self.fields.data[self.usable[rows]]
+        _, alone, outshone = np.intersect1d(np.flatnonzero(self.islands.outshone), rows, return_indices=True)
+        fields[outshone] = self.alone[alone]
+        return fields
 
 
 def measure_chunk(chunk: Chunk, source: ImageSource, classifier: Classifier) -> Measured:
@@ -188,8 +196,11 @@ def measure_chunk(chunk: Chunk, source: ImageSource, classifier: Classifier) -> 
     usable = np.flatnonzero((fields.flags & (Flag.NO_COVERAGE | Flag.FETCH_FAILED)) == 0)
     data = fields.data if len(usable) == len(fields) else fields.data[usable]
     prepared = classifier.prepare(data)
+    islands = measure_islands(data, prepared.rms)
+    alone = hide_others(data[islands.outshone], prepared.rms[islands.outshone])
+    prepared.images[islands.outshone] = prepare(alone, classifier.preprocessing, prepared.rms[islands.outshone]).images
     images = [_image_name(fields.origin[row], source) for row in usable.tolist()]
-    return Measured(chunk, fields, usable, prepared, measure_islands(data, prepared.rms), images)
+    return Measured(chunk, fields, usable, prepared, islands, alone, images)
 
 
 def _image_name(origin: str, source: ImageSource) -> bytes:
@@ -211,8 +222,9 @@ def classify_measured(measured: Measured, classifier: Classifier, settings: Clas
     kind = "mean" if settings.attention == "hdus" else settings.attention
     kind = "gates" if settings.attention_stats else kind
     classified = usable[shown]
+    seen = measured.shown(shown)
     prediction = classifier.predict(
-        fields.data[classified],
+        seen,
         attention=kind,
         prepared=prepared.taken(shown),
         further=(flags[classified] & Flag.UNRESOLVED) == 0,
@@ -230,7 +242,7 @@ def classify_measured(measured: Measured, classifier: Classifier, settings: Clas
     columns["n_islands"][usable] = islands.n_islands
     columns |= fields.wcs_columns()
     if settings.attention_stats:
-        columns |= _attention_columns(fields, classified, prediction, classifier.preprocessing.clip)
+        columns |= _attention_columns(fields, classified, seen, prediction, classifier.preprocessing.clip)
     stacks = {}
     if settings.attention != "none":
         columns["attention_plane"][classified] = np.arange(len(classified))
@@ -260,10 +272,14 @@ def _likelier(p_fri: NDArray, p_frii: NDArray) -> tuple[NDArray[np.bytes_], NDAr
 
 
 def _attention_columns(
-    fields: Fields, classified: NDArray[np.intp], prediction: Prediction, threshold: float
+    fields: Fields,
+    classified: NDArray[np.intp],
+    seen: NDArray[np.float32],
+    prediction: Prediction,
+    threshold: float,
 ) -> dict[str, NDArray[np.float32]]:
     """Where the attention of each classified field lies; NaN for the others."""
-    emission = clip(crop(fields.data[classified]), prediction.prepared.rms, threshold)
+    emission = clip(crop(seen), prediction.prepared.rms, threshold)
     scale = PIXEL_SCALE * _pixel_scale(fields)[classified]
     statistics = attention_statistics(_kept(prediction.attention), emission, prediction.gates, pixel_scale=scale)
     columns = {name: np.full(len(fields), np.nan, np.float32) for name in _ATTENTION_COLUMNS}

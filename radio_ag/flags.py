@@ -37,7 +37,7 @@ _DESCRIPTIONS = {
     Flag.UNRESOLVED: "too compact for a morphology: FRI/FRII has no meaning",
     Flag.TRUNCATED: "emission reaches the edge of the cutout",
     Flag.OFF_CENTRE: "nothing at the position itself",
-    Flag.CONFUSED: "most of the emission in the cutout, or its brightest island, is not the source's",
+    Flag.CONFUSED: "another island in the cutout is ten times as bright, or it is unsure which is the source",
     Flag.RMS_FALLBACK: "the histogram fit failed; a robust noise estimate stands in",
     Flag.RESAMPLED: "pixels or beam differ from FIRST's",
     Flag.UNCERTAIN: "probability below the threshold on the weights' card",

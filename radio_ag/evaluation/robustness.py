@@ -10,7 +10,7 @@ from scipy import ndimage
 
 from radio_ag.evaluation.metrics import wilson_interval
 from radio_ag.evaluation.scores import subset_rows
-from radio_ag.evaluation.served import known_flags, predict_clipped
+from radio_ag.evaluation.served import as_shown, predict_clipped
 from radio_ag.labelled.data import Labelled
 from radio_ag.network.classifier import Classifier
 from radio_ag.preprocess.images import FIELD_SIZE, PIXEL_SCALE, crop
@@ -54,7 +54,8 @@ def classes_when_turned(
     distinct, which = np.unique(degrees.round(9), return_inverse=True)
     classes = np.empty((len(distinct), len(data)), int)
     for rows in _chunks(len(data)):
-        fields, flags = crop(data.fields[rows], _TURNED_SIZE), known_flags(data[rows])
+        fields, flags = as_shown(data[rows])
+        fields = crop(fields, _TURNED_SIZE)
         for row, angle in enumerate(distinct):
             turned = ndimage.rotate(fields, angle, axes=(2, 1), reshape=False, order=1) if angle else fields
             classes[row, rows] = _classes(classifier, turned, flags)
@@ -111,12 +112,12 @@ def accuracy_by_offset(
     direction = np.stack([np.cos(angle), np.sin(angle)], 1)
     middle = (FIELD_SIZE - 1) / 2
     classes = np.empty((len(offsets), len(data)), int)
-    flags = [known_flags(data[rows]) for rows in _chunks(len(data))]
+    shown = [as_shown(data[rows]) for rows in _chunks(len(data))]
     for number, offset in enumerate(offsets):
         centres = middle + np.round(direction * offset / PIXEL_SCALE)
-        for rows, own in zip(_chunks(len(data)), flags, strict=True):
-            moved = crop(data.fields[rows], _TURNED_SIZE, centres[rows])
-            classes[number, rows] = _classes(classifier, moved, own)
+        for rows, (fields, flags) in zip(_chunks(len(data)), shown, strict=True):
+            moved = crop(fields, _TURNED_SIZE, centres[rows])
+            classes[number, rows] = _classes(classifier, moved, flags)
         if progress:
             progress(number + 1, len(offsets), {})
     return {

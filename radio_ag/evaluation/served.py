@@ -22,7 +22,7 @@ from radio_ag.network.checkpoints import Weights
 from radio_ag.network.classifier import Classifier, Prediction
 from radio_ag.network.model import CLASSES
 from radio_ag.preprocess.images import Prepared, crop, prepare
-from radio_ag.preprocess.islands import measure_islands
+from radio_ag.preprocess.islands import hide_others, measure_islands
 
 PAPER_COPIES = 360
 """Augmented copies of each source that the paper's figures count (its section 4.3)."""
@@ -72,8 +72,8 @@ def classify_served(classifier: Classifier, data: Labelled, progress: Progress |
     """
     parts = []
     for rows in _chunks(len(data)):
-        own = known_flags(data[rows])
-        prediction = predict_clipped(classifier, data.fields[rows], own)
+        fields, own = as_shown(data[rows])
+        prediction = predict_clipped(classifier, fields, own)
         flags = own | prediction.flags
         unclassified = (flags & classifier.masked) != 0
         prediction.probabilities[unclassified], prediction.std[unclassified] = np.nan, np.nan
@@ -133,16 +133,28 @@ def classify_copies(
     return _joined(parts)
 
 
-def known_flags(data: Labelled) -> NDArray[np.int32]:
-    """Return the flags of labelled fields before the network sees them, of islands too where the noise is known.
+def as_shown(data: Labelled) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
+    """Return labelled fields as the pipeline shows them to the network, and the flags that they have before.
 
     Parameters
     ----------
     data : Labelled
+
+    Returns
+    -------
+    fields : ndarray, shape (n, 300, 300)
+        Where islands outshine the source (`radio_ag.preprocess.islands.hide_others`), without them.
+    flags : ndarray of int32, shape (n,)
+        Those of islands too where the noise is known.
     """
-    flags, noisy = data.flags.copy(), np.isfinite(data.rms)
-    flags[noisy] |= measure_islands(data.fields[noisy], data.rms[noisy]).flags
-    return flags
+    fields, flags, noisy = data.fields, data.flags.copy(), np.flatnonzero(np.isfinite(data.rms))
+    islands = measure_islands(fields[noisy], data.rms[noisy])
+    flags[noisy] |= islands.flags
+    outshone = noisy[islands.outshone]
+    if len(outshone):
+        fields = fields.copy()
+        fields[outshone] = hide_others(fields[outshone], data.rms[outshone])
+    return fields, flags
 
 
 def predict_clipped(classifier: Classifier, fields: NDArray[np.float32], flags: ArrayLike = 0) -> Prediction:
@@ -154,7 +166,7 @@ def predict_clipped(classifier: Classifier, fields: NDArray[np.float32], flags: 
     fields : ndarray, shape (n, 300, 300)
         Clipped at 3 times the noise, on any scale.
     flags : array_like of int, shape (n,)
-        As `known_flags` gives them: sources without a morphology are not seen from further angles.
+        As `as_shown` gives them: sources without a morphology are not seen from further angles.
 
     Returns
     -------
@@ -177,7 +189,7 @@ def served_logits(weights: Weights, data: Labelled, *, orbit: int = 8) -> NDArra
     """
     classifier = Classifier(weights, device="cpu", orbit=orbit)
     parts = (data[rows] for rows in _chunks(len(data)))
-    return np.concatenate([predict_clipped(classifier, part.fields, known_flags(part)).logits for part in parts])
+    return np.concatenate([predict_clipped(classifier, *as_shown(part)).logits for part in parts])
 
 
 def single_networks(weights: Weights) -> Iterator[Weights]:

@@ -9,7 +9,7 @@ from scipy.spatial.distance import pdist
 
 from radio_ag.errors import ImageError, InputError
 from radio_ag.flags import Flag
-from radio_ag.preprocess.islands import extent, measure_islands
+from radio_ag.preprocess.islands import extent, hide_others, measure_islands
 from radio_ag.simulated import correlated_noise, make_field
 
 RMS = 0.15e-3
@@ -276,14 +276,20 @@ class TestFlagsByHand:
         assert Flag.OFF_CENTRE in flags_of(points((50, 40, 0), (50, 60, 10)))
         assert Flag.OFF_CENTRE in flags_of(points((50, 25, 0), (50, -100, 0)))  # too unlike in distance
 
-    def test_confused(self):
-        assert flags_of(points((50, 0, 0), (49, 80, 0))) == Flag.UNRESOLVED
-        assert flags_of(points((50, 0, 0), (51, 80, 0))) == Flag.UNRESOLVED | Flag.CONFUSED
+    def test_confused_beside_an_island_ten_times_as_bright(self):
+        assert flags_of(points((50, 0, 0), (490, 80, 0))) == Flag.UNRESOLVED
+        assert flags_of(points((50, 0, 0), (510, 80, 0))) == Flag.UNRESOLVED | Flag.CONFUSED
 
-    def test_a_small_source_beside_a_galaxy_with_most_of_the_flux_is_confused(self):
+    def test_outshone_by_a_brighter_island(self):
+        assert measure_islands(points((50, 0, 0), (49, 80, 0)), RMS).outshone.tolist() == [False]
+        assert measure_islands(points((50, 0, 0), (51, 80, 0)), RMS).outshone.tolist() == [True]
+
+    def test_outshone_by_a_galaxy_with_most_of_the_flux(self):
         small = block(20.0, rows=9, columns=9)
-        assert flags_of(small + block(19.0, rows=8, columns=9, y=195), 1.0) == Flag(0)
-        assert flags_of(small + block(19.0, rows=20, columns=9, y=195), 1.0) == Flag.CONFUSED
+        assert not measure_islands(small + block(19.0, rows=8, columns=9, y=195), 1.0).outshone
+        result = measure_islands(small + block(19.0, rows=20, columns=9, y=195), 1.0)
+        assert result.outshone
+        assert result.flags == [0]
 
     def test_fragments_are_linked_through_each_other(self):
         chain = [(50, 0, 36 * k) for k in range(3)]  # 25 arcsec from edge to edge
@@ -298,6 +304,36 @@ class TestFlagsByHand:
         assert result.n_islands == [2]
         assert result.snr[0] == pytest.approx(50, rel=0.2)
         assert Flag(int(result.flags[0])) == Flag.OFF_CENTRE | Flag.CONFUSED | Flag.UNRESOLVED
+
+
+class TestHideOthers:
+    def test_the_source_alone_is_left(self):
+        source, other = points((50, 0, 0), (50, 20, 0)), points((80, 100, -60))
+        noise = np.random.default_rng(3).normal(0, RMS, source.shape).astype(np.float32)
+        alone = hide_others(source + other + noise, RMS)
+        assert np.array_equal(alone[other < RMS], (source + noise + other)[other < RMS])
+        assert alone[other > 5 * RMS].max() == 0
+        assert measure_islands(source + other + noise, RMS).n_islands == [3]
+        assert measure_islands(alone, RMS).n_islands == [2]
+
+    def test_turns_with_the_field(self):
+        field = points((50, 0, 0), (80, 100, -60), (70, -90, 10))
+        assert np.array_equal(
+            np.rot90(hide_others(field, RMS), 1, (1, 2)), hide_others(np.rot90(field, 1, (1, 2)), RMS)
+        )
+
+    @pytest.mark.parametrize("size", [149, 100])
+    def test_of_a_field_smaller_than_the_crop(self, size):
+        field = np.zeros((1, size, size), np.float32)
+        middle = size // 2
+        field[0, middle - 2 : middle + 3, middle - 2 : middle + 3] = 50
+        field[0, 3:8, 3:8] = 80
+        alone = hide_others(field, 1.0)
+        assert alone[0, middle, middle] == 50
+        assert alone.sum() == 25 * 50
+
+    def test_of_no_fields(self):
+        assert hide_others(np.zeros((0, 300, 300)), 1.0).shape == (0, 300, 300)
 
 
 class TestRates:
@@ -334,5 +370,5 @@ class TestRates:
         assert measured["compact", Flag.UNRESOLVED] >= 0.95
         assert measured["dimmed to 7 rms", Flag.LOW_SNR] >= 0.9
         assert measured["smaller than 60, 75 arcsec off", Flag.OFF_CENTRE] >= 0.9
-        assert measured["beside a brighter point", Flag.CONFUSED] >= 0.88
+        assert measured["beside a point 15 times as bright", Flag.CONFUSED] >= 0.88
         assert measured["negative images of them", Flag.EMPTY] >= 0.85
