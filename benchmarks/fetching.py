@@ -213,7 +213,7 @@ def _run(latency: float, modes: tuple[str, ...], count: int) -> tuple[float, lis
         return rows, source.fetch(ra[rows], dec[rows])
 
     def failed(chunks):
-        pairs = work_ahead(fetch, chunks, source.chunks_at_once)
+        pairs = work_ahead(fetch, chunks, source)
         return [rows[fields.flags != 0] for rows, fields in pairs if fields.flags.any()]
 
     with service(latency, modes) as (url, ask):

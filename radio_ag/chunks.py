@@ -139,16 +139,26 @@ def classify_chunks(
     def measure(chunk: Chunk) -> Measured:
         measured = measure_chunk(chunk, source, classifier)
         if not unchecked.is_set():
-            check_service(measured.fields, source)
+            if not has_answered(source):
+                check_service(measured.fields, source)
             unchecked.set()
         return measured
 
-    for measured in work_ahead(measure, chunks, getattr(source, "chunks_at_once", 1)):
+    for measured in work_ahead(measure, chunks, source):
         yield measured.chunk.number, classify_measured(measured, classifier, settings)
 
 
-def work_ahead(work: Callable[[_Item], _Done], items: Iterable[_Item], at_once: int) -> Iterator[_Done]:
-    """Yield what comes of each item, as it comes; so many are under way at a time, but the first alone."""
+def has_answered(source: ImageSource) -> bool:
+    """Return whether an image has come from the source; False where it does not tell."""
+    return bool(getattr(source, "answered", False))
+
+
+def work_ahead(work: Callable[[_Item], _Done], items: Iterable[_Item], source: ImageSource) -> Iterator[_Done]:
+    """Yield what comes of each item, as it comes; as many are under way as the image source has `chunks_at_once`.
+
+    The first is alone until it is done, or the source has answered: one that does not is asked for no other.
+    """
+    at_once = getattr(source, "chunks_at_once", 1)
     pool = ThreadPoolExecutor(at_once, thread_name_prefix="radio-ag-fetch")
     items = iter(items)
     coming: set[Future[_Done]] = set()
@@ -160,7 +170,9 @@ def work_ahead(work: Callable[[_Item], _Done], items: Iterable[_Item], at_once: 
         submit(1)
         while coming:
             while not (done := wait(coming, timeout=0.2, return_when=FIRST_COMPLETED).done):
-                pass  # in steps: a wait without end can sleep through a Ctrl-C
+                # in steps: a wait without end can sleep through a Ctrl-C
+                if has_answered(source):
+                    submit(at_once)
             future = done.pop()
             coming.remove(future)
             result = future.result()

@@ -162,7 +162,7 @@ class _Passes:
     def fetch(self, tasks: list[_Task]) -> list[_Task]:
         """Fetch images, and return what of them failed."""
         late = []
-        for task, fields in work_ahead(self._fetch, tasks, self._source.chunks_at_once):
+        for task, fields in work_ahead(self._fetch, tasks, self._source):
             self.statuses.subtract(task.before)
             self.statuses.update(fields.status)
             failed = np.flatnonzero(fields.flags & Flag.FETCH_FAILED)
@@ -175,6 +175,7 @@ class _Passes:
     def _fetch(self, task: _Task) -> tuple[_Task, Fields]:
         fields = self._source.fetch(self._groups.ra[task.sources], self._groups.dec[task.sources])
         if not self._checked:
-            check_service(fields, self._source)
+            if not self._source.answered:
+                check_service(fields, self._source)
             self._checked = True
         return task, fields

@@ -252,6 +252,7 @@ class ServiceImages:
         self._guard = Guard(self._check, max(4 * self._size**2, _LEAST_BODY), timeout)
         tries = Retries(retries, pause)
         self._manners = Manners(self.service_url, rate, connections, first_byte, timeout, tries.longest)
+        self._answered = False
         self._breaker = Breaker(self.name, 2 * connections * (1 + retries), _FIRST_PAUSE * pause, patience)
         self._downloads = Downloads(self.name, self._answer, self._manners, self._breaker, tries)
         self._idle: queue.SimpleQueue[Any] = queue.SimpleQueue()
@@ -355,6 +356,11 @@ class ServiceImages:
         return np.array([self._downloads.refused(request) is None for request in asked], bool)
 
     @property
+    def answered(self) -> bool:
+        """Whether an image has come from the service."""
+        return self._answered
+
+    @property
     def traffic(self) -> Traffic:
         """What asking the service has taken so far."""
         return self._manners.tally.traffic()
@@ -453,6 +459,7 @@ class ServiceImages:
                 coming.workers.submit(request)
 
     def _take(self, coming: _Coming, request: Request, rows: list[int], outcome: Served | Failure) -> None:
+        self._answered = self._answered or isinstance(outcome, Served)
         lacking = coming.chunk.put(rows, outcome, whole=request.size > self._size)
         self._serve(coming, self._requests(coming.chunk, lacking))
 
