@@ -13,6 +13,7 @@ from typer.core import TyperGroup
 
 from radio_ag.cli import attention, weights
 from radio_ag.cli.catalogs import catalogs
+from radio_ag.cli.cite import print_citations
 from radio_ag.cli.classify import classify
 from radio_ag.cli.console import (
     EXIT_INPUT,
@@ -50,6 +51,9 @@ class Stopped(KeyboardInterrupt):
 
 class ErrorBoundary(TyperGroup):
     """A group of commands whose errors come out as one line on stderr and an exit code."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, [*args, ""] if args[-1:] == ["--cite"] else args)  # RESULT may be left out
 
     def invoke(self, ctx: Any) -> Any:  # typer's own Context is private
         try:
@@ -110,6 +114,17 @@ def radio_ag(
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
     ] = False,
+    cite: Annotated[
+        str | None,
+        typer.Option(
+            "--cite",
+            metavar="[RESULT]",
+            callback=print_citations,
+            is_eager=True,
+            help="Print what to cite as BibTeX, with a product also its survey, and exit.",
+            show_default=False,
+        ),
+    ] = None,
     debug: Debug = False,
 ) -> None:
     """Classify radio sources as FRI or FRII, from a catalogue to a FITS file."""

@@ -73,6 +73,17 @@ def test_version_is_the_distributions():
 def test_citation_and_changes_name_the_version():
     assert f"\nversion: {radio_ag.__version__}\n" in (ROOT / "CITATION.cff").read_text()
     assert f"## {radio_ag.__version__}" in (ROOT / "CHANGES.md").read_text()
+    assert json.loads((ROOT / "codemeta.json").read_text())["version"] == radio_ag.__version__
+    assert f'set version = "{radio_ag.__version__}"' in (ROOT / "recipe/meta.yaml").read_text()
+
+
+def test_recipe_has_the_bounds_of_the_metadata():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    bounds = {"python" + project["project"]["requires-python"], *project["project"]["dependencies"]}
+    run = (ROOT / "recipe/meta.yaml").read_text().partition("  run:\n")[2].partition("\n\n")[0]
+    assert {line.strip().removeprefix("- ").replace(" ", "") for line in run.splitlines()} == {
+        bound.replace("torch", "pytorch") for bound in bounds
+    }
 
 
 def test_types_are_published():
