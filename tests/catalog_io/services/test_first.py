@@ -564,7 +564,7 @@ def _check_fields(fields, ra, dec, sky):
 
 def test_hundreds_of_rows_and_every_failure(tmp_path):
     """Each row comes out in its place, with the right flag; a second run asks only for what failed."""
-    n, retries = 300, 3
+    n, retries = 160, 3
     ra, dec = _positions(n, seed=4)
     ra[7], dec[7] = ra[6], dec[6]  # one source twice in the catalogue
     random = np.random.default_rng(5)
