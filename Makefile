@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 PYTEST := $(BIN)/python -m pytest -n auto --dist worksteal
-SLOW := fuzz or browser or cluster or real
+SLOW := fuzz or browser or cluster or real or thorough
 WHEEL_CHECK := build/wheel-check
 STIMELA := .venv-stimela
 # Of speed, on data that they make; each runs in full without --small, and the others in that folder take long.
@@ -16,7 +16,7 @@ LSDB := .venv-lsdb
 help:
 	@echo 'make demo         classify an example catalogue, offline'
 	@echo 'make test         run the quick tests (PYTEST_ARGS="-k name" for some of them)'
-	@echo 'make test-slow    run the others: random input by the hundred, browser, clusters, real images'
+	@echo 'make test-slow    run the others: random input by the hundred, every combination, browser, clusters, real images'
 	@echo 'make lint         check style, format, types, docstrings, and which module imports which'
 	@echo 'make wheel-check  build the wheel, install it into an empty environment and run it there'
 	@echo 'make cab-check    run the stimela cabs with stimela, in an environment of its own'

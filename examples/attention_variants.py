@@ -55,7 +55,9 @@ def trained(name: str, architecture: Architecture, data: Labelled, samples: int,
     """The network of that name in the folder, trained now if it is not there."""
     path = folder / f"{name}.safetensors"
     if not path.exists():
-        recipe = Recipe(architecture=architecture, samples=samples, windowed=0, batch=16, stretch="linear", offset=2.0)
+        recipe = Recipe(
+            architecture, samples, windowed=0, batch=16, stretch="linear", offset=2.0, mixed_precision=False
+        )
         rows = np.arange(len(data))
         network = train(data, rows, rows[:4], recipe, folder / name, every=samples, log=lambda line: None)
         card = {"name": name, "description": f"trained briefly, on {samples} images: for looking at, not for use"}

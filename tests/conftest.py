@@ -52,6 +52,16 @@ def sky(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def six_rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Product of six rows by formula, from `result_examples`; never written to."""
+    from result_examples import example_result
+
+    path = tmp_path_factory.mktemp("six") / "result.fits"
+    example_result(6).write(path)
+    return path
+
+
+@pytest.fixture(scope="session")
 def product(weights: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Product of five sources with all that it can keep; never written to."""
     from run_examples import Doubles, positions

@@ -257,7 +257,14 @@ def test_images_that_could_not_be_had_are_asked_for_again(run, undisturbed, tmp_
     assert data_units(output) == data_units(undisturbed)
 
 
-@pytest.mark.parametrize("options", [{}, {"format": "parquet"}, {"attention": "hdus", "keep_cutouts": False}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"format": "parquet"},
+        pytest.param({"attention": "hdus", "keep_cutouts": False}, marks=pytest.mark.thorough),
+    ],
+)
 def test_a_product_without_many_of_its_images_is_incomplete_and_the_same_call_completes_it(run, tmp_path, options):
     if options.get("format"):
         pytest.importorskip("pyarrow")
@@ -329,7 +336,9 @@ def test_images_that_go_away_stop_the_run_and_its_parts_stay(run, undisturbed, t
     assert data_units(output) == data_units(undisturbed)
 
 
-@pytest.mark.parametrize("damage", [b"\xff\xfe", b"\x00", b"[" * 100_000])
+@pytest.mark.parametrize(
+    "damage", [b"[" * 100_000, *(pytest.param(some, marks=pytest.mark.fuzz) for some in (b"\xff\xfe", b"\x00"))]
+)
 def test_files_of_a_run_may_hold_any_bytes(run, undisturbed, tmp_path, damage):
     """A hash that is damaged is none, and its part is done again; a manifest is refused in one line."""
     output, parts, images = tmp_path / "out.fits", tmp_path / "out.parts", Doubles()

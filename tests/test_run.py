@@ -8,18 +8,13 @@ from contextlib import nullcontext
 
 import pytest
 from astropy.io import fits
-from run_examples import Doubles, classify, data_units, failed_rows, positions, untrained
+from run_examples import Doubles, classify, data_units, failed_rows, positions
 
 from radio_ag import Result
 from radio_ag.errors import IncompleteWarning
 
 ROWS = 14
 OPTIONS = {"device": "cpu", "orbit": 1, "threads": 1, "batch": 16, "chunk": 3}
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory):
-    return untrained(tmp_path_factory.mktemp("weights"))
 
 
 @pytest.mark.parametrize("name", ["out.fits", "out.parquet", None])

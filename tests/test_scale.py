@@ -38,6 +38,7 @@ def one_part(sources, tiles):
     return Part(np.asarray(sources), columns, {"ATTENTION": tiles}, 1)
 
 
+@pytest.mark.thorough
 def test_planes_beyond_2_gib(tmp_path):
     """A hole of 2 GiB stands for the tiles of 10^5 planes: what follows in the stack is found, and read alone."""
     if shutil.disk_usage(tmp_path).free < 5 << 30:

@@ -39,11 +39,11 @@ def test_the_figures_are_drawn_and_say_that_the_training_was_brief(example, tmp_
     few = example.simulated(8)
     monkeypatch.setattr(example, "simulated", lambda: few)
     monkeypatch.setattr(example.figures, "save_figure", keep)
-    monkeypatch.setattr(sys, "argv", ["it", str(tmp_path), "--samples", "16", "--times", "1"])
+    monkeypatch.setattr(sys, "argv", ["it", str(tmp_path), "--samples", "8", "--times", "1"])
     example.main()
     assert list(drawn) == ["combinations-FRI", "combinations-FRII", "gates", "means-FRI", "means-FRII"]
     for name, figure in drawn.items():
-        assert "networks trained briefly: 16 images each" in figure.get_suptitle(), name
+        assert "networks trained briefly: 8 images each" in figure.get_suptitle(), name
         panels = [panel for panel in figure.axes if panel.get_visible() and panel.images]
         assert len(panels) == {"gates": 6}.get(name, 3 if name.startswith("combinations") else 2)
         maps = [np.asarray(panel.images[0].get_array(), float) for panel in panels[-2:]]

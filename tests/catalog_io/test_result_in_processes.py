@@ -8,17 +8,12 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 from result_examples import answers, example_result, read_often
-from run_examples import Doubles, classify, positions, untrained
+from run_examples import Doubles, classify, positions
 
 from radio_ag import Result
 from radio_ag.errors import InputError
 
 ROWS = 12
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory):
-    return untrained(tmp_path_factory.mktemp("weights"))
 
 
 def run(weights, output):
@@ -59,7 +54,13 @@ def test_a_deep_copy_of_planes_is_independent():
 
 
 @pytest.mark.parametrize(
-    ("method", "kind"), [("fork", "in memory"), ("fork", "parquet"), ("spawn", "in memory"), ("spawn", "fits")]
+    ("method", "kind"),
+    [
+        ("fork", "in memory"),
+        ("fork", "parquet"),
+        ("spawn", "fits"),
+        pytest.param("spawn", "in memory", marks=pytest.mark.cluster),
+    ],
 )
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
 def test_processes_read_at_once(results, kind, method):
@@ -85,8 +86,8 @@ def test_forked_processes_share_an_open_product(results):
 
 
 def test_threads_that_ask_first_get_one_table(weights, tmp_path):
-    for number in range(3):
-        result = run(weights, tmp_path / f"out{number}.fits")
+    path = tmp_path / "out.fits"
+    for result in (run(weights, path), Result.read(path), Result.read(path)):
         with ThreadPoolExecutor(8) as threads:
             tables = list(threads.map(lambda _, result=result: result.table, range(8)))
         assert {id(table) for table in tables} == {id(result.table)}
@@ -98,6 +99,7 @@ def test_joblib(results):
     assert found == [answers(results["fits"])] * 2
 
 
+@pytest.mark.cluster
 def test_dask(results):
     distributed = pytest.importorskip("distributed")
     cluster = distributed.LocalCluster(1, threads_per_worker=2, dashboard_address="127.0.0.1:0", silence_logs="ERROR")

@@ -1,5 +1,6 @@
 """Training: the loop that resumes, what it logs, early stopping, and that every kind of network learns."""
 
+import itertools
 import json
 from dataclasses import replace
 
@@ -17,7 +18,7 @@ from radio_ag.training.log import read_entries
 from radio_ag.training.loop import Trainer, refresh_statistics, score, source_weights, train
 from radio_ag.training.recipes import RECIPES, Recipe
 
-SMALL = Recipe(samples=24, windowed=20, window=40, batch=4, epochs=3, averaging=0.5)
+SMALL = Recipe(samples=24, windowed=20, window=40, batch=4, epochs=3, averaging=0.5, mixed_precision=False)
 PAPER = replace(RECIPES["paper"], epochs=3, passes=1, batch=4, rate=3e-3)  # 3 epochs of 8 images
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -54,7 +55,7 @@ def same(ours: dict, theirs: dict) -> bool:
 # Resumption
 
 
-@pytest.mark.parametrize("recipe", [SMALL, PAPER], ids=["default", "paper"])
+@pytest.mark.parametrize("recipe", [replace(SMALL, mixed_precision=True), PAPER], ids=["default", "paper"])
 def test_resumed_run_gives_the_same_weights_and_log(data, tmp_path, recipe):
     """Broken off between two looks, with what a killed process leaves behind."""
     undisturbed = run(data, recipe, tmp_path / "undisturbed").state_dict()
@@ -177,6 +178,7 @@ def losses_of(architecture, steps: int, size: int, rate: float, sources: int = 4
         optimizer="adam",
         rate=rate,
         schedule="constant",
+        mixed_precision=False,  # bfloat16 is slow on a CPU
         offset=2.0,
     )
     trainer = Trainer(recipe)
@@ -193,8 +195,13 @@ def fell(losses: list[float]) -> bool:
     return np.median(losses[-8:]) < 0.5 * np.median(losses[:4])
 
 
-@pytest.mark.parametrize("aggregation", AGGREGATIONS)
-@pytest.mark.parametrize("normalisation", NORMALISATIONS)
+def each_once() -> list:
+    """All pairs of a normalisation and an aggregation, those marked that repeat one of the others."""
+    pairs = itertools.product(enumerate(NORMALISATIONS), enumerate(AGGREGATIONS))
+    return [pytest.param(a, b, marks=[pytest.mark.thorough] if i != j else []) for (i, a), (j, b) in pairs]
+
+
+@pytest.mark.parametrize(("normalisation", "aggregation"), each_once())
 def test_loss_falls_for_each_normalisation_and_aggregation(normalisation, aggregation):
     losses = losses_of(Architecture(normalisation, aggregation), steps=25, size=40, rate=3e-3)
     assert fell(losses)
@@ -209,8 +216,8 @@ def test_loss_falls_for_fewer_gates(gates):
 @pytest.mark.parametrize(
     ("architecture", "steps", "size", "rate", "sources"),
     [
-        (Architecture(gates=0), 12, 150, 1e-3, 4),
-        (ClassicArchitecture(), 25, 150, 3e-3, 8),
+        pytest.param(Architecture(gates=0), 12, 150, 1e-3, 4, marks=pytest.mark.thorough),
+        pytest.param(ClassicArchitecture(), 25, 150, 3e-3, 8, marks=pytest.mark.thorough),
         (SonoNetArchitecture(), 25, 40, 3e-3, 4),
     ],
     ids=["no gates", "classic", "AG-SonoNet"],
@@ -220,9 +227,17 @@ def test_loss_falls_for_the_baselines(architecture, steps, size, rate, sources):
     assert fell(losses)
 
 
-def test_network_learns_to_tell_the_classes_apart(data, tmp_path):
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"samples": 128, "windowed": 80, "window": 64, "mixed_precision": False},
+        pytest.param({"samples": 200, "windowed": 0}, marks=pytest.mark.thorough),
+    ],
+    ids=["brief", "bfloat16"],
+)
+def test_network_learns_to_tell_the_classes_apart(changes, data, tmp_path):
     """Through the whole loop: with averaging and measured statistics, on images that it has not seen."""
-    recipe = Recipe(samples=200, windowed=0, batch=8, epochs=1, averaging=0.8, offset=2.0)
+    recipe = Recipe(batch=8, epochs=1, averaging=0.8, offset=2.0, **changes)
     network = run(data, recipe, tmp_path)
     unseen = blobs(separation=14.0)
     assert score(network, unseen, recipe)["accuracy"] == 1

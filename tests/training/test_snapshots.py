@@ -50,7 +50,9 @@ def data() -> Labelled:
 def course(data, tmp_path_factory):
     """Folder of a short training whose checkpoint was copied at each of its three looks, and its last network."""
     folder = tmp_path_factory.mktemp("course")
-    recipe = Recipe(architecture=ARCHITECTURE, samples=12, batch=4, windowed=0, stretch="sqrt", averaging=0.5)
+    recipe = Recipe(
+        architecture=ARCHITECTURE, samples=12, batch=4, windowed=0, stretch="sqrt", averaging=0.5, mixed_precision=False
+    )
 
     def keep(line):
         if "samples=" in line:
@@ -91,12 +93,25 @@ def test_a_checkpoint_is_kept_once(course, tmp_path):
 
 def test_train_keeps_its_checkpoints_when_asked(tmp_path):
     survey = write_survey(tmp_path / "survey.fits", ["FRI", "FRII"] * 6)
-    settings = ("--samples", "24", "--set", "batch=8", "--set", "epochs=3", "--set", "window=32", "--device", "cpu")
+    settings = (
+        "--samples",
+        "6",
+        "--set",
+        "batch=2",
+        "--set",
+        "epochs=3",
+        "--set",
+        "window=32",
+        "--device",
+        "cpu",
+        "--set",
+        "mixed_precision=False",
+    )
     arguments = ["train", str(survey), "-o", str(tmp_path / "own"), "--keep-checkpoints", *settings]
     done = CliRunner().invoke(app, arguments)
     assert done.exit_code == 0, done.output
     kept = expand_snapshots([str(tmp_path / "own" / "seed-0" / "course")])
-    assert [snapshot_label(path) for path in kept] == ["8 images", "16 images", "24 images"]
+    assert [snapshot_label(path) for path in kept] == ["2 images", "4 images", "6 images"]
 
 
 def test_the_last_checkpoint_is_the_network_that_was_kept(course, data):

@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -738,9 +739,8 @@ def invoke(*args):
 
 
 @pytest.fixture
-def product(tmp_path):
-    example_result(6).write(tmp_path / "result.fits")
-    return tmp_path / "result.fits"
+def product(six_rows, tmp_path):
+    return Path(shutil.copy(six_rows, tmp_path))
 
 
 @pytest.mark.filterwarnings("always::radio_ag.errors.RadioAGWarning")

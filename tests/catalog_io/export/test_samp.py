@@ -1,6 +1,8 @@
 """SAMP with a real hub and real clients on loopback."""
 
+import shutil
 import threading
+from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
@@ -88,10 +90,8 @@ def start(hub):
 
 
 @pytest.fixture
-def product(tmp_path):
-    path = tmp_path / "a result.fits"
-    example_result(6).write(path)
-    return path
+def product(six_rows, tmp_path):
+    return Path(shutil.copy(six_rows, tmp_path / "a result.fits"))
 
 
 def clients(hub) -> list[str]:

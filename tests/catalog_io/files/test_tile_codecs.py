@@ -31,10 +31,10 @@ def decode_apart(codecs, seeds, timeout):
 
 
 def test_damaged_streams_do_no_harm():
-    counts = decode_apart(tile_examples.CODECS, range(60), timeout=200)
+    counts = decode_apart(tile_examples.CODECS, range(20), timeout=200)
     assert set(counts) == set(tile_examples.CODECS)
     for count in counts.values():
-        assert count["read"] + count["refused"] == 60
+        assert count["read"] + count["refused"] == 20
         assert count["refused"] > 0
 
 

@@ -323,13 +323,14 @@ def test_galactic_and_equatorial_images_together(tmp_path):
     np.testing.assert_allclose(fields.data[0, 75:225, 75:225], 7, rtol=1e-6)
 
 
-def test_two_thousand_small_images(tmp_path):
-    """Each position finds its own image among 2000; only a handful of files is open at a time."""
+@pytest.mark.parametrize("count", [400, pytest.param(2000, marks=pytest.mark.thorough)])
+def test_many_small_images(count, tmp_path):
+    """Each position finds its own image among them; only a handful of files is open at a time."""
     rng = np.random.default_rng(8)
-    ra, dec = rng.uniform(0, 360, 2000), np.degrees(np.arcsin(rng.uniform(-1, 1, 2000)))
+    ra, dec = rng.uniform(0, 360, count), np.degrees(np.arcsin(rng.uniform(-1, 1, count)))
     hdu = fits.PrimaryHDU(np.zeros((16, 16), np.float32), make_header(size=16))
     cards, padding = hdu.header.tostring(), bytes(2880 - 16 * 16 * 4)
-    for index in range(2000):
+    for index in range(count):
         text = cards
         for key, value in (("CRVAL1", ra[index]), ("CRVAL2", dec[index])):
             text = text.replace(hdu.header.cards[key].image, fits.Card(key, value).image)
@@ -337,8 +338,8 @@ def test_two_thousand_small_images(tmp_path):
             text.encode() + np.full((16, 16), index, ">f4").tobytes() + padding
         )
     source = LocalImages(tmp_path)
-    assert source.name == "2000 images"
-    rows = rng.permutation(2000)[:300]
+    assert source.name == f"{count} images"
+    rows = rng.permutation(count)[:300]
     fields = source.fetch(ra[rows], dec[rows])
     assert (np.nanmax(fields.data, axis=(1, 2)) == rows).all()
     assert (np.isfinite(fields.data).sum(axis=(1, 2)) == 256).all()

@@ -15,7 +15,7 @@ from astropy.time import Time, TimeDelta
 from astropy.utils.exceptions import AstropyUserWarning
 from astropy.utils.masked import Masked
 from astropy.wcs import WCS
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from result_examples import PROVENANCE, example_columns, example_maps, example_result
 
@@ -692,6 +692,7 @@ class TestColumns:
         st.lists(st.binary(max_size=5), min_size=2, max_size=2).map(np.array),
     )
 
+    @settings(max_examples=settings.default.max_examples // 2)  # each writes a product
     @given(columns=st.dictionaries(text.filter(bool), values, max_size=4))
     @pytest.mark.filterwarnings("ignore:It is strongly recommended")  # strange names, read by astropy alone
     @pytest.mark.filterwarnings("ignore:columns with names that FITS cannot hold")

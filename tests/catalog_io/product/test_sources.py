@@ -12,7 +12,7 @@ from astropy.io.votable.ucd import check_ucd
 from astropy.table import Table
 from pyarrow import parquet
 from result_examples import example_columns, example_result, example_stores
-from run_examples import Doubles, classify, untrained
+from run_examples import Doubles, classify
 
 from radio_ag import Result
 from radio_ag.catalog_io.product.columns import SOURCE_COLUMNS
@@ -59,11 +59,6 @@ def components():
     table["Maj"], table["Min"], table["PA"] = 10 / 3600, 5 / 3600, 60.0
     table["S_Code"] = "S"
     return table
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory):
-    return untrained(tmp_path_factory.mktemp("weights"))
 
 
 @pytest.fixture(scope="module", params=["memory", "fits", "parquet"])

@@ -7,7 +7,7 @@ import warnings
 import numpy as np
 import pytest
 from astropy.io import fits
-from run_examples import Doubles, positions, untrained
+from run_examples import Doubles, positions
 from typer.testing import CliRunner
 
 from radio_ag import Result, classify
@@ -24,10 +24,10 @@ KINDS = ("mean", "gates", "hdus", "parquet")
 
 
 @pytest.fixture(scope="module")
-def products(tmp_path_factory):
+def products(weights, tmp_path_factory):
     """A product of each kind, with cutouts."""
     folder = tmp_path_factory.mktemp("products")
-    options = {"weights": untrained(folder), "device": "cpu", "orbit": 1, "keep_cutouts": True}
+    options = {"weights": weights, "device": "cpu", "orbit": 1, "keep_cutouts": True}
     found = {}
     for kind in KINDS:
         path = folder / kind / ("out.parquet" if kind == "parquet" else "out.fits")

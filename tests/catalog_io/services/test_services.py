@@ -85,6 +85,7 @@ def test_skyview_as_mirabest_was_made(tmp_path):
         assert re.match(r"radio-ag/\S+ \(\+https://\S+\) astroquery/", asked.headers["User-Agent"])
 
 
+@pytest.mark.usefixtures("punctual")
 def test_skyview_asks_for_the_form_once_a_connection():
     with SkyView(PointSky(RA, DEC)) as server:
         source = open_images("first-skyview", service_url=server.url, connections=2, **OPTIONS)
