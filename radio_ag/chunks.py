@@ -98,6 +98,7 @@ def blank_columns(
     columns |= {name: np.full(n, np.nan) for name in _WCS_COLUMNS}
     columns |= {"n_islands": np.zeros(n, np.int32), "flags": flags, "attention_plane": np.full(n, -1, np.int32)}
     columns["image"] = np.zeros(n, _IMAGE_TYPE)
+    columns |= Fields.blank(n, np.empty((n, 0, 0), np.float32)).observation_columns()
     if settings.keep_cutouts:
         columns["cutout_plane"] = np.full(n, -1, np.int32)
     if settings.attention_stats:
@@ -228,7 +229,7 @@ def classify_measured(measured: Measured, classifier: Classifier, settings: Clas
     with np.errstate(divide="ignore", invalid="ignore"):  # a field of one value has no noise
         columns["snr"] = columns["peak"] / columns["rms"]
     columns["n_islands"][usable] = islands.n_islands
-    columns |= fields.wcs_columns()
+    columns |= fields.wcs_columns() | fields.observation_columns()
     if settings.attention_stats:
         columns |= _attention_columns(fields, classified, prediction, classifier.preprocessing.clip)
     stacks = {}

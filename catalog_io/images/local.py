@@ -397,7 +397,7 @@ def _read_array(image: Any, given: GivenScales) -> tuple[ImageFrame, Plane]:
 def _nddata_header(image: NDData) -> fits.Header:
     """Unit and beam of an NDData as header cards."""
     meta = image.meta
-    keys = "BUNIT", "BMAJ", "BMIN", "BPA", "CLEANBMJ", "CLEANBMN", "CLEANBPA", "SURVEY"
+    keys = "BUNIT", "BMAJ", "BMIN", "BPA", "CLEANBMJ", "CLEANBMN", "CLEANBPA", "SURVEY", "RESTFRQ", "DATE-OBS"
     cards = {key: meta[key] for key in keys if key in meta}
     if image.unit is not None:
         cards["BUNIT"] = image.unit.to_string()
