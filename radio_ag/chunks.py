@@ -108,12 +108,16 @@ def blank_columns(
 
 @dataclass(frozen=True, eq=False)
 class Chunk:
-    """Some sources of a run: their numbers in it, and their positions in degrees, each of shape (n,)."""
+    """Some sources of a run: their numbers in it, their positions in degrees, each of shape (n,).
+
+    ``reach`` is how far the components of each are from there, arcsec; None where nothing tells it.
+    """
 
     number: int
     sources: NDArray[np.int64]
     ra: NDArray[np.float64]
     dec: NDArray[np.float64]
+    reach: NDArray[np.float32] | None = None
 
 
 def classify_chunks(
@@ -205,6 +209,7 @@ def classify_measured(measured: Measured, classifier: Classifier, settings: Clas
     flags = fields.flags.astype(np.int32)
     flags[usable] |= islands.flags | np.where(prepared.fallback, Flag.RMS_FALLBACK, 0).astype(np.int32)
     flags[usable[prepared.blank_fraction > 0]] |= Flag.BLANKED
+    flags[usable] |= _truncated(measured.chunk, fields)[usable]
     wholly_blank = usable[prepared.blank_fraction >= 1]
     flags[wholly_blank] = Flag.BLANKED | Flag.NO_COVERAGE
     masked = classifier.masked & ~(Flag.UNRESOLVED if settings.classify_unresolved else 0)
@@ -244,6 +249,14 @@ def classify_measured(measured: Measured, classifier: Classifier, settings: Clas
         columns["cutout_plane"][imaged] = np.arange(len(imaged))
         stacks["CUTOUTS"] = pack(crop(fields.data[imaged]), CUTOUT_STEP * columns["rms"][imaged])
     return Part(measured.chunk.sources, columns, stacks, classifier.batch)
+
+
+def _truncated(chunk: Chunk, fields: Fields) -> NDArray[np.int32]:
+    """The flag of sources with a component beyond the crop, which its pixels may not show."""
+    if chunk.reach is None:
+        return np.zeros(len(fields), np.int32)
+    beyond = chunk.reach > CROP_SIZE / 2 * PIXEL_SCALE * _pixel_scale(fields)
+    return np.where(beyond, Flag.TRUNCATED, 0).astype(np.int32)
 
 
 def _kept(maps: NDArray[np.float32] | None) -> NDArray[np.float32]:

@@ -26,6 +26,7 @@ from radio_ag.catalog_io.images.beam import (
 )
 from radio_ag.catalog_io.images.headers import ImageFrame
 from radio_ag.catalog_io.images.resample import interpolate, project_grid, sky_to_pixel
+from radio_ag.catalog_io.images.zeros import unobserved
 from radio_ag.preprocess.images import CROP_SIZE, FIELD_SIZE, PIXEL_SCALE
 
 SCALE_TOLERANCE = 0.01
@@ -285,8 +286,14 @@ def cut_field(data: Any, pixel: np.ndarray, size: int = FIELD_SIZE) -> tuple[np.
     bottom, top = np.clip((y0, y0 + size), 0, ny)
     field = np.full((size, size), np.nan, dtype=np.float32)
     if left < right and bottom < top:
-        field[bottom - y0 : top - y0, left - x0 : right - x0] = data[bottom:top, left:right]
+        field[bottom - y0 : top - y0, left - x0 : right - x0] = _observed(data[bottom:top, left:right])
     return field, x0, y0
+
+
+def _observed(pixels: np.ndarray) -> np.ndarray:
+    """Pixels, NaN where they are zeros that stand for no data."""
+    blank = unobserved(pixels)
+    return np.where(blank, np.nan, pixels) if blank.any() else pixels
 
 
 def turn_field(field: np.ndarray, turn: np.ndarray) -> np.ndarray:
@@ -373,7 +380,7 @@ def resample_field(
     window = _window(data.shape, x, y, margin=8 + (0 if kernel is None else len(kernel) // 2))
     if window is None:
         return np.full((FIELD_SIZE, FIELD_SIZE), np.nan, dtype=np.float32)
-    pixels = np.array(data[window], dtype=np.float64)
+    pixels = _observed(np.array(data[window], dtype=np.float64))
     pixels[np.isinf(pixels)] = np.nan
     if kernel is not None:
         pixels = smooth(pixels, kernel)
