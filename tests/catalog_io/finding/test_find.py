@@ -1,5 +1,7 @@
 """Source finding: against Gaussians whose place, flux and shape are known, and against itself cut up otherwise."""
 
+import warnings
+
 import numpy as np
 import pytest
 from astropy import units as u
@@ -648,12 +650,12 @@ def test_a_folder_of_fine_and_coarse_mosaics_is_searched_in_the_fine_ones(tmp_pa
     with pytest.warns(RadioAGWarning, match="left out 1 of 2 images with a beam coarser than FIRST's: coarse.fits"):
         assert set(find_sources(tmp_path)["mosaic"]) == {"fine.fits"}
     output = tmp_path / "sources.ecsv"
-    with pytest.warns(RadioAGWarning, match="left out 1 of 2"):
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")
         done = CliRunner().invoke(app, ["find", str(tmp_path / "*.fits"), "-o", str(output)])
     assert done.exit_code == 0
+    assert "left out 1 of 2 images" in done.output
     assert set(Table.read(output)["mosaic"]) == {"fine.fits"}
     with pytest.warns(RadioAGWarning, match="not FIRST's"):
         found = find_sources([tmp_path / "fine.fits", tmp_path / "coarse.fits"])
     assert len(found) == 1
-    with pytest.warns(RadioAGWarning, match="not FIRST's"):
-        assert set(find_sources(tmp_path / "coarse.fits")["mosaic"]) == {"coarse.fits"}
