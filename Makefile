@@ -11,7 +11,7 @@ STIMELA := .venv-stimela
 BENCHMARKS := limits network layers preprocessing cutouts whole_run rows memory startup
 LSDB := .venv-lsdb
 
-.PHONY: help demo test test-slow lint wheel-check cab-check lsdb-check bench clean
+.PHONY: help demo test test-slow lint wheel-check file-check cab-check lsdb-check bench clean
 
 help:
 	@echo 'make demo         classify an example catalogue, offline'
@@ -19,6 +19,7 @@ help:
 	@echo 'make test-slow    run the others: random input by the hundred, every combination, browser, clusters, real images'
 	@echo 'make lint         check style, format, types, docstrings, and which module imports which'
 	@echo 'make wheel-check  build the wheel, install it into an empty environment and run it there'
+	@echo 'make file-check   write every kind of file, and check each with fitsverify and stilts where they are installed'
 	@echo 'make cab-check    run the stimela cabs with stimela, in an environment of its own'
 	@echo 'make lsdb-check   run the tests of Parquet and HATS with LSDB and polars, in an environment of its own'
 	@echo 'make bench        measure what the benchmarks measure, on small data'
@@ -50,6 +51,11 @@ wheel-check: $(VENV)/created
 	$(WHEEL_CHECK)/venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt $(WHEEL_CHECK)/*.whl
 	.ci/check-wheel $(WHEEL_CHECK)/venv
 	rm -rf build
+
+# Debian's packages fitsverify and stilts; without them it says that the checks are skipped.
+file-check: $(VENV)/installed-dev
+	$(BIN)/python .ci/check_files.py build/file-check
+	rm -rf build/file-check
 
 cab-check: $(VENV)/installed-dev $(STIMELA)/installed
 	RADIO_AG_STIMELA=$(STIMELA)/bin/stimela $(BIN)/python -m pytest tests/cli/test_cab.py

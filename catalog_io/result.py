@@ -1,13 +1,14 @@
 """Result of a classification: table, attention maps and provenance, in memory or in a FITS product."""
 
 import copy
+import importlib
 import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from astropy import units as u
@@ -25,6 +26,10 @@ from radio_ag.catalog_io.product.stacks import AttentionStore
 from radio_ag.errors import InputError, SourceNotFoundError
 from radio_ag.flags import Flag
 from radio_ag.prior import with_prior
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from pandas import DataFrame
 
 
 class Result:
@@ -278,8 +283,18 @@ class Result:
         ----------
         number : int
             Row of `sources`, from 0.
+
+        Returns
+        -------
+        Source
+            With its components.
+
+        Raises
+        ------
+        SourceNotFoundError
+            If there is no such source.
         """
-        row = self.sources[int(number)]
+        row = _row(self.sources, number, "source")
         members = np.flatnonzero(group_ids(self.table) == row["source"])
         return Source(row, self.table[members], members, self)
 
@@ -300,6 +315,82 @@ class Result:
 
     def __len__(self) -> int:
         return self._summaries[1]["rows"] if self._summaries else len(self.table)
+
+    def entry(self, row: int) -> Row:
+        """Return a row of the table.
+
+        Parameters
+        ----------
+        row : int
+            From 0; negative from the end.
+
+        Returns
+        -------
+        `~astropy.table.Row`
+            Of `table`.
+
+        Raises
+        ------
+        SourceNotFoundError
+            If there is no such row.
+        """
+        return _row(self.table, row, "row")
+
+    def plot(self, row: int) -> "Figure":
+        """Draw the cutout and the mean attention of a row, with class, probability, weights, beam and scale.
+
+        Parameters
+        ----------
+        row : int
+            Row of the table, from 0.
+
+        Returns
+        -------
+        `~matplotlib.figure.Figure`
+            A notebook shows it; ``savefig`` writes it.
+
+        Raises
+        ------
+        InputError
+            If matplotlib is not installed, or neither maps nor cutouts were kept.
+        SourceNotFoundError
+            If the row has neither, or there is no such row.
+        """
+        figure: Figure = _drawing().plot_source(self, row)
+        return figure
+
+    def show(self, row: int) -> None:
+        """Show the picture of a row, as `plot` draws it: in the notebook, else in a window where there is a screen.
+
+        Parameters
+        ----------
+        row : int
+            Row of the table, from 0.
+
+        Raises
+        ------
+        InputError
+            If matplotlib is not installed, neither maps nor cutouts were kept, or there is no screen.
+        SourceNotFoundError
+            If the row has neither, or there is no such row.
+        """
+        _drawing().show_source(self, row)
+
+    def to_pandas(self, *, rows: bool = False) -> "DataFrame":
+        """Return the table of sources as a data frame, or that of the rows.
+
+        Parameters
+        ----------
+        rows : bool
+            The rows of the catalogue, with all their columns, instead of the sources.
+
+        Returns
+        -------
+        `~pandas.DataFrame`
+            Missing values are ``NaN`` or ``<NA>``; columns of arrays, which a data frame does not take, are left out.
+        """
+        table = self.table if rows else self.sources
+        return table[[name for name in table.colnames if table[name].ndim == 1]].to_pandas()
 
     def __repr__(self) -> str:
         summary = self.summary()
@@ -342,10 +433,10 @@ class Result:
         InputError
             If that gate was not kept.
         SourceNotFoundError
-            If the row has no map.
+            If the row has no map, or there is no such row.
         """
         store = self._store(gate)
-        entry = self.table[int(row)]
+        entry = self.entry(row)
         plane = int(entry["attention_plane"])
         if plane < 0:
             flags = Flag(int(entry["flags"])).name or "none"
@@ -398,10 +489,10 @@ class Result:
         InputError
             If cutouts were not kept.
         SourceNotFoundError
-            If the row has none.
+            If the row has none, or there is no such row.
         """
+        entry = self.entry(row)
         (image,) = self.cutouts([row])
-        entry = self.table[int(row)]
         if entry["cutout_plane"] < 0:
             raise SourceNotFoundError(f"row {row} has no cutout; its flags: {Flag(int(entry['flags'])).name or 'none'}")
         return CCDData(image, unit="Jy/beam", wcs=cutout_wcs(entry), meta={"OBJECT": str(entry["name"])})
@@ -607,6 +698,22 @@ def _reweighted(table: Table, held: float, wanted: float, uncertain_below: float
     flags = np.asarray(table["flags"][known]) & ~int(Flag.UNCERTAIN)
     table["flags"][known] = flags | np.where(probability < uncertain_below, Flag.UNCERTAIN, 0)
     return table
+
+
+def _drawing() -> Any:
+    """The module of drawings, which needs matplotlib."""
+    try:
+        return importlib.import_module("radio_ag.catalog_io.export.drawing")
+    except ImportError as exc:
+        raise InputError(f"figures need matplotlib: pip install 'radio-ag[plot]' ({exc})") from exc
+
+
+def _row(table: Table, number: int, what: str) -> Row:
+    """A row of a table."""
+    if not -len(table) <= int(number) < len(table):
+        counted = f"{what}s are numbered from 0 to {len(table) - 1}" if len(table) else f"the result has no {what}s"
+        raise SourceNotFoundError(f"there is no {what} {number}: {counted}")
+    return table[int(number)]
 
 
 def _sources_among(result: Result, table: Table) -> Table:

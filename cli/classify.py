@@ -147,7 +147,7 @@ def classify(
     with (
         as_file(catalogue) as catalogue_file,
         reporting(quiet, verbose) as progress,
-        _cluster(scheduler, workers) as client,
+        _cluster(scheduler, workers, run_options.wait) as client,
     ):
         from radio_ag.pipeline import classify as classify_catalogue
 
@@ -188,14 +188,14 @@ def classify(
 
 
 @contextmanager
-def _cluster(scheduler: str | None, workers: int | None) -> Iterator[Any]:
+def _cluster(scheduler: str | None, workers: int | None, wait: float) -> Iterator[Any]:
     """A client of the cluster that was asked for, or None."""
     if scheduler is None and workers is None:
         yield None
         return
     from radio_ag.cluster import open_client
 
-    with open_client(scheduler, workers) as client:
+    with open_client(scheduler, workers, timeout=wait) as client:
         yield client
 
 

@@ -1,6 +1,5 @@
 """``radio-ag find``: the sources of a mosaic as a catalogue."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -51,12 +50,12 @@ def find(
     """Find the sources of a mosaic: islands above the local noise, split and measured."""
     output = output or default_output(Path(mosaic[0]))
     with reporting(quiet, verbose):
-        from radio_ag.catalog_io.finding.find import find_sources
+        from radio_ag.catalog_io.finding.find import find_sources, how_searched
         from radio_ag.catalog_io.finding.output import check_sources_output, write_sources
         from radio_ag.inputs import open_source
 
         check_sources_output(output, overwrite=overwrite)
-        images = open_source(mosaic, replace(image_options, beam_scaled=True))  # no field is cut from them
+        images = open_source(mosaic, image_options, **how_searched(mosaic))
         table = find_sources(
             images, threshold=threshold, island_threshold=island_threshold, contrast=contrast, region=region
         )

@@ -98,6 +98,7 @@ def blank_columns(
     columns |= {name: np.full(n, np.nan) for name in _WCS_COLUMNS}
     columns |= {"n_islands": np.zeros(n, np.int32), "flags": flags, "attention_plane": np.full(n, -1, np.int32)}
     columns["image"] = np.zeros(n, _IMAGE_TYPE)
+    columns |= Fields.blank(n, np.empty((n, 0, 0), np.float32)).observation_columns()
     if settings.keep_cutouts:
         columns["cutout_plane"] = np.full(n, -1, np.int32)
     if settings.attention_stats:
@@ -107,12 +108,16 @@ def blank_columns(
 
 @dataclass(frozen=True, eq=False)
 class Chunk:
-    """Some sources of a run: their numbers in it, and their positions in degrees, each of shape (n,)."""
+    """Some sources of a run: their numbers in it, their positions in degrees, each of shape (n,).
+
+    ``reach`` is how far the components of each are from there, arcsec; None where nothing tells it.
+    """
 
     number: int
     sources: NDArray[np.int64]
     ra: NDArray[np.float64]
     dec: NDArray[np.float64]
+    reach: NDArray[np.float32] | None = None
 
 
 def classify_chunks(
@@ -227,6 +232,7 @@ def classify_measured(measured: Measured, classifier: Classifier, settings: Clas
     flags = fields.flags.astype(np.int32)
     flags[usable] |= islands.flags | np.where(prepared.fallback, Flag.RMS_FALLBACK, 0).astype(np.int32)
     flags[usable[prepared.blank_fraction > 0]] |= Flag.BLANKED
+    flags[usable] |= _truncated(measured.chunk, fields)[usable]
     wholly_blank = usable[prepared.blank_fraction >= 1]
     flags[wholly_blank] = Flag.BLANKED | Flag.NO_COVERAGE
     masked = classifier.masked & ~(Flag.UNRESOLVED if settings.classify_unresolved else 0)
@@ -252,7 +258,7 @@ def classify_measured(measured: Measured, classifier: Classifier, settings: Clas
     with np.errstate(divide="ignore", invalid="ignore"):  # a field of one value has no noise
         columns["snr"] = columns["peak"] / columns["rms"]
     columns["n_islands"][usable] = islands.n_islands
-    columns |= fields.wcs_columns()
+    columns |= fields.wcs_columns() | fields.observation_columns()
     if settings.attention_stats:
         columns |= _attention_columns(fields, classified, seen, prediction, classifier.preprocessing.clip)
     stacks = {}
@@ -267,6 +273,14 @@ def classify_measured(measured: Measured, classifier: Classifier, settings: Clas
         columns["cutout_plane"][imaged] = np.arange(len(imaged))
         stacks["CUTOUTS"] = pack(crop(fields.data[imaged]), CUTOUT_STEP * columns["rms"][imaged])
     return Part(measured.chunk.sources, columns, stacks, classifier.batch)
+
+
+def _truncated(chunk: Chunk, fields: Fields) -> NDArray[np.int32]:
+    """The flag of sources with a component beyond the crop, which its pixels may not show."""
+    if chunk.reach is None:
+        return np.zeros(len(fields), np.int32)
+    beyond = chunk.reach > CROP_SIZE / 2 * PIXEL_SCALE * _pixel_scale(fields)
+    return np.where(beyond, Flag.TRUNCATED, 0).astype(np.int32)
 
 
 def _kept(maps: NDArray[np.float32] | None) -> NDArray[np.float32]:

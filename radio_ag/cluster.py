@@ -11,6 +11,7 @@ what the cluster knows may be lost at any time.
 from __future__ import annotations
 
 import itertools
+import logging
 import threading
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
 __all__ = ["Answer", "classify_on", "open_client", "worker_resources"]
 
 _ENVIRONMENT = "distributed.nanny.pre-spawn-environ"
+_SILENT = 2.0  # seconds that pass before a line says what is waited for
+_log = logging.getLogger(__name__)
 _AHEAD = 2  # chunks that wait at the cluster for each thread of it
 
 
@@ -132,19 +135,40 @@ def open_client(
         yield client
 
 
-def worker_resources(client: Client, weights: Weights, settings: ClassifySettings) -> Resources:
+def worker_resources(client: Client, weights: Weights, settings: ClassifySettings, wait: float = 60.0) -> Resources:
     """Return device, batch and threads of a worker, where ``settings`` leave them open (``auto``, 0).
+
+    Parameters
+    ----------
+    client : distributed.Client
+        Of the cluster.
+    weights : Weights
+        That the worker is to use.
+    settings : ClassifySettings
+        Of the run.
+    wait : float
+        Seconds to wait for a worker: those of a batch system are queued first. A line says that it waits.
+
+    Returns
+    -------
+    Resources
+        Of the first worker that answers.
 
     Raises
     ------
     ServiceError
         If the cluster has no worker.
     """
+    address = getattr(client.scheduler, "address", "an unknown address")
     try:
-        client.wait_for_workers(1, timeout=60)
-    except TimeoutError as exc:
-        address = getattr(client.scheduler, "address", "an unknown address")
-        raise ServiceError(f"the Dask cluster at {address} has no worker") from exc
+        client.wait_for_workers(1, timeout=min(wait, _SILENT))
+    except TimeoutError:
+        _log.info("the Dask cluster at %s has no worker yet: waiting for one, up to %g s (--wait)", address, wait)
+        try:
+            client.wait_for_workers(1, timeout=wait)
+        except TimeoutError as exc:
+            message = f"the Dask cluster at {address} has no worker after {wait:g} s; wait= (--wait) waits longer"
+            raise ServiceError(message) from exc
     return client.submit(_resources, weights, settings, pure=False).result()
 
 

@@ -35,7 +35,7 @@ _DESCRIPTIONS = {
     Flag.EMPTY: "no island of emission: nothing to classify",
     Flag.LOW_SNR: "the source's peak is barely above the noise",
     Flag.UNRESOLVED: "too compact for a morphology: FRI/FRII has no meaning",
-    Flag.TRUNCATED: "emission reaches the edge of the cutout",
+    Flag.TRUNCATED: "emission, or a component of the source, is at the cutout's edge or beyond",
     Flag.OFF_CENTRE: "nothing at the position itself",
     Flag.CONFUSED: "another island in the cutout is ten times as bright, or it is unsure which is the source",
     Flag.RMS_FALLBACK: "the histogram fit failed; a robust noise estimate stands in",

@@ -95,7 +95,7 @@ def open_inputs(
     provenance: dict[str, Any] = {}
     if found:
         source = open_images(named, **keywords)
-        searched = source if images is None else open_images(catalogue, beam_scaled=True)
+        searched = source if images is None else open_images(catalogue, **_how_searched(catalogue))
         rows = _find_rows(searched, options.threshold, area)
         provenance = {"found_in": searched.name, "find_threshold": options.threshold}
     else:
@@ -115,6 +115,12 @@ def open_inputs(
     return Inputs(rows, groups, wanted, source, source is not named, named, keywords, mapped, provenance)
 
 
+def _how_searched(mosaic: Any) -> dict[str, bool]:
+    from radio_ag.catalog_io.finding.find import how_searched  # photutils is slow to import
+
+    return how_searched(mosaic)
+
+
 def _find_rows(searched: ImageSource, threshold: float, region: Region | None) -> Catalogue:
     """Sources found in a mosaic."""
     from radio_ag.catalog_io.finding.find import find_sources  # photutils is slow to import
@@ -123,7 +129,7 @@ def _find_rows(searched: ImageSource, threshold: float, region: Region | None) -
     return replace(rows, origin=searched.name)
 
 
-def open_source(images: Any, options: ImageOptions) -> ImageSource:
+def open_source(images: Any, options: ImageOptions, **further: Any) -> ImageSource:
     """Open what ``images`` names with the options that it can have.
 
     Parameters
@@ -131,6 +137,8 @@ def open_source(images: Any, options: ImageOptions) -> ImageSource:
     images
         As for `radio_ag.catalog_io.open_images.open_images`.
     options : ImageOptions
+    **further
+        What else `~radio_ag.catalog_io.open_images.open_images` is told.
 
     Returns
     -------
@@ -143,7 +151,7 @@ def open_source(images: Any, options: ImageOptions) -> ImageSource:
     ImageError
         ``images`` cannot be used.
     """
-    return open_images(images, **_keywords(images, options))
+    return open_images(images, **(_keywords(images, options) | further))
 
 
 def _keywords(images: Any, options: ImageOptions) -> dict[str, Any]:

@@ -388,6 +388,14 @@ class RunOptions(OptionRecord):
     client: Annotated[
         Any, Option("A `distributed.Client`: classify on its Dask cluster, each chunk a task (`radio_ag.cluster`).")
     ] = None
+    wait: Annotated[
+        float,
+        Option(
+            "Seconds to wait for a Dask cluster, whose scheduler or workers may be queued: raise it for such.",
+            "Cluster",
+            least=1,
+        ),
+    ] = 60.0
     progress: Annotated[
         Progress | None,
         Option("Called as ``progress(sources done, sources in all, counts by class and flag)`` after each chunk."),

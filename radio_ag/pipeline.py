@@ -192,7 +192,7 @@ def _plan(
         options.classify_unresolved,
         options.prior,
     )
-    classifier, settings = _settle(loaded, settings, options.client)
+    classifier, settings = _settle(loaded, settings, options.client, options.wait)
     classifier.warn_if_not_calibrated()
     if not classifier.gates:
         settings = replace(settings, attention="none")
@@ -222,7 +222,9 @@ def _plan(
     )
 
 
-def _settle(weights: Weights, settings: ClassifySettings, client: Any) -> tuple[Classifier, ClassifySettings]:
+def _settle(
+    weights: Weights, settings: ClassifySettings, client: Any, wait: float
+) -> tuple[Classifier, ClassifySettings]:
     """The classifier, and the settings with the device, batch and threads that it has, here or on a cluster."""
     orbit, batch = settings.orbit, settings.batch or None
     if client is None:
@@ -231,7 +233,7 @@ def _settle(weights: Weights, settings: ClassifySettings, client: Any) -> tuple[
         return classifier, replace(settings, device=str(classifier.device), batch=classifier.batch, threads=threads)
     from radio_ag.cluster import worker_resources
 
-    there = worker_resources(client, weights, settings)
+    there = worker_resources(client, weights, settings, wait)
     classifier = Classifier(weights, device="cpu", orbit=orbit, batch=there.batch, prior=settings.prior)
     return classifier, replace(settings, **there._asdict())
 

@@ -210,7 +210,8 @@ class _Chunks:
 
     def __getitem__(self, number: int) -> Chunk:
         sources = self._order[number * self._size : (number + 1) * self._size]
-        return Chunk(number, sources, self._groups.ra[sources], self._groups.dec[sources])
+        groups = self._groups
+        return Chunk(number, sources, groups.ra[sources], groups.dec[sources], groups.reach[sources])
 
 
 class _Count:
@@ -282,7 +283,9 @@ class _Late:
         if not len(failed):
             return
         rows = slice(None) if getattr(source, "keeps_images", True) else failed
-        self._chunks.append(Chunk(number, part.sources[rows], columns["ra"][rows], columns["dec"][rows]))
+        sources = part.sources[rows]
+        reach = self._plan.groups.reach[sources]
+        self._chunks.append(Chunk(number, sources, columns["ra"][rows], columns["dec"][rows], reach))
         counted = {name: columns[name][rows] for name in ("class", "flags")}
         self._before[number] = Part(part.sources[rows], counted, {}, part.batch)
 

@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from types import SimpleNamespace
 
 import numpy as np
@@ -179,6 +180,22 @@ def test_a_lost_scheduler_costs_nothing_but_time(run, expected, remote_cluster, 
     valid = int(np.isfinite(positions(ROWS)["dec"]).sum())
     assert 0 < len(images.asked) <= valid - 2 * 3
     assert data_units(output) == expected
+
+
+def test_a_queued_worker_is_waited_for(run, expected, tmp_path, caplog):
+    caplog.set_level("INFO", "radio_ag")
+    quiet = {"dashboard_address": "127.0.0.1:0", "silence_logs": "CRITICAL"}
+    with (
+        distributed.LocalCluster(n_workers=0, threads_per_worker=1, **quiet) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        with pytest.raises(ServiceError, match=r"has no worker after 1 s; wait= \(--wait\) waits longer"):
+            run(tmp_path / "none.fits", client=client, wait=1)
+        threading.Timer(5, cluster.scale, [1]).start()
+        caplog.clear()
+        run(tmp_path / "out.fits", client=client, wait=300)
+    assert "has no worker yet: waiting for one, up to 300 s" in caplog.text
+    assert data_units(tmp_path / "out.fits") == expected
 
 
 def test_no_scheduler():

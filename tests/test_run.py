@@ -8,10 +8,12 @@ from contextlib import nullcontext
 
 import pytest
 from astropy.io import fits
+from astropy.table import Table
 from run_examples import Doubles, classify, data_units, failed_rows, positions
 
 from radio_ag import Result
 from radio_ag.errors import IncompleteWarning
+from radio_ag.flags import Flag
 
 ROWS = 14
 OPTIONS = {"device": "cpu", "orbit": 1, "threads": 1, "batch": 16, "chunk": 3}
@@ -78,3 +80,18 @@ def test_a_run_that_is_stopped_while_it_joins_leaves_its_parts_alone(weights, tm
     assert os.listdir(tmp_path) == ["out.fits"]
     run(tmp_path / "expected.fits")
     assert data_units(output) == data_units(tmp_path / "expected.fits")
+
+
+def test_a_source_wider_than_its_image_is_truncated(weights):
+    """A catalogue's own sources of two and three components, 200 and 400 arcsec apart: 270 arcsec are seen."""
+    table = Table({"name": ["a", "a", "b", "b", "b", "c"], "dec": [-100, 100, -200, 0, 200, 0]})
+    table["ra"] = [170, 170, 172, 172, 172, 174.0]
+    table["dec"] = table["dec"] / 3600
+    result = classify(table, images=Doubles(), weights=weights, group_col="name", **OPTIONS)
+    truncated = (result.sources["flags"] & Flag.TRUNCATED) != 0
+    alone = classify(
+        Table({"ra": [170.0, 172.0, 174.0], "dec": [0.0] * 3}), images=Doubles(), weights=weights, **OPTIONS
+    )
+    expected = (alone.table["flags"] & Flag.TRUNCATED) != 0
+    assert not expected[1]
+    assert truncated.tolist() == [expected[0], True, expected[2]]

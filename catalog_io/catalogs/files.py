@@ -20,6 +20,7 @@ from astropy import units as u
 from astropy.io import ascii as text_formats
 from astropy.io import fits
 from astropy.table import Column, Table
+from astropy.table.meta import get_header_from_yaml
 
 from radio_ag.catalog_io.catalogs import registry
 from radio_ag.catalog_io.catalogs import text as _text
@@ -204,9 +205,11 @@ def _known_reader(head: bytes) -> Reader | None:
     if head.startswith(b"PAR1"):
         return _read_parquet
     if head.startswith((b"\xff\xfe", b"\xfe\xff", b"\0\0\xfe\xff")):
-        return None if b"<" in head[:8] else _read_text
+        if b"<" not in head[:8]:
+            return _read_text
+        return _read_votable if b"VOTABLE" in head.replace(b"\0", b"") else None
     if b"\0" in head:
-        return _read_votable if b"VOTABLE" in head[:2000] else None
+        return _read_votable if b"VOTABLE" in head[:2000].replace(b"\0", b"") else None
     if head.lstrip(b"\xef\xbb\xbf \r\n\t").startswith(b"<") and not head.lstrip().lower().startswith(b"<header>"):
         return _read_votable if b"VOTABLE" in head else None
     if head.startswith(b"%PDF"):
@@ -249,7 +252,15 @@ def _read_text(stream: BinaryIO, path: Path, wanted: Wanted) -> Table:
 
 def _read_ecsv(stream: BinaryIO, path: Path, wanted: Wanted) -> Table:
     # Without a line end the reader would take the text for the name of a file.
-    return text_formats.read(stream.read().decode("utf-8") + "\n", format="ecsv", guess=False)
+    text = stream.read().decode("utf-8") + "\n"
+    table = text_formats.read(text, format="ecsv", guess=False)
+    header = get_header_from_yaml(line[2:] for line in text.splitlines()[1:] if line.startswith("# "))
+    names = [str(field["name"]) for field in header["datatype"]]
+    if len(names) == len(table.colnames) and len(set(names)) < len(names):  # no mixins, and astropy's own numbers
+        for old, new in zip(list(table.colnames), tell_apart(names), strict=True):
+            if old != new:
+                table.rename_column(old, new)
+    return table
 
 
 def _read_fits(stream: BinaryIO, path: Path, wanted: Wanted) -> Table:

@@ -85,6 +85,9 @@ class Groups:
     association : numpy.ndarray of float64, shape (m,)
         Probability that the rows of a group are all of one source, by the association's weakest link in it; NaN where
         nothing tells it: for a single row, for other ways of grouping, and for groups that ``join_doubles`` made.
+    reach : numpy.ndarray of float32, shape (m,)
+        How far the rows of each group reach from its centre along RA or Dec, arcsec: half the side of a square that
+        holds them. 0 for a single row.
     """
 
     how: str
@@ -94,6 +97,7 @@ class Groups:
     dec: NDArray[np.float64]
     valid: NDArray[np.bool_]
     association: NDArray[np.float64]
+    reach: NDArray[np.float32]
 
     def __len__(self) -> int:
         return len(self.ra)
@@ -261,7 +265,8 @@ def _groups(how: str, catalogue: Catalogue, vectors: NDArray, label: NDArray, ce
     first = first[order]
     group_id = np.argsort(order)[label]
     size = np.bincount(group_id)
-    x, y, z = _mean_vectors(vectors, catalogue.flux, group_id, len(first)).T
+    centres = _mean_vectors(vectors, catalogue.flux, group_id, len(first))
+    x, y, z = centres.T
     alone = size == 1
     return Groups(
         how=how,
@@ -271,7 +276,20 @@ def _groups(how: str, catalogue: Catalogue, vectors: NDArray, label: NDArray, ce
         dec=np.where(alone, catalogue.dec[first], np.degrees(np.arctan2(z, np.hypot(x, y)))),
         valid=catalogue.valid[first],
         association=certainty[first],
+        reach=_reach(vectors, centres, group_id, alone),
     )
+
+
+def _reach(vectors: NDArray, centres: NDArray, label: NDArray, alone: NDArray) -> NDArray[np.float32]:
+    """Largest offset of a row from the centre of its group, east or north, arcsec; 0 where it is the only one."""
+    rows = np.flatnonzero(~alone[label])
+    centre = centres[label[rows]]
+    east = np.stack([-centre[:, 1], centre[:, 0], np.zeros(len(rows))], axis=1)
+    east /= np.maximum(np.linalg.norm(east, axis=1, keepdims=True), np.finfo(float).tiny)
+    offsets = [np.abs(np.sum(vectors[rows] * axis, axis=1)) for axis in (east, np.cross(centre, east))]
+    reach = np.zeros(len(alone), np.float32)
+    np.maximum.at(reach, label[rows], 3600 * np.degrees(np.arcsin(np.minimum(np.maximum(*offsets), 1.0))))
+    return reach
 
 
 def _mean_vectors(vectors: NDArray, flux: NDArray | None, label: NDArray, n: int) -> NDArray[np.float64]:

@@ -10,8 +10,9 @@ import numpy as np
 from astropy.table import Table
 from numpy.typing import NDArray
 
-from radio_ag.catalog_io.images.fields import Fields, ImageSource, check_service
+from radio_ag.catalog_io.images.fields import DATE_LENGTH, Fields, ImageSource, check_service
 from radio_ag.catalog_io.open_images import open_images
+from radio_ag.catalog_io.product.sources import observations
 from radio_ag.catalog_io.services.surveys import SURVEYS
 from radio_ag.errors import InputError
 from radio_ag.preprocess.images import CROP_SIZE, PIXEL_SCALE, crop
@@ -34,11 +35,14 @@ class Cutouts(NamedTuple):
         Why there is none; empty where there is one.
     places : `~astropy.table.Table`
         The columns of each cutout's WCS, for `radio_ag.catalog_io.product.fits.cutout_wcs`; NaN where there is none.
+    observed : `~astropy.table.Table`
+        Beam, frequency and date of each image, for `radio_ag.catalog_io.product.fits.cutout_header`.
     """
 
     images: NDArray[np.float32]
     reasons: list[str]
     places: Table
+    observed: Table
 
 
 def open_cutouts(result: Result, images: Any = None) -> Callable[[NDArray[np.intp]], Cutouts]:
@@ -63,7 +67,7 @@ def open_cutouts(result: Result, images: Any = None) -> Callable[[NDArray[np.int
         If the result keeps no cutouts and was not made from a survey that has a name, or the images cannot be used.
     """
     if isinstance(images, str) and images.strip().lower() == "none":
-        return lambda rows: _none(len(rows), "cutouts were left out")
+        return lambda rows: _none(result, rows, "cutouts were left out")
     if images is None and result.has_cutouts:
         return partial(_kept, result)
     images = _survey(result) if images is None else images
@@ -82,15 +86,18 @@ def _survey(result: Result) -> str | None:
     return next((survey.name for survey in SURVEYS.values() if told == survey.title), None)
 
 
-def _none(n: int, reason: str) -> Cutouts:
+def _none(result: Result, rows: NDArray[np.intp], reason: str) -> Cutouts:
+    n = len(rows)
     images = np.full((n, CROP_SIZE, CROP_SIZE), np.nan, np.float32)
-    return Cutouts(images, [reason] * n, Table({name: np.full(n, np.nan) for name in _PLACES}))
+    places = Table({name: np.full(n, np.nan) for name in _PLACES})
+    return Cutouts(images, [reason] * n, places, observations(result.sources, result.table[rows]))
 
 
 def _kept(result: Result, rows: NDArray[np.intp]) -> Cutouts:
     images = result.cutouts(rows)
     reasons = ["" if found else "no image" for found in np.any(np.isfinite(images), axis=(1, 2))]
-    return Cutouts(images, reasons, result.table[list(_PLACES)][rows])
+    table = result.table[rows]
+    return Cutouts(images, reasons, table[list(_PLACES)], observations(result.sources, table))
 
 
 def _options(result: Result, images: Any) -> dict[str, bool]:
@@ -106,12 +113,13 @@ class _Fetcher:
     """Cutouts from an image source. A service that answers for none of the first rows is an error."""
 
     def __init__(self, result: Result, source: ImageSource) -> None:
+        self._result = result
         self._ra, self._dec = (_centres(result, name) for name in ("ra", "dec"))
         self.source = source
         self._answered = False
 
     def __call__(self, rows: NDArray[np.intp]) -> Cutouts:
-        cutouts = _none(len(rows), "no position")
+        cutouts = _none(self._result, rows, "no position")
         valid = np.flatnonzero(np.isfinite(self._ra[rows]) & np.isfinite(self._dec[rows]))
         if not len(valid):
             return cutouts
@@ -122,6 +130,11 @@ class _Fetcher:
         cutouts.images[valid] = crop(fields.data)
         for name, values in fields.wcs_columns().items():
             cutouts.places[name][valid] = values
+        for name, values in fields.observation_columns().items():  # as these images have them
+            column = np.ma.filled(cutouts.observed[name], "" if name == "date_obs" else np.nan)
+            column = column.astype(f"U{DATE_LENGTH}") if name == "date_obs" else column
+            column[valid] = values.astype(column.dtype)
+            cutouts.observed.replace_column(name, column)
         for place, status in zip(valid.tolist(), fields.status, strict=True):
             there = np.isfinite(cutouts.images[place]).any()
             cutouts.reasons[place] = "" if there else status.replace("_", " ")

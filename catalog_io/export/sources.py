@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from radio_ag.catalog_io.export.cutouts import open_cutouts
 from radio_ag.catalog_io.export.tables import plain_table, quote_formulas, write_csv
-from radio_ag.catalog_io.product.fits import cutout_wcs
-from radio_ag.catalog_io.product.headers import Counts, header_text, image_header, primary_header
+from radio_ag.catalog_io.product.fits import cutout_header
+from radio_ag.catalog_io.product.headers import Counts, header_text, image_header, primary_header, with_long_text
 from radio_ag.errors import OutputError
 from radio_ag.flags import decode
 from radio_ag.writing import check_output, folder_beside
@@ -89,9 +89,12 @@ def write_sources(
             maps = {gate: result.attention_maps(rows, gate) for gate in result.gates}
             found = cutouts(rows)
             for place, row in enumerate(rows.tolist()):
-                hdus = [] if found.reasons[place] else [_cutout_hdu(found.images[place], found.places[place])]
-                if result.table["attention_plane"][row] >= 0:
-                    hdus += _attention_hdus(result.table[row], {gate: planes[place] for gate, planes in maps.items()})
+                entry, observed = result.table[row], found.observed[place]
+                celestial = None if found.reasons[place] else cutout_header(found.places[place], observed)
+                hdus = [] if celestial is None else [_cutout_hdu(found.images[place], celestial, entry)]
+                if entry["attention_plane"] >= 0:
+                    planes_of = {gate: planes[place] for gate, planes in maps.items()}
+                    hdus += _attention_hdus(entry, cutout_header(entry, observed), planes_of)
                 name = file_name(row, _text(result.table["name"][row]), digits) if hdus else ""
                 if hdus:
                     primary = fits.PrimaryHDU(header=_source_header(header, result.table[row]))
@@ -132,15 +135,16 @@ def file_name(row: int, name: str, digits: int = 1) -> str:
     return f"{row:0{digits}d}{'_' if safe else ''}{safe}.fits"
 
 
-def _cutout_hdu(image: NDArray[np.float32], place: Row) -> fits.ImageHDU:
-    header = cutout_wcs(place).to_header()
-    header["BUNIT"] = "Jy/beam"
+def _cutout_hdu(image: NDArray[np.float32], celestial: fits.Header, entry: Row) -> fits.ImageHDU:
+    header = fits.Header([("BUNIT", "Jy/beam"), ("OBJECT", header_text(_text(entry["name"])), "designation")])
+    header.update(celestial)
     return fits.ImageHDU(image, header, name="CUTOUT")
 
 
-def _attention_hdus(entry: Row, maps: dict[str | int, NDArray[np.float32]]) -> list[fits.ImageHDU]:
+def _attention_hdus(
+    entry: Row, celestial: fits.Header, maps: dict[str | int, NDArray[np.float32]]
+) -> list[fits.ImageHDU]:
     hdus = []
-    celestial = cutout_wcs(entry).to_header()
     for gate, attention in maps.items():
         name = "ATTENTION" if gate == "mean" else f"ATTENTION_{gate}"
         header = image_header(attention, name, 1, celestial, entry.meta.get("normalisation"))
@@ -172,9 +176,11 @@ def _source_header(common: fits.Header, entry: Row) -> fits.Header:
     ]
     header = common.copy()
     for keyword, value, comment in facts:
+        if value is None:
+            continue
         room = len(str(value)) + len(comment) < 60  # else astropy cuts the comment, and warns
         header.append(fits.Card(keyword, value, comment if room else ""), end=True)
-    return header
+    return with_long_text(header)
 
 
 def _number(value: Any) -> float | None:

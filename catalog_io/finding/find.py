@@ -5,7 +5,9 @@ A mosaic is searched in blocks (`~radio_ag.catalog_io.finding.blocks`), and its 
 are split into components, each of which is a row.
 """
 
+import glob
 import logging
+import os
 import warnings
 from os import PathLike
 from typing import Any
@@ -126,11 +128,31 @@ def find_sources(
     return table
 
 
+def how_searched(mosaic: Any) -> dict[str, bool]:
+    """Return how images are opened to find sources: with coarse beams too, but not beside finer ones of one folder.
+
+    Parameters
+    ----------
+    mosaic
+        As for `find_sources`.
+
+    Returns
+    -------
+    dict
+        Options of `~radio_ag.catalog_io.open_images.open_images`.
+    """
+    members = mosaic if isinstance(mosaic, list | tuple) else [mosaic]
+    paths = [str(path) for path in members if isinstance(path, str | PathLike)]
+    several = any(os.path.isdir(os.path.expanduser(path)) or glob.has_magic(path) for path in paths)
+    # Which pixels fields would be cut on does not matter here.
+    return {"beam_scaled": True} | ({"one_beam": True} if several else {})
+
+
 def _open_mosaics(mosaic: Any) -> Mosaics:
     if mosaic is None or str(mosaic).lower() == "first" or isinstance(mosaic, ImageSource):
         name = getattr(mosaic, "name", mosaic)
         raise ImageError(f"sources are found in local images, not in {name}: give FITS files")
-    images = open_images(mosaic, beam_scaled=True)  # which pixels fields would be cut on does not matter here
+    images = open_images(mosaic, **how_searched(mosaic))
     if not isinstance(images, Mosaics):
         raise ImageError(f"sources are found in local images, not in {images.name}: give FITS files")
     return images

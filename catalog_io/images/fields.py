@@ -1,7 +1,7 @@
 """Fields for positions: what every image source gives, as one record."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -11,6 +11,9 @@ from radio_ag.errors import ServiceError
 from radio_ag.flags import Flag
 from radio_ag.preprocess.images import FIELD_SIZE
 
+DATE_LENGTH = 26
+"""Characters of a date: to a microsecond."""
+_NOT_TOLD = np.empty(0)
 _SERVICE_DOWN = frozenset({"connection", "timeout", "http_error"})
 
 
@@ -34,6 +37,12 @@ class Fields:
         Reference pixel (x, y), counted from 1 on the central 150x150 crop.
     cd : ndarray, shape (n, 2, 2), float64
         CD matrix, degrees a pixel.
+    beam : ndarray, shape (n, 3), float32
+        Major and minor axis of the field's beam in arcsec and its position angle in degrees; NaN where not known.
+    frequency : ndarray, shape (n,), float64
+        Hz; NaN where not known.
+    date : ndarray of bytes, shape (n,)
+        Of the observation, as in DATE-OBS; empty where not known.
     """
 
     data: np.ndarray
@@ -44,6 +53,15 @@ class Fields:
     cutout_dec: np.ndarray
     crpix: np.ndarray
     cd: np.ndarray
+    beam: np.ndarray = field(default_factory=lambda: _NOT_TOLD)
+    frequency: np.ndarray = field(default_factory=lambda: _NOT_TOLD)
+    date: np.ndarray = field(default_factory=lambda: _NOT_TOLD)
+
+    def __post_init__(self) -> None:
+        n = len(self.data)  # an image source need not tell these
+        self.beam = np.full((n, 3), np.nan, np.float32) if self.beam is _NOT_TOLD else self.beam
+        self.frequency = np.full(n, np.nan) if self.frequency is _NOT_TOLD else self.frequency
+        self.date = np.zeros(n, f"S{DATE_LENGTH}") if self.date is _NOT_TOLD else self.date
 
     @classmethod
     def blank(cls, n: int, data: np.ndarray | None = None) -> "Fields":
@@ -86,6 +104,16 @@ class Fields:
         columns["cd1_1"], columns["cd1_2"], columns["cd2_1"], columns["cd2_2"] = self.cd.reshape(-1, 4).T
         return columns
 
+    def observation_columns(self) -> dict[str, np.ndarray]:
+        """Return the beam of each field, its frequency and date, in the columns that a table of sources has for them.
+
+        Returns
+        -------
+        dict of str to ndarray, shape (n,)
+        """
+        beam = dict(zip(("beam_major", "beam_minor", "beam_pa"), self.beam.T, strict=True))
+        return beam | {"frequency": self.frequency, "date_obs": self.date}
+
     def put(self, row: int, cutout: Cutout, origin: str) -> None:
         """Store a cutout; a wholly blank one is kept as ``no_coverage``.
 
@@ -109,6 +137,9 @@ class Fields:
         self.cutout_ra[row], self.cutout_dec[row] = cutout.crval
         self.crpix[row] = cutout.crpix
         self.cd[row] = cutout.cd
+        self.beam[row] = np.nan if cutout.beam is None else cutout.beam
+        self.frequency[row] = np.nan if cutout.frequency is None else cutout.frequency
+        self.date[row] = cutout.date.encode("ascii")
 
     def fail(self, row: int, status: str, origin: str = "", flag: Flag = Flag.FETCH_FAILED) -> None:
         """Record that a row has no image, and why.
@@ -130,7 +161,8 @@ class Fields:
         self.origin[row] = origin
         self.cutout_ra[row] = self.cutout_dec[row] = np.nan
         self.crpix[row] = np.nan
-        self.cd[row] = np.nan
+        self.cd[row] = self.beam[row] = np.nan
+        self.frequency[row], self.date[row] = np.nan, b""
 
 
 @dataclass(frozen=True)

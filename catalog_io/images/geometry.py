@@ -15,9 +15,18 @@ from astropy.coordinates import ICRS, SkyCoord
 from astropy.wcs import WCS
 from astropy.wcs.utils import wcs_to_celestial_frame
 
-from radio_ag.catalog_io.images.beam import PIXELS_PER_BEAM, BeamMatch, match_beam, smooth, smoothing_kernel
+from radio_ag.catalog_io.images.beam import (
+    PIXELS_PER_BEAM,
+    Beam,
+    BeamMatch,
+    match_beam,
+    smooth,
+    smoothing_kernel,
+    target_beam,
+)
 from radio_ag.catalog_io.images.headers import ImageFrame
 from radio_ag.catalog_io.images.resample import interpolate, project_grid, sky_to_pixel
+from radio_ag.catalog_io.images.zeros import unobserved
 from radio_ag.preprocess.images import CROP_SIZE, FIELD_SIZE, PIXEL_SCALE
 
 SCALE_TOLERANCE = 0.01
@@ -46,6 +55,12 @@ class Cutout(NamedTuple):
     """Pixels were resampled, or the beam is not FIRST's."""
     beam_assumed: bool = False
     """The image has no beam, and FIRST's is assumed."""
+    beam: Beam | None = None
+    """Of the pixels as they are here; None where it is assumed."""
+    frequency: float | None = None
+    """Hz; None where the image does not tell it."""
+    date: str = ""
+    """Of the observation; empty where the image does not tell it."""
 
 
 class Placement(NamedTuple):
@@ -230,7 +245,7 @@ def extract(
         return Cutout(blank, (ra, dec), np.full(2, np.nan), np.full((2, 2), np.nan), frame.beam_differs, assumed)
     beam, pixel_scale, kernel = frame.beam_axes, PIXEL_SCALE, None
     if beam is not None and match_beam(beam) is BeamMatch.FINER:
-        kernel = smoothing_kernel(beam, cd)
+        kernel, beam = smoothing_kernel(beam, cd), target_beam(beam)
     elif beam is not None and beam_scaled and match_beam(beam) is BeamMatch.COARSER:
         pixel_scale = beam.fwhm / PIXELS_PER_BEAM
     if kernel is not None or pixel_scale != PIXEL_SCALE or not turn.any():
@@ -243,7 +258,8 @@ def extract(
         crpix, cd, resampled = offset + _CENTRE - _MARGIN + 1, cd @ turn, frame.beam_differs
     if frame.factor != 1:
         field = field * np.float32(frame.factor)
-    return Cutout(np.ascontiguousarray(field), (ra, dec), crpix, cd, resampled, assumed)
+    observed = beam, frame.frequency, frame.date
+    return Cutout(np.ascontiguousarray(field), (ra, dec), crpix, cd, resampled, assumed, *observed)
 
 
 def cut_field(data: Any, pixel: np.ndarray, size: int = FIELD_SIZE) -> tuple[np.ndarray, int, int]:
@@ -270,8 +286,14 @@ def cut_field(data: Any, pixel: np.ndarray, size: int = FIELD_SIZE) -> tuple[np.
     bottom, top = np.clip((y0, y0 + size), 0, ny)
     field = np.full((size, size), np.nan, dtype=np.float32)
     if left < right and bottom < top:
-        field[bottom - y0 : top - y0, left - x0 : right - x0] = data[bottom:top, left:right]
+        field[bottom - y0 : top - y0, left - x0 : right - x0] = _observed(data[bottom:top, left:right])
     return field, x0, y0
+
+
+def _observed(pixels: np.ndarray) -> np.ndarray:
+    """Pixels, NaN where they are zeros that stand for no data."""
+    blank = unobserved(pixels)
+    return np.where(blank, np.nan, pixels) if blank.any() else pixels
 
 
 def turn_field(field: np.ndarray, turn: np.ndarray) -> np.ndarray:
@@ -358,7 +380,7 @@ def resample_field(
     window = _window(data.shape, x, y, margin=8 + (0 if kernel is None else len(kernel) // 2))
     if window is None:
         return np.full((FIELD_SIZE, FIELD_SIZE), np.nan, dtype=np.float32)
-    pixels = np.array(data[window], dtype=np.float64)
+    pixels = _observed(np.array(data[window], dtype=np.float64))
     pixels[np.isinf(pixels)] = np.nan
     if kernel is not None:
         pixels = smooth(pixels, kernel)

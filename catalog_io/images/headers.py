@@ -4,6 +4,7 @@ import re
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import lru_cache
 
 import numpy as np
@@ -30,6 +31,9 @@ _CLEAN = re.compile(rf"CLEAN\s+BMAJ\s*=\s*{_NUMBER}\s+BMIN\s*=\s*{_NUMBER}(?:\s+
 _BEAM_CARDS = (("BMAJ", "BMIN", "BPA"), ("CLEANBMJ", "CLEANBMN", "CLEANBPA"))
 _WIDEST_BEAM = 1.0  # degree; what is beyond it is nearly always in arcsec
 _COMMENT_UNIT = re.compile(r"\[\s*([A-Za-z]+)\s*\]")
+_FREQUENCY_CARDS = ("RESTFRQ", "RESTFREQ")
+_DATE = re.compile(r"\d{4}-\d\d-\d\d(T\d\d:\d\d(:\d\d(\.\d{1,6})?)?)?")
+_OLD_DATE = re.compile(r"(\d\d)/(\d\d)/(\d\d)")  # of the last century
 _DISTORTION_TABLES = ("CPDIS1", "CPDIS2", "D2IMDIS1", "D2IMDIS2")
 
 
@@ -55,6 +59,10 @@ class ImageFrame:
         Side of a square pixel of the same area at the reference pixel, arcsec.
     beam_of : str
         Where a beam that is not in the header comes from, in words; empty else.
+    frequency : float or None
+        Hz; None where the header does not tell it.
+    date : str
+        DATE-OBS; empty where it is missing, or no date of FITS.
     """
 
     wcs: WCS
@@ -65,6 +73,8 @@ class ImageFrame:
     beam_axes: Beam | None
     pixel_scale: float
     beam_of: str = ""
+    frequency: float | None = None
+    date: str = ""
 
     @property
     def beam(self) -> float | None:
@@ -127,7 +137,9 @@ def read_frame(
     unit = str(header.get("BUNIT", "")).strip()
     width = None if beam is None else beam.fwhm
     factor = jy_per_beam(unit, beam=width, pixel_scale=scale) if unit else 1.0
-    return ImageFrame(celestial, (full.wcs.lng, full.wcs.lat), sky, factor, unit, beam, scale, beam_of)
+    axes = full.wcs.lng, full.wcs.lat
+    when = read_frequency(header), read_date(header)
+    return ImageFrame(celestial, axes, sky, factor, unit, beam, scale, beam_of, *when)
 
 
 def _check_pixels(side: float, beam: Beam | None) -> None:
@@ -276,6 +288,58 @@ def read_beam(header: fits.Header) -> Beam | None:
     numbers = (float((number or "0").upper().replace("D", "E")) for number in runs[-1].groups())  # the last run counts
     first, second, turned = numbers
     return make_beam(first, second, turned, name="BMAJ in HISTORY") if first > 0 and second > 0 else None
+
+
+def read_frequency(header: fits.Header) -> float | None:
+    """Read the frequency of an image: the first plane's of an axis FREQ, else RESTFRQ or RESTFREQ.
+
+    Parameters
+    ----------
+    header : Header
+        Of an image.
+
+    Returns
+    -------
+    float or None
+        Hz; None where none of them is there.
+    """
+    for number in range(1, 10):
+        if str(header.get(f"CTYPE{number}", "")).strip().upper().startswith("FREQ"):
+            unit = _parse_unit(str(header.get(f"CUNIT{number}", "")).strip() or "Hz")
+            names = (("CRVAL", 0.0), ("CDELT", 0.0), ("CRPIX", 1.0))
+            value, step, pixel = (header.get(f"{name}{number}", default) for name, default in names)
+            if unit is not None and unit.is_equivalent(u.Hz) and all(map(_is_number, (value, step, pixel))):
+                first = float(((value + (1 - pixel) * step) * unit).to_value(u.Hz))
+                return first if first > 0 else None
+    told = (header.get(card) for card in _FREQUENCY_CARDS)
+    return next((float(value) for value in told if _is_number(value) and value > 0), None)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and bool(np.isfinite(value))
+
+
+def read_date(header: fits.Header) -> str:
+    """Read the date of the observation, DATE-OBS.
+
+    Parameters
+    ----------
+    header : Header
+        Of an image.
+
+    Returns
+    -------
+    str
+        As FITS has it since 1997 (``1994-04-05``, with or without a time); empty where there is none.
+    """
+    text = str(header.get("DATE-OBS", "")).strip()
+    old = _OLD_DATE.fullmatch(text)
+    text = f"19{old[3]}-{old[2]}-{old[1]}" if old else text
+    try:
+        datetime.fromisoformat(text)
+    except ValueError:
+        return ""
+    return text if _DATE.fullmatch(text) else ""
 
 
 def make_beam(first: float, second: float, angle: float | None, *, name: str) -> Beam:

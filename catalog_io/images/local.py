@@ -261,6 +261,9 @@ class LocalImages(Mosaics):
         Width of the beam and side of a pixel, arcsec, for images whose headers do not have them.
     pattern : str, optional
         Of file names, such as ``*.i.*``: of folders and globs, only those that match are used.
+    one_beam : bool, optional
+        Of folders and globs that hold both, leave out images with a beam coarser than FIRST's. None: unless
+        ``beam_scaled``.
 
     Raises
     ------
@@ -286,8 +289,10 @@ class LocalImages(Mosaics):
         beam: float | None = None,
         pixel_scale: float | None = None,
         pattern: str | None = None,
+        one_beam: bool | None = None,
     ):
-        self._images = _read_images(paths, hdu, _given(beam, pixel_scale), pattern, beam_scaled)
+        finest = not beam_scaled if one_beam is None else one_beam
+        self._images = _read_images(paths, hdu, _given(beam, pixel_scale), pattern, finest)
         self._planes = OpenPlanes(verify_images)
         weakref.finalize(self, self._planes.close)
         images = self._images
@@ -397,7 +402,7 @@ def _read_array(image: Any, given: GivenScales) -> tuple[ImageFrame, Plane]:
 def _nddata_header(image: NDData) -> fits.Header:
     """Unit and beam of an NDData as header cards."""
     meta = image.meta
-    keys = "BUNIT", "BMAJ", "BMIN", "BPA", "CLEANBMJ", "CLEANBMN", "CLEANBPA", "SURVEY"
+    keys = "BUNIT", "BMAJ", "BMIN", "BPA", "CLEANBMJ", "CLEANBMN", "CLEANBPA", "SURVEY", "RESTFRQ", "DATE-OBS"
     cards = {key: meta[key] for key in keys if key in meta}
     if image.unit is not None:
         cards["BUNIT"] = image.unit.to_string()
@@ -413,7 +418,7 @@ def _given(beam: float | None, pixel_scale: float | None) -> GivenScales:
 
 
 def _read_images(
-    paths: Any, hdu: int | str | None, given: GivenScales, pattern: str | None, beam_scaled: bool
+    paths: Any, hdu: int | str | None, given: GivenScales, pattern: str | None, finest: bool
 ) -> list[StoredImage]:
     """The images in all files that ``paths`` names, in order."""
     named = [paths] if isinstance(paths, str | PathLike) else list(paths)
@@ -435,7 +440,7 @@ def _read_images(
         more = f"; and {len(skipped) - 3} more" if len(skipped) > 3 else ""
         warnings.warn(f"left out: {'; '.join(skipped[:3])}{more}", RadioAGWarning, stacklevel=4)
     images = _total_intensity(images, all(explicit))
-    return images if beam_scaled or all(explicit) else _fine_beams(images)
+    return _fine_beams(images) if finest and not all(explicit) else images
 
 
 def _total_intensity(images: list[StoredImage], all_named: bool) -> list[StoredImage]:
@@ -487,7 +492,8 @@ def _fine_beams(images: list[StoredImage]) -> list[StoredImage]:
         return images
     warnings.warn(
         f"left out {len(coarse)} of {len(images)} images with a beam coarser than FIRST's: {coarse[0].path.name} "
-        f"({coarse[0].frame.beam:.3g} arcsec){', …' if len(coarse) > 1 else ''}; --beam-scaled takes them as well",
+        f"({coarse[0].frame.beam:.3g} arcsec){', …' if len(coarse) > 1 else ''}; to take them too, "
+        "give --beam-scaled (classify) or the files' names (find)",
         RadioAGWarning,
         stacklevel=4,
     )

@@ -48,6 +48,7 @@ _TYPES = {
     "polarisation": r"polari[sz]|^stokes [quv]$|^[quv]$|rotation measure|faraday",
     "optical depth": r"optical depth",
     "velocity": r"velocity|moment",
+    "attention map": r"^attention$",
 }
 _TYPE_CARDS = ("BTYPE", "IMAGETYP", "IMTYPE", "FILETYPE")
 _MADE_BY = {"noise map or background": re.compile(r"\bBANE\b"), "noise map": re.compile(r"^\s*(AIPS\s+)?RMSD\b", re.M)}

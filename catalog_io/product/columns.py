@@ -110,6 +110,21 @@ ATTENTION_COLUMNS = (
 )
 """What follows these where the attention was measured: `radio_ag.attention.statistics.AttentionStatistics`."""
 
+OBSERVATION_COLUMNS = (
+    ResultColumn(
+        "beam_major", "f4", "arcsec", "phys.angSize.smajAxis;instr.beam", "major axis of the beam", ".2f", True
+    ),
+    ResultColumn(
+        "beam_minor", "f4", "arcsec", "phys.angSize.sminAxis;instr.beam", "minor axis of the beam", ".2f", True
+    ),
+    ResultColumn(
+        "beam_pa", "f4", "deg", "pos.posAng;instr.beam", "position angle of the beam, east of north", ".1f", True
+    ),
+    ResultColumn("frequency", "f8", "Hz", "em.freq", "frequency of the image", ".4e", True),
+    ResultColumn("date_obs", str, None, "time.epoch;obs", "date of the observation", None, True),
+)
+"""What the images tell that sources were cut from, the beam as it is in the cutout; older products lack them."""
+
 _SHARED = {spec.name: spec for spec in COLUMNS}
 
 SOURCE_COLUMNS = (
@@ -150,10 +165,11 @@ SOURCE_COLUMNS = (
     ResultColumn("misalign_2", "f4", "deg", "pos.posAng", "axis of lobe 2 to the line of the lobes", ".1f", True),
     _SHARED["attention_plane"],
     ResultColumn("image", str, None, "meta.id;meta.file", "file or service that the image was cut from", None, True),
+    *OBSERVATION_COLUMNS,
 )
 """The columns of the table of sources, in its order."""
 
-SOURCE_ALONE = ("pa", "image")
+SOURCE_ALONE = ("pa", "image", *(spec.name for spec in OBSERVATION_COLUMNS))
 """What is measured of each source beside what its rows say."""
 
 _COMPUTED = ("name",)

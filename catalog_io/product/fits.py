@@ -47,6 +47,7 @@ from radio_ag.catalog_io.product.headers import (
     attention_header,
     classification_header,
     cutouts_header,
+    header_text,
     image_header,
     primary_header,
     provenance,
@@ -56,7 +57,7 @@ from radio_ag.catalog_io.product.headers import (
 from radio_ag.catalog_io.product.merge import JoinedStack
 from radio_ag.catalog_io.product.parts import gate_of, parts_folder, stack_of
 from radio_ag.catalog_io.product.rows import ProductRows, TableRows
-from radio_ag.catalog_io.product.sources import SourceRows, checked_sources, sources_of, with_planes
+from radio_ag.catalog_io.product.sources import SourceRows, checked_sources, observations, sources_of, with_planes
 from radio_ag.catalog_io.product.stacks import AttentionStore
 from radio_ag.errors import InputError, OutputError
 from radio_ag.writing import written_beside
@@ -64,11 +65,19 @@ from radio_ag.writing import written_beside
 ATTENTION_MODES = ("mean", "gates", "hdus", "none")
 """What a product can keep of the attention maps."""
 
+_OBSERVED_CARDS = (
+    ("BMAJ", "beam_major", 1 / 3600, "[deg] major axis of the beam"),
+    ("BMIN", "beam_minor", 1 / 3600, "[deg] minor axis of the beam"),
+    ("BPA", "beam_pa", 1.0, "[deg] its position angle, east of north"),
+    ("RESTFRQ", "frequency", 1.0, "[Hz] frequency of the image"),
+)
+
 Stores = dict[str | int, AttentionStore]
 """Attention maps by "mean", 1, 2, 3; where cutouts are among them, by "CUTOUTS"."""
 Extension = Callable[[], tuple[fits.Header, Iterator[bytes]]]
 """What gives the header and the data of a stack."""
 
+_Maps = tuple[Table, Table, NDArray[np.float32]]  # rows, what is known of their images, and their attention maps
 _CHUNK = 256  # maps inflated at once
 _APART = ("hdus", "ATTENTION")  # where each map is an HDU it is no stack
 
@@ -95,10 +104,10 @@ class Fits:
         folder: Path,
     ) -> None:
         """Write the product of a run, in pieces."""
-        images: Iterable[tuple[Table, NDArray]] = ()
+        images: Iterable[_Maps] = ()
         if attention == "hdus":
-            store = stacks["ATTENTION"].store()
-            images = ((table, store.planes(planes)) for table, planes in rows.separate_planes())
+            store, separate = stacks["ATTENTION"].store(), rows.separate_planes()
+            images = ((table, sources.observations(table), store.planes(planes)) for table, planes in separate)
         kept = {n: stack.extension for n, stack in stacks.items() if len(stack) and (attention, n) != _APART}
         with written_beside(path, folder) as stream:
             _write_hdus(stream, rows, sources, kept, images, attention)
@@ -242,9 +251,9 @@ def write_product(
     table, planes = _number_planes(table, store, shared=attention != "hdus")
     sources = with_planes(sources, table)
     stacks: dict[str, Extension] = {}
-    images: Iterable[tuple[Table, NDArray]] = ()
+    images: Iterable[_Maps] = ()
     if attention == "hdus":
-        images = _images(table, stores["mean"], planes)
+        images = _images(table, sources, stores["mean"], planes)
     elif len(planes):
         gates = ["mean"] if attention == "mean" else ["mean", *sorted(set(stores) - {"mean"})]
         stacks = {stack_of(gate): partial(stores[gate].extension, planes) for gate in gates}
@@ -263,7 +272,7 @@ def _write_hdus(
     rows: TableRows | ProductRows,
     sources: TableRows | SourceRows,
     stacks: Mapping[str, Extension],
-    images: Iterable[tuple[Table, NDArray]],
+    images: Iterable[_Maps],
     attention: str,
 ) -> None:
     """Write all HDUs of a product, and read them back."""
@@ -382,6 +391,48 @@ def cutout_wcs(row: Table.Row) -> WCS:
     return wcs
 
 
+def cutout_header(row: Table.Row, observed: Table.Row) -> fits.Header:
+    """Return the cards of a row's cutout: its name, celestial WCS with CDELT in degrees, beam, frequency and date.
+
+    Parameters
+    ----------
+    row : `~astropy.table.Row`
+        Of a result.
+    observed : `~astropy.table.Row`
+        With `radio_ag.catalog_io.product.columns.OBSERVATION_COLUMNS`; what is masked or NaN has no card.
+
+    Returns
+    -------
+    Header
+
+    Raises
+    ------
+    InputError
+        If the row has no cutout.
+    """
+    wcs = cutout_wcs(row)
+    matrix = wcs.wcs.cd
+    side = np.sqrt(abs(np.linalg.det(matrix)))
+    sides = np.array([-side if np.linalg.det(matrix) < 0 else side, side])
+    turned = WCS(naxis=2)
+    turned.wcs.ctype, turned.wcs.cunit, turned.wcs.radesys = wcs.wcs.ctype, wcs.wcs.cunit, wcs.wcs.radesys
+    turned.wcs.crpix, turned.wcs.crval = wcs.wcs.crpix, wcs.wcs.crval
+    turned.wcs.cdelt, turned.wcs.pc = sides, matrix / sides[:, None]
+    turned.wcs.set()
+    header = turned.to_header()
+    for keyword in ("LONPOLE", "LATPOLE", "MJDREF"):  # they have their defaults
+        header.remove(keyword, ignore_missing=True)
+    if "name" in row.colnames:
+        header["OBJECT"] = (header_text(str(row["name"])), "designation")
+    known = {name: observed[name] for name in observed.colnames if not np.ma.is_masked(observed[name])}
+    for keyword, name, factor, comment in _OBSERVED_CARDS:
+        if np.isfinite(known.get(name, np.nan)):
+            header[keyword] = (float(known[name]) * factor, comment)
+    if str(known.get("date_obs", "")):
+        header["DATE-OBS"] = (str(known["date_obs"]), "of the image")
+    return header
+
+
 def _any_names() -> warnings.catch_warnings:
     """A context in which astropy does not say which names FITS recommends for columns: they are the catalogue's."""
     return warnings.catch_warnings(action="ignore", category=VerifyWarning)
@@ -420,23 +471,22 @@ def _number_planes(
     return numbered, planes
 
 
-def _images(
-    table: Table, store: AttentionStore, planes: NDArray[np.int64]
-) -> Iterator[tuple[Table, NDArray[np.float32]]]:
-    """The rows of a table that have a map, some at a time, and their maps."""
+def _images(table: Table, sources: Table, store: AttentionStore, planes: NDArray[np.int64]) -> Iterator[_Maps]:
+    """The rows of a table that have a map, some at a time, what is known of their images, and their maps."""
     rows = np.flatnonzero(np.asarray(table["attention_plane"]) >= 0)
     for start in range(0, len(rows), _CHUNK):
-        yield table[rows[start : start + _CHUNK]], store.planes(planes[start : start + _CHUNK])
+        some = table[rows[start : start + _CHUNK]]
+        yield some, observations(sources, some), store.planes(planes[start : start + _CHUNK])
 
 
-def _append_images(stream: BinaryIO, images: Iterable[tuple[Table, NDArray]], normalisation: str | None) -> None:
+def _append_images(stream: BinaryIO, images: Iterable[_Maps], normalisation: str | None) -> None:
     """Write a HDU for each of some rows' maps."""
     count: Counter[str] = Counter()
-    for table, maps in images:
-        for row, image in zip(table, maps, strict=True):
+    for table, observed, maps in images:
+        for row, seen, image in zip(table, observed, maps, strict=True):
             name = str(row["name"])
             count[name] += 1
-            header = image_header(image, name, count[name], cutout_wcs(row).to_header(), normalisation)
+            header = image_header(image, name, count[name], cutout_header(row, seen), normalisation)
             append_hdu(stream, header, [image.astype(">f4").tobytes()])
 
 

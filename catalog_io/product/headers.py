@@ -34,7 +34,8 @@ _KEYWORDS = {
 }
 _NAMES = {keyword: name for name, (keyword, _) in _KEYWORDS.items()}
 # Of the primary header, what is not provenance: the format's own keywords, and facts about this file.
-_FORMAT = ("SIMPLE", "BITPIX", "NAXIS", "EXTEND", "COMMENT", "HISTORY", "DATE", "CHECKSUM", "DATASUM", "")
+_FORMAT = ("SIMPLE", "BITPIX", "NAXIS", "EXTEND", "COMMENT", "HISTORY", "DATE", "CHECKSUM", "DATASUM", "LONGSTRN", "")
+_CARD = 80  # bytes
 _FACTS = ("ORIGIN", "NSRC", "NCLASS", "NPLANE", "ATTMODE")
 _OTHER = ("END", "CONTINUE", "HIERARCH", "EXTNAME", "XTENSION", "BSCALE", "BZERO", "BLANK")
 _RESERVED = {*_FORMAT, *_FACTS, *_NAMES, *_OTHER}
@@ -77,8 +78,27 @@ def primary_header(meta: Mapping[str, Any], counts: Counts, attention: str) -> f
     for name, value in meta.items():
         keyword, comment = _keyword(str(name))
         text = _header_value(value)
+        if text is None:  # a card without a value is legal, and programs stumble over it
+            continue
         fits_one_card = len(keyword) + len(str(text)) + len(comment) < 62  # else astropy cuts the comment, and warns
         header.append(fits.Card(keyword, text, comment if fits_one_card else ""), end=True)
+    return with_long_text(header)
+
+
+def with_long_text(header: fits.Header) -> fits.Header:
+    """Return a header that says so where text of it goes on over several cards (LONGSTRN), as FITS programs expect.
+
+    Parameters
+    ----------
+    header : Header
+        To be changed in place.
+
+    Returns
+    -------
+    Header
+    """
+    if any(len(card.image) > _CARD for card in header.cards):
+        header.set("LONGSTRN", "OGIP 1.0", "the CONTINUE convention is used")
     return header
 
 
@@ -124,7 +144,7 @@ def classification_header(header: fits.Header, table: Table, fields: Sequence[st
     _describe_flags(header)
     for number, (old, new) in enumerate(renamed_columns(table, fields).items(), start=1):
         header[f"INCOL{number}"] = header_text(f"{old} -> {new}")
-    return header
+    return with_long_text(header)
 
 
 def sources_header(header: fits.Header) -> fits.Header:
@@ -134,7 +154,7 @@ def sources_header(header: fits.Header) -> fits.Header:
     _describe_flags(header)
     header["COMMENT"] = "The components of a source are the rows of CLASSIFICATION whose group_id"
     header["COMMENT"] = "is its number in the column source."
-    return header
+    return with_long_text(header)
 
 
 def _describe_flags(header: fits.Header) -> None:
@@ -146,9 +166,8 @@ def attention_header(header: fits.Header, gate: str | int, normalisation: str | 
     """Return the stack's own header with its name and what its values and axes are."""
     header = header.copy()
     header["EXTNAME"] = "ATTENTION" if gate == "mean" else f"ATTENTION_{gate}"
-    header["CTYPE3"] = ("PLANE", "attention_plane of CLASSIFICATION, 0-based")
-    header["CRPIX3"], header["CRVAL3"], header["CDELT3"] = 1.0, 0.0, 1.0
     _describe_maps(header, gate, normalisation)
+    header["COMMENT"] = "The third axis counts attention_plane of CLASSIFICATION, from 0."
     header["COMMENT"] = "Each plane lies on the pixels of its own cutout; the celestial"
     header["COMMENT"] = "coordinates are in the row of CLASSIFICATION with that attention_plane."
     return header
@@ -159,9 +178,8 @@ def cutouts_header(header: fits.Header) -> fits.Header:
     header = header.copy()
     header["EXTNAME"] = "CUTOUTS"
     header["BUNIT"] = ("Jy/beam", "blank pixels are NaN")
-    header["CTYPE3"] = ("PLANE", "cutout_plane of CLASSIFICATION, 0-based")
-    header["CRPIX3"], header["CRVAL3"], header["CDELT3"] = 1.0, 0.0, 1.0
     header["QUANTRMS"] = (CUTOUT_STEP, "quantisation step over rms of CLASSIFICATION")
+    header["COMMENT"] = "The third axis counts cutout_plane of CLASSIFICATION, from 0."
     header["COMMENT"] = "Where the rms is unknown the step is the range of the plane / 1024."
     header["COMMENT"] = "Each plane lies on the pixels of its own cutout: the row of CLASSIFICATION with that"
     header["COMMENT"] = "cutout_plane has the celestial coordinates."
@@ -189,6 +207,7 @@ def header_text(value: str) -> str:
 
 
 def _describe_maps(header: fits.Header, gate: str | int, normalisation: str | None) -> None:
+    header["BTYPE"] = ("attention", "no flux density: where the network looks")
     header["GATE"] = (gate, "attention gate, or the mean of all")
     if normalisation is not None:
         header["NORMALIS"] = (header_text(normalisation), "normalisation of each gate's map")

@@ -9,11 +9,19 @@ from astropy.table import Table
 from numpy.typing import NDArray
 
 from radio_ag.catalog_io.files.fits_table import Rows, encode_table
-from radio_ag.catalog_io.product.columns import COLUMNS, GROUP_COLUMNS, SOURCE_COLUMNS, is_ours, source_table
+from radio_ag.catalog_io.product.columns import (
+    COLUMNS,
+    GROUP_COLUMNS,
+    OBSERVATION_COLUMNS,
+    SOURCE_COLUMNS,
+    is_ours,
+    source_table,
+)
 from radio_ag.catalog_io.product.headers import Counts
 from radio_ag.errors import InputError
 from radio_ag.sky import unit_vectors
 
+_OBSERVED = [spec.name for spec in OBSERVATION_COLUMNS]
 _OF_ROWS = {"las": "size"}  # what the rows call it
 _MEASURED = {spec.name for spec in COLUMNS if spec not in GROUP_COLUMNS} - {"name"}
 _TOLD = tuple(spec.name for spec in SOURCE_COLUMNS if _OF_ROWS.get(spec.name, spec.name) in _MEASURED)
@@ -39,6 +47,10 @@ class SourceRows:
         self.fields = list(self.template.colnames)
         self.cards = encode_table(self.template)[1]
         self.masked = np.arange(0)  # no column needs a mask beside it
+
+    def observations(self, table: Table) -> Table:
+        """Return what is known of the images of some rows of the result; see `observations`."""
+        return source_table(self._columns_of(group_ids(table)))[_OBSERVED]
 
     def encoded(self, rows: Rows) -> Table:
         """Some rows in types that FITS has: each column has the same type in whichever rows."""
@@ -114,6 +126,24 @@ def sources_among(sources: Table, table: Table) -> Table:
     return chosen[np.argsort(first)]
 
 
+def observations(sources: Table, table: Table) -> Table:
+    """Return what the table of sources tells of the images of some rows: `OBSERVATION_COLUMNS`, a row for each.
+
+    Parameters
+    ----------
+    sources, table : `~astropy.table.Table`
+        Of a result, and some of its rows.
+
+    Returns
+    -------
+    `~astropy.table.Table`
+    """
+    numbers = np.asarray(sources["source"])
+    order = np.argsort(numbers)
+    place = order[np.searchsorted(numbers, group_ids(table), sorter=order)]
+    return sources[_OBSERVED][place]
+
+
 def with_planes(sources: Table, table: Table) -> Table:
     """Return the sources with the attention planes that their first rows name."""
     sources = sources.copy(copy_data=False)
@@ -131,6 +161,9 @@ def checked_sources(path: Path, table: Table) -> Table:
     InputError
         If it lacks a column.
     """
+    for spec in OBSERVATION_COLUMNS:
+        if spec.name not in table.colnames:
+            table[spec.name] = np.full(len(table), "" if spec.dtype is str else np.nan)
     lacking = [spec.name for spec in SOURCE_COLUMNS if spec.name not in table.colnames]
     if lacking:
         raise InputError(f"the table of sources in {path} lacks the columns {lacking}: not of a product of radio-ag")

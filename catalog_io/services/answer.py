@@ -17,7 +17,7 @@ from astropy.io import fits
 from radio_ag.catalog_io.files.fits_open import check_counts, first_header
 from radio_ag.catalog_io.images.beam import Beam
 from radio_ag.catalog_io.images.geometry import locate
-from radio_ag.catalog_io.images.headers import ImageFrame, read_beam, read_frame
+from radio_ag.catalog_io.images.headers import ImageFrame, read_beam, read_date, read_frame, read_frequency
 from radio_ag.catalog_io.services.http import Failure
 from radio_ag.errors import ImageError
 
@@ -243,12 +243,17 @@ def _is_plain_image(hdu: Any) -> bool:
 
 
 def _clean_header(header: fits.Header) -> fits.Header:
-    """Return celestial WCS, unit and beam alone: FIRST's headers add two axes, an invalid date and a page of prose."""
+    """Return celestial WCS, unit, beam, frequency and date: FIRST's add two axes, an invalid date, a page of prose."""
     clean = fits.Header([(key, header[key]) for key in header if _WORLD_CARD.fullmatch(key)])
     equinox = header.get("EQUINOX", header.get("EPOCH"))
     if equinox is not None:
         clean["EQUINOX"] = equinox
     clean["BUNIT"] = header.get("BUNIT", "")
+    frequency, date = read_frequency(header), read_date(header)
+    if frequency is not None:
+        clean["RESTFRQ"] = frequency
+    if date:
+        clean["DATE-OBS"] = date
     beam = read_beam(header)
     if beam is not None:
         clean["BMAJ"], clean["BMIN"], clean["BPA"] = beam.major / 3600, beam.minor / 3600, beam.angle

@@ -329,7 +329,9 @@ def _kind_of_images(hdu: Any, sources: int, path: Path) -> tuple[bool, int]:
     raw = dtype.kind == "f"
     accepted = [(sources, side, side) for side in ((FIELD_SIZE,) if raw else (FIELD_SIZE, CROP_SIZE))]
     if shape not in accepted:
-        hint = ": the noise is measured on the whole field" if raw else ""
+        fewer = bool(shape) and shape[0] != sources and (sources, *shape[1:]) in accepted
+        hint = ": the noise is measured on the whole field" if raw and not fewer else ""
+        hint = f": {shape[0]} planes for {sources} rows of SOURCES" if fewer else hint
         raise ImageError(f"{path.name}: IMAGES has shape {shape}, expected {' or '.join(map(str, accepted))}{hint}")
     return raw, shape[-1]
 

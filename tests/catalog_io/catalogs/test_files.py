@@ -23,6 +23,7 @@ from astropy.utils import iers
 from pyarrow import parquet
 
 from radio_ag.catalog_io.catalogs import read_catalogue
+from radio_ag.catalog_io.catalogs.files import read_table
 from radio_ag.errors import CatalogueError, RadioAGWarning
 
 RA = np.array([162.53, 350.25, 0.125, 10.5])
@@ -638,3 +639,30 @@ def test_files_in_the_form_of_the_archives(data_dir):
 def test_images_are_no_catalogues(data_dir):
     with pytest.raises(CatalogueError, match="is a FITS image"):
         read_catalogue(data_dir / "catalogues" / "finder_image_4d.fits")
+
+
+def test_columns_of_one_name_in_ecsv_are_told_apart(tmp_path):
+    path = tmp_path / "t.ecsv"
+    columns = [("ra", "deg"), ("dec", "deg"), ("flux", "Jy"), ("flux", "mJy")]
+    fields = "".join(f"# - {{name: {name}, unit: {unit}, datatype: float64}}\n" for name, unit in columns)
+    path.write_text(f"# %ECSV 1.0\n# ---\n# datatype:\n{fields}# schema: astropy-2.0\nra dec flux flux\n10 20 1 2\n")
+    with pytest.warns(RadioAGWarning, match="flux_2"):
+        table = read_table(path)
+    assert table.colnames == ["ra", "dec", "flux", "flux_2"]
+    assert (table["flux"][0], table["flux_2"][0], str(table["flux_2"].unit)) == (1, 2, "mJy")
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
+def test_votables_in_utf_16(tmp_path, encoding):
+    path = tmp_path / "t.vot"
+    Table({"ra": [10.0], "dec": [20.0], "name": ["a"]}).write(path, format="votable")
+    mark = "" if encoding == "utf-16" else "\ufeff"
+    path.write_text(mark + path.read_text().replace("utf-8", "utf-16"), encoding=encoding)
+    table = read_table(path)
+    assert (table["ra"][0], table["dec"][0], table["name"][0]) == (10, 20, "a")
+
+
+def test_region_files_of_more_lines_than_10_000(tmp_path):
+    path = tmp_path / "t.reg"
+    path.write_text("icrs\n" + "# comment\n" * 10_000 + 'circle(10,20,5")\n')
+    assert read_table(path)["ra"][0] == 10

@@ -464,3 +464,13 @@ def test_command_line(sky, weights, components, tmp_path):
     failed = run("--group", "lobes")
     assert failed.exit_code == 2
     assert "accepted are auto, associate, none, island" in failed.stderr
+
+
+def test_how_far_the_rows_of_a_group_reach():
+    """Half the side of the square that holds them: of two rows 200 arcsec apart along a diagonal, 71 arcsec."""
+    for dec in (0.0, 60.0, -85.0):
+        step = 200 / 2 / np.sqrt(2) / 3600
+        ra = np.array([10, 10, 50.0]) + np.array([-step, step, 0]) / np.cos(np.radians(dec))
+        table = Table({"ra": ra, "dec": dec + np.array([-step, step, 0]), "name": ["a", "a", "b"]})
+        groups = group_sources(read_catalogue(table, group_col="name"))
+        np.testing.assert_allclose(groups.reach, [70.7, 0], atol=0.1)

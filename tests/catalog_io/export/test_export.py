@@ -20,18 +20,22 @@ from regions import CircleSkyRegion, Regions
 from result_examples import PROVENANCE, example_columns, example_maps, example_result, example_stores
 from typer.testing import CliRunner
 
+from radio_ag import classify
 from radio_ag.catalog_io.export import FORMATS, export, format_of
 from radio_ag.catalog_io.export.regions import COLOURS, to_regions
 from radio_ag.catalog_io.export.sources import INDEX, file_name
+from radio_ag.catalog_io.finding.find import find_sources
 from radio_ag.catalog_io.images.fields import Fields
+from radio_ag.catalog_io.images.geometry import tangent_wcs
 from radio_ag.catalog_io.open_images import open_images
 from radio_ag.catalog_io.product.columns import COLUMNS, SOURCE_COLUMNS
 from radio_ag.catalog_io.product.stacks import AttentionStore
 from radio_ag.catalog_io.result import Result
 from radio_ag.cli import app
 from radio_ag.cli.export import ExportFormat
-from radio_ag.errors import InputError, OutputError, RadioAGWarning, ServiceError
+from radio_ag.errors import ImageError, InputError, OutputError, RadioAGWarning, ServiceError
 from radio_ag.flags import Flag
+from radio_ag.options import ImageOptions
 from radio_ag.preprocess.images import BEAM_FWHM, crop
 from radio_ag.simulated import make_mosaic
 
@@ -557,7 +561,13 @@ def test_a_source_s_file_holds_cutout_and_maps_on_the_sky(tmp_path, mosaic):
                     np.abs(hdus[name].data - example_maps(len(truth), 0 if gate == "mean" else gate)[row]).max() < 1e-3
                 )
                 assert hdus[name].header["GATE"] == gate
-                assert WCS(hdus[name].header).wcs.compare(attention.wcs.wcs, tolerance=1e-11)
+                assert_same_sky(WCS(hdus[name].header), attention.wcs)
+
+
+def assert_same_sky(wcs, expected):
+    corners = np.array([[0, 0], [149, 0], [0, 149], [149, 149], [70, 80]])
+    np.testing.assert_allclose(wcs.wcs_pix2world(corners, 0), expected.wcs_pix2world(corners, 0), rtol=0, atol=1e-10)
+    assert abs(wcs.wcs.cdelt[1] - 0.0005) < 1e-6  # degrees, not 1
 
 
 def test_the_primary_header_tells_of_the_source(tmp_path, mosaic):
@@ -586,6 +596,73 @@ def test_without_images_there_are_the_maps_alone(tmp_path):
         assert [hdu.name for hdu in hdus] == ["PRIMARY", "ATTENTION"]
 
 
+@pytest.mark.filterwarnings("ignore:the beam of")
+@pytest.mark.parametrize(("beam", "expected"), [(4.0, 5.4), (5.4, 5.4), (20.0, 20.0)])
+@pytest.mark.parametrize("kept", [True, False])
+def test_flux_is_integrated_over_a_cutout_that_was_written(tmp_path, beam, expected, kept):
+    """A source of 1 Jy with the shape of the beam: finer beams are convolved, coarser ones have larger pixels."""
+    path = write_point(tmp_path / "image.fits", beam)
+    result = classify(
+        Table({"ra": [150.0], "dec": [2.0]}),
+        images=path,
+        orbit=1,
+        keep_cutouts=True,
+        image_options=ImageOptions(beam_scaled=True),
+    )
+    result = (
+        result
+        if kept
+        else Result.from_columns(
+            Table({"id": [1]}),
+            {
+                name: result.table[name]
+                for name in result.table.colnames
+                if name not in ("name", "cutout_plane", "in_ra", "in_dec")
+            },
+        )
+    )
+    folder = result.export(tmp_path / "out", "cutouts", images=None if kept else path)
+    (file,) = folder.glob("*.fits")
+    with fits.open(file) as hdus:
+        header, image = hdus["CUTOUT"].header, hdus["CUTOUT"].data
+        assert (header["RESTFRQ"], header["DATE-OBS"]) == (1.4e9, "1994-04-05T01:02:03")
+        assert header["OBJECT"] == result.table["name"][0]
+        assert 3600 * np.array([header["BMAJ"], header["BMIN"]]) == pytest.approx([expected] * 2)
+        area = np.pi / (4 * np.log(2)) * header["BMAJ"] * header["BMIN"]
+        pixel = header["CDELT2"] ** 2
+    inner = image[45:105, 45:105].astype(float)
+    assert inner.sum() * pixel / area == pytest.approx(1, abs=0.01)
+    found = find_sources(file)
+    assert found["total_flux"][0] == pytest.approx(1, abs=0.02)
+
+
+def write_point(path, beam):
+    pixel = 1.8 if beam == BEAM_FWHM else beam / 4
+    header = tangent_wcs(150.0, 2.0, 700, pixel).to_header()
+    header.update({"BUNIT": "Jy/beam", "BMAJ": beam / 3600, "BMIN": beam / 3600, "BPA": 0.0})
+    header.update({"RESTFRQ": 1.4e9, "DATE-OBS": "1994-04-05T01:02:03"})
+    y, x = np.mgrid[:700, :700] - 349.5
+    image = np.exp(-4 * np.log(2) * (x**2 + y**2) * (pixel / beam) ** 2)
+    image += np.random.default_rng(1).normal(0, 1e-4, image.shape)
+    fits.writeto(path, image.astype(np.float32), header)
+    return path
+
+
+def test_attention_maps_are_no_images_to_classify(tmp_path, mosaic):
+    """A folder that was written is read again: its cutouts are, and files with maps alone are left out."""
+    hdu, truth = mosaic
+    result = on_mosaic(truth)
+    folder = result.export(tmp_path / "out", "cutouts", images=hdu)
+    images = open_images(folder)
+    fields = images.fetch(np.asarray(truth["ra"]), np.asarray(truth["dec"]))
+    for row, file in enumerate(images.names):
+        with fits.open(folder / file) as hdus:
+            np.testing.assert_array_equal(crop(fields.data)[row], hdus["CUTOUT"].data)
+    alone = result.export(tmp_path / "alone", "cutouts", images="none")
+    with pytest.raises(ImageError, match="2 attention map"):
+        open_images(alone)
+
+
 def test_kept_cutouts_are_exported_without_asking_for_images(tmp_path):
     columns = example_columns(3) | {"cutout_plane": np.array([0, 1, -1])}
     kept = AttentionStore()
@@ -597,7 +674,7 @@ def test_kept_cutouts_are_exported_without_asking_for_images(tmp_path):
             assert [hdu.name for hdu in hdus] == ["PRIMARY", "CUTOUT", "ATTENTION"]
             assert np.array_equal(hdus["CUTOUT"].data, result.cutouts([row])[0])
             assert hdus["CUTOUT"].header["BUNIT"] == "Jy/beam"
-            assert WCS(hdus["CUTOUT"].header).wcs.compare(result.cutout(row).wcs.wcs, tolerance=1e-12)
+            assert_same_sky(WCS(hdus["CUTOUT"].header), result.cutout(row).wcs)
 
 
 def test_a_result_that_keeps_no_cutouts_says_where_it_was_made_from(tmp_path):

@@ -1,5 +1,7 @@
 """Source finding: against Gaussians whose place, flux and shape are known, and against itself cut up otherwise."""
 
+import warnings
+
 import numpy as np
 import pytest
 from astropy import units as u
@@ -638,3 +640,22 @@ def test_rounded_noise_is_no_border():
     data = np.round(data / RMS) * RMS
     assert not unobserved(data).any()
     assert list(find_sources(image(data))["at_edge"]) == [False]
+
+
+def test_a_folder_of_fine_and_coarse_mosaics_is_searched_in_the_fine_ones(tmp_path):
+    data = noise((300, 300))
+    add_gaussian(data, 150, 150, 5e-3, (3, 3))
+    image(data).writeto(tmp_path / "fine.fits")
+    image(data, beam=20.0).writeto(tmp_path / "coarse.fits")
+    with pytest.warns(RadioAGWarning, match="left out 1 of 2 images with a beam coarser than FIRST's: coarse.fits"):
+        assert set(find_sources(tmp_path)["mosaic"]) == {"fine.fits"}
+    output = tmp_path / "sources.ecsv"
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")
+        done = CliRunner().invoke(app, ["find", str(tmp_path / "*.fits"), "-o", str(output)])
+    assert done.exit_code == 0
+    assert "left out 1 of 2 images" in done.output
+    assert set(Table.read(output)["mosaic"]) == {"fine.fits"}
+    with pytest.warns(RadioAGWarning, match="not FIRST's"):
+        found = find_sources([tmp_path / "fine.fits", tmp_path / "coarse.fits"])
+    assert len(found) == 1

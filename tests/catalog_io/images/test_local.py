@@ -713,3 +713,25 @@ def test_most_headers_need_no_more_than_themselves(tmp_path, monkeypatch):
     with_history(tmp_path / "image.fits", noise(), make_header())
     monkeypatch.setattr(planes, "find_image", lambda *_: pytest.fail("the file was opened with astropy"))
     assert planes.read_stored_image(tmp_path / "image.fits").frame.beam == pytest.approx(3600e-3 * np.sqrt(1.6 * 1.4))
+
+
+@pytest.mark.parametrize("angle", [0.0, 10.0])
+def test_zeros_of_a_border_are_blank(tmp_path, angle):
+    """As NaN are: the same field, whether pixels are used as they are or resampled."""
+    noise = np.random.default_rng(3).normal(0, 1e-4, (500, 500)).astype(np.float32)
+    fields = []
+    for number, blank in enumerate((0.0, np.nan)):
+        image = noise.copy()
+        image[:, :200] = blank
+        header = tangent_wcs(180.0, 30.0, 500).to_header()
+        turn = np.radians(angle)
+        header.update(
+            {"PC1_1": np.cos(turn), "PC1_2": -np.sin(turn), "PC2_1": np.sin(turn), "PC2_2": np.cos(turn)}
+            | {"BUNIT": "Jy/beam", "BMAJ": 5.4 / 3600, "BMIN": 5.4 / 3600}
+        )
+        path = tmp_path / f"{number}.fits"
+        fits.writeto(path, image, header)
+        fields.append(LocalImages(path).fetch(np.array([180.0]), np.array([30.0])))
+    assert fields[0].status == fields[1].status == ["partial"]
+    assert np.isnan(fields[0].data).mean() > 0.25
+    np.testing.assert_array_equal(fields[0].data, fields[1].data)

@@ -87,8 +87,7 @@ class TestAttentionModes:
             assert not WCS(header).has_celestial
             assert (header["NORMALIS"], header["MAPRANGE"], header["GATE"]) == ("range", "0 to 1 in each map", "mean")
             assert header["QUANTERR"] == 1 / 2048
-            # The third axis counts attention_plane.
-            assert WCS(header).wcs_pix2world([[0, 0, 4]], 0)[0, 2] == 4
+            assert not any(keyword in header for keyword in ("CTYPE3", "CRPIX3", "CDELT3"))  # a part of a WCS is none
 
     def test_gates(self, path):
         example_result(gates=(1, 2, 3)).write(path, attention="gates")
@@ -240,7 +239,8 @@ class TestFile:
         assert b"/data" not in text
         assert b"\t" not in text
         read = Result.read(path).provenance
-        assert read == result.provenance | {
+        told = {name: value for name, value in result.provenance.items() if value is not None}
+        assert read == told | {
             "value_range": "0.0, 1.0",
             "images": "mosaic.fits",
             "files": "a.fits, b.fits",

@@ -24,12 +24,14 @@ NAMES = (
     *("source", "name", "ra", "dec", "class", "probability", "p_fri", "p_frii", "p_std", "flags", "association"),
     *("n_components", "first_row", "total_flux", "total_flux_err", "peak", "rms", "snr", "las", "pa", "core_ra"),
     *("core_dec", "core_prom", "lobe_flux_ratio", "misalign_1", "misalign_2", "attention_plane", "image"),
+    *("beam_major", "beam_minor", "beam_pa", "frequency", "date_obs"),
 )
 UNITS = {
-    **dict.fromkeys(("ra", "dec", "pa", "core_ra", "core_dec", "misalign_1", "misalign_2"), "deg"),
+    **dict.fromkeys(("ra", "dec", "pa", "beam_pa", "core_ra", "core_dec", "misalign_1", "misalign_2"), "deg"),
     **dict.fromkeys(("total_flux", "total_flux_err"), "Jy"),
     **dict.fromkeys(("peak", "rms"), "Jy / beam"),
-    "las": "arcsec",
+    **dict.fromkeys(("las", "beam_major", "beam_minor"), "arcsec"),
+    "frequency": "Hz",
 }
 
 
