@@ -12,7 +12,17 @@ from functools import cache
 from importlib.resources import files
 from string import Template
 
-SCRIPTS = ("data.js", "images.js", "charts.js", "selection.js", "gallery.js", "detail.js", "controls.js", "main.js")
+SCRIPTS = (
+    "data.js",
+    "images.js",
+    "charts.js",
+    "selection.js",
+    "gallery.js",
+    "zoom.js",
+    "detail.js",
+    "controls.js",
+    "main.js",
+)
 """The parts of the script, in this order."""
 
 

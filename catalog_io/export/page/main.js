@@ -25,3 +25,4 @@ window.addEventListener("scroll", () => {
 new ResizeObserver(() => layOutGallery()).observe(byId("gallery").parentElement);
 
 filtersChanged();
+openAddress();
