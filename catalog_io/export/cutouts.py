@@ -78,7 +78,18 @@ def open_cutouts(result: Result, images: Any = None) -> Callable[[NDArray[np.int
 
 
 def survey_of(result: Result) -> Survey | None:
-    """Return the survey that a result's images came from, None where it is not one that has a name."""
+    """Return the survey that a result's images came from.
+
+    Parameters
+    ----------
+    result : Result
+        With its provenance.
+
+    Returns
+    -------
+    Survey or None
+        None where it is not one that has a name.
+    """
     told = str(result.provenance.get("survey"))
     return next((survey for survey in SURVEYS.values() if told == survey.title), None)
 

@@ -121,7 +121,17 @@ class Labels:
             raise InputError(
                 f"row {int(np.argmax(lost)) + 1} tells no source: neither a name nor a position in degrees"
             )
-        return cls(label=label, source=source, confidence=confidence, **text, **numbers)
+        return cls(
+            text["name"],
+            label,
+            source,
+            numbers["ra"],
+            numbers["dec"],
+            confidence,
+            text["note"],
+            text["who"],
+            text["when"],
+        )
 
     @classmethod
     def read(cls, path: str | os.PathLike, *, label_col: str | None = None, task: str | None = None) -> Labels:

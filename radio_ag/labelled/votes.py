@@ -149,11 +149,12 @@ def _answers(annotations: list[list[dict[str, Any]]], task: str | None) -> list[
 
 def _subject(document: Mapping[str, Any]) -> tuple[str, str, str]:
     """Name and position of what was shown; the subject's number stands in for a name."""
-    number, facts = "", {}
+    number = ""
+    facts: dict[Any, Any] = {}
     data = document.get("subject_data")
     if isinstance(data, Mapping) and data:
         number, told = next(iter(data.items()))
-        facts = told if isinstance(told, Mapping) else {}
+        facts = dict(told) if isinstance(told, Mapping) else {}
     subjects = document.get("subjects") or document.get("subject")
     subject = subjects[0] if isinstance(subjects, list) and subjects else subjects
     if isinstance(subject, Mapping):

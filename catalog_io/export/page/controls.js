@@ -15,6 +15,7 @@ function filtersChanged() {
     chip.querySelector(".count").textContent = grouped(visible.filter((row) => classOf(row) === chip.dataset.class).length);
   }
   byId("clean").checked = filters.clean;
+  byId("label-show").value = filters.labelled;
   layOutGallery();
   drawCharts();
   showSelection();
@@ -88,12 +89,14 @@ function buildSort() {
     return list;
   };
   const input = page.columns.filter((column) => column.input);
+  if (labelling) byId("sort").append(make("option", { value: ASKED }, "as labels are asked"));
   byId("sort").append(make("option", { value: "" }, "row"), group("Classification", page.columns.filter((column) => !column.input)));
   if (input.length) byId("sort").append(group("Input", input));
   const show = () => {
     byId("direction").textContent = order.descending ? "↓" : "↑";
     byId("direction").setAttribute("aria-label", order.descending ? "Descending; make ascending" : "Ascending; make descending");
   };
+  byId("sort").value = order.column;
   byId("sort").addEventListener("change", (event) => { order.column = event.target.value; changed(); });
   byId("direction").addEventListener("click", () => {
     order.descending = !order.descending;

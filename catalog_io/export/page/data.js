@@ -103,15 +103,16 @@ const degrees = (row) => `${numberAt("ra", row).toFixed(6)} ${numberAt("dec", ro
 
 // Filters
 
-const filters = { classes: new Set(CLASSES), low: LEAST, high: 1, clean: false, flags: new Map(), text: "" };
+const filters = { classes: new Set(CLASSES), low: LEAST, high: 1, clean: false, flags: new Map(), text: "", labelled: "any" };
+const ASKED = "\0asked"; // stands for a column: the order in which labels are asked
 const order = { column: "", descending: false };
 let visible = Array.from({ length: page.rows }, (_, row) => row);
 
 const filtersAreSet = () =>
-  filters.classes.size < CLASSES.length || filters.low > LEAST || filters.high < 1 || filters.clean || filters.flags.size > 0 || filters.text !== "";
+  filters.classes.size < CLASSES.length || filters.low > LEAST || filters.high < 1 || filters.clean || filters.flags.size > 0 || filters.text !== "" || filters.labelled !== "any";
 
 function resetFilters() {
-  Object.assign(filters, { classes: new Set(CLASSES), low: LEAST, high: 1, clean: false, flags: new Map(), text: "" });
+  Object.assign(filters, { classes: new Set(CLASSES), low: LEAST, high: 1, clean: false, flags: new Map(), text: "", labelled: "any" });
 }
 
 let haystacks = null;
@@ -127,6 +128,7 @@ function haystack(row) {
 }
 
 function passes(row) {
+  if (labelling && (!isAsked(row) || (filters.labelled !== "any" && Boolean(labelOf(row)) !== (filters.labelled === "done")))) return false;
   if (!filters.classes.has(classOf(row))) return false;
   if (filters.low > LEAST || filters.high < 1) {
     const probability = numberAt("probability", row);
@@ -144,6 +146,7 @@ const keys = new Map();
 
 /** A number for each row by which a column sorts; NaN, which sorts last, where it has no value. */
 function sortKeys(name) {
+  if (name === ASKED) return labelling.rank;
   if (!keys.has(name)) {
     const { kind, values } = columns.get(name);
     const key = new Float64Array(page.rows);

@@ -32,12 +32,13 @@ function buildDetail() {
   byId("detail").addEventListener("close", () => {
     setAddress("");
     detailRow = null;
-    goTo(detailPlace);
+    if (labelling && filters.labelled !== "any") filtersChanged();
+    goTo(Math.min(detailPlace, visible.length - 1));
   });
   byId("detail").addEventListener("keydown", (event) => {
     if (event.target.matches("input[type=range], input[type=text], select, textarea")) return;
     if (event.ctrlKey || event.metaKey || event.altKey) return;
-    if (zoomKey(event)) event.preventDefault();
+    if (labelKey(event) || zoomKey(event)) event.preventDefault();
     else if (event.key === "ArrowLeft") openDetail(detailPlace - 1);
     else if (event.key === "ArrowRight") openDetail(detailPlace + 1);
     else if (event.key === " " && !event.target.matches("button, input, summary, a")) select([detailRow], !selected.has(detailRow));
@@ -93,12 +94,14 @@ function fillDetail(row) {
   const verdict = classOf(row) ? `${classOf(row)} ${probabilityText(numberAt("probability", row))}` : "no class";
   const inCatalogue = columns.has("first_row") ? numberAt("first_row", row) : page.first + row;
   const place = `${grouped(detailPlace + 1)} of ${grouped(visible.length)} shown`;
-  byId("detail-place").textContent = `${place} · row ${grouped(inCatalogue + 1)} · ${verdict}`;
+  byId("detail-place").textContent = `${place} · row ${grouped(inCatalogue + 1)}`;
+  byId("detail-verdict").textContent = ` · ${verdict}`;
   byId("detail-select").checked = selected.has(row);
   byId("previous").disabled = detailPlace === 0;
   byId("next").disabled = detailPlace === visible.length - 1;
   byId("readout").textContent = "";
   fillDetailVerdict(row);
+  fillLabelling(row);
   fillPlace(row);
   const flags = flagsOf(row).map((flag) => make("div", {}, make("dt", {}, flag.words), make("dd", {}, flag.description)));
   byId("detail-flags").replaceChildren(...(flags.length ? flags : [make("p", { className: "note" }, "None.")]));

@@ -23,10 +23,11 @@ function buildCard() {
   const coordinates = copyButton("copy");
   const flags = make("p", { className: "words" });
   const meter = make("div", { className: "meter", "aria-hidden": "true" }, make("span", { className: "spread" }), make("span", { className: "mark" }));
-  const shot = make("div", { className: "picture" }, canvas, reason, make("label", { className: "pick" }, check));
+  const label = make("p", { className: "label", hidden: true });
+  const shot = make("div", { className: "picture" }, canvas, reason, label, make("label", { className: "pick" }, check));
   const element = make("article", { className: "card" }, shot,
     make("div", { className: "text" }, make("h3", {}, open), verdict, meter, coordinates, measures, flags));
-  const card = { element, canvas, reason, check, open, verdict, meter, coordinates, measures, flags, row: -1, place: -1 };
+  const card = { element, canvas, reason, check, open, verdict, meter, coordinates, measures, flags, label, row: -1, place: -1 };
   canvas.addEventListener("click", () => openDetail(card.place));
   reason.addEventListener("click", () => openDetail(card.place));
   open.addEventListener("click", () => openDetail(card.place));
@@ -55,6 +56,7 @@ function fillCard(card, place) {
     card.flags.title = flagsOf(row).map((flag) => `${flag.words}: ${flag.description}`).join("\n");
     requestPicture(card);
   }
+  fillLabel(card.label, row);
   card.check.checked = selected.has(row);
   card.element.classList.toggle("selected", card.check.checked);
   const line = Math.floor(place / grid.columns);

@@ -1,6 +1,7 @@
 // Start.
 
 buildTheme();
+buildLabelling();
 buildModes();
 buildFilters();
 buildSort();

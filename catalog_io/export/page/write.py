@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from radio_ag.catalog_io.export.cutouts import Cutouts, open_cutouts, survey_of
 from radio_ag.catalog_io.export.page.columns import class_names, json_for_html, source_entries, table_columns
 from radio_ag.catalog_io.export.page.document import image_chunk, page_head, page_tail
+from radio_ag.catalog_io.export.page.labelling import Labelling
 from radio_ag.catalog_io.export.page.sprites import encode_sprite, panel_places
 from radio_ag.errors import InputError
 from radio_ag.flags import Flag
@@ -47,6 +48,7 @@ def write_page(
     overwrite: bool = False,
     per_page: int = PER_PAGE,
     progress: Progress | None = None,
+    labelling: Labelling | None = None,
 ) -> list[Path]:
     """Write a result as self-contained HTML for looking through its sources.
 
@@ -70,6 +72,8 @@ def write_page(
         Sources on one page.
     progress : callable, optional
         Called as ``progress(sources done, sources in all, {})``.
+    labelling : Labelling, optional
+        Labels that people may give on the page.
 
     Returns
     -------
@@ -95,8 +99,10 @@ def write_page(
         for number, file in enumerate(paths):
             shown = np.arange(number * per_page, min((number + 1) * per_page, len(result)))
             payload = _payload(result, table[shown], title, number, paths) | {"first": number * per_page}
+            payload["labelling"] = labelling and labelling.payload(table, shown)
+            served = labelling is not None and labelling.served
             with written_beside(file) as stream:
-                stream.write(page_head(title, json_for_html(payload)).encode("utf-8"))
+                stream.write(page_head(title, json_for_html(payload), served=served).encode("utf-8"))
                 for chunk, start in enumerate(range(0, len(shown), _CHUNK)):
                     part = shown[start : start + _CHUNK]
                     lines = _image_lines(result, part, cutouts(part), threads)
