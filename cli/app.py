@@ -11,7 +11,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from radio_ag.cli import attention, weights
+from radio_ag.cli import attention, labels, weights
 from radio_ag.cli.catalogs import catalogs
 from radio_ag.cli.cite import print_citations
 from radio_ag.cli.classify import classify
@@ -98,6 +98,7 @@ app.command()(evaluate)
 app.command()(catalogs)
 app.command()(surveys)
 app.add_typer(attention.app, name="attention")
+app.add_typer(labels.app, name="labels")
 app.add_typer(weights.app, name="weights")
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from radio_ag.catalog_io.images.fields import DATE_LENGTH, Fields, ImageSource, check_service
 from radio_ag.catalog_io.open_images import open_images
 from radio_ag.catalog_io.product.sources import observations
-from radio_ag.catalog_io.services.surveys import SURVEYS
+from radio_ag.catalog_io.services.surveys import SURVEYS, Survey
 from radio_ag.errors import InputError
 from radio_ag.preprocess.images import CROP_SIZE, PIXEL_SCALE, crop
 
@@ -70,7 +70,8 @@ def open_cutouts(result: Result, images: Any = None) -> Callable[[NDArray[np.int
         return lambda rows: _none(result, rows, "cutouts were left out")
     if images is None and result.has_cutouts:
         return partial(_kept, result)
-    images = _survey(result) if images is None else images
+    survey = survey_of(result)
+    images = survey.name if images is None and survey else images
     if images is None:
         origin = result.provenance.get("images") or result.provenance.get("survey") or "unknown images"
         raise InputError(
@@ -80,10 +81,21 @@ def open_cutouts(result: Result, images: Any = None) -> Callable[[NDArray[np.int
     return _Fetcher(result, open_images(images, **_options(result, images)))
 
 
-def _survey(result: Result) -> str | None:
-    """Name of the survey that a result's images came from."""
+def survey_of(result: Result) -> Survey | None:
+    """Return the survey that a result's images came from.
+
+    Parameters
+    ----------
+    result : Result
+        With its provenance.
+
+    Returns
+    -------
+    Survey or None
+        None where it is not one that has a name.
+    """
     told = str(result.provenance.get("survey"))
-    return next((survey.name for survey in SURVEYS.values() if told == survey.title), None)
+    return next((survey for survey in SURVEYS.values() if told == survey.title), None)
 
 
 def _none(result: Result, rows: NDArray[np.intp], reason: str) -> Cutouts:

@@ -12,13 +12,18 @@ from astropy.table import Column, MaskedColumn, Table
 from astropy.time import Time
 from astropy.units import Quantity
 
-from radio_ag.catalog_io.product.columns import ATTENTION_COLUMNS, COLUMNS, CUTOUT_COLUMNS
+from radio_ag.catalog_io.product.columns import ATTENTION_COLUMNS, COLUMNS, CUTOUT_COLUMNS, SOURCE_COLUMNS
 
 MAX_TEXT = 500
 """Characters of a value that the page keeps; a longer one ends in an ellipsis."""
 
+_OF_SOURCES = {
+    "group_id": "source",
+    "primary": "source",
+    "size": "las",
+}  # columns of rows: what says the same of sources
 _EXACT = 2**53  # the largest integer up to which a browser's numbers are exact
-_OURS = {(spec.name, spec.description) for spec in COLUMNS + CUTOUT_COLUMNS + ATTENTION_COLUMNS}
+_OURS = {(spec.name, spec.description) for spec in COLUMNS + CUTOUT_COLUMNS + ATTENTION_COLUMNS + SOURCE_COLUMNS}
 
 
 def json_for_html(value: Any) -> str:
@@ -36,6 +41,62 @@ def json_for_html(value: Any) -> str:
     """
     text = json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def class_names(table: Table) -> tuple[list[str], float]:
+    """Name the classes that a page tells apart.
+
+    Parameters
+    ----------
+    table : `~astropy.table.Table`
+        Of a result.
+
+    Returns
+    -------
+    names : list of str
+        FRI and FRII where the network knows them, then what else there is, by name.
+    least : float
+        The least probability that the likeliest class can have.
+    """
+    found = set(np.ma.compressed(table["class"]).tolist()) - {""}
+    known = [name for name in ("FRI", "FRII") if f"p_{name.lower()}" in table.colnames or name in found]
+    names = known + sorted(found - set(known))
+    told = sum(name.startswith("p_") and (name, table[name].info.description) in _OURS for name in table.colnames) - 1
+    return names, 1 / max(told, len(names), 2)
+
+
+def source_entries(rows: Table, sources: Table) -> Table:
+    """Join what a result says of sources to their first rows.
+
+    Parameters
+    ----------
+    rows : `~astropy.table.Table`
+        The first row of each source.
+    sources : `~astropy.table.Table`
+        Of a result, in the same order; what no source has is left out.
+
+    Returns
+    -------
+    `~astropy.table.Table`
+        The sources' columns, then those of their rows that say something else. A column of the input whose name
+        equals one of the sources' becomes ``in_<name>``.
+    """
+    kept = [name for name in sources.colnames if name != "attention_plane" and not _is_missing(sources[name])]
+    entries = Table(sources[kept], copy=False)
+    for name, column in rows.columns.items():
+        ours = (name, column.info.description) in _OURS
+        if ours and (name in kept or _OF_SOURCES.get(name) in kept):
+            continue
+        free = name
+        while free in entries.colnames:
+            free = f"in_{free}"
+        entries.add_column(column, name=free, copy=False)
+    return entries
+
+
+def _is_missing(column: Column) -> bool:
+    """Whether no row of a column has a value."""
+    return len(column) > 0 and bool(np.all(np.ma.getmaskarray(np.ma.asarray(column.data))))
 
 
 def table_columns(table: Table) -> list[dict[str, Any]]:

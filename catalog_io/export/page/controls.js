@@ -10,8 +10,12 @@ function filtersChanged() {
   byId("reset").hidden = !filtersAreSet();
   byId("count").textContent = visible.length === page.rows
     ? `${grouped(page.rows)} sources` : `${grouped(visible.length)} of ${grouped(page.rows)} sources`;
-  for (const chip of byId("classes").children) chip.setAttribute("aria-pressed", filters.classes.has(chip.dataset.class));
+  for (const chip of byId("classes").children) {
+    chip.setAttribute("aria-pressed", filters.classes.has(chip.dataset.class));
+    chip.querySelector(".count").textContent = grouped(visible.filter((row) => classOf(row) === chip.dataset.class).length);
+  }
   byId("clean").checked = filters.clean;
+  byId("label-show").value = filters.labelled;
   layOutGallery();
   drawCharts();
   showSelection();
@@ -29,9 +33,8 @@ function changed() {
 
 function buildFilters() {
   for (const name of CLASSES) {
-    const count = allRows.filter((row) => classOf(row) === name).length;
-    const chip = make("button", { type: "button", className: `chip ${name.toLowerCase() || "none"}`, "aria-pressed": "true" },
-      make("span", {}, name || "No class"), make("span", { className: "count" }, grouped(count)));
+    const chip = make("button", { type: "button", className: `chip ${classStyle(name)}`, "aria-pressed": "true" },
+      make("span", {}, name || "No class"), make("span", { className: "count" }));
     chip.dataset.class = name;
     chip.addEventListener("click", () => {
       if (filters.classes.has(name)) filters.classes.delete(name);
@@ -50,14 +53,30 @@ function buildFilters() {
   }
   byId("clean").addEventListener("change", (event) => { filters.clean = event.target.checked; changed(); });
   let typing = 0;
-  byId("search").addEventListener("input", (event) => {
+  const search = () => {
     clearTimeout(typing);
-    typing = setTimeout(() => { filters.text = event.target.value.trim(); changed(); }, 120);
+    const text = byId("search").value.trim();
+    if (text === filters.text) return;
+    filters.text = text;
+    changed();
+  };
+  byId("search").addEventListener("input", () => {
+    clearTimeout(typing);
+    typing = setTimeout(search, 120);
   });
+  byId("search").addEventListener("keydown", (event) => {
+    if (event.key !== "Enter" && event.key !== "Escape") return;
+    event.preventDefault(); // browsers empty the box at Escape
+    search();
+    byId("search").blur();
+    goTo(current);
+  });
+  for (const end of ["low", "high"]) byId(end).min = Math.floor(LEAST * 100) / 100;
+  byId("low").value = byId("low").min;
   byId("reset").addEventListener("click", () => {
     resetFilters();
     byId("search").value = "";
-    [byId("low").value, byId("high").value] = ["0.5", "1"];
+    [byId("low").value, byId("high").value] = [byId("low").min, "1"];
     changed();
     byId("search").focus();
   });
@@ -70,12 +89,14 @@ function buildSort() {
     return list;
   };
   const input = page.columns.filter((column) => column.input);
+  if (labelling) byId("sort").append(make("option", { value: ASKED }, "as labels are asked"));
   byId("sort").append(make("option", { value: "" }, "row"), group("Classification", page.columns.filter((column) => !column.input)));
   if (input.length) byId("sort").append(group("Input", input));
   const show = () => {
     byId("direction").textContent = order.descending ? "↓" : "↑";
     byId("direction").setAttribute("aria-label", order.descending ? "Descending; make ascending" : "Ascending; make descending");
   };
+  byId("sort").value = order.column;
   byId("sort").addEventListener("change", (event) => { order.column = event.target.value; changed(); });
   byId("direction").addEventListener("click", () => {
     order.descending = !order.descending;
@@ -125,7 +146,22 @@ function buildPictureControls(box, inDetail) {
   if (page.gates.length) box.append(slider("strength", "Overlay", "0", "1", "0.05"));
   if (!inDetail) box.append(slider("size", "Picture size", "120", "320", "10"));
   box.append(check("clip", `Hide below ${page.clip} rms, as the network sees it`));
-  if (inDetail) box.append(check("contour", `Contour at ${page.clip} rms`));
+  if (inDetail) box.append(check("contour", "Contours"), make("label", {}, make("span", {}, "at (rms)"), levelsControl()));
+}
+
+/** A box for the levels of the contours, in rms; what cannot be read is marked and changes nothing. */
+function levelsControl() {
+  const control = make("input", { type: "text", id: "levels", value: view.levels.join(" "), autocomplete: "off", spellcheck: false, inputMode: "decimal" });
+  control.addEventListener("input", () => {
+    const levels = control.value.split(/[\s,;]+/).filter(Boolean).map(Number);
+    const readable = levels.length > 0 && levels.length <= 30 && levels.every((level) => level > 0 && Number.isFinite(level));
+    control.setCustomValidity(readable ? "" : "numbers above 0, such as 3 6 12");
+    control.setAttribute("aria-invalid", !readable);
+    if (!readable) return;
+    view.levels = levels;
+    setView("contour", true);
+  });
+  return control;
 }
 
 function buildModes() {

@@ -2,17 +2,19 @@
 
 const page = JSON.parse(document.getElementById("data").textContent);
 const columns = new Map(page.columns.map((column) => [column.name, column]));
-const CLASSES = ["FRI", "FRII", ""];
+const CLASSES = [...page.classes, ""];
+const LEAST = page.least; // probability of a class
 const MISSING = "–";
 
+/** NaN where there is no value, or no such column. */
 function numberAt(name, row) {
-  const value = columns.get(name).values[row];
+  const value = columns.get(name)?.values[row] ?? null;
   if (value === null) return NaN;
   return value === "inf" ? Infinity : value === "-inf" ? -Infinity : Number(value);
 }
 
 function textAt(name, row) {
-  const value = columns.get(name).values[row];
+  const value = columns.get(name)?.values[row] ?? null;
   return value === null ? "" : String(value);
 }
 
@@ -20,6 +22,13 @@ const nameOf = (row) => textAt("name", row) || `Row ${page.first + row + 1}`;
 const classOf = (row) => textAt("class", row);
 const flagsOf = (row) => page.flags.filter((flag) => numberAt("flags", row) & flag.bit);
 const hasPosition = (row) => Number.isFinite(numberAt("ra", row)) && Number.isFinite(numberAt("dec", row));
+
+/** The style of a class, of which FRI and FRII have colours of their own. */
+const classStyle = (name) => ({ FRI: "fri", FRII: "frii", "": "none" })[name] ?? `other-${CLASSES.indexOf(name) % 6}`;
+
+/** Probabilities in two digits, of which none is written as certain. */
+const probabilityText = (value) => (value >= 0.995 ? "> 0.99" : value.toFixed(2));
+const spreadText = (value) => (value < 0.005 ? "< 0.01" : value.toFixed(2));
 
 /** A value as its column wants it shown: with its format, else with as many digits as matter. */
 function formatValue(column, value) {
@@ -48,19 +57,62 @@ function pixelScale(row) {
   return Math.sqrt(Math.abs(a * d - b * c)) * 3600 || page.pixel_scale;
 }
 
+/** Right ascension and declination in degrees at a place of a row's picture, in pixels from its upper left corner. */
+function positionAt(row, x, y) {
+  const [dx, dy] = [x + 0.5 - numberAt("crpix1", row), page.size - y + 0.5 - numberAt("crpix2", row)];
+  const radians = Math.PI / 180;
+  const xi = (numberAt("cd1_1", row) * dx + numberAt("cd1_2", row) * dy) * radians;
+  const eta = (numberAt("cd2_1", row) * dx + numberAt("cd2_2", row) * dy) * radians;
+  const [ra, dec] = [numberAt("cutout_ra", row), numberAt("cutout_dec", row) * radians];
+  const down = Math.cos(dec) - eta * Math.sin(dec);
+  const away = Math.atan2(xi, down) / radians;
+  return [(((ra + away) % 360) + 360) % 360, Math.atan2(Math.sin(dec) + eta * Math.cos(dec), Math.hypot(xi, down)) / radians];
+}
+
+/** Axes in arcsec and position angle in degrees of the beam of a row's picture, or null. */
+function beamOf(row) {
+  const own = ["beam_major", "beam_minor", "beam_pa"].map((name) => numberAt(name, row));
+  if (own[0] > 0 && own[1] > 0) return [own[0], own[1], own[2] || 0];
+  return page.beam;
+}
+
+// Addresses: page.html#source=NAME
+
+const rowsByName = new Map();
+for (const named of [(row) => textAt("source_id", row), nameOf]) { // a name goes before an identifier
+  for (let row = page.rows - 1; row >= 0; row--) if (named(row)) rowsByName.set(named(row), row);
+}
+
+/** What tells a source in an address: its name, or its number where another one has that name too. */
+const addressOf = (row) => `#source=${encodeURIComponent(rowsByName.get(nameOf(row)) === row ? nameOf(row) : `Row ${page.first + row + 1}`)}`;
+
+/** The row that an address names; null for none, undefined for one that is not here. */
+function rowOfAddress(hash) {
+  const found = /^#source=(.+)$/.exec(hash);
+  if (!found) return null;
+  let name = found[1];
+  try {
+    name = decodeURIComponent(name);
+  } catch {} // a lone %: as it stands
+  const number = /^Row (\d+)$/.exec(name);
+  const row = rowsByName.get(name) ?? (number ? Number(number[1]) - 1 - page.first : NaN);
+  return row >= 0 && row < page.rows ? row : undefined;
+}
+
 const degrees = (row) => `${numberAt("ra", row).toFixed(6)} ${numberAt("dec", row).toFixed(6)}`;
 
 // Filters
 
-const filters = { classes: new Set(CLASSES), low: 0.5, high: 1, clean: false, flags: new Map(), text: "" };
+const filters = { classes: new Set(CLASSES), low: LEAST, high: 1, clean: false, flags: new Map(), text: "", labelled: "any" };
+const ASKED = "\0asked"; // stands for a column: the order in which labels are asked
 const order = { column: "", descending: false };
 let visible = Array.from({ length: page.rows }, (_, row) => row);
 
 const filtersAreSet = () =>
-  filters.classes.size < CLASSES.length || filters.low > 0.5 || filters.high < 1 || filters.clean || filters.flags.size > 0 || filters.text !== "";
+  filters.classes.size < CLASSES.length || filters.low > LEAST || filters.high < 1 || filters.clean || filters.flags.size > 0 || filters.text !== "" || filters.labelled !== "any";
 
 function resetFilters() {
-  Object.assign(filters, { classes: new Set(CLASSES), low: 0.5, high: 1, clean: false, flags: new Map(), text: "" });
+  Object.assign(filters, { classes: new Set(CLASSES), low: LEAST, high: 1, clean: false, flags: new Map(), text: "", labelled: "any" });
 }
 
 let haystacks = null;
@@ -76,8 +128,9 @@ function haystack(row) {
 }
 
 function passes(row) {
+  if (labelling && (!isAsked(row) || (filters.labelled !== "any" && Boolean(labelOf(row)) !== (filters.labelled === "done")))) return false;
   if (!filters.classes.has(classOf(row))) return false;
-  if (filters.low > 0.5 || filters.high < 1) {
+  if (filters.low > LEAST || filters.high < 1) {
     const probability = numberAt("probability", row);
     if (!(probability >= filters.low && probability <= filters.high)) return false;
   }
@@ -93,6 +146,7 @@ const keys = new Map();
 
 /** A number for each row by which a column sorts; NaN, which sorts last, where it has no value. */
 function sortKeys(name) {
+  if (name === ASKED) return labelling.rank;
   if (!keys.has(name)) {
     const { kind, values } = columns.get(name);
     const key = new Float64Array(page.rows);

@@ -26,20 +26,48 @@ function buildDetail() {
   byId("next").addEventListener("click", () => openDetail(detailPlace + 1));
   byId("close-detail").addEventListener("click", () => byId("detail").close());
   byId("detail-select").addEventListener("change", (event) => select([detailRow], event.target.checked));
+  buildZoom(byId("detail-canvas"));
   byId("detail-canvas").addEventListener("pointermove", readPixel);
   byId("detail-canvas").addEventListener("pointerleave", () => { byId("readout").textContent = ""; });
   byId("detail").addEventListener("close", () => {
+    setAddress("");
     detailRow = null;
-    goTo(detailPlace);
+    if (labelling && filters.labelled !== "any") filtersChanged();
+    goTo(Math.min(detailPlace, visible.length - 1));
   });
   byId("detail").addEventListener("keydown", (event) => {
-    if (event.target.matches("input[type=range], select")) return;
-    if (event.key === "ArrowLeft") openDetail(detailPlace - 1);
+    if (event.target.matches("input[type=range], input[type=text], select, textarea")) return;
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    if (labelKey(event) || zoomKey(event)) event.preventDefault();
+    else if (event.key === "ArrowLeft") openDetail(detailPlace - 1);
     else if (event.key === "ArrowRight") openDetail(detailPlace + 1);
     else if (event.key === " " && !event.target.matches("button, input, summary, a")) select([detailRow], !selected.has(detailRow));
     else return;
     event.preventDefault();
   });
+  window.addEventListener("hashchange", openAddress);
+}
+
+/** Give the page an address without a step in the browser's history, where it may have one. */
+function setAddress(hash) {
+  try {
+    history.replaceState(null, "", hash || window.location.pathname + window.location.search);
+  } catch {} // a page that another holds in a frame has none of its own
+}
+
+/** Open the source that the page's address names, out of any filter. */
+function openAddress() {
+  const row = rowOfAddress(window.location.hash);
+  byId("missing").hidden = row !== undefined;
+  if (row === undefined) byId("missing").textContent = `The source of this address is not on this page: ${window.location.hash.slice(8)}`;
+  if (row === null || row === undefined || row === detailRow) return;
+  if (!visible.includes(row)) {
+    resetFilters();
+    byId("search").value = "";
+    filtersChanged();
+  }
+  goTo(visible.indexOf(row));
+  openDetail(visible.indexOf(row));
 }
 
 async function openDetail(place) {
@@ -48,6 +76,8 @@ async function openDetail(place) {
   const row = (detailRow = visible[place]);
   const dialog = byId("detail");
   setCurrent(place);
+  setAddress(addressOf(row));
+  zoomOut();
   fillDetail(row);
   if (!dialog.open) {
     dialog.showModal();
@@ -61,14 +91,17 @@ async function openDetail(place) {
 
 function fillDetail(row) {
   byId("detail-name").textContent = nameOf(row);
-  const verdict = classOf(row) ? `${classOf(row)} ${numberAt("probability", row).toFixed(2)}` : "no class";
+  const verdict = classOf(row) ? `${classOf(row)} ${probabilityText(numberAt("probability", row))}` : "no class";
+  const inCatalogue = columns.has("first_row") ? numberAt("first_row", row) : page.first + row;
   const place = `${grouped(detailPlace + 1)} of ${grouped(visible.length)} shown`;
-  byId("detail-place").textContent = `${place} · row ${grouped(page.first + row + 1)} · ${verdict}`;
+  byId("detail-place").textContent = `${place} · row ${grouped(inCatalogue + 1)}`;
+  byId("detail-verdict").textContent = ` · ${verdict}`;
   byId("detail-select").checked = selected.has(row);
   byId("previous").disabled = detailPlace === 0;
   byId("next").disabled = detailPlace === visible.length - 1;
   byId("readout").textContent = "";
   fillDetailVerdict(row);
+  fillLabelling(row);
   fillPlace(row);
   const flags = flagsOf(row).map((flag) => make("div", {}, make("dt", {}, flag.words), make("dd", {}, flag.description)));
   byId("detail-flags").replaceChildren(...(flags.length ? flags : [make("p", { className: "note" }, "None.")]));
@@ -86,10 +119,15 @@ function fillDetailVerdict(row) {
   const fact = (name, value, unit) => {
     if (Number.isFinite(value)) facts.append(make("div", {}, make("dt", {}, name), make("dd", {}, `${Number(value.toPrecision(3))}${unit}`)));
   };
+  fact("Flux density", numberAt("total_flux", row) * 1e3, " mJy");
   fact("Peak", numberAt("peak", row) * 1e3, " mJy/beam");
   fact("Noise", numberAt("rms", row) * 1e3, " mJy/beam");
   fact("S/N", numberAt("snr", row), "");
-  fact("Extent", numberAt("size", row), "″");
+  fact("Extent", extentOf(row), "″");
+  if (numberAt("n_components", row) > 1) {
+    fact("Components", numberAt("n_components", row), "");
+    fact("Association", numberAt("association", row), "");
+  }
   fact("Islands", numberAt("n_islands", row), "");
   byId("verdict").replaceChildren(verdict, meter, ends, facts);
 }
@@ -102,13 +140,17 @@ function fillPlace(row) {
     return;
   }
   const [ra, dec] = [numberAt("ra", row), numberAt("dec", row)];
-  const [hours, plain] = [copyButton("copy"), copyButton("copy")];
+  const [hours, plain, address] = [copyButton("copy"), copyButton("copy"), copyButton("copy")];
   setCopy(hours, sexagesimal(ra, dec));
   setCopy(plain, degrees(row));
-  box.replaceChildren(hours, plain);
+  setCopy(address, "Address of this source", window.location.href.replace(/#.*/, "") + addressOf(row));
+  box.replaceChildren(hours, plain, address);
   const [a, d] = [ra.toFixed(6), dec.toFixed(6)];
+  const aladin = `https://aladin.cds.unistra.fr/AladinLite/?target=${encodeURIComponent(`${a} ${d}`)}&fov=${((pixelScale(row) * SIZE) / 3600).toFixed(3)}`;
   const links = {
-    "Aladin Lite": `https://aladin.cds.unistra.fr/AladinLite/?target=${encodeURIComponent(`${a} ${d}`)}&fov=0.1`,
+    "Aladin Lite": aladin,
+    "optical, DSS2": `${aladin}&survey=${encodeURIComponent("CDS/P/DSS2/color")}`,
+    ...(dec > -30 && { "optical, Pan-STARRS": `${aladin}&survey=${encodeURIComponent("CDS/P/PanSTARRS/DR1/color-z-zg-g")}` }),
     "Legacy Survey": `https://www.legacysurvey.org/viewer?ra=${a}&dec=${d}&layer=ls-dr10&zoom=14&mark=${a},${d}`,
     NED: `https://ned.ipac.caltech.edu/conesearch?search_type=Near%20Position%20Search&in_csys=Equatorial&in_equinox=J2000&ra=${a}d&dec=${d}d&radius=1`,
     SIMBAD: `https://simbad.cds.unistra.fr/simbad/sim-coo?Coord=${encodeURIComponent(`${a} ${dec < 0 ? "" : "+"}${d}`)}&CooFrame=ICRS&Radius=1&Radius.unit=arcmin`,
@@ -131,7 +173,7 @@ function drawDetail() {
   if (detailRow === null || !detailSource) return;
   const canvas = byId("detail-canvas");
   const mode = detailSource.maps[detailGate] ? view.mode : "image";
-  const drawn = draw(canvas, detailSource, mode, detailGate);
+  const drawn = draw(canvas, detailSource, mode, detailGate, frame);
   byId("detail-reason").hidden = drawn && Boolean(detailSource.cutout);
   byId("detail-reason").textContent = detailSource.reason || (drawn ? "" : "no attention map");
   const words = { image: "Cutout", overlay: "Cutout with attention", attention: "Attention" }[mode];
@@ -145,20 +187,18 @@ function drawDetail() {
   drawLegend(mode);
 }
 
-/** Contour at the clip, scale bar, and which way North and East are. */
+/** Contours, scale bar, beam, and which way North and East are. */
 function annotate(context, size) {
-  const scale = size / SIZE;
-  if (view.contour && detailSource.cutout) {
-    context.strokeStyle = view.mode === "attention" || view.colours !== "grey, inverted" ? "#ffffffcc" : "#000000cc";
-    context.lineWidth = 1.2;
-    traceContour(context, detailSource.cutout, page.clip * detailSource.cutout.noise, scale);
-  }
+  const scale = size / frame.side;
+  if (view.contour && detailSource.cutout) drawContours(context, scale);
   context.lineWidth = 2;
   context.font = `600 15px ${style("--sans")}`;
   context.strokeStyle = context.fillStyle = "#ffffff";
   context.shadowColor = "#000000";
   context.shadowBlur = 5;
-  const length = (60 / pixelScale(detailRow)) * scale;
+  const arcsec = scale / pixelScale(detailRow);
+  const bar = [60, 30, 10, 5, 2, 1].find((length) => length * arcsec < size / 2.2) ?? 1;
+  const length = bar * arcsec;
   context.beginPath();
   context.moveTo(18, size - 18);
   context.lineTo(18 + length, size - 18);
@@ -168,10 +208,40 @@ function annotate(context, size) {
   context.lineTo(size - 48, 48);
   context.stroke();
   context.textAlign = "center";
-  context.fillText("1′", 18 + length / 2, size - 26);
+  context.fillText(bar === 60 ? "1′" : `${bar}″`, 18 + length / 2, size - 26);
   context.fillText("N", size - 22, 17);
   context.fillText("E", size - 57, 53);
+  drawBeam(context, size, arcsec);
   context.shadowBlur = 0;
+}
+
+/** Contours at multiples of the noise; each is traced once for a source. */
+function drawContours(context, scale) {
+  const { cutout } = detailSource;
+  cutout.contours ??= new Map();
+  context.save();
+  context.setTransform(scale, 0, 0, scale, -frame.left * scale, -frame.top * scale);
+  context.strokeStyle = view.mode === "attention" || view.colours !== "grey, inverted" ? "#ffffffcc" : "#000000cc";
+  context.lineWidth = 1.2 / scale;
+  for (const level of view.levels) {
+    if (!cutout.contours.has(level)) cutout.contours.set(level, contourOf(cutout, level * cutout.noise));
+    context.stroke(cutout.contours.get(level));
+  }
+  context.restore();
+}
+
+/** The beam at half its maximum, in the lower right corner; `arcsec` is pixels of the canvas an arcsec. */
+function drawBeam(context, size, arcsec) {
+  const beam = beamOf(detailRow);
+  byId("detail-canvas").dataset.beam = beam ? beam.join(" ") : "";
+  if (!beam || !detailSource.cutout) return;
+  const [major, minor] = [(beam[0] * arcsec) / 2, (beam[1] * arcsec) / 2];
+  context.beginPath();
+  context.ellipse(size - 18 - major, size - 18 - major, minor, major, (-beam[2] * Math.PI) / 180, 0, 2 * Math.PI);
+  context.stroke();
+  context.globalAlpha = 0.4;
+  context.fill();
+  context.globalAlpha = 1;
 }
 
 /** Colour bars: the image's in mJy/beam under the present stretch, the attention's in its own units. */
@@ -194,16 +264,17 @@ function drawLegend(mode) {
   byId("legend").replaceChildren(...bars);
 }
 
-/** Brightness and attention of the pixel under the pointer. */
+/** Position, brightness and attention under the pointer. */
 function readPixel(event) {
   if (!detailSource) return;
-  const box = event.target.getBoundingClientRect();
-  const [x, y] = [event.clientX - box.left, event.clientY - box.top].map((away) => Math.floor((away * SIZE) / box.width));
-  if (x < 0 || y < 0 || x >= SIZE || y >= SIZE) return;
-  const pixel = y * SIZE + x;
+  const [x, y] = pictureAt(event);
+  if (!(x >= 0 && y >= 0 && x < SIZE && y < SIZE)) return;
+  const pixel = Math.floor(y) * SIZE + Math.floor(x);
   const { cutout, maps } = detailSource;
   const map = maps[detailGate];
   const parts = [];
+  const [ra, dec] = positionAt(detailRow, x, y);
+  if (Number.isFinite(ra) && Number.isFinite(dec)) parts.push(sexagesimal(ra, dec));
   if (cutout) parts.push(`≈ ${Number((cutout.flux[cutout.codes[pixel]] * 1e3).toPrecision(2))} mJy/beam`);
   if (map) parts.push(`attention ${(map.low + ((map.high - map.low) * map.codes[pixel]) / 255).toPrecision(2)}`);
   byId("readout").textContent = parts.join(" · ");

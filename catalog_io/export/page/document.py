@@ -1,7 +1,8 @@
 """The HTML of a page: template, style and script put together, nothing of it from elsewhere.
 
 A content security policy lets the browser run this script and this style alone (by their hashes), and connect to
-nothing: the page cannot call the network, and text that came with a catalogue cannot become a program.
+nothing, or to the server alone that keeps its labels: the page cannot call the network, and text that came with a
+catalogue cannot become a program.
 """
 
 import base64
@@ -12,11 +13,22 @@ from functools import cache
 from importlib.resources import files
 from string import Template
 
-SCRIPTS = ("data.js", "images.js", "charts.js", "selection.js", "gallery.js", "detail.js", "controls.js", "main.js")
+SCRIPTS = (
+    "data.js",
+    "images.js",
+    "charts.js",
+    "selection.js",
+    "gallery.js",
+    "zoom.js",
+    "labels.js",
+    "detail.js",
+    "controls.js",
+    "main.js",
+)
 """The parts of the script, in this order."""
 
 
-def page_head(title: str, payload: str) -> str:
+def page_head(title: str, payload: str, *, served: bool = False) -> str:
     """Return everything before the images.
 
     Parameters
@@ -25,6 +37,8 @@ def page_head(title: str, payload: str) -> str:
         Plain text.
     payload : str
         From `~radio_ag.catalog_io.export.page.columns.json_for_html`.
+    served : bool
+        Whether the page may talk to the server that it comes from.
 
     Returns
     -------
@@ -32,9 +46,10 @@ def page_head(title: str, payload: str) -> str:
         HTML.
     """
     style, script = _style(), _script()
+    connect = "; connect-src 'self'" if served else ""
     policy = (
         f"default-src 'none'; script-src '{_hash(script)}'; style-src '{_hash(style)}'; "
-        "img-src blob: data:; base-uri 'none'; form-action 'none'"
+        f"img-src blob: data:; base-uri 'none'; form-action 'none'{connect}"
     )
     return Template(_asset("template.html")).substitute(
         policy=html.escape(policy), title=html.escape(title), style=style, script=script, payload=payload

@@ -1,7 +1,7 @@
 // The gallery: cards for the sources in view, and for the current one; the others are not in the document.
 
 const GAP = 14;
-const TEXT_HEIGHT = 112; // of a card, below its picture
+const TEXT_HEIGHT = 132; // of a card, below its picture
 const MARGIN = 500; // pixels beyond the window for which cards are made
 const DECODERS = 4;
 
@@ -19,13 +19,15 @@ function buildCard() {
   const check = make("input", { type: "checkbox" });
   const open = make("button", { type: "button", className: "name" });
   const verdict = make("p", { className: "verdict" });
+  const measures = make("p", { className: "measures" });
   const coordinates = copyButton("copy");
   const flags = make("p", { className: "words" });
   const meter = make("div", { className: "meter", "aria-hidden": "true" }, make("span", { className: "spread" }), make("span", { className: "mark" }));
-  const shot = make("div", { className: "picture" }, canvas, reason, make("label", { className: "pick" }, check));
+  const label = make("p", { className: "label", hidden: true });
+  const shot = make("div", { className: "picture" }, canvas, reason, label, make("label", { className: "pick" }, check));
   const element = make("article", { className: "card" }, shot,
-    make("div", { className: "text" }, make("h3", {}, open), verdict, meter, coordinates, flags));
-  const card = { element, canvas, reason, check, open, verdict, meter, coordinates, flags, row: -1, place: -1 };
+    make("div", { className: "text" }, make("h3", {}, open), verdict, meter, coordinates, measures, flags));
+  const card = { element, canvas, reason, check, open, verdict, meter, coordinates, measures, flags, label, row: -1, place: -1 };
   canvas.addEventListener("click", () => openDetail(card.place));
   reason.addEventListener("click", () => openDetail(card.place));
   open.addEventListener("click", () => openDetail(card.place));
@@ -49,10 +51,12 @@ function fillCard(card, place) {
     fillMeter(card.meter, row);
     card.coordinates.hidden = !hasPosition(row);
     if (hasPosition(row)) setCopy(card.coordinates, sexagesimal(numberAt("ra", row), numberAt("dec", row)));
+    card.measures.textContent = measuresOf(row).join(" · ");
     card.flags.textContent = flagsOf(row).map((flag) => flag.words).join(" · ");
     card.flags.title = flagsOf(row).map((flag) => `${flag.words}: ${flag.description}`).join("\n");
     requestPicture(card);
   }
+  fillLabel(card.label, row);
   card.check.checked = selected.has(row);
   card.element.classList.toggle("selected", card.check.checked);
   const line = Math.floor(place / grid.columns);
@@ -70,21 +74,33 @@ function fillVerdict(element, row) {
     return;
   }
   const [probability, spread] = [numberAt("probability", row), numberAt("p_std", row)];
-  element.replaceChildren(make("span", { className: `class ${name.toLowerCase()}` }, name), make("span", { className: "probability" }, probability.toFixed(2)));
-  if (Number.isFinite(spread)) element.append(make("span", { className: "plus-minus" }, `± ${spread.toFixed(2)}`));
+  element.replaceChildren(make("span", { className: `class ${classStyle(name)}` }, name), make("span", { className: "probability" }, probabilityText(probability)));
+  const certain = probability >= 0.995 && spread < 0.005; // which "> 0.99" says
+  if (Number.isFinite(spread) && !certain) element.append(make("span", { className: "plus-minus" }, `± ${spreadText(spread)}`));
 }
+
+/** Flux density, size and components of a source, those that are known. */
+function measuresOf(row) {
+  const short = (value, unit) => (Number.isFinite(value) ? [`${Number(value.toPrecision(3))}${unit}`] : []);
+  const [components, association] = [numberAt("n_components", row), numberAt("association", row)];
+  const words = [...short(numberAt("total_flux", row) * 1e3, " mJy"), ...short(extentOf(row), "″")];
+  if (components > 1) words.push(`${components} components${Number.isFinite(association) ? `, ${probabilityText(association)}` : ""}`);
+  return words;
+}
+
+const extentOf = (row) => numberAt(columns.has("las") ? "las" : "size", row);
 
 /** A line from FRI to FRII with a mark at the probability of FRII and a band of one standard deviation. */
 function fillMeter(meter, row) {
   const probability = numberAt("p_frii", row);
   const spread = numberAt("p_std", row) || 0;
-  meter.hidden = !Number.isFinite(probability);
+  meter.hidden = !Number.isFinite(probability) || page.classes.length > 2;
   if (meter.hidden) return;
   const [low, high] = [Math.max(probability - spread, 0), Math.min(probability + spread, 1)];
   meter.firstChild.style.left = `${100 * low}%`;
   meter.firstChild.style.width = `${100 * (high - low)}%`;
   meter.lastChild.style.left = `${100 * probability}%`;
-  meter.className = `meter ${classOf(row).toLowerCase()}`;
+  meter.className = `meter ${classStyle(classOf(row))}`;
 }
 
 /** Only the current card and what is in it can be reached with Tab. */

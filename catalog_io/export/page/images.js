@@ -1,6 +1,6 @@
 // Pictures: decoding a source's images when they are needed, and drawing them with a stretch and a colour map.
 
-const view = { mode: "overlay", strength: 0.6, stretch: "sqrt", colours: "grey", clip: false, contour: false, size: 190 };
+const view = { mode: "overlay", strength: 0.6, stretch: "sqrt", colours: "grey", clip: false, contour: false, levels: Array.from({ length: 6 }, (_, step) => page.clip * 2 ** step), size: 190 };
 const SIZE = page.size;
 const KEPT = 400; // decoded sources, about 60 kB each
 
@@ -125,8 +125,10 @@ function brightnessTable(cutout) {
   });
 }
 
-/** Draw a picture on a canvas of any size; false if there is nothing to draw. */
-function draw(canvas, source, mode = view.mode, gate = "mean") {
+const WHOLE = { left: 0, top: 0, side: SIZE }; // a square of a picture, in its pixels
+
+/** Draw a square of a picture on a canvas of any size; false if there is nothing to draw. */
+function draw(canvas, source, mode = view.mode, gate = "mean", frame = WHOLE) {
   const map = source.maps[gate];
   const cutout = mode === "attention" ? null : source.cutout;
   const overlay = mode === "image" ? null : map;
@@ -154,15 +156,17 @@ function draw(canvas, source, mode = view.mode, gate = "mean") {
     scratch.canvas.width = scratch.canvas.height = SIZE;
     scratch.putImageData(image, 0, 0);
     context.imageSmoothingQuality = "high";
-    context.drawImage(scratch.canvas, 0, 0, canvas.width, canvas.height);
+    context.clearRect(0, 0, canvas.width, canvas.height);
+    context.imageSmoothingEnabled = frame.side > SIZE / 6; // below, one wants to see the pixels
+    context.drawImage(scratch.canvas, frame.left, frame.top, frame.side, frame.side, 0, 0, canvas.width, canvas.height);
   }
   return true;
 }
 
-/** Trace where a cutout crosses a brightness, by marching squares. */
-function traceContour(context, cutout, level, scale) {
+/** Where a cutout crosses a brightness, by marching squares, in pixels of the picture. */
+function contourOf(cutout, level) {
   const flux = (x, y) => cutout.flux[cutout.codes[y * SIZE + x]] - level;
-  context.beginPath();
+  const path = new Path2D();
   for (let y = 0; y < SIZE - 1; y++) {
     for (let x = 0; x < SIZE - 1; x++) {
       const corners = [[x, y], [x + 1, y], [x + 1, y + 1], [x, y + 1]].map(([i, j]) => [i, j, flux(i, j)]);
@@ -171,14 +175,14 @@ function traceContour(context, cutout, level, scale) {
         const [k, l, there] = corners[(side + 1) % 4];
         if (here > 0 !== there > 0) {
           const part = here / (here - there);
-          crossings.push([(i + (k - i) * part + 0.5) * scale, (j + (l - j) * part + 0.5) * scale]);
+          crossings.push([i + (k - i) * part + 0.5, j + (l - j) * part + 0.5]);
         }
       });
       for (let n = 0; n + 1 < crossings.length; n += 2) {
-        context.moveTo(...crossings[n]);
-        context.lineTo(...crossings[n + 1]);
+        path.moveTo(...crossings[n]);
+        path.lineTo(...crossings[n + 1]);
       }
     }
   }
-  context.stroke();
+  return path;
 }

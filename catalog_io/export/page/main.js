@@ -1,6 +1,7 @@
 // Start.
 
 buildTheme();
+buildLabelling();
 buildModes();
 buildFilters();
 buildSort();
@@ -25,3 +26,4 @@ window.addEventListener("scroll", () => {
 new ResizeObserver(() => layOutGallery()).observe(byId("gallery").parentElement);
 
 filtersChanged();
+openAddress();

@@ -14,16 +14,19 @@ from urllib.parse import quote
 import numpy as np
 from numpy.typing import NDArray
 
-from radio_ag.catalog_io.export.cutouts import Cutouts, open_cutouts
-from radio_ag.catalog_io.export.page.columns import json_for_html, table_columns
+from radio_ag.catalog_io.export.cutouts import Cutouts, open_cutouts, survey_of
+from radio_ag.catalog_io.export.page.columns import class_names, json_for_html, source_entries, table_columns
 from radio_ag.catalog_io.export.page.document import image_chunk, page_head, page_tail
+from radio_ag.catalog_io.export.page.labelling import Labelling
 from radio_ag.catalog_io.export.page.sprites import encode_sprite, panel_places
 from radio_ag.errors import InputError
 from radio_ag.flags import Flag
-from radio_ag.preprocess.images import CROP_SIZE, PIXEL_SCALE
+from radio_ag.preprocess.images import BEAM_FWHM, CROP_SIZE, PIXEL_SCALE
 from radio_ag.writing import check_output, written_beside
 
 if TYPE_CHECKING:
+    from astropy.table import Table
+
     from radio_ag.catalog_io.result import Result
 
 PER_PAGE = 10_000
@@ -45,6 +48,7 @@ def write_page(
     overwrite: bool = False,
     per_page: int = PER_PAGE,
     progress: Progress | None = None,
+    labelling: Labelling | None = None,
 ) -> list[Path]:
     """Write a result as self-contained HTML for looking through its sources.
 
@@ -61,13 +65,15 @@ def write_page(
     title : str, optional
         Heading of the page; the name of the input catalogue by default.
     rows : bool
-        Show each row of the catalogue instead of each source, which has the columns of its first row.
+        Show each row of the catalogue instead of each source.
     overwrite : bool
         Replace files of these names.
     per_page : int
         Sources on one page.
     progress : callable, optional
         Called as ``progress(sources done, sources in all, {})``.
+    labelling : Labelling, optional
+        Labels that people may give on the page.
 
     Returns
     -------
@@ -85,16 +91,18 @@ def write_page(
     """
     if per_page < 1:
         raise InputError(f"per_page must be 1 or more, not {per_page!r}")
-    result = result if rows else result.first_rows()
+    result, table = (result, result.table) if rows else _sources(result)
     paths = [check_output(file, overwrite) for file in page_paths(path, len(result), per_page)]
     cutouts = open_cutouts(result, images)
     title = title or str(result.provenance.get("catalogue") or "Classified radio sources")
     with ThreadPoolExecutor() as threads:
         for number, file in enumerate(paths):
             shown = np.arange(number * per_page, min((number + 1) * per_page, len(result)))
-            payload = _payload(result, shown, title, number, paths)
+            payload = _payload(result, table[shown], title, number, paths) | {"first": number * per_page}
+            payload["labelling"] = labelling and labelling.payload(table, shown)
+            served = labelling is not None and labelling.served
             with written_beside(file) as stream:
-                stream.write(page_head(title, json_for_html(payload)).encode("utf-8"))
+                stream.write(page_head(title, json_for_html(payload), served=served).encode("utf-8"))
                 for chunk, start in enumerate(range(0, len(shown), _CHUNK)):
                     part = shown[start : start + _CHUNK]
                     lines = _image_lines(result, part, cutouts(part), threads)
@@ -129,16 +137,25 @@ def page_paths(path: str | os.PathLike, sources: int, per_page: int = PER_PAGE) 
     return [path.with_name(f"{path.stem}-{number}{path.suffix}") for number in range(1, count + 1)]
 
 
-def _payload(result: Result, rows: NDArray[np.intp], title: str, number: int, paths: list[Path]) -> dict[str, Any]:
-    """Everything that a page knows but the images."""
+def _sources(result: Result) -> tuple[Result, Table]:
+    """A result of the first row of each source, and what is shown of these."""
+    first = result.first_rows()
+    sources = result.sources
+    if first is result:  # a source a row, in the order of the rows
+        sources = sources[np.argsort(np.asarray(sources["first_row"]))]
+    return first, source_entries(first.table, sources)
+
+
+def _payload(result: Result, table: Table, title: str, number: int, paths: list[Path]) -> dict[str, Any]:
+    """Everything that a page of some entries knows but the images."""
     clip = result.provenance.get("clip")
     gates = _gates(result)
+    classes, least = class_names(result.table)
     return {
         "title": title,
         "created": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "provenance": [[str(name), str(value)] for name, value in result.provenance.items() if value is not None],
-        "rows": len(rows),
-        "first": int(rows[0]) if len(rows) else 0,
+        "rows": len(table),
         "total": len(result),
         "page": number,
         "links": [quote(path.name) for path in paths],
@@ -146,7 +163,10 @@ def _payload(result: Result, rows: NDArray[np.intp], title: str, number: int, pa
             {"name": flag.name, "bit": int(flag), "words": _words(flag), "description": flag.description}
             for flag in Flag
         ],
-        "columns": table_columns(result.table[rows]),
+        "classes": classes,
+        "least": least,
+        "columns": table_columns(table),
+        "beam": _beam(result),
         "gates": [str(gate) for gate in gates],
         "panels": panel_places(gates),
         "size": CROP_SIZE,
@@ -154,6 +174,16 @@ def _payload(result: Result, rows: NDArray[np.intp], title: str, number: int, pa
         "clip": float(clip) if isinstance(clip, int | float) else _CLIP,
         "chunk": _CHUNK,
     }
+
+
+def _beam(result: Result) -> tuple[float, float, float] | None:
+    """Axes (arcsec) and position angle (deg) of the beam of the survey that a result was made from."""
+    survey = survey_of(result)
+    if survey is None:
+        return None
+    if survey.name == "first":
+        return BEAM_FWHM, BEAM_FWHM, 0.0
+    return None if survey.beam is None else (float(survey.beam[0]), float(survey.beam[1]), float(survey.beam[2]))
 
 
 def _words(flag: Flag) -> str:

@@ -21,9 +21,10 @@ from typer.testing import CliRunner
 
 from radio_ag import Result
 from radio_ag.catalog_io.export.page import write_page
-from radio_ag.catalog_io.export.page.columns import MAX_TEXT, json_for_html, table_columns
+from radio_ag.catalog_io.export.page.columns import MAX_TEXT, class_names, json_for_html, table_columns
 from radio_ag.catalog_io.export.page.sprites import cutout_scale, encode_cutout, encode_sprite, panel_places
 from radio_ag.catalog_io.open_images import open_images
+from radio_ag.catalog_io.services.surveys import SURVEYS
 from radio_ag.cli import app
 from radio_ag.errors import InputError, OutputError, ServiceError
 from radio_ag.flags import Flag
@@ -109,7 +110,10 @@ def test_a_row_a_source_in_the_order_of_the_table(written):
     page = written(result)
     assert page.data["rows"] == len(page.lines) == 150
     assert page.column("name")["values"] == [name or None for name in np.ma.filled(result.table["name"], "").tolist()]
-    assert [column["name"] for column in page.data["columns"]] == result.table.colnames
+    names = [column["name"] for column in page.data["columns"]]
+    told = ["source", "name", "ra", "dec", "class", "probability", "p_fri", "p_frii", "p_std", "flags", "n_components"]
+    assert names[:18] == [*told, "first_row", "peak", "rms", "snr", "las", "source_id", "n_islands"]
+    assert names[18:] == ["attention_plane", *result.table.colnames[16:24], "flux"]
     assert [column["name"] for column in page.data["columns"] if column["input"]] == ["flux"]
 
 
@@ -373,6 +377,50 @@ def test_an_entry_a_source_and_on_request_a_row(tmp_path):
         shown = Page(path).data
         (numbers,) = [column["values"] for column in shown["columns"] if column["name"] == "source_id"]
         assert (shown["total"], numbers) == (len(expected), expected)
+
+
+def test_an_entry_has_the_columns_of_its_source(tmp_path):
+    columns = example_columns(4) | {"group_id": [0, 0, 1, 1], "n_components": [2, 2, 2, 2]}
+    columns |= {"primary": [True, False, True, False]}
+    catalogue = Table({"pa": ["mine", "too", "yours", "theirs"], "note": list("abcd")})
+    made = Result.from_columns(catalogue, columns, example_stores(3))
+    sources = made.sources
+    sources["total_flux"][:] = [0.25, 0.5]
+    sources["pa"][1] = 33.0
+    sources["association"][0] = 0.875
+    sources["las"][:] = [200.0, 100.0]
+    sources["beam_major"] = [6.8, 5.4]
+    result = Result(made.table, {}, sources=sources)
+    write_page(result, tmp_path / "page.html", images="none")
+    shown = {column["name"]: column["values"] for column in Page(tmp_path / "page.html").data["columns"]}
+    assert shown["total_flux"] == [0.25, 0.5]
+    assert shown["pa"] == [None, 33]
+    assert shown["association"] == [0.875, None]
+    assert shown["las"] == [200, 100]
+    assert shown["beam_major"] == [6.8, 5.4]
+    assert shown["n_components"] == [2, 2]
+    assert shown["first_row"] == [0, 2]
+    assert shown["note"] == ["a", "c"]
+    assert shown["in_pa"] == ["mine", "yours"]
+    assert not {"size", "group_id", "primary", "core_ra"} & set(shown)
+    write_page(result, tmp_path / "page.html", images="none", rows=True, overwrite=True)
+    names = [column["name"] for column in Page(tmp_path / "page.html").data["columns"]]
+    assert names == result.table.colnames
+
+
+def test_the_beam_is_that_of_the_survey(written):
+    assert written(page_result()).data["beam"] is None
+    assert written(page_result(survey=SURVEYS["first"].title), overwrite=True).data["beam"] == [5.4, 5.4, 0]
+    assert written(page_result(survey=SURVEYS["nvss"].title), overwrite=True).data["beam"] == [45, 45, 0]
+
+
+def test_classes_are_those_of_the_network_and_of_the_rows():
+    table = page_result().table
+    assert class_names(table) == (["FRI", "FRII"], 0.5)
+    assert class_names(table[:0]) == (["FRI", "FRII"], 0.5)
+    table["class"] = MaskedColumn(["Bent", "FRII", "", "FRI", "Compact", "", "", "", ""], mask=table["class"].mask)
+    table["class"].mask = [name == "" for name in table["class"].data]
+    assert class_names(table) == (["FRI", "FRII", "Bent", "Compact"], 0.25)
 
 
 def test_no_page_has_less_than_one_source(tmp_path):

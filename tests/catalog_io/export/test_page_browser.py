@@ -1,7 +1,6 @@
 """The page in a real browser: Chromium without a window, driven as a user would, with the network refused."""
 
 import csv
-import shutil
 import time
 
 import numpy as np
@@ -9,19 +8,16 @@ import pytest
 from astropy import units as u
 from astropy.coordinates import SkyCoord
 from astropy.table import MaskedColumn, Table
+from browser_examples import By, Keys, Select, View, open_chromium
 from page_examples import HOSTILE, Memory, page_result, simulated_fields
 
 from radio_ag.catalog_io.export.page import write_page
-
-webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
-from selenium.webdriver.common.by import By  # noqa: E402
-from selenium.webdriver.common.keys import Keys  # noqa: E402
-from selenium.webdriver.support.ui import Select, WebDriverWait  # noqa: E402
+from radio_ag.catalog_io.product.fits import cutout_wcs
+from radio_ag.catalog_io.services.surveys import SURVEYS
 
 pytestmark = pytest.mark.browser
 
 COUNT = 120
-WAIT = 20  # s
 
 
 @pytest.fixture(scope="module")
@@ -31,28 +27,7 @@ def downloads(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def chromium(downloads, tmp_path_factory):
-    """A browser with a new profile."""
-    binary = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    driver = shutil.which("chromedriver")
-    if binary is None or driver is None:
-        pytest.skip("no Chromium with its driver on this machine (Debian: chromium, chromium-driver)")
-    options = webdriver.ChromeOptions()
-    options.binary_location = binary
-    for flag in (
-        "--headless",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--disable-quic",
-        "--no-first-run",
-        "--disable-background-networking",
-        "--disable-component-update",
-        "--disable-sync",
-        f"--user-data-dir={tmp_path_factory.mktemp('profile')}",
-    ):
-        options.add_argument(flag)
-    options.add_experimental_option("prefs", {"download.default_directory": str(downloads)})
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    browser = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+    browser = open_chromium(tmp_path_factory.mktemp("profile"), downloads)
     yield browser
     browser.quit()
 
@@ -75,92 +50,6 @@ def result():
 def path(result, tmp_path_factory):
     (path,) = write_page(result, tmp_path_factory.mktemp("page") / "page.html", images=Memory(simulated_fields()))
     return path
-
-
-class View:
-    """What a user can see and do."""
-
-    def __init__(self, browser, path):
-        self.browser = browser
-        browser.get_log("browser")  # empties it
-        self.resize(1280, 900)
-        browser.get(path.as_uri())
-        self.wait(lambda: browser.execute_script("return performance.getEntriesByName('first-view').length"))
-
-    def resize(self, width, height):
-        size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500}
-        self.browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-
-    def wait(self, condition):
-        return WebDriverWait(self.browser, WAIT, poll_frequency=0.05).until(lambda _: condition())
-
-    def run(self, script, *arguments):
-        return self.browser.execute_script(script, *arguments)
-
-    def id(self, name):
-        return self.browser.find_element(By.ID, name)
-
-    def all(self, selector):
-        return self.browser.find_elements(By.CSS_SELECTOR, selector)
-
-    def one(self, selector):
-        return self.browser.find_element(By.CSS_SELECTOR, selector)
-
-    def each(self, selector, expression):
-        """What an expression gives for each ``element``."""
-        script = f"return [...document.querySelectorAll(arguments[0])].map((element) => {expression})"
-        return self.run(script, selector)
-
-    def count(self, text):
-        """Wait until the page says how many sources it shows."""
-        self.wait(lambda: self.id("count").text == text)
-
-    def names(self):
-        """Names on the cards, in their order on the page."""
-        return self.each(".card .name", "element.textContent")
-
-    def rows(self):
-        return self.each(".card", "Number(element.dataset.row)")
-
-    def card(self, row):
-        return self.one(f".card[data-row='{row}']")
-
-    def sort(self, column, descending=False):
-        Select(self.id("sort")).select_by_value(column)
-        if descending:
-            self.id("direction").click()
-
-    def press(self, *keys):
-        for key in keys:
-            self.browser.switch_to.active_element.send_keys(key)
-
-    def pixels(self, selector):
-        """Red, green, blue of a canvas (n, n, 3)."""
-        script = """
-            const canvas = document.querySelector(arguments[0]);
-            const copy = new OffscreenCanvas(canvas.width, canvas.height);
-            const context = copy.getContext("2d", { willReadFrequently: true });
-            context.drawImage(canvas, 0, 0);
-            return [canvas.width, [...context.getImageData(0, 0, canvas.width, canvas.height).data]];
-        """
-        size, data = self.run(script, selector)
-        return np.reshape(data, (-1, size, 4))[..., :3]
-
-    def drawn(self, selector):
-        """The canvas once something is drawn on it."""
-        self.wait(lambda: self.pixels(selector).max() > 0)
-        return self.pixels(selector)
-
-    def choose(self, control, value):
-        """Set a select or a slider and tell the page so."""
-        self.run(
-            "arguments[0].value = arguments[1]; arguments[0].dispatchEvent(new Event('input', {bubbles: true}));",
-            control,
-            value,
-        )
-
-    def setting(self, words, box="picture-controls"):
-        return self.one(f"#{box}").find_element(By.XPATH, f".//label[span='{words}']/*[self::input or self::select]")
 
 
 @pytest.fixture
@@ -290,7 +179,8 @@ def test_sort_by_text_counts_numbers_as_numbers(view):
 
 def test_every_column_sorts(view, result):
     values = view.run("return [...document.getElementById('sort').options].map((option) => option.value)")
-    assert sorted(values) == sorted(["", *result.table.colnames])
+    names = {"group_id": "source", "primary": "first_row", "size": "las"}
+    assert sorted(values) == sorted(["", *(names.get(name, name) for name in result.table.colnames)])
     for value in values:
         view.sort(value)
 
@@ -345,6 +235,187 @@ def test_stretch_colours_and_clip_change_the_image(view):
     view.wait(lambda: np.mean(view.pixels(canvas).max(axis=2) == 0) > 0.9)
 
 
+@pytest.mark.parametrize("key", [Keys.ENTER, Keys.ESCAPE])
+def test_enter_and_escape_leave_the_search_box_with_its_text(view, key):
+    view.id("search").send_keys("source 11" + key)  # at once, without waiting for the filter
+    view.count(f"11 of {COUNT} sources")
+    assert view.id("search").get_property("value") == "source 11"
+    assert view.browser.switch_to.active_element.get_attribute("data-row") == "11"
+    view.press(Keys.ARROW_RIGHT)
+    assert view.browser.switch_to.active_element.get_attribute("data-row") == "110"
+
+
+def test_class_boxes_count_what_passes_the_filters(view, result):
+    def counts():
+        return view.each("#classes button", "Number(element.querySelector('.count').textContent)")
+
+    def expected(rows):
+        classes = np.ma.filled(result.table["class"], "")[rows]
+        return [np.sum(classes == name) for name in ("FRI", "FRII", "")]
+
+    assert counts() == expected(np.arange(COUNT))
+    view.id("clean").click()
+    clean = np.flatnonzero(np.asarray(result.table["flags"]) == 0)
+    assert counts() == expected(clean) != expected(np.arange(COUNT))
+    view.all("#classes button")[1].click()
+    assert counts() == [expected(clean)[0], 0, expected(clean)[2]]
+
+
+# Pan, zoom, contours, beam
+
+
+def opened(view, row):
+    view.card(row).find_element(By.CLASS_NAME, "name").click()
+    view.drawn("#detail-canvas")
+
+
+def hover(view, x, y):
+    """Put the pointer on a place of the picture, in its 150 pixels, and read what it tells."""
+    script = """
+        const canvas = document.getElementById("detail-canvas");
+        const box = canvas.getBoundingClientRect();
+        const [clientX, clientY] = [box.x + arguments[0] * box.width / 150, box.y + arguments[1] * box.height / 150];
+        canvas.dispatchEvent(new PointerEvent("pointermove", { clientX, clientY, pointerId: 9 }));
+        return document.getElementById("readout").textContent;
+    """
+    return view.run(script, x, y)
+
+
+@pytest.mark.parametrize(("x", "y"), [(75.0, 75.0), (0.5, 0.5), (149.5, 20.0)])
+def test_the_pointer_tells_right_ascension_and_declination(view, result, x, y):
+    opened(view, 12)
+    told = SkyCoord(hover(view, x, y).split(" · ")[0], unit=("hourangle", "deg"))
+    truth = cutout_wcs(result.table[12]).pixel_to_world(x - 0.5, 149.5 - y)
+    assert told.separation(truth) < 0.15 * u.arcsec
+
+
+def test_the_picture_zooms_about_the_pointer_and_moves(view, result):
+    opened(view, 12)
+    whole = view.pixels("#detail-canvas")
+    here = SkyCoord(hover(view, 30, 120).split(" · ")[0], unit=("hourangle", "deg"))
+    script = """
+        const canvas = document.getElementById("detail-canvas");
+        const box = canvas.getBoundingClientRect();
+        const [clientX, clientY] = [box.x + 0.2 * box.width, box.y + 0.8 * box.height];
+        canvas.dispatchEvent(new WheelEvent("wheel", { clientX, clientY, deltaY: -100, cancelable: true }));
+    """
+    for _ in range(4):
+        view.run(script)
+    still = SkyCoord(hover(view, 30, 120).split(" · ")[0], unit=("hourangle", "deg"))
+    assert still.separation(here) < 0.5 * u.arcsec  # the wheel's place is in whole pixels
+    assert not np.array_equal(view.pixels("#detail-canvas"), whole)
+    wcs = cutout_wcs(result.table[12])
+    side = 150 / np.e
+    corner = SkyCoord(hover(view, 0, 0).split(" · ")[0], unit=("hourangle", "deg"))
+    assert corner.separation(wcs.pixel_to_world(30 - 0.2 * side - 0.5, 149.5 - 120 + 0.8 * side)) < 0.5 * u.arcsec
+    view.press(Keys.SHIFT + Keys.ARROW_RIGHT)
+    moved = SkyCoord(hover(view, 0, 0).split(" · ")[0], unit=("hourangle", "deg"))
+    assert moved.separation(corner).arcsec == pytest.approx(side / 5 * 1.8, abs=0.5)
+    view.press("0")
+    assert np.array_equal(view.pixels("#detail-canvas"), whole)
+    assert view.id("zoom-out").get_property("disabled")
+    view.id("zoom-in").click()
+    assert not view.id("zoom-out").get_property("disabled")
+    view.id("next").click()
+    assert view.id("zoom-out").get_property("disabled")
+
+
+def test_levels_of_contours_can_be_set(view):
+    opened(view, 12)
+    view.one("#detail [data-mode=image]").click()
+    view.choose(view.setting("Stretch", "detail-controls"), "linear")
+
+    def white():
+        return np.sum(view.pixels("#detail-canvas").min(axis=2) > 150)
+
+    bare = white()
+    view.choose(view.id("levels"), "40")
+    few = white()
+    view.choose(view.id("levels"), "5, 10; 40")
+    many = white()
+    assert bare < few < many
+    view.choose(view.id("levels"), "5 ten")
+    assert view.id("levels").get_attribute("aria-invalid") == "true"
+    assert white() == many
+
+
+def test_the_beam_of_the_survey_is_drawn(chromium, tmp_path):
+    shown = page_result(3, survey=SURVEYS["nvss"].title)
+    write_page(shown, tmp_path / "beam.html", images=Memory(simulated_fields()))
+    view = View(chromium, tmp_path / "beam.html")
+    opened(view, 0)
+    view.one("#detail [data-mode=image]").click()
+    view.wait(lambda: view.id("detail-canvas").get_attribute("data-beam") == "45 45 0")
+    radius = 45 / 2 / 1.8 * 4  # pixels of the canvas
+    pixels = view.pixels("#detail-canvas").min(axis=2)
+    centre = 600 - 18 - radius
+    for angle in np.arange(0, 2 * np.pi, 0.3):
+        x, y = round(centre + radius * np.cos(angle)), round(centre + radius * np.sin(angle))
+        assert pixels[y - 1 : y + 2, x - 1 : x + 2].max() > 200
+
+
+# Addresses
+
+
+def test_an_address_opens_its_source_out_of_any_filter(view, path, result):
+    name = result.table["name"][12]
+    view.id("search").send_keys("source 3" + Keys.ENTER)
+    view.run("window.location.hash = arguments[0]", f"#source={name}")
+    view.wait(lambda: view.id("detail").is_displayed())
+    assert view.id("detail-name").text == name
+    view.count(f"{COUNT} sources")
+    view.id("next").click()
+    following = f"#source={result.table['name'][13]}".replace("+", "%2B")
+    view.wait(lambda: view.run("return window.location.hash") == following)
+    view.press(Keys.ESCAPE)
+    view.wait(lambda: view.run("return window.location.href") == path.as_uri())
+
+
+@pytest.mark.parametrize(("address", "row"), [("Row%206", 5), ("source%207", 7)])
+def test_a_page_opens_at_an_address(chromium, path, result, address, row):
+    view = View(chromium, path)
+    chromium.get("about:blank")
+    chromium.get(f"{path.as_uri()}#source={address}")
+    view.wait(lambda: view.id("detail").is_displayed())
+    assert view.id("detail-place").text.startswith(f"{row + 1} of {COUNT}")
+
+
+def test_an_address_of_no_source_is_said(view):
+    view.run("window.location.hash = '#source=J000000.0+000000'")
+    view.wait(lambda: view.id("missing").is_displayed())
+    assert "J000000.0+000000" in view.id("missing").text
+    assert not view.id("detail").is_displayed()
+
+
+# What is written
+
+
+def test_no_probability_is_written_as_certain(chromium, tmp_path):
+    shown = page_result(10)
+    shown.table["probability"][[0, 3, 6]] = shown.table["p_fri"][[0, 3, 6]] = 0.9951, 0.9949, 0.9999
+    shown.table["p_std"][[0, 3, 6]] = 0.001, 0.001, 0.02
+    write_page(shown, tmp_path / "certain.html", images="none")
+    view = View(chromium, tmp_path / "certain.html")
+    words = [" ".join(view.card(row).find_element(By.CLASS_NAME, "verdict").text.split()[1:]) for row in (0, 3, 6)]
+    assert words == ["> 0.99", "0.99 ± < 0.01", "> 0.99 ± 0.02"]
+
+
+def test_classes_beyond_two_have_boxes_and_bars(chromium, tmp_path):
+    shown = page_result(12)
+    shown.table["class"][[0, 3]] = "FRI", "Bent"
+    shown.table["probability"][3] = 0.4
+    write_page(shown, tmp_path / "classes.html", images="none")
+    view = View(chromium, tmp_path / "classes.html")
+    assert view.each("#classes button", "element.dataset.class") == ["FRI", "FRII", "Bent", ""]
+    assert sum(view.each("#histogram rect.other-2", "Number(element.getAttribute('height')) > 0")) == 1
+    for box in view.all("#classes button")[:2]:
+        box.click()
+    view.all("#classes button")[3].click()
+    view.count("1 of 12 sources")
+    assert view.rows() == [3]
+    assert chromium.get_log("browser") == []
+
+
 def test_a_source_without_an_image_says_why(view):
     view.wait(lambda: view.card(2).find_element(By.CLASS_NAME, "reason").text == "no position")
 
@@ -386,7 +457,9 @@ def test_detail_shows_gates_flags_row_and_links(view, result):
     assert "flux" in view.id("input-row").text
     assert [label.text for label in view.all("#thumbnails span")] == ["Mean", "Gate 1", "Gate 2", "Gate 3"]
     links = view.all("#links a")
-    assert [link.text for link in links] == ["Aladin Lite", "Legacy Survey", "NED", "SIMBAD"]
+    optical = ["optical, DSS2", "optical, Pan-STARRS"]
+    assert [link.text for link in links] == ["Aladin Lite", *optical, "Legacy Survey", "NED", "SIMBAD"]
+    assert "survey=CDS%2FP%2FDSS2%2Fcolor" in links[1].get_attribute("href")
     ra = f"{result.table['ra'][12]:.6f}"
     for link in links:
         assert ra in link.get_attribute("href")
@@ -443,7 +516,7 @@ def test_selected_rows_are_downloaded_as_they_are(view, result, downloads):
     with saved.open(newline="", encoding="utf-8") as stream:
         header, *rows = csv.reader(stream)
     saved.unlink()
-    assert header == result.table.colnames
+    assert set(header) - set(result.table.colnames) == {"source", "first_row", "las"}
     assert [row[header.index("note")] for row in rows] == [HOSTILE, 'note, "5"', 'note, "12"']
     assert [int(row[header.index("long id")]) for row in rows] == [int(result.table["long id"][n]) for n in (3, 5, 12)]
     assert rows[1][header.index("flux")] == ""
