@@ -19,6 +19,9 @@ from radio_ag.errors import InputError
 from radio_ag.network.gate import compatibility
 
 CLASSES = ("FRI", "FRII")
+"""Those of weights whose card does not tell others."""
+MOST_CLASSES = 20
+"""That a network may tell apart."""
 INPUT_SIZE = 150
 _EPS = 1e-6
 _BLOCK_CHANNELS = ((6, 6, 6), (16, 16, 16), (32, 32, 32), (64, 64))  # Table 1
@@ -81,8 +84,8 @@ def check_common(architecture: Any) -> None:
     InputError
         One of them cannot be used.
     """
-    if type(architecture.classes) is not int or architecture.classes < 2:
-        raise InputError(f"classes must be a whole number of 2 or more, not {architecture.classes!r}")
+    if type(architecture.classes) is not int or not 2 <= architecture.classes <= MOST_CLASSES:
+        raise InputError(f"classes must be a whole number from 2 to {MOST_CLASSES}, not {architecture.classes!r}")
     if type(architecture.dropout) not in (int, float) or not 0 <= architecture.dropout < 1:
         raise InputError(f"dropout must be in [0, 1), not {architecture.dropout!r}")
 
@@ -112,7 +115,7 @@ class Output(NamedTuple):
     Attributes
     ----------
     logits : Tensor, shape (B, K)
-        Class scores before the softmax, in the order FRI, FRII.
+        Class scores before the softmax, in the order of the classes: FRI, FRII where the card tells no others.
     features : Tensor, shape (B, F)
         What is classified: the attended features of the gates one after another (54 with three gates).
     attention1, attention2, attention3 : Tensor or None, shapes (B, 37, 37), (B, 75, 75), (B, 150, 150)

@@ -155,6 +155,8 @@ class Trainer:
         if initial:
             self.network.load_state_dict(initial)
         self.network.train()
+        if recipe.frozen:
+            self._freeze()
         self.averaged = build(recipe.architecture).to(device).eval().requires_grad_(False)
         self.averaged.load_state_dict(self.network.state_dict())
         self.step, self.steps = 0, max(1, recipe.known_samples // recipe.batch)
@@ -166,6 +168,11 @@ class Trainer:
         self._logged_step = 0
         self._clock = (time.perf_counter(), 0)
         self._best: dict | None = None
+
+    def _freeze(self) -> None:
+        """Let nothing but the layers that classify learn; batch norm keeps its statistics."""
+        self.network.eval().requires_grad_(False)
+        self.network.get_submodule("classifier").train().requires_grad_(True)
 
     @property
     def samples(self) -> int:
@@ -257,6 +264,8 @@ class Trainer:
         return self.averaged.requires_grad_(True)
 
     def _settle(self, data: Labelled, training: np.ndarray, size: int) -> None:
+        if self.recipe.frozen:
+            return
         if self.recipe.averaging:
             count = min(_STATISTICS_IMAGES, self.recipe.known_samples)
             fields = torch.from_numpy(data.fields).unsqueeze(1)

@@ -72,6 +72,8 @@ class Recipe:
         through the smaller window do not count.
     mixed_precision : bool
         Whether convolutions compute in bfloat16.
+    frozen : bool
+        Whether only the layers that classify learn, on features that stay as those of the network that is started from.
     augmented, stretch, flips, scale, offset, exact_share
         As those of `radio_ag.labelled.augmentation.Augmentation`.
     seed : int
@@ -95,6 +97,7 @@ class Recipe:
     averaging: float = 0.995
     early_stopping: bool = False
     mixed_precision: bool = True
+    frozen: bool = False
     stretch: str = "sqrt"
     augmented: str = "field"
     flips: bool = True
@@ -192,8 +195,21 @@ RECIPES = {
         mixed_precision=False,
         **asdict(PAPER_AUGMENTATION),
     ),
+    "finetune": Recipe(
+        samples=6_000,
+        epochs=6,
+        windowed=4_000,
+        batch=16,
+        rate=0.02,
+        other_rate=0.003,
+        averaging=0.99,
+        early_stopping=True,
+        mixed_precision=False,
+    ),
 }
 """Recipes by name.
+
+``finetune`` goes on from a trained network, at a third of the rate that ``default`` has.
 
 ``paper`` is that of Bowles et al. 2021 (sections 3, 3.1 and 4.3): Adam, 100 epochs of 72 augmented passes, the weights
 with the lowest validation loss. The size of the batches is not stated there."""
@@ -206,7 +222,7 @@ def named_recipe(name: str, settings: Mapping[str, str] | None = None) -> Recipe
 
     Parameters
     ----------
-    name : {"default", "paper"}
+    name : {"default", "paper", "finetune"}
         ``paper`` with one gate has a learning rate of 1e-5 (Table 9).
     settings : mapping of str to str, optional
         Values as text, by the name of the setting; those of the network as ``architecture.NAME``, and another network
