@@ -3,8 +3,8 @@
     RADIO_AG_DATA=/path/to/data python examples/train_finetuned.py --set nvss --fold 0 --out training/
     RADIO_AG_DATA=/path/to/data python examples/train_finetuned.py --set 4class --fold 0 --out training/
 
-``RADIO_AG_DATA`` holds ``frdeep_nvss_train.fits``, ``mirabest_train.fits`` and ``rgd_train.fits``. Fold k is watched and
-the others are learnt from. A run that was interrupted goes on. ``bundle_finetuned.py`` makes weights of the networks.
+``RADIO_AG_DATA`` holds ``frdeep_nvss_train.fits``, ``mirabest_train.fits`` and ``rgd_train.fits``. Fold k is watched
+and the others are learnt from. A run that was interrupted goes on. ``bundle_finetuned.py`` makes weights of the networks.
 
 The parent of ``nvss`` is the first network of agcnn-first: it has learnt from FIRST images of sources of which some are
 the same as those of the NVSS images, whose positions are not known. The parent of fold k of ``4class`` is the network
@@ -38,7 +38,7 @@ FOLDS = 5
 CLASSES = ("FRI", "FRII", "Bent", "Compact")
 BENT = ("wide-angle tail", "head-tail")
 _RECIPE = replace(RECIPES["finetune"], samples=5_000, windowed=4_000, epochs=5)
-RECIPES_OF = {"nvss": replace(_RECIPE, window=64), "4class": replace(_RECIPE, window=75)}
+RECIPES_OF = {"nvss": replace(_RECIPE, samples=8_000, windowed=0, served=64, epochs=8), "4class": _RECIPE}
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,9 @@ def load_four_classes() -> Set:
     data = load_labelled(*paths, reading=Reading(classes=",".join(CLASSES)))
     table = Table.read(paths[1], hdu="SOURCES")
     bent = np.isin(table["morphology"].astype(str), BENT)
-    label = np.where(np.isin(data.name, np.char.strip(table["name"].astype(str))[bent]), CLASSES.index("Bent"), data.label)
+    label = np.where(
+        np.isin(data.name, np.char.strip(table["name"].astype(str))[bent]), CLASSES.index("Bent"), data.label
+    )
     data = replace(data, label=label)
     return Set(data, *_folds_of_parents(data))
 
@@ -86,7 +88,11 @@ LOADERS = {"nvss": load_nvss, "4class": load_four_classes}
 
 def parent_of(which: str, fold: int) -> Network:
     """The network that a fold goes on from."""
-    return load_weights("agcnn-first").networks[0] if which == "nvss" else load_weights("agcnn-first-ensemble").networks[fold]
+    return (
+        load_weights("agcnn-first").networks[0]
+        if which == "nvss"
+        else load_weights("agcnn-first-ensemble").networks[fold]
+    )
 
 
 def recipe_of(which: str, fold: int, classes: int) -> Recipe:

@@ -8,9 +8,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from radio_ag.class_names import key_of
+from radio_ag.class_names import problem_with
 from radio_ag.errors import CatalogueError, InputError
-from radio_ag.network.model import CLASSES, MOST_CLASSES
+from radio_ag.network.model import CLASSES
 
 LEFT_OUT = ("hybrid", "compact", "bent")
 """Labels, in any letter case, that stand beside FRI and FRII in data sets for these two, and are neither."""
@@ -129,14 +129,6 @@ def _of_names(labels: set[str], classes: tuple[str, ...]) -> ClassRule:
 
 
 def _checked(rule: ClassRule) -> ClassRule:
-    if not 2 <= len(rule.classes) <= MOST_CLASSES:
-        raise InputError(
-            f"classes: {len(rule.classes)} ({', '.join(rule.classes[:5])}), accepted are 2 to {MOST_CLASSES}"
-        )
-    keys = {key_of(name) for name in rule.classes}
-    if "" in keys or len(keys) < len(rule.classes):
-        raise InputError(
-            "classes must have names of letters and digits that differ in these, not in their case alone: "
-            + ", ".join(rule.classes)
-        )
+    if problem := problem_with(rule.classes):
+        raise InputError(f"classes: {problem}")
     return rule

@@ -15,18 +15,18 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from radio_ag.class_names import DEFAULT_CLASSES, MOST_CLASSES
 from radio_ag.errors import InputError
 from radio_ag.network.gate import compatibility
 
-CLASSES = ("FRI", "FRII")
+CLASSES = DEFAULT_CLASSES
 """Those of weights whose card does not tell others."""
-MOST_CLASSES = 20
-"""That a network may tell apart."""
 INPUT_SIZE = 150
 _EPS = 1e-6
 _BLOCK_CHANNELS = ((6, 6, 6), (16, 16, 16), (32, 32, 32), (64, 64))  # Table 1
 _GATE_CHANNELS = (32, 16, 6)  # channels seen by attention gates 1, 2, 3
-_GATE_STRIDE = (4, 2, 1)  # input pixels for each cell of the gates' maps
+GATE_STRIDE = (4, 2, 1)
+"""Input pixels for each cell of the maps of gates 1, 2, 3."""
 _GATING_CHANNELS = 64  # the last block: gating signal and intermediate width of each gate
 
 
@@ -139,7 +139,7 @@ class Output(NamedTuple):
         A cell is placed at the centre of the pixels that it pools; plain upsampling would
         shift gates 1 and 2 by up to 1.8 px, since pooling drops the last rows.
         """
-        return tuple(place_on_input(a, stride) for a, stride in zip(self.gates, _GATE_STRIDE, strict=False))
+        return tuple(place_on_input(a, stride) for a, stride in zip(self.gates, GATE_STRIDE, strict=False))
 
     def mean_attention(self) -> Tensor:
         """Return the mean of the gates' maps on the pixels of the input, shape (B, 150, 150)."""

@@ -187,7 +187,7 @@ class Trainer:
         step : int
             Counted from 0.
         """
-        return self.recipe.window if step * self.recipe.batch < self.recipe.windowed else INPUT_SIZE
+        return self.recipe.window if step * self.recipe.batch < self.recipe.windowed else self.recipe.served
 
     def update(self, images: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
         """Make one step of the optimiser.
@@ -243,7 +243,7 @@ class Trainer:
         size = self.size_at(self.step - 1)
         scores = score(self.averaged, data[validation], self.recipe, size)
         better = self._best is None or scores["nll"] < self._best["nll"]
-        if self.recipe.early_stopping and size == INPUT_SIZE and better:
+        if self.recipe.early_stopping and size == self.recipe.served and better:
             weights = {name: value.detach().clone() for name, value in self.averaged.state_dict().items()}
             self._best = {"nll": scores["nll"], "samples": self.samples, "weights": weights}
         return scores
@@ -259,8 +259,8 @@ class Trainer:
         """
         if self._best is not None:
             self.averaged.load_state_dict(self._best["weights"])
-        elif self.size_at(self.step - 1) != INPUT_SIZE:
-            self._settle(data, training, INPUT_SIZE)
+        elif self.size_at(self.step - 1) != self.recipe.served:
+            self._settle(data, training, self.recipe.served)
         return self.averaged.requires_grad_(True)
 
     def _settle(self, data: Labelled, training: np.ndarray, size: int) -> None:

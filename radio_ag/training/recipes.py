@@ -23,6 +23,7 @@ _LIMITS: dict[str, tuple[float, ...]] = {
     "epochs": (1,),
     "windowed": (0,),
     "window": (_SMALLEST_WINDOW,),
+    "served": (_SMALLEST_WINDOW, INPUT_SIZE),
     "batch": (2,),
     "weight_decay": (0,),
     "label_smoothing": (0, 1),
@@ -49,6 +50,9 @@ class Recipe:
         smaller than 150 pixels, and a convolution does not care where the edge is.
     window : int
         Pixels along each side of that window.
+    served : int
+        Pixels along each side of what the network sees after these, and once it is trained: 150, or fewer where
+        sources are small and their neighbours would be in the way.
     batch : int
         Images a step.
     optimizer : {"muon", "adam"}
@@ -85,6 +89,7 @@ class Recipe:
     passes: int | None = None
     windowed: int = 64_000
     window: int = 75
+    served: int = INPUT_SIZE
     batch: int = 32
     optimizer: str = "muon"
     schedule: str = "linear"
@@ -119,6 +124,7 @@ class Recipe:
         for name in ("rate", "other_rate"):
             if not getattr(self, name) > 0:
                 raise InputError(f"{name} must be positive, not {getattr(self, name)!r}")
+        _check_served(self)
         if self.windowed and needs_whole_images(self.architecture):
             raise InputError(
                 f"windowed must be 0, not {self.windowed}, for this network: it takes {INPUT_SIZE} pixels alone"
@@ -165,6 +171,13 @@ class Recipe:
         if self.samples is None or not self.windowed:
             return replace(self, samples=samples)
         return replace(self, samples=samples, windowed=round(self.windowed * samples / self.samples))
+
+
+def _check_served(recipe: Recipe) -> None:
+    if recipe.served % 2:
+        raise InputError(f"served must be an even number of pixels, not {recipe.served}: the middle stays the middle")
+    if recipe.served != INPUT_SIZE and (recipe.stretch == "asinh" or needs_whole_images(recipe.architecture)):
+        raise InputError(f"served must be {INPUT_SIZE} for this network and stretch, not {recipe.served}")
 
 
 def _check_range(recipe: Recipe, name: str, low: float, high: float = float("inf")) -> None:

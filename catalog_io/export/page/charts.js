@@ -16,24 +16,26 @@ function svg(tag, attributes, ...children) {
   return element;
 }
 
-/** Sources by class in equal bins of probability from 0.5 to 1. */
+/** Sources by class in equal bins of probability from 0.5, or from 0 where there are more than two classes, to 1. */
 function binned(rows) {
-  const bins = { FRI: new Array(BINS).fill(0), FRII: new Array(BINS).fill(0) };
+  const bins = Object.fromEntries(page.classes.map((name) => [name, new Array(BINS).fill(0)]));
   for (const row of rows) {
     const probability = numberAt("probability", row);
-    if (classOf(row) in bins && probability >= 0.5) {
-      bins[classOf(row)][Math.min(Math.floor((probability - 0.5) * 2 * BINS + 1e-9), BINS - 1)] += 1;
+    if (classOf(row) in bins && probability >= LOWEST) {
+      bins[classOf(row)][Math.min(Math.floor(((probability - LOWEST) / (1 - LOWEST)) * BINS + 1e-9), BINS - 1)] += 1;
     }
   }
   return bins;
 }
+
+const inBin = (bins, bin) => page.classes.reduce((sum, name) => sum + bins[name][bin], 0);
 
 const allRows = Array.from({ length: page.rows }, (_, row) => row);
 const allBins = binned(allRows);
 
 function drawHistogram() {
   const [left, right, top, bottom] = [4, 256, 14, 78];
-  const highest = Math.max(1, ...allBins.FRI.map((value, bin) => value + allBins.FRII[bin]));
+  const highest = Math.max(1, ...Array.from({ length: BINS }, (_, bin) => inBin(allBins, bin)));
   const width = (right - left) / BINS;
   const height = (value) => (value / highest) * (bottom - top);
   const shown = binned(visible);
@@ -42,15 +44,21 @@ function drawHistogram() {
   for (let bin = 0; bin < BINS; bin++) {
     const x = left + bin * width;
     const bar = (name, base, value) => svg("rect", { class: name, x: x + 0.5, width: width - 1, y: bottom - height(base + value), height: height(value) });
-    chart.append(bar("all", 0, allBins.FRI[bin] + allBins.FRII[bin]), bar("fri", 0, shown.FRI[bin]), bar("frii", shown.FRI[bin], shown.FRII[bin]));
+    chart.append(bar("all", 0, inBin(allBins, bin)));
+    let base = 0;
+    for (const name of page.classes) {
+      chart.append(bar(name.toLowerCase(), base, shown[name][bin]));
+      base += shown[name][bin];
+    }
   }
   chart.append(svg("line", { class: "axis", x1: left, x2: right, y1: bottom + 0.5, y2: bottom + 0.5 }));
-  for (const value of [0.5, 0.6, 0.7, 0.8, 0.9, 1]) {
-    const anchor = value === 0.5 ? "start" : value === 1 ? "end" : "middle";
-    chart.append(svg("text", { x: left + (value - 0.5) * 2 * (right - left), y: bottom + 14, "text-anchor": anchor }, value.toFixed(1)));
+  for (let step = 0; step <= 5; step++) {
+    const value = LOWEST + ((1 - LOWEST) * step) / 5;
+    const anchor = step === 0 ? "start" : step === 5 ? "end" : "middle";
+    chart.append(svg("text", { x: left + (step / 5) * (right - left), y: bottom + 14, "text-anchor": anchor }, value.toFixed(1)));
   }
   chart.append(svg("text", { x: left, y: 9 }, `${grouped(highest)} in the fullest bin`));
-  const counts = ["FRI", "FRII"].map((name) => `${grouped(shown[name].reduce((sum, value) => sum + value, 0))} ${name}`);
+  const counts = page.classes.map((name) => `${grouped(shown[name].reduce((sum, value) => sum + value, 0))} ${name}`);
   chart.setAttribute("aria-label", `Histogram of the probability of the class: ${counts.join(", ")} shown`);
 }
 
@@ -145,7 +153,7 @@ function drawSky() {
     }
   };
   dots(placed.filter((row) => !shown.has(row)), 0.25, () => colours[""]);
-  dots(placed.filter((row) => shown.has(row)), 0.85, (row) => colours[classOf(row)]);
+  dots(placed.filter((row) => shown.has(row)), 0.85, (row) => colours[classOf(row)] ?? style("--ink"));
   context.globalAlpha = 1;
   canvas.setAttribute("aria-label", `Positions of ${grouped(skyPoints.length)} sources shown, around ${patch.ra.toFixed(1)} ${patch.dec.toFixed(1)} degrees`);
 }

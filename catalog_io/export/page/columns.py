@@ -12,13 +12,18 @@ from astropy.table import Column, MaskedColumn, Table
 from astropy.time import Time
 from astropy.units import Quantity
 
-from radio_ag.catalog_io.product.columns import ATTENTION_COLUMNS, COLUMNS, CUTOUT_COLUMNS
+from radio_ag.catalog_io.product.columns import (
+    ATTENTION_COLUMNS,
+    COLUMNS,
+    CUTOUT_COLUMNS,
+    class_columns,
+    with_classes,
+)
 
 MAX_TEXT = 500
 """Characters of a value that the page keeps; a longer one ends in an ellipsis."""
 
 _EXACT = 2**53  # the largest integer up to which a browser's numbers are exact
-_OURS = {(spec.name, spec.description) for spec in COLUMNS + CUTOUT_COLUMNS + ATTENTION_COLUMNS}
 
 
 def json_for_html(value: Any) -> str:
@@ -53,6 +58,8 @@ def table_columns(table: Table) -> list[dict[str, Any]]:
         ``integer``, text of digits, where a browser's numbers would round; ``text``. Infinities are the texts "inf" and
         "-inf".
     """
+    specs = with_classes(COLUMNS, class_columns(table.colnames)) + CUTOUT_COLUMNS + ATTENTION_COLUMNS
+    ours = {(spec.name, spec.description) for spec in specs}
     described = []
     for name, column in table.columns.items():
         kind, values = _encode(column)
@@ -64,7 +71,7 @@ def table_columns(table: Table) -> list[dict[str, Any]]:
                 "unit": str(info.unit) if info.unit is not None else "",
                 "description": str(info.description or ""),
                 "format": info.format if isinstance(info.format, str) else "",
-                "input": (name, info.description) not in _OURS,
+                "input": (name, info.description) not in ours,
                 "values": values,
             }
         )

@@ -41,6 +41,8 @@ function buildFilters() {
     byId("classes").append(chip);
   }
   buildFlags(changed);
+  for (const end of ["low", "high"]) byId(end).min = LOWEST;
+  byId("low").value = LOWEST;
   for (const end of ["low", "high"]) {
     byId(end).addEventListener("input", (event) => {
       const value = event.target.valueAsNumber;
@@ -57,7 +59,7 @@ function buildFilters() {
   byId("reset").addEventListener("click", () => {
     resetFilters();
     byId("search").value = "";
-    [byId("low").value, byId("high").value] = ["0.5", "1"];
+    [byId("low").value, byId("high").value] = [String(LOWEST), "1"];
     changed();
     byId("search").focus();
   });

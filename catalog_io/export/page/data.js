@@ -2,7 +2,8 @@
 
 const page = JSON.parse(document.getElementById("data").textContent);
 const columns = new Map(page.columns.map((column) => [column.name, column]));
-const CLASSES = ["FRI", "FRII", ""];
+const CLASSES = [...page.classes, ""];
+const LOWEST = page.classes.length > 2 ? 0 : 0.5; // probability of a class
 const MISSING = "–";
 
 function numberAt(name, row) {
@@ -52,15 +53,15 @@ const degrees = (row) => `${numberAt("ra", row).toFixed(6)} ${numberAt("dec", ro
 
 // Filters
 
-const filters = { classes: new Set(CLASSES), low: 0.5, high: 1, clean: false, flags: new Map(), text: "" };
+const filters = { classes: new Set(CLASSES), low: LOWEST, high: 1, clean: false, flags: new Map(), text: "" };
 const order = { column: "", descending: false };
 let visible = Array.from({ length: page.rows }, (_, row) => row);
 
 const filtersAreSet = () =>
-  filters.classes.size < CLASSES.length || filters.low > 0.5 || filters.high < 1 || filters.clean || filters.flags.size > 0 || filters.text !== "";
+  filters.classes.size < CLASSES.length || filters.low > LOWEST || filters.high < 1 || filters.clean || filters.flags.size > 0 || filters.text !== "";
 
 function resetFilters() {
-  Object.assign(filters, { classes: new Set(CLASSES), low: 0.5, high: 1, clean: false, flags: new Map(), text: "" });
+  Object.assign(filters, { classes: new Set(CLASSES), low: LOWEST, high: 1, clean: false, flags: new Map(), text: "" });
 }
 
 let haystacks = null;
@@ -77,7 +78,7 @@ function haystack(row) {
 
 function passes(row) {
   if (!filters.classes.has(classOf(row))) return false;
-  if (filters.low > 0.5 || filters.high < 1) {
+  if (filters.low > LOWEST || filters.high < 1) {
     const probability = numberAt("probability", row);
     if (!(probability >= filters.low && probability <= filters.high)) return false;
   }

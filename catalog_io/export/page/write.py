@@ -146,6 +146,7 @@ def _payload(result: Result, rows: NDArray[np.intp], title: str, number: int, pa
             {"name": flag.name, "bit": int(flag), "words": _words(flag), "description": flag.description}
             for flag in Flag
         ],
+        "classes": list(result.classes),
         "columns": table_columns(result.table[rows]),
         "gates": [str(gate) for gate in gates],
         "panels": panel_places(gates),
