@@ -38,7 +38,7 @@ FOLDS = 5
 CLASSES = ("FRI", "FRII", "Bent", "Compact")
 BENT = ("wide-angle tail", "head-tail")
 _RECIPE = replace(RECIPES["finetune"], samples=5_000, windowed=4_000, epochs=5)
-RECIPES_OF = {"nvss": replace(_RECIPE, samples=8_000, windowed=0, served=64, epochs=8), "4class": _RECIPE}
+RECIPES_OF = {"nvss": replace(_RECIPE, samples=3_000, windowed=0, served=64, epochs=3), "4class": _RECIPE}
 
 
 @dataclass(frozen=True)

@@ -135,10 +135,11 @@ class Reading:
     pixel_scale: float | None = None
 
 
-_PLAIN = Reading()
+PLAIN = Reading()
+"""As the headers tell, FRI and FRII."""
 
 
-def load_labelled(*paths: str | os.PathLike, test: bool = False, reading: Reading = _PLAIN) -> Labelled:
+def load_labelled(*paths: str | os.PathLike, test: bool = False, reading: Reading = PLAIN) -> Labelled:
     """Read labelled images into memory: FITS files, and published batches as they are downloaded.
 
     Parameters
@@ -322,7 +323,7 @@ class LabelledFile:
         Images of another size, type or unit, or not one a row.
     """
 
-    def __init__(self, path: str | os.PathLike, reading: Reading = _PLAIN, *, settled: bool = True) -> None:
+    def __init__(self, path: str | os.PathLike, reading: Reading = PLAIN, *, settled: bool = True) -> None:
         self.path = Path(path)
         with self._opened() as hdus:
             names = [hdu.name for hdu in in_order(hdus)]
