@@ -24,6 +24,7 @@ from radio_ag.catalog_io.product.formats import Format, product_format
 from radio_ag.catalog_io.product.parts import parts_folder, read_manifest
 from radio_ag.catalog_io.result import Result
 from radio_ag.chunks import ClassifySettings
+from radio_ag.class_names import DEFAULT_CLASSES
 from radio_ag.cpus import allowed_threads
 from radio_ag.errors import InputError
 from radio_ag.inputs import Inputs, open_inputs
@@ -191,6 +192,7 @@ def _plan(
         options.attention_stats,
         options.classify_unresolved,
         options.prior,
+        loaded.card.classes,
     )
     classifier, settings = _settle(loaded, settings, options.client, options.wait)
     classifier.warn_if_not_calibrated()
@@ -240,6 +242,9 @@ def _settle(
 
 def _provenance(inputs: Inputs, classifier: Classifier, settings: ClassifySettings) -> dict[str, Any]:
     architecture = classifier.networks[0].architecture
+    told = asdict(settings)
+    classes = told.pop("classes")
+    others = {} if classes == DEFAULT_CLASSES else {"classes": ", ".join(classes)}
     return {
         "weights": classifier.card.name,
         "weights_sha256": classifier.card.sha256,
@@ -251,7 +256,8 @@ def _provenance(inputs: Inputs, classifier: Classifier, settings: ClassifySettin
         "catalogue_sha256": inputs.rows.sha256,
         "grouping": inputs.groups.how,
         **inputs.source.describe(),
-        **asdict(settings),
+        **told,
+        **others,
         **asdict(classifier.preprocessing),
         **inputs.provenance,
     }

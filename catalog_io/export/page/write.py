@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from radio_ag.catalog_io.export.cutouts import Cutouts, open_cutouts, survey_of
-from radio_ag.catalog_io.export.page.columns import class_names, json_for_html, source_entries, table_columns
+from radio_ag.catalog_io.export.page.columns import json_for_html, source_entries, table_columns
 from radio_ag.catalog_io.export.page.document import image_chunk, page_head, page_tail
 from radio_ag.catalog_io.export.page.labelling import Labelling
 from radio_ag.catalog_io.export.page.sprites import encode_sprite, panel_places
@@ -150,7 +150,6 @@ def _payload(result: Result, table: Table, title: str, number: int, paths: list[
     """Everything that a page of some entries knows but the images."""
     clip = result.provenance.get("clip")
     gates = _gates(result)
-    classes, least = class_names(result.table)
     return {
         "title": title,
         "created": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
@@ -163,8 +162,8 @@ def _payload(result: Result, table: Table, title: str, number: int, paths: list[
             {"name": flag.name, "bit": int(flag), "words": _words(flag), "description": flag.description}
             for flag in Flag
         ],
-        "classes": classes,
-        "least": least,
+        "classes": list(result.classes),
+        "least": 1 / len(result.classes),
         "columns": table_columns(table),
         "beam": _beam(result),
         "gates": [str(gate) for gate in gates],

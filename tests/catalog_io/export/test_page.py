@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 
 from radio_ag import Result
 from radio_ag.catalog_io.export.page import write_page
-from radio_ag.catalog_io.export.page.columns import MAX_TEXT, class_names, json_for_html, table_columns
+from radio_ag.catalog_io.export.page.columns import MAX_TEXT, json_for_html, table_columns
 from radio_ag.catalog_io.export.page.sprites import cutout_scale, encode_cutout, encode_sprite, panel_places
 from radio_ag.catalog_io.open_images import open_images
 from radio_ag.catalog_io.services.surveys import SURVEYS
@@ -414,13 +414,11 @@ def test_the_beam_is_that_of_the_survey(written):
     assert written(page_result(survey=SURVEYS["nvss"].title), overwrite=True).data["beam"] == [45, 45, 0]
 
 
-def test_classes_are_those_of_the_network_and_of_the_rows():
-    table = page_result().table
-    assert class_names(table) == (["FRI", "FRII"], 0.5)
-    assert class_names(table[:0]) == (["FRI", "FRII"], 0.5)
-    table["class"] = MaskedColumn(["Bent", "FRII", "", "FRI", "Compact", "", "", "", ""], mask=table["class"].mask)
-    table["class"].mask = [name == "" for name in table["class"].data]
-    assert class_names(table) == (["FRI", "FRII", "Bent", "Compact"], 0.25)
+def test_classes_are_those_of_the_network(written):
+    data = written(page_result()).data
+    assert (data["classes"], data["least"]) == (["FRI", "FRII"], 0.5)
+    data = written(page_result(classes="FRI, FRII, Bent, Compact"), overwrite=True).data
+    assert (data["classes"], data["least"]) == (["FRI", "FRII", "Bent", "Compact"], 0.25)
 
 
 def test_no_page_has_less_than_one_source(tmp_path):
