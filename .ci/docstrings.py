@@ -1,7 +1,10 @@
 #!/usr/bin/env python3
 """Check the docstrings of what is public: a summary that begins with a verb, and sections that numpydoc accepts.
 
-Prints a line for each fault and their number by folder. `--count` prints the numbers alone.
+    .ci/docstrings.py [--count] [FOLDER ...]
+
+Prints a line for each fault and their number by folder, of the modules that lie in the folders named, without what lies
+in folders below; of all without a name. `--count` prints the numbers alone.
 """
 
 import ast
@@ -18,14 +21,15 @@ FOLDERS = ("radio_ag", "catalog_io", "cli", "weights")
 CHECKS = {"GL08", "PR01", "PR02", "PR03", "PR04", "PR07", "RT01"}
 SECTIONS = CHECKS - {"GL08"}
 VERBS = """
-    Add Answer Apply Ask Assess Average Become Begin Blank Bring Build Calibrate Check Choose Classify Close Collect
-    Compare Compress Compute Convert Convolve Copy Count Cut Decode Describe Detect Distribute Divide Download Draw
-    Drop Encode End Estimate Evaluate Export Fetch Fill Find Fit Follow Forget Give Go Group Hash Import Inflate
-    Interpolate Iterate Join Keep Let List Load Locate Log Look Make Map Mark Match Measure Merge Name Normalise Open
-    Order Pack Parse Place Plan Predict Prepare Preprocess Print Put Quote Raise Rank Read Rebuild Record Refuse
-    Register Remove Rename Render Replace Report Resample Reserve Resume Return Rotate Round Run Save Say Scan Score
-    Search See Select Send Serve Set Show Shuffle Simulate Smooth Sort Split Start Stop Store Stretch Sum Summarise
-    Take Tell Train Translate Try Turn Undo Unpack Update Use Validate Verify View Wait Walk Warn Weight Write Yield
+    Add Answer Append Apply Ask Assess Average Become Begin Blank Bring Build Calibrate Check Choose Classify Close
+    Collect Compare Compress Compute Convert Convolve Copy Count Cut Decode Describe Detect Distribute Divide Download
+    Draw Drop Encode End Estimate Evaluate Export Fetch Fill Find Fit Follow Forget Give Go Group Hash Import Inflate
+    Interpolate Iterate Join Keep Learn Let List Load Locate Log Look Make Map Mark Match Measure Merge Name Normalise
+    Open Order Pack Parse Place Plan Predict Prepare Preprocess Print Put Quote Raise Rank Read Rebuild Record Refuse
+    Register Remember Remove Rename Render Replace Report Resample Reserve Resume Return Rotate Round Run Save Say Scale
+    Scan Score Search See Select Send Serve Set Show Shuffle Simulate Smooth Sort Split Start Stop Store Stretch Sum
+    Summarise Take Tell Train Translate Try Turn Undo Unpack Update Use Validate Verify View Wait Walk Warn Weight Work
+    Write Yield
 """
 
 
@@ -63,7 +67,11 @@ def faults(path: Path):
 def main() -> int:
     """Print what was found."""
     counts = Counter()
-    for path in sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py")):
+    named = [ROOT / name for name in sys.argv[1:] if name != "--count"]
+    if missing := [str(folder) for folder in named if not folder.is_dir()]:
+        raise SystemExit(f"no folder {', '.join(missing)}")
+    everything = (path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))
+    for path in sorted(path for folder in named for path in folder.glob("*.py")) if named else sorted(everything):
         for line, name, fault in faults(path):
             counts[str(path.parent.relative_to(ROOT)), fault[:4] if fault[:2].isupper() else "verb"] += 1
             if "--count" not in sys.argv:

@@ -97,7 +97,30 @@ class Result:
         path: Path | None = None,
         incomplete: int = 0,
     ) -> "Result":
-        """Return a result whose tables are made when they are asked for; summaries (sources, rows) are known before."""
+        """Return a result whose tables are made when they are asked for; summaries (sources, rows) are known before.
+
+        Parameters
+        ----------
+        load : callable
+            Gives the table of n rows.
+        summaries : sequence of dict
+            Of the sources and of the rows, as `summary` gives them.
+        stores : mapping of str or int to AttentionStore, optional
+            Attention maps by "mean", 1, 2, 3.
+        cutouts : AttentionStore, optional
+            Planes that the column ``cutout_plane`` names.
+        sources : callable
+            Gives the table of sources; None where it follows from the rows.
+        path : Path, optional
+            Of the product, if there is one.
+        incomplete : int
+            Rows with coverage whose images may still come.
+
+        Returns
+        -------
+        Result
+            Equal to one whose tables are there.
+        """
         result = cls(Table(), stores, cutouts, sources=sources, path=path)
         result._load, result._summaries, result._incomplete = load, summaries, incomplete
         return result
@@ -134,6 +157,11 @@ class Result:
         cutouts : AttentionStore, optional
             The cutouts in Jy/beam that the column ``cutout_plane`` names.
 
+        Returns
+        -------
+        Result
+            In memory, of n rows.
+
         Raises
         ------
         InputError
@@ -157,6 +185,11 @@ class Result:
             Hold the table, and each map when it is asked for, against its checksum. False takes what is damaged, or was
             changed by a program that does not keep checksums, as it is.
 
+        Returns
+        -------
+        Result
+            With the table in memory once it is asked for.
+
         Raises
         ------
         InputError
@@ -168,7 +201,7 @@ class Result:
         return cls(*kind.read(path, verify=verify), sources=sources, path=path)
 
     def verify(self) -> None:
-        """Hold every byte of the product that this result was read from, or written to, against its checksums.
+        """Check every byte of the product that this result was read from, or written to, against its checksums.
 
         Raises
         ------
@@ -229,7 +262,28 @@ class Result:
         spreadsheet_safe: bool = False,
         overwrite: bool = False,
     ) -> Path:
-        """Write regions, a VOTable, CSV, ECSV or a FITS file a source; see `radio_ag.catalog_io.export.export`."""
+        """Write regions, a VOTable, CSV, ECSV or a FITS file a source; see `radio_ag.catalog_io.export.export`.
+
+        Parameters
+        ----------
+        path : path
+            File or folder that is written.
+        format : str, optional
+            One of `radio_ag.catalog_io.export.FORMATS`; None: that of the path's suffix.
+        images : object, optional
+            Where cutouts come from, where the result has none.
+        rows : bool
+            Export rows of the catalogue instead of sources.
+        spreadsheet_safe : bool
+            Put an apostrophe before text that a spreadsheet would take for a formula.
+        overwrite : bool
+            Replace what is there.
+
+        Returns
+        -------
+        Path
+            What was written.
+        """
         from radio_ag.catalog_io.export import export
 
         return export(
@@ -237,7 +291,22 @@ class Result:
         )
 
     def send(self, to: str | None = None, *, image: str | os.PathLike | None = None, timeout: int = 60) -> list[str]:
-        """Send the table to TOPCAT, Aladin, DS9, ... by SAMP; see `radio_ag.catalog_io.export.samp.send_result`."""
+        """Send the table to TOPCAT, Aladin, DS9, ... by SAMP; see `radio_ag.catalog_io.export.samp.send_result`.
+
+        Parameters
+        ----------
+        to : str, optional
+            Name of a program, in part; None: all that take tables.
+        image : path, optional
+            FITS image that is sent before the table.
+        timeout : int
+            Seconds to wait for each program's answer.
+
+        Returns
+        -------
+        list of str
+            Names of the programs that took it.
+        """
         from radio_ag.catalog_io.export.samp import send_result
 
         return send_result(self, to, image=image, timeout=timeout)
@@ -274,7 +343,13 @@ class Result:
             return self._sources
 
     def first_rows(self) -> "Result":
-        """Return a result of the first row of each source, in the order of `sources`."""
+        """Return a result of the first row of each source, in the order of `sources`.
+
+        Returns
+        -------
+        Result
+            With the maps and cutouts of those rows.
+        """
         return self if len(self.sources) == len(self.table) else self[np.asarray(self.sources["first_row"])]
 
     def source(self, number: int) -> "Source":
@@ -288,7 +363,7 @@ class Result:
         Returns
         -------
         Source
-            With its components.
+            With its components, its map and its cutout.
 
         Raises
         ------
@@ -501,6 +576,16 @@ class Result:
     def cutouts(self, rows: ArrayLike) -> NDArray[np.float32]:
         """Return the cutouts of several rows at once, Jy/beam (n, 150, 150); NaN for a row that has none.
 
+        Parameters
+        ----------
+        rows : array_like of int, shape (n,)
+            Numbers of rows, from 0.
+
+        Returns
+        -------
+        ndarray, shape (n, 150, 150), float32
+            Jy/beam, on the pixels that were classified.
+
         Raises
         ------
         InputError
@@ -588,6 +673,11 @@ class Result:
         ----------
         rows : bool
             Whether ``clean``, ``classes`` and ``flags`` count rows of the catalogue instead of sources.
+
+        Returns
+        -------
+        dict of str to object
+            ``classes`` and ``flags`` are counts by name.
         """
         if self._summaries:
             return copy.deepcopy(self._summaries[rows])
@@ -688,11 +778,28 @@ class Source:
         return int(self.rows[0])
 
     def attention(self, gate: str | int = "mean") -> CCDData:
-        """Return its attention map; see `Result.attention`."""
+        """Return its attention map; see `Result.attention`.
+
+        Parameters
+        ----------
+        gate : str or int
+            "mean", or 1, 2, 3 where each gate's maps were kept.
+
+        Returns
+        -------
+        CCDData
+            With its WCS, 150 x 150 pixels.
+        """
         return self._result.attention(self.index, gate)
 
     def cutout(self) -> CCDData:
-        """Return its cutout; see `Result.cutout`."""
+        """Return its cutout; see `Result.cutout`.
+
+        Returns
+        -------
+        CCDData
+            Jy/beam, with its WCS, 150 x 150 pixels.
+        """
         return self._result.cutout(self.index)
 
 
@@ -742,6 +849,11 @@ def verify_product(path: str | os.PathLike) -> dict[str, str | None]:
     ----------
     path : path
         A FITS product, or the folder of Parquet files, whose maps beside it are looked at as well.
+
+    Returns
+    -------
+    dict of str to str or None
+        By the name of the HDU or file; text says what is wrong.
 
     Raises
     ------

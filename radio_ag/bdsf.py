@@ -1,8 +1,11 @@
 """PyBDSF: what `bdsf.process_image` found, classified without a detour over files of the user's."""
 
+from __future__ import annotations
+
+import os
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 import numpy as np
 from astropy.io import fits
@@ -10,10 +13,37 @@ from astropy.io import fits
 from radio_ag.catalog_io.result import Result
 from radio_ag.errors import CatalogueError
 
+if TYPE_CHECKING:
+    from astropy import units as u
+    from astropy.wcs import WCS
+
+    from radio_ag.catalog_io.images.regions import Region
+    from radio_ag.options import AttentionMode, CatalogueOptions, ImageOptions, RunOptions
+
 _TABLES = ("srl", "gaul")
 
 
-def classify_bdsf(img: Any, *, catalog_type: str = "srl", **options: Any) -> Result:
+class BdsfOptions(TypedDict, total=False):
+    """What `classify_bdsf` takes of the keywords of `radio_ag.classify`."""
+
+    images: Any
+    data: Any
+    wcs: WCS | None
+    group: str | float | u.Quantity
+    region: str | os.PathLike[str] | Region | None
+    weights: str | os.PathLike[str]
+    device: str
+    orbit: int
+    attention: AttentionMode
+    keep_cutouts: bool
+    output: str | os.PathLike[str] | None
+    overwrite: bool
+    catalogue_options: CatalogueOptions
+    image_options: ImageOptions
+    run_options: RunOptions
+
+
+def classify_bdsf(img: Any, *, catalog_type: str = "srl", **options: Unpack[BdsfOptions]) -> Result:
     """Classify the sources of a PyBDSF image.
 
     Parameters
@@ -63,11 +93,12 @@ def classify_bdsf(img: Any, *, catalog_type: str = "srl", **options: Any) -> Res
 
 
 def searched_image(img: Any) -> fits.ImageHDU:
-    """The plane that PyBDSF searched, trimmed as it was, with its WCS and its beam.
+    """Return the plane that PyBDSF searched, trimmed as it was, with its WCS and its beam.
 
     Parameters
     ----------
     img : bdsf.image.Image
+        What ``bdsf.process_image`` returned.
 
     Returns
     -------

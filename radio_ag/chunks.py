@@ -62,7 +62,18 @@ class ClassifySettings:
     classes: tuple[str, ...] = DEFAULT_CLASSES
 
     def stacks(self, gates: int) -> tuple[str, ...]:
-        """Return the names of the stacks of planes that a part has, with a network of so many gates."""
+        """Return the names of the stacks of planes that a part has, with a network of so many gates.
+
+        Parameters
+        ----------
+        gates : int
+            0 to 3.
+
+        Returns
+        -------
+        tuple of str
+            Names of HDUs: ``ATTENTION``, ``ATTENTION_1`` and so on, ``CUTOUTS``.
+        """
         maps = () if self.attention == "none" else ("ATTENTION",)
         each = tuple(f"ATTENTION_{gate}" for gate in range(1, gates + 1)) if self.attention == "gates" else ()
         return maps + each + (("CUTOUTS",) if self.keep_cutouts else ())
@@ -92,7 +103,22 @@ def sky_order(ra: ArrayLike, dec: ArrayLike) -> NDArray[np.int64]:
 def blank_columns(
     ra: NDArray[np.float64], dec: NDArray[np.float64], flags: NDArray[np.int32], settings: ClassifySettings
 ) -> dict[str, NDArray]:
-    """Return the columns of n sources that have no answer but their flags."""
+    """Return the columns of n sources that have no answer but their flags.
+
+    Parameters
+    ----------
+    ra, dec : ndarray of float64, shape (n,)
+        Degrees ICRS.
+    flags : ndarray of int32, shape (n,)
+        Why there is no answer.
+    settings : ClassifySettings
+        Which of the columns there are.
+
+    Returns
+    -------
+    dict of str to ndarray, shape (n,)
+        NaN, empty text or -1 for what is not known.
+    """
     n = len(ra)
     width = max(_CLASS_WIDTH, *map(len, settings.classes))
     columns = {"ra": ra, "dec": dec, "class": np.zeros(n, f"S{width}")}
@@ -135,6 +161,19 @@ def classify_chunks(
 
     With ``check``, find out from the first chunk whether the image source answers at all.
 
+    Parameters
+    ----------
+    chunks : iterable of Chunk
+        In the order in which they are begun.
+    source : ImageSource
+        Whose ``fetch`` may be called from several threads.
+    classifier : Classifier
+        That sees one chunk at a time.
+    settings : ClassifySettings
+        Those of the run.
+    check : bool
+        Find out from the first chunk whether the image source answers at all.
+
     Raises
     ------
     ServiceError
@@ -157,7 +196,18 @@ def classify_chunks(
 
 
 def has_answered(source: ImageSource) -> bool:
-    """Return whether an image has come from the source; False where it does not tell."""
+    """Return whether an image has come from the source.
+
+    Parameters
+    ----------
+    source : ImageSource
+        False for one that does not tell.
+
+    Returns
+    -------
+    bool
+        Its own word, `answered`.
+    """
     return bool(getattr(source, "answered", False))
 
 
@@ -165,6 +215,15 @@ def work_ahead(work: Callable[[_Item], _Done], items: Iterable[_Item], source: I
     """Yield what comes of each item, as it comes; as many are under way as the image source has `chunks_at_once`.
 
     The first is alone until it is done, or the source has answered: one that does not is asked for no other.
+
+    Parameters
+    ----------
+    work : callable
+        Called in threads of its own.
+    items : iterable
+        Taken as there is room.
+    source : ImageSource
+        That the work asks for images.
     """
     at_once = getattr(source, "chunks_at_once", 1)
     pool = ThreadPoolExecutor(at_once, thread_name_prefix="radio-ag-fetch")
@@ -203,7 +262,18 @@ class Measured:
     images: list[bytes]  # of the usable positions, what they were cut from
 
     def shown(self, rows: NDArray[np.intp]) -> NDArray[np.float32]:
-        """Return the fields of some of the usable positions (k,) as the network sees them, (k, ny, nx)."""
+        """Return the fields of some sources as the network sees them: without what outshines them.
+
+        Parameters
+        ----------
+        rows : ndarray of int, shape (k,)
+            Among the usable positions.
+
+        Returns
+        -------
+        ndarray, shape (k, ny, nx)
+            Jy/beam.
+        """
         fields = self.fields.data[self.usable[rows]]
         _, alone, outshone = np.intersect1d(np.flatnonzero(self.islands.outshone), rows, return_indices=True)
         fields[outshone] = self.alone[alone]
@@ -211,7 +281,22 @@ class Measured:
 
 
 def measure_chunk(chunk: Chunk, source: ImageSource, classifier: Classifier) -> Measured:
-    """Fetch the fields of a chunk, and measure them."""
+    """Fetch the fields of a chunk, and measure them.
+
+    Parameters
+    ----------
+    chunk : Chunk
+        Of at least one source.
+    source : ImageSource
+        Of the images.
+    classifier : Classifier
+        Whose preprocessing measures them.
+
+    Returns
+    -------
+    Measured
+        What the network needs, and what is known without it.
+    """
     fields = source.fetch(chunk.ra, chunk.dec)
     usable = np.flatnonzero((fields.flags & (Flag.NO_COVERAGE | Flag.FETCH_FAILED)) == 0)
     data = fields.data if len(usable) == len(fields) else fields.data[usable]
@@ -230,7 +315,22 @@ def _image_name(origin: str, source: ImageSource) -> bytes:
 
 
 def classify_measured(measured: Measured, classifier: Classifier, settings: ClassifySettings) -> Part:
-    """Return the part of a chunk whose fields are there."""
+    """Return the part of a chunk whose fields are there.
+
+    Parameters
+    ----------
+    measured : Measured
+        Of `measure_chunk`.
+    classifier : Classifier
+        That sees the fields with a morphology.
+    settings : ClassifySettings
+        Which planes are kept.
+
+    Returns
+    -------
+    Part
+        Columns, and planes packed for the disk.
+    """
     fields, usable, prepared, islands = measured.fields, measured.usable, measured.prepared, measured.islands
     flags = fields.flags.astype(np.int32)
     flags[usable] |= islands.flags | np.where(prepared.fallback, Flag.RMS_FALLBACK, 0).astype(np.int32)

@@ -66,6 +66,20 @@ class Task:
 
     @classmethod
     def of(cls, plan: Plan, folder: Path | None) -> Task:
+        """Make the task of a run for its workers.
+
+        Parameters
+        ----------
+        plan : Plan
+            Of the run.
+        folder : Path or None
+            Where workers that see it write the parts.
+
+        Returns
+        -------
+        Task
+            Small enough to be sent with each chunk.
+        """
         if plan.weights is None:
             raise ValueError("a plan for a cluster has weights")
         names = tuple(getattr(plan.source, "names", ()))
@@ -180,9 +194,11 @@ def classify_on(
     Parameters
     ----------
     client : distributed.Client
+        Of the cluster.
     plan : Plan
         With what the workers need.
     chunks : iterable of Chunk
+        In the order in which they are sent.
     folder : path, optional
         Where workers that see it write the parts.
     check : bool
@@ -248,7 +264,13 @@ def _resources(weights: Weights, settings: ClassifySettings) -> Resources:
 
 
 class Tools:
-    """What a worker keeps from chunk to chunk."""
+    """What a worker keeps from chunk to chunk.
+
+    Parameters
+    ----------
+    task : Task
+        Of the run that the worker works for.
+    """
 
     def __init__(self, task: Task) -> None:
         here = software_versions()
@@ -270,7 +292,18 @@ class Tools:
 
 
 def open_here(task: Task) -> ImageSource:
-    """The images of a task as this worker sees them; fewer of them would mean rows without coverage, in silence."""
+    """Open the images of a task as this worker sees them; fewer of them would mean rows without coverage, in silence.
+
+    Parameters
+    ----------
+    task : Task
+        Of the run.
+
+    Returns
+    -------
+    ImageSource
+        It is kept for as long as the worker has the task.
+    """
     from distributed import get_worker
 
     here = f"worker {get_worker().name} ({get_worker().address})"
@@ -322,7 +355,18 @@ def _sees(folder: Path, run: str) -> bool:
 
 
 def own_device(name: str) -> str:
-    """The device of this worker: of several GPUs that it sees, the one that its number falls to."""
+    """Return the device of this worker: of several GPUs that it sees, the one that its number falls to.
+
+    Parameters
+    ----------
+    name : str
+        "auto", "cpu", "cuda" or "cuda:0" and so on, as the user asks for it.
+
+    Returns
+    -------
+    str
+        What `torch.device` takes, or "auto".
+    """
     from distributed import get_worker
 
     if not name.startswith(("auto", "cuda")) or not torch.cuda.is_available():

@@ -84,12 +84,18 @@ def fetch_images(
 
     Parameters
     ----------
-    catalogue, group, region, catalogue_options
+    catalogue : object
         As for `radio_ag.classify`.
     images : str, optional
         The survey; None: FIRST.
+    group : str, float or Quantity
+        As for `radio_ag.classify`.
+    region : path or Region, optional
+        As for `radio_ag.classify`.
     max_failed : float
         Share of the sources with coverage whose images may be missing without a warning.
+    catalogue_options : CatalogueOptions
+        As for `radio_ag.classify`.
     image_options : ImageOptions
         ``cache_dir`` is where the images go, if not to the user's cache.
     progress : callable, optional

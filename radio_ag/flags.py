@@ -54,5 +54,16 @@ UNCLASSIFIED = Flag.BAD_POSITION | Flag.NO_COVERAGE | Flag.FETCH_FAILED | Flag.E
 
 
 def decode(value: int) -> list[str]:
-    """Return the names of the flags set in ``value``, e.g. ``decode(24) == ["EMPTY", "LOW_SNR"]``."""
+    """Return the names of the flags set in ``value``, e.g. ``decode(24) == ["EMPTY", "LOW_SNR"]``.
+
+    Parameters
+    ----------
+    value : int
+        Bits of the flags, of one row.
+
+    Returns
+    -------
+    list of str
+        In the order of the bits.
+    """
     return [flag.name for flag in Flag if value & flag and flag.name]

@@ -70,10 +70,20 @@ def open_inputs(
 
     Parameters
     ----------
-    catalogue, images, group, region, data, wcs
+    catalogue, images : object
+        As for `radio_ag.classify`.
+    group : str, float or Quantity
+        As for `radio_ag.classify`.
+    region : path, Region or None
         As for `radio_ag.classify`.
     options : CatalogueOptions
+        Of columns, grouping and the finding of sources.
     image_options : ImageOptions
+        Of the images that ``images`` names.
+    data : array_like or Quantity, shape (ny, nx), optional
+        As for `radio_ag.classify`.
+    wcs : WCS, optional
+        Of ``data``.
 
     Returns
     -------
@@ -134,9 +144,10 @@ def open_source(images: Any, options: ImageOptions, **further: Any) -> ImageSour
 
     Parameters
     ----------
-    images
+    images : object
         As for `radio_ag.catalog_io.open_images.open_images`.
     options : ImageOptions
+        Of which most belong to one kind of images.
     **further
         What else `~radio_ag.catalog_io.open_images.open_images` is told.
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 import numpy as np
 from astropy.table import Table
@@ -15,7 +16,7 @@ from radio_ag.catalog_io.result import Result
 from radio_ag.class_names import column_names
 from radio_ag.errors import InputError, ServiceError
 from radio_ag.inputs import open_source
-from radio_ag.options import ImageOptions
+from radio_ag.options import ImageOptions, RunOptions
 from radio_ag.pipeline import classify
 from radio_ag.weights import DEFAULT, card
 
@@ -27,15 +28,29 @@ _PLACE = ("source_id", "ra", "dec", "attention_plane", "cutout_ra", "cutout_dec"
 _LEFT_OUT = {*_PLACE, *(spec.name for spec in GROUP_COLUMNS)}  # each row of a frame is a source
 
 
-def classify_hats(catalogue: lsdb.Catalog, **options: Any) -> lsdb.Catalog:
-    """A HATS catalogue with classes, worked out partition by partition when it is computed or written.
+class FrameOptions(TypedDict, total=False):
+    """What `classify_hats` and `classify_partition` take of the keywords of `radio_ag.classify`."""
+
+    weights: str | os.PathLike[str]
+    device: str
+    orbit: int
+    run_options: RunOptions
+
+
+class _HatsOptions(FrameOptions, total=False):
+    images: Any
+    image_options: ImageOptions
+
+
+def classify_hats(catalogue: lsdb.Catalog, **options: Unpack[_HatsOptions]) -> lsdb.Catalog:
+    """Give a HATS catalogue classes, worked out partition by partition when it is computed or written.
 
     Parameters
     ----------
     catalogue : lsdb.Catalog
         Its positions are where its properties say, in degrees.
     **options
-        See `classify_partition`.
+        ``images``, ``image_options``, ``weights``, ``device``, ``orbit`` and ``run_options``: see `classify_partition`.
 
     Returns
     -------
@@ -57,16 +72,18 @@ def classify_partition(
     image_options: ImageOptions = ImageOptions(),
     ra_col: str = "ra",
     dec_col: str = "dec",
-    **settings: Any,
+    **settings: Unpack[FrameOptions],
 ) -> pandas.DataFrame:
-    """A data frame with columns for the classes of its rows: for ``map_partitions`` of LSDB and of Dask.
+    """Give a data frame columns for the classes of its rows: for ``map_partitions`` of LSDB and of Dask.
 
     Parameters
     ----------
     frame : pandas.DataFrame
         An empty one, by which these libraries learn what comes, needs neither images nor weights.
-    images, image_options
+    images : object
         As for `radio_ag.classify`. A process opens them once for all partitions.
+    image_options : ImageOptions
+        As for `radio_ag.classify`.
     ra_col, dec_col : str
         Columns of the positions, degrees ICRS.
     **settings

@@ -58,6 +58,12 @@ class Machine:
         Parameters
         ----------
         stream : binary file
+            Open for reading, at the start of a pickle.
+
+        Returns
+        -------
+        object
+            Of the types that the machine may make.
 
         Raises
         ------
@@ -195,6 +201,12 @@ def shown(value: Any) -> str:
     Parameters
     ----------
     value : object
+        Of any type.
+
+    Returns
+    -------
+    str
+        Printable.
     """
     text = repr(value) if isinstance(value, str | int | float) else f"a {type(value).__name__}"
     text = text[1:-1] if isinstance(value, str) else text
@@ -212,6 +224,11 @@ def unfold(value: Any, length: int, finish: Callable[[Any], Any] = lambda leaf: 
         Bytes of the file.
     finish : callable
         Gives what takes the place of a leaf.
+
+    Returns
+    -------
+    object
+        Of the same structure.
 
     Raises
     ------
@@ -245,6 +262,12 @@ def read_bounded(path: Path) -> bytes:
     Parameters
     ----------
     path : Path
+        Of a file whose origin nobody vouches for.
+
+    Returns
+    -------
+    bytes
+        All of them.
 
     Raises
     ------

@@ -9,7 +9,7 @@ from radio_ag.errors import InputError
 
 
 def with_prior(p_frii: ArrayLike, learnt: float, prior: float) -> NDArray[np.float64]:
-    """Re-weight probabilities to another share of FRII among the sources.
+    """Convert probabilities to those for another share of FRII among the sources.
 
     Parameters
     ----------

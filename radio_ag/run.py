@@ -101,7 +101,13 @@ class Plan:
     image_options: Mapping[str, Any] | None = None
 
     def identity(self) -> dict[str, Any]:
-        """Return what decides the product, for the manifest of the parts."""
+        """Return what decides the product, for the manifest of the parts.
+
+        Returns
+        -------
+        dict of str to object
+            Of names to what JSON can hold.
+        """
         positions = hashlib.sha256()
         for values in (self.groups.ra, self.groups.dec, self.groups.group_id, self.wanted):
             positions.update(np.ascontiguousarray(values).data)
@@ -116,18 +122,50 @@ class Plan:
         return self.settings.stacks(self.classifier.gates)
 
     def unreached(self, sources: NDArray[np.int64] | slice) -> dict[str, NDArray]:
-        """Return the columns of sources that are not classified."""
+        """Return the columns of sources that are not classified.
+
+        Parameters
+        ----------
+        sources : ndarray of int64 or slice
+            Numbers of n sources.
+
+        Returns
+        -------
+        dict of str to ndarray, shape (n,)
+            As `radio_ag.chunks.blank_columns`.
+        """
         ra, dec = self.groups.ra[sources], self.groups.dec[sources]
         return blank_columns(ra, dec, self.unreached_flags(sources), self.settings)
 
     def unreached_flags(self, sources: NDArray[np.int64] | slice) -> NDArray[np.int32]:
-        """Return the flags of sources that are not classified; 0 for those that will be."""
+        """Return the flags of sources that are not classified; 0 for those that will be.
+
+        Parameters
+        ----------
+        sources : ndarray of int64 or slice
+            Numbers of n sources.
+
+        Returns
+        -------
+        ndarray, shape (n,), int32
+            Bits of `radio_ag.flags.Flag`.
+        """
         unwanted = np.where(self.groups.valid[sources], Flag.NO_COVERAGE, Flag.BAD_POSITION)
         return np.where(self.wanted[sources], 0, unwanted).astype(np.int32)
 
 
 def run(plan: Plan) -> Result:
     """Classify part by part, what is missing; then join the parts.
+
+    Parameters
+    ----------
+    plan : Plan
+        What there is to do, and with what.
+
+    Returns
+    -------
+    Result
+        Of the product, if there is one, else in memory.
 
     Raises
     ------

@@ -120,6 +120,7 @@ def correlated_noise(
     rms : float
         Standard deviation of the ensemble, Jy/beam.
     rng : numpy.random.Generator
+        Its state goes on.
     fwhm : float
         Of the beam, arcsec, at `radio_ag.preprocess.images.PIXEL_SCALE`.
 
@@ -214,6 +215,7 @@ def make_mosaic(
     n_sources : int
         Each of a kind drawn from `kinds`, and at least half a field from the edge.
     seed : int
+        Of all that is random.
     centre : tuple of float
         Right ascension and declination of the middle, degrees (ICRS).
     projection : {"SIN", "TAN"}
@@ -271,6 +273,7 @@ def stripes(n: int, rng: np.random.Generator, rms: float = TYPICAL_RMS) -> NDArr
     n : int
         Number of fields.
     rng : numpy.random.Generator
+        Its state goes on.
     rms : float
         Of the noise, Jy/beam. The stripes' amplitude is 5 to 20 times that, their period 8 to 40 pixels.
 
@@ -296,6 +299,7 @@ def sidelobes(n: int, rng: np.random.Generator, rms: float = TYPICAL_RMS) -> NDA
     n : int
         Number of fields.
     rng : numpy.random.Generator
+        Its state goes on.
     rms : float
         Of the noise, Jy/beam. The source peaks at 1,000 to 10,000 times that, 30 to 130 pixels from the centre; next
         to it the sidelobes reach a few per cent of it, and they fall as the inverse of the distance.

@@ -38,7 +38,7 @@ def chord(angle: float) -> float:
 
 
 def connected_groups(n: int, pairs: ArrayLike) -> NDArray[np.intp]:
-    """Number the groups of things that pairs of them join.
+    """Group things that pairs of them join.
 
     Parameters
     ----------

@@ -30,6 +30,11 @@ def check_output(path: str | os.PathLike, overwrite: bool = False, *, folder: bo
     folder : bool
         The output is a folder, not a file.
 
+    Returns
+    -------
+    Path
+        Absolute.
+
     Raises
     ------
     OutputError
@@ -61,6 +66,15 @@ def written_beside(path: Path, folder: Path | None = None, *, sync_name: bool = 
     are on the disk when the block has ended; without ``sync_name`` a power cut may still take the name away. What a
     process that was killed has left of the same output is removed, but not from a ``folder`` of parts.
 
+    Parameters
+    ----------
+    path : Path
+        Of the file in the end.
+    folder : Path, optional
+        Where it lies until then; None: beside ``path``.
+    sync_name : bool
+        Wait until the name is on the disk, too.
+
     Raises
     ------
     OutputError
@@ -87,6 +101,13 @@ def folder_beside(path: Path, folder: Path | None = None) -> Iterator[Path]:
     """Make a folder that takes the name ``path`` when the block ends well, and vanishes otherwise.
 
     A folder that has the name is removed then; it is never half there. As `written_beside` else.
+
+    Parameters
+    ----------
+    path : Path
+        Of the folder in the end.
+    folder : Path, optional
+        Where it lies until then; None: beside ``path``.
 
     Raises
     ------

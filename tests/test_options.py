@@ -1,6 +1,7 @@
 """The option records: what they take, that command line and docs say the same, and what a type checker sees."""
 
 import dataclasses
+import importlib
 import inspect
 import runpy
 import subprocess
@@ -12,6 +13,7 @@ import pytest
 from typer.main import get_command
 
 import radio_ag
+import radio_ag.pipeline
 from radio_ag import CatalogueOptions, ImageOptions, RunOptions
 from radio_ag.catalog_io.product.fits import ATTENTION_MODES
 from radio_ag.catalog_io.product.formats import FORMATS
@@ -135,6 +137,12 @@ reveal_type(radio_ag.classify("x").incomplete)
 radio_ag.classify("x", nonsense=3)
 radio_ag.classify("x", attention="all")
 radio_ag.RunOptions(chunk="many")
+from radio_ag.bdsf import classify_bdsf
+classify_bdsf(None, orbit=1, nonsense=3)
+classify_bdsf(None, attention="all")
+from radio_ag.partitions import classify_hats, classify_partition
+classify_hats(None, images="mosaics/", output="x.fits")
+classify_partition(None, run_options=radio_ag.RunOptions(), group="none")
 """
 
 
@@ -142,7 +150,8 @@ def test_a_type_checker_sees_the_signature(tmp_path):
     pytest.importorskip("mypy")
     (tmp_path / "snippet.py").write_text(SNIPPET)
     subprocess.run([ROOT / ".ci" / "one-tree", tmp_path / "tree"], check=True)
-    seen = [f"radio_ag/{name}.py" for name in ("__init__", "options", "pipeline", "catalog_io/result")]
+    modules = ("__init__", "bdsf", "options", "partitions", "pipeline", "catalog_io/result")
+    seen = [f"radio_ag/{name}.py" for name in modules]
     command = [sys.executable, "-m", "mypy", "--follow-imports=skip", "--config-file", ROOT / "pyproject.toml"]
     done = subprocess.run(
         [*command, "--cache-dir", tmp_path / "cache", "../snippet.py", *seen],
@@ -151,10 +160,25 @@ def test_a_type_checker_sees_the_signature(tmp_path):
         cwd=tmp_path / "tree",
     )
     lines = [line.partition("snippet.py:")[2] for line in done.stdout.splitlines() if "snippet.py:" in line]
-    told = {number: "\n".join(line for line in lines if line.startswith(f"{number}:")) for number in range(2, 7)}
+    told = {number: "\n".join(line for line in lines if line.startswith(f"{number}:")) for number in range(2, 13)}
     assert 'Revealed type is "def (catalogue: Any, *, images: Any =' in told[2]
     assert "-> radio_ag.catalog_io.result.Result" in told[2]
     assert 'Revealed type is "int"' in told[3].replace("builtins.", "")
     assert 'Unexpected keyword argument "nonsense" for "classify"' in told[4]
     assert 'Argument "attention" to "classify" has incompatible type' in told[5]
     assert 'Argument "chunk" to "RunOptions" has incompatible type "str"' in told[6]
+    assert 'Unexpected keyword argument "nonsense" for "classify_bdsf"' in told[8]
+    assert 'Argument "attention" to "classify_bdsf" has incompatible type' in told[9]
+    assert 'Unexpected keyword argument "output" for "classify_hats"' in told[11]
+    assert 'Unexpected keyword argument "group" for "classify_partition"' in told[12]
+
+
+@pytest.mark.parametrize(("module", "record"), [("bdsf", "BdsfOptions"), ("partitions", "FrameOptions")])
+def test_what_other_ways_in_take_is_what_classify_takes(module, record):
+    """The same types, as they are written, under the same names."""
+    taken = getattr(importlib.import_module(f"radio_ag.{module}"), record).__annotations__
+    signature = inspect.signature(radio_ag.pipeline.classify).parameters
+    expected = {name: str(signature[name].annotation) for name in taken}
+    assert {name: kind.__forward_arg__ for name, kind in taken.items()} == expected
+    if module == "bdsf":
+        assert set(taken) == set(signature) - {"catalogue"}

@@ -101,6 +101,7 @@ def neighbourhood(catalogue: Catalogue) -> Neighbourhood:
     Parameters
     ----------
     catalogue : `~radio_ag.catalog_io.catalogs.Catalogue`
+        With fluxes and sizes where its finder gave them.
 
     Returns
     -------
@@ -167,6 +168,7 @@ def pair_features(rows: Neighbourhood, pairs: NDArray[np.intp]) -> NDArray[np.fl
     Parameters
     ----------
     rows : Neighbourhood
+        Of the catalogue that the pairs are of.
     pairs : numpy.ndarray of int, shape (k, 2)
         The brighter first.
 
@@ -261,6 +263,7 @@ def catalogue_features(rows: Neighbourhood) -> Iterator[NDArray[np.float32]]:
     Parameters
     ----------
     rows : Neighbourhood
+        Its own pairs are taken, in their order.
 
     Yields
     ------
@@ -376,7 +379,13 @@ class Model:
 
 @functools.cache
 def bundled_model() -> Model:
-    """Return the model that lies beside the weights."""
+    """Return the model that lies beside the weights.
+
+    Returns
+    -------
+    Model
+        Read once in a process.
+    """
     return Model.read(json.loads(Path(radio_ag.weights.__file__).with_name("association.json").read_bytes()))
 
 
@@ -422,9 +431,13 @@ def link(n: int, pairs: NDArray[np.intp], probability: NDArray, threshold: float
     Parameters
     ----------
     n : int
+        How many things there are, numbered from 0.
     pairs : numpy.ndarray of int, shape (k, 2)
+        Numbers of two things each, every pair once.
     probability : numpy.ndarray, shape (k,)
+        That the two of each pair belong together, 0 to 1.
     threshold : float
+        Mean probability between two groups from which on they join.
 
     Returns
     -------

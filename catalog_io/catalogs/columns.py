@@ -191,6 +191,7 @@ def check_column(table: Table, option: str, name: str | None) -> None:
     Parameters
     ----------
     table : `~astropy.table.Table`
+        Whose columns are looked through, by their exact names.
     option : str
         By which it is named.
     name : str or None

@@ -54,6 +54,21 @@ class Columns:
     def __contains__(self, name: str) -> bool:
         return fold(name) in self._names
 
+    def have(self, names: Iterable[str]) -> bool:
+        """Tell whether some columns are all there.
+
+        Parameters
+        ----------
+        names : iterable of str
+            As the dialect spells them.
+
+        Returns
+        -------
+        bool
+            True of no columns.
+        """
+        return all(name in self for name in names)
+
     def name(self, name: str) -> str | None:
         """Name a column as the table spells it.
 
@@ -170,22 +185,7 @@ class Kind:
         bool
             Whether it has the columns, and passes the ``test`` where there is one.
         """
-        columns = Columns(table)
-        return all(name in columns for name in self.columns) and (self.test is None or self.test(table))
-
-    def has_positions(self, table: Table) -> bool:
-        """Tell whether a table has the columns of the position.
-
-        Parameters
-        ----------
-        table : `~astropy.table.Table`
-
-        Returns
-        -------
-        bool
-        """
-        columns = Columns(table)
-        return self.position is not None and all(name in columns for name in self.position)
+        return Columns(table).have(self.columns) and (self.test is None or self.test(table))
 
     def known_columns(self, table: Table) -> tuple[list[str], list[str]]:
         """Return which of the columns that the kind has a use for, but for the position, a table has, and which not.
@@ -193,6 +193,7 @@ class Kind:
         Parameters
         ----------
         table : `~astropy.table.Table`
+            As it was read.
 
         Returns
         -------
@@ -203,20 +204,6 @@ class Kind:
         names = dict.fromkeys([*self.columns, *self.group_keys, *self.join_keys, *self.quality, *filter(None, single)])
         known = [name for name in names if name not in (self.position or ())]
         return [name for name in known if name in columns], [name for name in known if name not in columns]
-
-    def is_grouped(self, table: Table) -> bool:
-        """Tell whether a table has the grouping columns.
-
-        Parameters
-        ----------
-        table : `~astropy.table.Table`
-
-        Returns
-        -------
-        bool
-        """
-        columns = Columns(table)
-        return bool(self.group_keys) and all(name in columns for name in self.group_keys)
 
 
 @dataclass(frozen=True)
@@ -288,11 +275,13 @@ class Dialect:
 
     def _nearest_kind(self, table: Table, placed: bool) -> Kind | None:
         """The kind with the most columns in common with a table, besides the positions."""
-        best, nearest = 0, None
+        best, nearest, columns = 0, None, Columns(table)
         for kind in self.kinds:
             present, lacking = kind.known_columns(table)
-            enough = 2 * len(present) >= len(lacking) or kind.is_grouped(table)
-            if len(present) > best and enough and kind.position is not None and (placed or kind.has_positions(table)):
+            grouped = bool(kind.group_keys) and columns.have(kind.group_keys)
+            enough = grouped or 2 * len(present) >= len(lacking)
+            there = kind.position is not None and (placed or columns.have(kind.position))
+            if len(present) > best and enough and there:
                 best, nearest = len(present), kind
         return nearest
 
@@ -305,18 +294,20 @@ def lookalike(table: Table, dialects: Iterable[Dialect]) -> str | None:
     table : `~astropy.table.Table`
         As it was read.
     dialects : iterable of Dialect
+        Those that the table was found not to be of.
 
     Returns
     -------
     str or None
         A line for the user; `None` where it looks like none.
     """
-    best, looks_like = 0, None
+    best, looks_like, columns = 0, None, Columns(table)
     for dialect in dialects:
         for kind in dialect.kinds:
             present, lacking = kind.known_columns(table)
             enough = len(present) >= max(_ALIKE, 2 * len(lacking), best + 1)
-            if enough and kind.has_positions(table) and not kind.fits(table):
+            there = kind.position is not None and columns.have(kind.position)
+            if enough and there and not kind.fits(table):
                 best = len(present)
                 why = f"lacks {', '.join(lacking)}" if lacking else "has other values"
                 looks_like = (

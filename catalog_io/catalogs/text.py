@@ -318,8 +318,14 @@ def is_even(text: str, layout: Layout) -> bool:
     Parameters
     ----------
     text : str
+        The table, with any comments above it.
     layout : Layout
         With a delimiter.
+
+    Returns
+    -------
+    bool
+        False where a look at each row has to decide.
     """
     comments = _COMMENTS.match(text)
     text = text[comments.end() :] if comments else text

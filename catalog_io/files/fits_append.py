@@ -33,7 +33,17 @@ def append_hdu(stream: BinaryIO, header: fits.Header, blocks: Iterable[bytes] = 
 
 
 def append_encoded(stream: BinaryIO, header: bytes, blocks: Iterable[bytes] = ()) -> None:
-    """As `append_hdu`, of a header's bytes with its END and padding; it has CHECKSUM and DATASUM, of whatever value."""
+    """Append an HDU as `append_hdu` does, of a header's bytes; they have CHECKSUM and DATASUM, of whatever value.
+
+    Parameters
+    ----------
+    stream : binary file
+        Open for writing, seekable, at a multiple of 2880 bytes.
+    header : bytes
+        With its END and padding.
+    blocks : iterable of bytes
+        The data unit in pieces of any length, without its padding.
+    """
     start = stream.tell()
     stream.write(header)
     data_sum = _write_data(stream, blocks)

@@ -28,7 +28,20 @@ class Place(NamedTuple):
 
 
 def add_words(data: bytes | memoryview, total: int) -> int:
-    """Return the ones' complement sum of ``total`` and of 32-bit words, a multiple of 4 bytes."""
+    """Return the ones' complement sum of ``total`` and of 32-bit words, a multiple of 4 bytes.
+
+    Parameters
+    ----------
+    data : bytes or memoryview
+        Whole 32-bit words, big-endian.
+    total : int
+        The sum so far; 0 to begin with.
+
+    Returns
+    -------
+    int
+        The 32-bit sum, with carries added at its end (FITS 4.0, appendix J).
+    """
     total += int(np.frombuffer(data, dtype=">u4").sum(dtype=np.uint64))
     while total >> 32:
         total = (total & 0xFFFFFFFF) + (total >> 32)
@@ -36,7 +49,18 @@ def add_words(data: bytes | memoryview, total: int) -> int:
 
 
 def encode_checksum(total: int) -> str:
-    """Return the 16 characters whose sum, in place of 16 zeros, makes the sum of the unit -0 (all bits set)."""
+    """Return the 16 characters whose sum, in place of 16 zeros, makes the sum of the unit -0 (all bits set).
+
+    Parameters
+    ----------
+    total : int
+        32-bit sum of the unit with 16 zeros for the value of CHECKSUM.
+
+    Returns
+    -------
+    str
+        Letters and digits alone.
+    """
     complement = 0xFFFFFFFF - total
     code = bytearray(16)
     for index, value in enumerate(complement.to_bytes(4, "big")):
@@ -60,6 +84,11 @@ def find_fault(header: bytes, data_sum: int | None = None) -> str | None:
     data_sum : int, optional
         The sum of the data unit, with its padding. None: the data are not looked at, and the header alone is checked,
         with the sum of the data that it states.
+
+    Returns
+    -------
+    str or None
+        For a message, after the name of the unit: "has data that do not match its DATASUM".
     """
     check_sum, stated = (_text_of(header, keyword) for keyword in ("CHECKSUM", "DATASUM"))
     if check_sum is None and stated is None:
@@ -75,18 +104,51 @@ def find_fault(header: bytes, data_sum: int | None = None) -> str | None:
 
 
 def place_of(hdu: Any) -> Place:
-    """Return where a unit of an open file lies."""
+    """Return where a unit of an open file lies.
+
+    Parameters
+    ----------
+    hdu : object
+        Of `astropy.io.fits`, read from a file.
+
+    Returns
+    -------
+    Place
+        Bytes from the start of the file.
+    """
     info = hdu.fileinfo()
     return Place(info["hdrLoc"], info["datLoc"], info["datLoc"] + info["datSpan"])
 
 
 def header_fault(hdu: Any) -> str | None:
-    """Return what is wrong with the header of a unit; its data are not read."""
+    """Return what is wrong with the header of a unit; its data are not read.
+
+    Parameters
+    ----------
+    hdu : object
+        Of `astropy.io.fits`, whose file is still open.
+
+    Returns
+    -------
+    str or None
+        As of `find_fault`: `UNCHECKED` where the header has no sums.
+    """
     return find_fault(_header(hdu))
 
 
 def unit_fault(hdu: Any) -> str | None:
-    """Return what is wrong with a unit, header and data, read in blocks."""
+    """Return what is wrong with a unit, header and data, read in blocks.
+
+    Parameters
+    ----------
+    hdu : object
+        Of `astropy.io.fits`, whose file is still open.
+
+    Returns
+    -------
+    str or None
+        As of `find_fault`: `UNCHECKED` where the header has no sums.
+    """
     header, place, file = _header(hdu), place_of(hdu), hdu.fileinfo()["file"]
     total, size = _sum_data(file, place.end - place.data)
     return "ends too early" if size < place.end - place.data else find_fault(header, total)
@@ -120,7 +182,20 @@ def stored_fault(path: Path, place: Place) -> tuple[str | None, bool]:
 
 
 def refuse_fault(fault: str | None, name: str) -> None:
-    """Raise `InputError` for a unit that does not match its sums; one without sums is taken as it is."""
+    """Raise `InputError` for a unit that does not match its sums; one without sums is taken as it is.
+
+    Parameters
+    ----------
+    fault : str or None
+        What `find_fault` gives.
+    name : str
+        What the message calls the unit and its file.
+
+    Raises
+    ------
+    InputError
+        ``fault`` is neither None nor `UNCHECKED`.
+    """
     if fault not in (None, UNCHECKED):
         raise InputError(
             f"{name} {fault}: it is damaged, or was changed by a program that does not keep checksums "

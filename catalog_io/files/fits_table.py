@@ -54,7 +54,20 @@ _DISPLAY_FORMAT = re.compile(r"\{?:?%?\d*\.\d+[fFeEgG]\}?")  # what TDISP can sa
 
 
 def table_extension(encoded: Table, cards: Cards) -> tuple[fits.Header, Iterator[bytes]]:
-    """Return what `encode_table` gave as header and data of a binary-table extension; as `rows_extension`."""
+    """Return what `encode_table` gave as header and data of a binary-table extension; as `rows_extension`.
+
+    Parameters
+    ----------
+    encoded : Table
+        Of `encode_table`.
+    cards : Cards
+        Of `encode_table`.
+
+    Returns
+    -------
+    header, blocks
+        The header, and the data unit in pieces.
+    """
     return rows_extension(lambda rows: encoded[rows], len(encoded), cards, masked_rows(encoded))
 
 
@@ -118,7 +131,18 @@ def _rows_in_a_block(row: Table, count: int) -> int:
 
 
 def masked_rows(encoded: Table) -> NDArray[np.int64]:
-    """A row of each column that astropy writes with a column of its mask; without a masked value it does not."""
+    """Find a row of each column that astropy writes with a column of its mask; without a masked value it does not.
+
+    Parameters
+    ----------
+    encoded : Table
+        Of `encode_table`.
+
+    Returns
+    -------
+    ndarray of int64
+        Numbers of rows, each once.
+    """
     columns = [column for column in encoded.itercols() if isinstance(column, MaskedColumn)]
     masks = (np.ma.getmaskarray(column).reshape(len(column), -1).any(1) for column in columns if len(column))
     return np.array(sorted({int(mask.argmax()) for mask in masks if mask.any()}), dtype=np.int64)
@@ -179,7 +203,18 @@ def _packed(table: Table, header: fits.Header) -> bytes | None:
 
 
 def check_field_count(count: int) -> None:
-    """Raise `OutputError` if a FITS table cannot have so many columns."""
+    """Raise `OutputError` if a FITS table cannot have so many columns.
+
+    Parameters
+    ----------
+    count : int
+        With those that one of several components is written as.
+
+    Raises
+    ------
+    OutputError
+        It is above `MAX_FIELDS`.
+    """
     if count > MAX_FIELDS:
         raise OutputError(f"the table would have {count} columns: FITS allows {MAX_FIELDS}")
 
@@ -211,7 +246,18 @@ def read_hdu(hdu: fits.BinTableHDU | fits.TableHDU, **options: Any) -> Table:
 
 
 def restore_table(table: Table) -> Table:
-    """Undo the forms of `table_extension` in a table that ``Table.read`` has read: names, text, times, descriptions."""
+    """Undo the forms of `table_extension` in a table that ``Table.read`` has read: names, text, times, descriptions.
+
+    Parameters
+    ----------
+    table : Table
+        As ``Table.read`` gave it; its columns may be shared.
+
+    Returns
+    -------
+    Table
+        The table as it was before `encode_table`.
+    """
     restored = Table()
     for name, column in table.columns.items():
         meta = {
@@ -230,6 +276,18 @@ def encode_table(table: Table, taken: Collection[str] = ()) -> tuple[Table, Card
     """Return the table in types that astropy writes, and for each column the cards that astropy does not write.
 
     No column gets a name that is ``taken``. Numbers without a mask are shared with the table, not copied.
+
+    Parameters
+    ----------
+    table : Table
+        With columns of any kind that astropy has.
+    taken : collection of str
+        Names that are in use, whatever their case.
+
+    Returns
+    -------
+    encoded, cards
+        The table, and by column the keywords and their values.
     """
     encoded, cards = Table(), {}
     columns = Table(table, copy=False).columns
@@ -265,7 +323,18 @@ def encode_table(table: Table, taken: Collection[str] = ()) -> tuple[Table, Card
 
 
 def card_text(text: str) -> str:
-    """Return printable ASCII as a header can hold it: no record of a name and a number, which astropy would see."""
+    """Return printable ASCII as a header can hold it: no record of a name and a number, which astropy would see.
+
+    Parameters
+    ----------
+    text : str
+        Printable ASCII.
+
+    Returns
+    -------
+    str
+        With a space before a colon that would make a record of it.
+    """
     return text if _is_kept(text) else text.replace(": ", " : ")
 
 
@@ -315,7 +384,18 @@ def _escape(text: str) -> str:
 
 
 def unescape(text: str) -> str:
-    """Return text that was escaped because it is not printable ASCII, as it was."""
+    """Return text that was escaped because it is not printable ASCII, as it was.
+
+    Parameters
+    ----------
+    text : str
+        As it stands in the file.
+
+    Returns
+    -------
+    str
+        Any characters.
+    """
     try:
         return text.encode("ascii").decode("unicode_escape")
     except UnicodeError:

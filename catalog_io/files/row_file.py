@@ -19,6 +19,20 @@ def read_at(file: BinaryIO, position: int, size: int) -> bytes:
     """Return the bytes at a place, fewer at the end of the file, whatever other threads and processes read of it.
 
     Processes that forked share the position that ``seek`` sets: between a seek and a read another may move it.
+
+    Parameters
+    ----------
+    file : binary file
+        Open for reading; its position stays where it is.
+    position : int
+        Bytes from the start.
+    size : int
+        Bytes to read.
+
+    Returns
+    -------
+    bytes
+        Of ``size``, or as many as there are.
     """
     if not hasattr(os, "pread"):  # Windows, where no process forks
         with _reading:
@@ -52,7 +66,15 @@ class RowFile:
         weakref.finalize(self, self._file.close)
 
     def write(self, rows: NDArray[np.int64], records: NDArray) -> None:
-        """Write records (n,) at the numbers ``rows`` (n,), each of which occurs once."""
+        """Write records (n,) at the numbers ``rows`` (n,), each of which occurs once.
+
+        Parameters
+        ----------
+        rows : ndarray of int64, shape (n,)
+            Counted from 0.
+        records : structured ndarray, shape (n,)
+            Of the file's type.
+        """
         order = np.argsort(rows, kind="stable")
         rows, size = rows[order], self.dtype.itemsize
         all_content = memoryview(records[order].tobytes())
@@ -66,7 +88,18 @@ class RowFile:
             raise self._error(exc) from exc
 
     def read(self, rows: NDArray[np.int64]) -> NDArray:
-        """Return the records (n,) at the numbers ``rows`` (n,), in any order."""
+        """Return the records (n,) at the numbers ``rows`` (n,), in any order.
+
+        Parameters
+        ----------
+        rows : ndarray of int64, shape (n,)
+            Counted from 0, repeated or not.
+
+        Returns
+        -------
+        structured ndarray, shape (n,)
+            Of the file's type.
+        """
         wanted, place = np.unique(rows, return_inverse=True)
         records = np.empty(len(wanted), dtype=self.dtype)
         for start, stop in _runs(wanted):

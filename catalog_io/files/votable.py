@@ -90,6 +90,7 @@ def write_document(document: Any, stream: BinaryIO) -> None:
     document : `~astropy.io.votable.tree.VOTableFile`
         Of `make_document`.
     stream : binary file
+        Open for writing; stays open.
     """
     # In astropy 8.0 the writer in C writes beyond its memory where cells of text are long.
     document.to_xml(stream, tabledata_format="tabledata", _debug_python_based_parser=True)

@@ -45,6 +45,7 @@ def check_body(content: bytes) -> None:
     Parameters
     ----------
     content : bytes
+        Unpacked, as long as it came.
 
     Raises
     ------
@@ -71,6 +72,7 @@ def check_fits(content: bytes) -> None:
     Parameters
     ----------
     content : bytes
+        Unpacked, as long as it came.
 
     Raises
     ------
@@ -129,6 +131,12 @@ def open_answer(content: bytes) -> fits.HDUList:
     Parameters
     ----------
     content : bytes
+        Unpacked, as long as it came.
+
+    Returns
+    -------
+    fits.HDUList
+        Whose file is ``content``, in memory.
 
     Raises
     ------
@@ -150,6 +158,12 @@ def fullest(answers: Iterable[bytes], enough: int) -> fits.HDUList | None:
     answers : iterable of bytes
         Bodies, asked for as they are needed.
     enough : int
+        Finite pixels, from which on no further image is asked for.
+
+    Returns
+    -------
+    fits.HDUList or None
+        Open, in memory.
 
     Raises
     ------
@@ -187,6 +201,11 @@ def read_served(
     beam : Beam, optional
         Of an image whose header has none.
 
+    Returns
+    -------
+    Served
+        Its pixels in Jy/beam, its header, and its frame.
+
     Raises
     ------
     Failure
@@ -220,8 +239,14 @@ def read_kept(header: fits.Header, beam: Beam | None = None) -> ImageFrame:
     Parameters
     ----------
     header : Header
+        As `read_served` gave it, or as the cache kept that.
     beam : Beam, optional
         Of an image whose header has none.
+
+    Returns
+    -------
+    ImageFrame
+        Its WCS, unit and beam.
 
     Raises
     ------

@@ -77,7 +77,13 @@ class FieldKey:
 
 
 def default_directory() -> Path:
-    """Return ``$XDG_CACHE_HOME/radio-ag``, or ``~/.cache/radio-ag`` where that variable is not set."""
+    """Return ``$XDG_CACHE_HOME/radio-ag``, or ``~/.cache/radio-ag`` where that variable is not set.
+
+    Returns
+    -------
+    Path
+        It need not exist.
+    """
     root = os.environ.get("XDG_CACHE_HOME")
     return (Path(root) if root else Path.home() / ".cache") / "radio-ag"
 
@@ -130,6 +136,12 @@ class FieldCache:
         Parameters
         ----------
         key : FieldKey
+            Of survey, position and size.
+
+        Returns
+        -------
+        Path
+            A packed FITS file in a folder by the position.
         """
         return self.directory / key.folder / f"{key.name}-{self.quantum:g}.fits.gz"
 
@@ -139,6 +151,7 @@ class FieldCache:
         Parameters
         ----------
         key : FieldKey
+            Of survey, position and size.
 
         Returns
         -------
@@ -171,6 +184,7 @@ class FieldCache:
         Parameters
         ----------
         key : FieldKey
+            Of survey, position and size; what is kept under it is replaced.
         data : ndarray, shape (ny, nx)
             Jy/beam, NaN where blank.
         header : `~astropy.io.fits.Header`

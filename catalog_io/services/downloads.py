@@ -58,11 +58,17 @@ class Retries:
         failure : Failure
             What the last of them came to.
         tries : int
+            Those that failed, this one among them.
+
+        Returns
+        -------
+        bool
+            True where the failure cannot pass, ``count`` is used up, or the service asks for too long a wait.
         """
         return not failure.passing or failure.retry_after > self.longest or tries > self.count
 
     def run(self, ask: Callable[[int], T], stop: threading.Event) -> T:
-        """Ask, and ask again, until an answer comes.
+        """Ask until an answer comes, and pause in between.
 
         Parameters
         ----------
@@ -70,6 +76,11 @@ class Retries:
             Told which try it is, from 1; raises `Failure` where nothing comes.
         stop : `threading.Event`
             Ends the tries, and the pauses between them.
+
+        Returns
+        -------
+        object
+            What ``ask`` returns.
 
         Raises
         ------
@@ -148,8 +159,14 @@ class Downloads:
         Parameters
         ----------
         request : Request
+            For an image of one place.
         stop : `threading.Event`
             Ends the tries, and the pauses between them.
+
+        Returns
+        -------
+        fits.HDUList
+            Open, in memory.
 
         Raises
         ------
@@ -174,7 +191,9 @@ class Downloads:
         Parameters
         ----------
         request : Request
+            That was made as often as it may be.
         failure : Failure
+            What the last try came to.
         """
         _log.info("%s %s: %s (%s)", self._name, request, failure.status, failure)
         if not (failure.passing or failure.silent) and len(self._refused) < _MOST_REFUSED:
@@ -186,6 +205,12 @@ class Downloads:
         Parameters
         ----------
         request : Request
+            For an image of one place.
+
+        Returns
+        -------
+        Failure or None
+            What it came to before.
         """
         return self._refused.get(request)
 

@@ -81,6 +81,12 @@ def off_zero(value: float, least: float) -> float:
     Parameters
     ----------
     value, least : float
+        In the same unit.
+
+    Returns
+    -------
+    float
+        0, ``value``, or plus or minus ``least``.
     """
     if abs(value) >= least:
         return value

@@ -22,6 +22,19 @@ _MOST_REDIRECTS = 5
 class Failure(Exception):
     """A service gave no usable image.
 
+    Parameters
+    ----------
+    status : str
+        "no_coverage", "http_error", "timeout", "connection", "truncated", "not_an_image" or "misplaced".
+    message : str
+        One line for the user.
+    passing : bool
+        The same request may succeed later.
+    retry_after : float
+        Seconds for which the service wants to be left alone.
+    cause : str
+        What the tally of retries calls it, if not ``status``.
+
     Attributes
     ----------
     status : str
@@ -76,6 +89,12 @@ def translate(error: Exception) -> Failure:
     Parameters
     ----------
     error : Exception
+        As it was raised.
+
+    Returns
+    -------
+    Failure
+        With the status that rows get.
 
     Raises
     ------
@@ -123,6 +142,12 @@ def retry_after(response: requests.Response) -> float:
     Parameters
     ----------
     response : requests.Response
+        With or without that header.
+
+    Returns
+    -------
+    float
+        0 where nothing is asked for, or the date is past.
     """
     header = response.headers.get("Retry-After", "").strip()
     if header.isdigit():
@@ -161,6 +186,7 @@ class Guard:
         Parameters
         ----------
         session : requests.Session
+            Of requests, or of astroquery.
         """
         session.hooks["response"] = [self]
         session.max_redirects = _MOST_REDIRECTS

@@ -46,6 +46,11 @@ def user_agent(others: str) -> str:
     ----------
     others : str
         What the libraries say.
+
+    Returns
+    -------
+    str
+        The value of the header User-Agent.
     """
     return f"radio-ag/{version('radio-ag')} (+{_ABOUT}) {others}"
 
@@ -56,6 +61,12 @@ def default_rate(url: str) -> float:
     Parameters
     ----------
     url : str
+        Of the service.
+
+    Returns
+    -------
+    float
+        `DEFAULT_RATE`, or infinity.
     """
     return float("inf") if urllib.parse.urlsplit(url).hostname in _LOOPBACK else DEFAULT_RATE
 
@@ -66,6 +77,12 @@ def checked_url(url: str) -> str:
     Parameters
     ----------
     url : str
+        As the user gives it.
+
+    Returns
+    -------
+    str
+        The same.
 
     Raises
     ------
@@ -104,8 +121,14 @@ def leads_inward(url: str, home: str) -> bool:
     Parameters
     ----------
     url : str
+        Where the answer leads.
     home : str
         URL of the service: its own host is never inward.
+
+    Returns
+    -------
+    bool
+        True for addresses that are not of the public internet.
     """
     host = urllib.parse.urlsplit(url).hostname or ""
     if host == urllib.parse.urlsplit(home).hostname:
@@ -122,6 +145,12 @@ def public(url: str) -> str:
     Parameters
     ----------
     url : str
+        Of a service, as the user gives it.
+
+    Returns
+    -------
+    str
+        Fit for logs and headers.
     """
     parts = urllib.parse.urlsplit(url)
     return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
@@ -156,6 +185,7 @@ class RateLimit:
         Parameters
         ----------
         seconds : float
+            From now on.
         """
         with self._lock:
             self._next = max(self._next, time.monotonic() + seconds)
@@ -207,6 +237,7 @@ class Connections:
         Parameters
         ----------
         seconds : float
+            From now on; may be infinite.
         """
         self._expect(time.monotonic() + seconds)
         try:
@@ -221,7 +252,13 @@ class Connections:
                 self._changed.notify()
 
     def most(self) -> int:
-        """Return how many requests there may be now, without those that hang."""
+        """Return how many requests there may be now, without those that hang.
+
+        Returns
+        -------
+        int
+            ``count``, or half of it, but at least 1.
+        """
         return self.count if time.monotonic() >= self._busy_until else max(1, self.count // 2)
 
     def halve(self, seconds: float) -> None:
@@ -230,6 +267,7 @@ class Connections:
         Parameters
         ----------
         seconds : float
+            From now on.
         """
         with self._changed:
             now = time.monotonic()
@@ -272,6 +310,12 @@ class FirstByte:
         Parameters
         ----------
         url : str
+            Of the request.
+
+        Returns
+        -------
+        float
+            From ``least`` to ``most``.
         """
         usual = self._usual(url)
         limit = _UNKNOWN * self._least if usual is None else _TIMES_MEDIAN * usual
@@ -283,6 +327,12 @@ class FirstByte:
         Parameters
         ----------
         url : str
+            Of the request.
+
+        Returns
+        -------
+        float
+            Infinite before the first answer.
         """
         usual = self._usual(url)
         return math.inf if usual is None else _HANGS_AFTER * usual
@@ -297,6 +347,7 @@ class FirstByte:
         Parameters
         ----------
         url : str
+            Of the request.
         seconds : float
             That it took, or that it was waited for in vain.
         """
@@ -335,7 +386,13 @@ class Tally:
             self._waited += seconds
 
     def traffic(self) -> Traffic:
-        """Return what it has come to."""
+        """Return what it has come to.
+
+        Returns
+        -------
+        Traffic
+            Requests, retries by their cause, and seconds that were waited for them.
+        """
         with self._lock:
             return Traffic(self._requests, dict(self._retries.most_common()), self._waited)
 
@@ -376,6 +433,7 @@ class Manners:
         Parameters
         ----------
         seconds : float
+            Of the header Retry-After.
         """
         seconds = seconds if seconds <= self._longest else 0.0
         with self._lock:
@@ -411,7 +469,26 @@ class PoliteAdapter(HTTPAdapter):
         *args: Any,
         **options: Any,
     ) -> requests.Response:
-        """See `requests.adapters.HTTPAdapter.send`."""
+        """Send a request when its turn has come; see `requests.adapters.HTTPAdapter.send`.
+
+        Parameters
+        ----------
+        request : requests.PreparedRequest
+            As a session has prepared it.
+        stream : bool
+            Leave the body to be read later.
+        timeout : object
+            Not heeded: the manners say how long is waited.
+        *args
+            Of the adapter of requests.
+        **options
+            Of the adapter of requests.
+
+        Returns
+        -------
+        requests.Response
+            Of any status.
+        """
         manners, url = self._manners, str(request.url)
         if leads_inward(url, manners.home):
             raise Failure("connection", f"an answer leads to {url}, which is not asked", passing=False)
@@ -480,6 +557,11 @@ class Breaker:
         ----------
         stop : `threading.Event`
             Ends the wait.
+
+        Returns
+        -------
+        bool
+            It may wait for as long as the service is away.
         """
         with self._changed:
             while not (self.lost or stop.is_set()):
@@ -493,12 +575,24 @@ class Breaker:
             return False
 
     def lets_through(self) -> bool:
-        """Return whether this thread may ask now, without a wait."""
+        """Return whether this thread may ask now, without a wait.
+
+        Returns
+        -------
+        bool
+            True where the service is there, or this thread looks whether it is.
+        """
         with self._changed:
             return not self.lost and (self._resume is None or self._looks())
 
     def looks(self) -> bool:
-        """Return whether it is for this thread to look whether the service is there."""
+        """Return whether it is for this thread to look whether the service is there.
+
+        Returns
+        -------
+        bool
+            True in one thread at a time, of a service that may be away.
+        """
         with self._changed:
             return self._looks()
 
@@ -522,6 +616,7 @@ class Breaker:
         Parameters
         ----------
         failure : Failure
+            What the try came to.
         last : bool
             There is no further try for the image.
 

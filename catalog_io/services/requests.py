@@ -67,6 +67,7 @@ def rows_by_request(
     Parameters
     ----------
     rows : iterable of int, n
+        Numbers of the rows of the n positions.
     ra, dec : ndarray, shape (n,)
         Degrees.
     asked : callable

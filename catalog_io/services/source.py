@@ -83,9 +83,16 @@ class ServedRows:
         Parameters
         ----------
         rows : list of int
+            Numbers of rows of the chunk.
         outcome : Served or Failure
+            The image that serves them, or why there is none.
         whole : bool
             Such rows stay as they are, for a request of their own.
+
+        Returns
+        -------
+        list of int
+            Empty unless ``whole``.
         """
         if isinstance(outcome, Failure):
             if whole:
@@ -298,7 +305,14 @@ class ServiceImages:
         return self.survey.name
 
     def describe(self) -> dict[str, str]:
-        """Return the provenance for the product's header."""
+        """Return the provenance for the product's header.
+
+        Returns
+        -------
+        dict of str to str
+            ``survey``, ``service`` without a password, ``quantum``, and ``pixel_scale`` and ``beam`` where they are not
+            FIRST's.
+        """
         provenance = {"survey": self.survey.title, "service": public(self.service_url)}
         if self.survey.beam is None or match_beam(self.survey.beam) is not BeamMatch.FIRST or not self._own_pixels:
             provenance["pixel_scale"] = f"{self.survey.pixel_scale:g} arcsec"
@@ -349,6 +363,11 @@ class ServiceImages:
         ----------
         ra, dec : ndarray, shape (n,), float64
             Degrees ICRS.
+
+        Returns
+        -------
+        ndarray of bool, shape (n,)
+            False for those that are known to have none, and for all offline.
         """
         if self.offline:
             return np.zeros(len(ra), bool)

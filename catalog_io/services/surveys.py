@@ -73,6 +73,11 @@ def declinations(south: float = -90.0, north: float = 90.0) -> Coverage:
     ----------
     south, north : float
         Degrees.
+
+    Returns
+    -------
+    Coverage
+        Of any right ascension.
     """
     words = f"Dec {south:+g} to {north:+g}"
     if north >= 90:
@@ -187,6 +192,11 @@ def round_beam(fwhm: float) -> Beam:
     ----------
     fwhm : float
         Arcsec.
+
+    Returns
+    -------
+    Beam
+        Of position angle 0.
     """
     return Beam(fwhm, fwhm, 0.0)
 
@@ -251,6 +261,12 @@ def find_survey(images: str) -> Survey | None:
     Parameters
     ----------
     images : str
+        As the user gives it.
+
+    Returns
+    -------
+    Survey or None
+        With what is known of it beforehand.
     """
     text = images.strip()
     if text.lower() in SURVEYS:
@@ -272,6 +288,7 @@ def open_survey(
     Parameters
     ----------
     survey : Survey
+        Of `find_survey`, or of `SURVEYS`.
     beam : float, optional
         Arcsec: width of the beam of images whose header has none, where it is not known or known better.
     pixel_scale : float, optional

@@ -40,6 +40,8 @@ class TemplateImages(ServiceImages):
     survey : Survey
         Its identifier is the URL, with `PLACES` in braces: ``https://host/cutout?pos={ra},{dec}&size={size_arcmin}``.
         A format may follow a name: ``{ra:.4f}``.
+    service_url : str, optional
+        Not accepted: the URL is the survey's identifier.
     **options
         See `~radio_ag.catalog_io.services.source.ServiceImages`.
 
@@ -70,7 +72,13 @@ class TemplateImages(ServiceImages):
         return f"url-{urllib.parse.urlsplit(self._template).hostname}-{digest}-{self.survey.pixel_scale:g}"
 
     def describe(self) -> dict[str, str]:
-        """Return the provenance for the product's header."""
+        """Return the provenance for the product's header.
+
+        Returns
+        -------
+        dict of str to str
+            As of any service; ``service`` is the URL with its places in braces, without a password.
+        """
         return super().describe() | {"service": public(self._template)}
 
     def _connect(self) -> requests.Session:
@@ -91,8 +99,14 @@ def fill(template: str, request: Request, pixel_scale: float) -> str:
     template : str
         With `PLACES` in braces.
     request : Request
+        For an image of one place.
     pixel_scale : float
         Arcsec.
+
+    Returns
+    -------
+    str
+        With position, size and pixels in it.
     """
     position = SkyCoord(request.ra * u.deg, request.dec * u.deg)
     side = request.size * pixel_scale

@@ -180,6 +180,7 @@ def crop(fields: ArrayLike, size: int = CROP_SIZE, centre: ArrayLike | None = No
     Parameters
     ----------
     fields : array_like (n, ny, nx)
+        In any unit.
     size : int
         Side of the square in pixels.
     centre : array_like (2,) or (n, 2), optional

@@ -93,6 +93,12 @@ def valid_pixels(field: NDArray[np.float32]) -> NDArray[np.float32]:
     Parameters
     ----------
     field : ndarray, shape (ny, nx), float32
+        In any unit, NaN where blank.
+
+    Returns
+    -------
+    ndarray, shape (k,), float32
+        In the order of the rows.
     """
     return _without(field, _blank_value(field))
 
@@ -121,6 +127,11 @@ def symmetric_grid(shape: tuple[int, int]) -> tuple[slice, slice]:
     ----------
     shape : tuple of int
         Of the field, (ny, nx).
+
+    Returns
+    -------
+    rows, columns
+        For the two axes of the field.
     """
     # From the first pixel o to the last whole steps must fit twice: 2 o = n - 1 modulo 5.
     ny, nx = (slice(3 * (n - 1) % GRID_STEP, None, GRID_STEP) for n in shape)
@@ -152,6 +163,11 @@ def measure_noise(fields: NDArray) -> tuple[NDArray[np.float32], NDArray[np.bool
     ----------
     fields : ndarray, shape (n, ny, nx)
         Jy/beam.
+
+    Returns
+    -------
+    rms, fallback, blank
+        Jy/beam, (n,); where it is a robust estimate, (n,); share of the pixels, 0 to 1, (n,).
     """
     guess, blank_fraction = np.full(len(fields), np.nan), np.empty(len(fields))
     counts = np.zeros((len(fields), len(BIN_CENTRES)))
@@ -174,8 +190,14 @@ def noise_from(counts: NDArray, guess: NDArray[np.float64]) -> tuple[NDArray[np.
     Parameters
     ----------
     counts : ndarray, shape (n, bins)
+        Pixels in each bin, of one field a row.
     guess : ndarray, shape (n,)
         Jy/beam.
+
+    Returns
+    -------
+    rms, fallback
+        Jy/beam, (n,); True where it is ``guess``, (n,).
     """
     scale = _fit_gaussians(counts)
     fitted = np.isfinite(scale)

@@ -35,10 +35,16 @@ def prepare_on(device: torch.device, fields: ArrayLike, settings: Preprocessing 
     Parameters
     ----------
     device : torch.device
+        Where the fields are measured, and stay.
     fields : array_like, shape (n, ny, nx)
         Jy/beam.
     settings : Preprocessing, optional
         None means the paper's.
+
+    Returns
+    -------
+    Prepared
+        Whose images are on the device.
     """
     settings = Preprocessing() if settings is None else settings
     fields = as_stack(fields, "fields")

@@ -25,8 +25,14 @@ def as_stack(array: ArrayLike, name: str) -> NDArray:
     Parameters
     ----------
     array : array_like, shape (n, ny, nx)
+        Of real numbers, masked or not.
     name : str
         What messages call it.
+
+    Returns
+    -------
+    ndarray, shape (n, ny, nx)
+        The same memory where nothing is masked.
     """
     array = np.asanyarray(array)
     if array.ndim != 3:
@@ -45,6 +51,12 @@ def to_native(array: NDArray) -> NDArray[np.float32]:
     Parameters
     ----------
     array : ndarray
+        Of any shape and real type.
+
+    Returns
+    -------
+    ndarray of float32
+        Of the same shape.
     """
     return np.ascontiguousarray(array, np.float32)
 
@@ -55,9 +67,16 @@ def per_image(values: ArrayLike, n: int, name: str) -> NDArray[np.float32]:
     Parameters
     ----------
     values : array_like, shape () or (n,)
+        Real numbers.
     n : int
+        Number of images.
     name : str
         What messages call them.
+
+    Returns
+    -------
+    ndarray, shape (n,), float32
+        Finite or not, as they came.
     """
     values = np.asarray(values, np.float32)
     if values.shape not in ((), (n,)):
@@ -73,6 +92,7 @@ def run_blocks(work: Callable[[slice], None], n: int) -> None:
     work : callable
         Takes a slice.
     n : int
+        Number of fields.
     """
     processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     size = min(_BLOCK, max(-(-n // processors), 1))
