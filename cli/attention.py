@@ -119,7 +119,8 @@ def source(
             trace_source(c, sources.clipped(_rows(row), c.preprocessing.clip)[0]) for c in _networks(names, device)
         ]
         observed, title = sources.observed(_rows(row))[0], str(sources.table["name"][row])
-        drawn = draw_source(figure.value, observed, traced, _labels(names), sources.wcs(row), title)
+        sky = sources.wcs(row), sources.beam(row)
+        drawn = draw_source(figure.value, observed, traced, _labels(names), *sky, title)
         written = save_figure(drawn, output, overwrite=overwrite)
     _echo(written, quiet)
 
@@ -176,7 +177,7 @@ def aggregate(
         if len(found) > 1:
             drawn = draw_course(found, _labels(names), kind)
         else:
-            drawn = draw_means(found[0], kind, confusion=sources.labelled)
+            drawn = draw_means(found[0], kind, confusion=sources.labelled, weights=_labels(names)[0])
         written = [file for name, one in drawn.items() for file in save_figure(one, outputs[name], overwrite=overwrite)]
     _echo(written, quiet)
 
@@ -238,10 +239,15 @@ def outliers(
             table["certain"] = sources.certain
             table["false_rate"] = false_classification_rate(rates, sources.label)
             rows = find_outliers(table["false_rate"], above)
-            titles = [f"{table['name'][r]}\n{table['label'][r]}, {table['false_rate'][r]:.1%}" for r in rows]
+            titles = [
+                f"{table['name'][r]}\nlabelled {table['label'][r]}, {table['false_rate'][r]:.1%} wrong" for r in rows
+            ]
         elif "p_std" in table.colnames:
             rows = least_stable(table["p_std"], count)
-            titles = [f"{table['name'][r]}\n{table['class'][r]}, p_std {table['p_std'][r]:.2f}" for r in rows]
+            titles = [
+                f"{table['name'][r]}\n{table['class'][r]}, p = {table['probability'][r]:.2f} ± {table['p_std'][r]:.2f}"
+                for r in rows
+            ]
         else:
             raise InputError("outliers needs labels, or a result with p_std")
         written = [_write_table(table[rows], output, overwrite)]
@@ -251,7 +257,11 @@ def outliers(
                 for row in rows.tolist()
             ]
             maps = [one.gates.mean(0) for one in shown] if classifier.gates else [one.clipped * 0 for one in shown]
-            figure = outliers_figure([one.clipped for one in shown], maps, titles)
+            beam = sources.beam(int(rows[0]))
+            alike = all(sources.beam(row) == beam for row in rows.tolist())
+            figure = outliers_figure(
+                [one.clipped for one in shown], maps, titles, beam=beam if alike else None, title=weights
+            )
             written += save_figure(figure, picture, overwrite=overwrite)
     if not quiet:
         typer.echo(f"{len(rows)} of {len(table)} sources")

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from radio_ag.attention import figures
 from radio_ag.attention.inside import SourceTrace
 from radio_ag.attention.statistics import AggregateMaps
+from radio_ag.catalog_io.export.drawing import caption
 from radio_ag.errors import InputError
 from radio_ag.network.model import CLASSES
 from radio_ag.preprocess.images import crop
@@ -17,31 +18,48 @@ _MOST_IN_A_ROW = 6  # maps
 
 
 def draw_source(
-    figure: str, observed: NDArray, traced: list[SourceTrace], labels: list[str], wcs: WCS | None, title: str
+    figure: str,
+    observed: NDArray,
+    traced: list[SourceTrace],
+    labels: list[str],
+    wcs: WCS | None,
+    beam: tuple[float, float, float] | None,
+    title: str,
 ) -> Figure:
     """The figure of one source: ``gates``, ``preprocessing``, ``network`` or ``gate-steps``.
 
     With the maps of several networks ``gates`` has them side by side; the others are of the first network.
     """
     first = traced[0]
+    told = _told(first, title, labels[0])
     if figure == "preprocessing":
-        return figures.preprocessing_figure(observed, first.clipped, first.prepared, first.augmented)
+        stages = observed, first.clipped, first.prepared, first.augmented
+        return figures.preprocessing_figure(*stages, beam=beam, title=told)
     if figure != "gates" and not first.features:
         raise InputError(f"{labels[0]} is no AG-CNN: its parts cannot be drawn")
     if figure == "network":
         gates = [steps.attention for steps in first.steps]
-        return figures.network_figure(first.prepared, first.features, gates, first.probabilities)
+        return figures.network_figure(first.prepared, first.features, gates, first.probabilities, title=told)
     if not any(len(one.gates) for one in traced):
         raise InputError("a network without attention gates has no maps: draw it with --figure network")
     if figure == "gate-steps":
-        return figures.gate_steps_figure(first.steps, title=title)
+        return figures.gate_steps_figure(first.steps, title=told)
     image = crop(observed[None])[0]
     if len(traced) == 1:
-        return figures.source_figure(image, first.gates, emission=first.clipped, wcs=wcs, title=title)
+        sky: dict[str, Any] = {"wcs": wcs, "beam": beam, "orientations": first.orientations}
+        return figures.source_figure(image, first.gates, emission=first.clipped, title=told, **sky)
+    labels = [f"{label}\n{_told(one)}" for one, label in zip(traced, labels, strict=True)]
     lines = _in_lines([one.gates.mean(0) if len(one.gates) else None for one in traced])
     pictures = [image, *[None] * (len(lines) - 1)]
     emission = [first.clipped] * len(lines)
-    return figures.grid_figure(lines, _in_lines(labels), emission=emission, images=pictures, wcs=wcs, title=title)
+    sky = {"wcs": wcs, "beam": beam, "title": title}
+    return figures.grid_figure(lines, _in_lines(labels), emission=emission, images=pictures, **sky)
+
+
+def _told(one: SourceTrace, name: str = "", weights: str = "") -> str:
+    """Name, class, probability, and weights of a source."""
+    best = int(one.probabilities.argmax())
+    return caption(name, CLASSES[best], float(one.probabilities[best]), weights)
 
 
 def output_names(networks: int, confusion: bool) -> list[str]:
@@ -51,14 +69,34 @@ def output_names(networks: int, confusion: bool) -> list[str]:
     return [""] if networks > 1 else ["-class", "-difference", "-certainty", *(["-confusion"] if confusion else [])]
 
 
-def draw_means(found: AggregateMaps, by: str, confusion: bool) -> dict[str, Figure]:
-    """Figures of one network's means, by what is added to the output's name."""
+def draw_means(found: AggregateMaps, by: str, confusion: bool, weights: str) -> dict[str, Figure]:
+    """Draw one network's means, and name it over each figure.
+
+    Parameters
+    ----------
+    found : AggregateMaps
+        Of the network.
+    by : {"label", "predicted"}
+        Which class.
+    confusion : bool
+        Draw the figure of labels against predictions too.
+    weights : str
+        What the network is called.
+
+    Returns
+    -------
+    dict of Figure
+        By what is added to the output's name.
+    """
     drawn = {
         "-class": figures.aggregate_figure(found, by=by),
         "-difference": figures.difference_figure(found, by=by),
         "-certainty": figures.certainty_figure(found, by=by),
     }
-    return drawn | ({"-confusion": figures.confusion_figure(found)} if confusion else {})
+    drawn |= {"-confusion": figures.confusion_figure(found)} if confusion else {}
+    for figure in drawn.values():
+        figure.suptitle(weights, fontsize=8)
+    return drawn
 
 
 def _of_class(by: str, number: int) -> dict[str, Any]:

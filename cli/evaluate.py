@@ -217,7 +217,7 @@ def _draw_reliability(reports: Sequence, path: Path, overwrite: bool) -> list[Pa
     for axes, report in zip(np.ravel(figure.subplots(1, len(reports), squeeze=False)), reports, strict=True):
         known = np.isfinite(report.outcome.probabilities).all(1)
         draw_reliability(axes, report.outcome.probabilities[known], report.data.label[known])
-        axes.set_title(report.card.name)
+        axes.set_title(report.card.name, pad=20)
     return save_figure(figure, path, overwrite=overwrite)
 
 

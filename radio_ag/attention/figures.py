@@ -33,6 +33,8 @@ from radio_ag.attention.panels import (
     OUTLINE,
     PAGE_WIDTH,
     STYLE,
+    Beam,
+    add_scale,
     colour_bar,
     draw_attention,
     draw_attention_levels,
@@ -46,8 +48,10 @@ from radio_ag.attention.panels import (
     name_row,
     show,
     sky_panels,
+    wrap,
 )
 from radio_ag.attention.statistics import AggregateMaps
+from radio_ag.catalog_io.export.drawing import CLASS_COLOURS
 from radio_ag.errors import InputError, OutputError
 from radio_ag.network.model import CLASSES, GateSteps
 from radio_ag.preprocess.images import CROP_SIZE, PIXEL_SCALE
@@ -65,6 +69,8 @@ def source_figure(
     *,
     emission: ArrayLike,
     wcs: WCS | None = None,
+    beam: Beam | None = None,
+    orientations: int = 1,
     title: str = "",
     width: float = PAGE_WIDTH,
 ) -> Figure:
@@ -79,21 +85,32 @@ def source_figure(
         Clipped image, whose edge is drawn over the maps.
     wcs : WCS, optional
         Of the cutout.
+    beam : tuple of float, optional
+        Of the image: major and minor axis, arcsec, and position angle, degrees.
+    orientations : int
+        Over which the maps are means.
     title : str
+        Such as name, class, probability and weights.
     width : float
         Inches.
+
+    Returns
+    -------
+    Figure
     """
     gates = np.asarray(gates, float)
     mean = gates.mean(0)
-    figure, axes = sky_panels(1, len(gates) + 2, width, wcs, below=0.4)
-    colour_bar(figure, draw_image(axes[0, 0], image), axes[0, 0])
+    figure, axes = sky_panels(1, len(gates) + 2, width, wcs, below=0.62)
+    colour_bar(figure, draw_image(axes[0, 0], image), axes[0, 0], "flux density / peak")
     draw_attention_levels(axes[0, 0], mean)
-    axes[0, 0].set_title("image, mean attention")
-    names = (*(f"gate {number}" for number in range(1, len(gates) + 1)), "mean")
+    add_scale(axes[0, 0], beam)
+    axes[0, 0].set_title("image, attention")
+    over = f"attention, mean\nof {orientations} orientations" if orientations > 1 else "attention"
+    names = (*(f"gate {number}" for number in range(1, len(gates) + 1)), "mean of gates")
     for panel, attention, name in zip(axes[0, 1:], (*gates, mean), names, strict=True):
         drawn = draw_attention(panel, attention, emission)
         panel.set_title(name)
-        colour_bar(figure, drawn, panel)
+        colour_bar(figure, drawn, panel, over)
     if title:
         figure.suptitle(title)
     return figure
@@ -108,6 +125,7 @@ def grid_figure(
     emission: Sequence[ArrayLike] | None = None,
     images: Sequence[ArrayLike | None] | None = None,
     wcs: WCS | None = None,
+    beam: Beam | None = None,
     title: str = "",
     width: float = PAGE_WIDTH,
 ) -> Figure:
@@ -126,19 +144,30 @@ def grid_figure(
     images : sequence of array_like, optional
         Drawn before each row's maps; None leaves the place free.
     wcs : WCS, optional
+        Of all panels.
+    beam : tuple of float, optional
+        Of the images: major and minor axis, arcsec, and position angle, degrees.
     title : str
         Of the whole.
     width : float
         Inches.
+
+    Returns
+    -------
+    Figure
     """
     first = 0 if images is None else 1
-    further = sum(any("\n" in name for name in line) for line in titles) + bool(title)  # lines of text
-    figure, axes = sky_panels(len(maps), len(maps[0]) + first, width, wcs, below=0.14 * further)
+    columns = len(maps[0]) + first
+    room = (width - 0.55) / columns
+    titles = [["\n".join(wrap(part, room) for part in name.split("\n")) for name in line] for line in titles]
+    further = sum(max((name.count("\n") for name in line), default=0) for line in titles) + bool(title)
+    figure, axes = sky_panels(len(maps), columns, width, wcs, below=0.14 * further + 0.36 * len(maps))
     used = set()
     if images is not None:
         for row, image in enumerate(images):
             if image is not None:
-                draw_image(axes[row, 0], image)
+                colour_bar(figure, draw_image(axes[row, 0], image), axes[row, 0], "flux / peak")
+                add_scale(axes[row, 0], beam)
                 used.add(axes[row, 0])
         axes[0, 0].set_title("image")
     for row, (line, names) in enumerate(zip(maps, titles, strict=True)):
@@ -147,7 +176,8 @@ def grid_figure(
                 show(panel, np.full((CROP_SIZE, CROP_SIZE), np.nan), "Greys", Normalize(0, 1))
                 panel.text(0.5, 0.5, "no gates", transform=panel.transAxes, ha="center", va="center")
             else:
-                draw_attention(panel, attention, None if emission is None else emission[row])
+                drawn = draw_attention(panel, attention, None if emission is None else emission[row])
+                colour_bar(figure, drawn, panel, "attention")
             panel.set_title(name)
             used.add(panel)
         if rows is not None:
@@ -161,9 +191,16 @@ def grid_figure(
 
 @rc_context(STYLE)
 def preprocessing_figure(
-    field: ArrayLike, clipped: ArrayLike, prepared: ArrayLike, augmented: ArrayLike, *, width: float = PAGE_WIDTH
+    field: ArrayLike,
+    clipped: ArrayLike,
+    prepared: ArrayLike,
+    augmented: ArrayLike,
+    *,
+    beam: Beam | None = None,
+    title: str = "",
+    width: float = PAGE_WIDTH,
 ) -> Figure:
-    """Draw preprocessing stage by stage (Figure 3).
+    """Draw preprocessing stage by stage, all on one scale of colours (Figure 3).
 
     Parameters
     ----------
@@ -175,19 +212,36 @@ def preprocessing_figure(
         The network's input.
     augmented : array_like, shape (n, 150, 150)
         Random augmentations of it.
+    beam : tuple of float, optional
+        Of the field: major and minor axis, arcsec, and position angle, degrees.
+    title : str
+        Such as name, class, probability and weights.
     width : float
         Inches.
+
+    Returns
+    -------
+    Figure
     """
     field, augmented = np.asarray(field, float), np.asarray(augmented)
-    figure, axes = sky_panels(1, 3 + len(augmented), width)
-    draw_image(axes[0, 0], field)
+    figure, axes = sky_panels(1, 3 + len(augmented), width, below=0.4 + 0.14 * bool(title))
+    clipped, prepared = np.asarray(clipped, float), np.asarray(prepared, float)
+    peak = max(float(np.nanmax(clipped, initial=0)), 1e-30)
+    low, high = float(np.min(prepared)), float(np.max(prepared))
+    shares = [field / peak, clipped / peak, (prepared - low) / max(high - low, 1e-30), *augmented]
+    for panel, share in zip(axes[0], shares, strict=True):
+        drawn = draw_image(panel, share, peak=1.0)
+        add_scale(panel, beam if panel in axes[0, :2] else None, side=PIXEL_SCALE * len(share))
+    bar = figure.colorbar(drawn, ax=axes, location="bottom", aspect=50, shrink=0.6, pad=0.02)
+    bar.set_ticks([0, 0.03, 0.1, 0.3, 1], labels=["0", "0.03", "0.1", "0.3", "1"])
+    bar.minorticks_off()
+    bar.set_label("share of the crop's peak; of the network's input, and augmented: its range")
+    if title:
+        figure.suptitle(title)
     if min(field.shape) > CROP_SIZE:
         half = PIXEL_SCALE * CROP_SIZE / 2
         box = Rectangle((-half, -half), 2 * half, 2 * half, fill=False, edgecolor=LINE_COLOUR, linewidth=0.8)
         axes[0, 0].add_patch(box)
-    draw_image(axes[0, 1], clipped)
-    for panel, image in zip(axes[0, 2:], (prepared, *augmented), strict=True):
-        draw_input(panel, image)
     names = ["observed", "clipped, cropped", "network's input", *(["augmented"] * len(augmented))]
     for panel, name in zip(axes[0], names, strict=True):
         panel.set_title(name)
@@ -196,7 +250,13 @@ def preprocessing_figure(
 
 @rc_context(STYLE)
 def outliers_figure(
-    images: Sequence[ArrayLike], maps: Sequence[ArrayLike], titles: Sequence[str], *, width: float = PAGE_WIDTH
+    images: Sequence[ArrayLike],
+    maps: Sequence[ArrayLike],
+    titles: Sequence[str],
+    *,
+    beam: Beam | None = None,
+    title: str = "",
+    width: float = PAGE_WIDTH,
 ) -> Figure:
     """Draw pairs of image, with a contour at the clip, and mean attention, three sources a row (Figure 14).
 
@@ -205,20 +265,34 @@ def outliers_figure(
     images : sequence of array_like, shape (150, 150)
         Clipped.
     maps : sequence of array_like, shape (150, 150)
+        Mean attention.
     titles : sequence of str
+        Of each pair.
+    beam : tuple of float, optional
+        Of the images: major and minor axis, arcsec, and position angle, degrees.
+    title : str
+        Of the whole, such as the weights.
     width : float
         Inches.
+
+    Returns
+    -------
+    Figure
     """
     pairs = min(3, max(1, len(images)))
     lines = max(1, -(-len(images) // pairs))
-    figure, axes = sky_panels(lines, 2 * pairs, width * pairs / 3 if pairs < 3 else width)
-    for number, (image, attention, title) in enumerate(zip(images, maps, titles, strict=True)):
+    whole = width * pairs / 3 if pairs < 3 else width
+    figure, axes = sky_panels(lines, 2 * pairs, whole, below=0.5 * lines)
+    for number, (image, attention, name) in enumerate(zip(images, maps, titles, strict=True)):
         left, right = axes[number // pairs, 2 * (number % pairs) :][:2]
-        draw_image(left, image, emission=image)
-        draw_attention(right, attention, image)
-        left.set_title(title, loc="left")
+        colour_bar(figure, draw_image(left, image, emission=image), left, "flux / peak")
+        colour_bar(figure, draw_attention(right, attention, image), right, "attention")
+        add_scale(left, beam)
+        left.set_title(name, loc="left")
     for panel in axes.flat[2 * len(images) :]:
         panel.set_axis_off()
+    if title:
+        figure.suptitle(title)
     return figure
 
 
@@ -238,7 +312,7 @@ def aggregate_figure(maps: AggregateMaps, *, by: str = "label", width: float = P
         raise InputError(f"by must be label or predicted, not {by!r}")
     of_class: list[dict[str, Any]] = [{by: 0}, {by: 1}]
     gates: list[str | int] = [*(["mean"] if maps.gates else []), *range(1, maps.gates + 1)]
-    figure, axes = sky_panels(3, 1 + len(gates), width, below=0.15)
+    figure, axes = sky_panels(3, 1 + len(gates), width, below=0.45)
     for column, gate in enumerate([None, *gates]):
         pair = [maps.image(**one) if gate is None else maps.attention(gate, **one) for one in of_class]
         limits = float(np.nanmin(pair)), float(np.nanmax(pair))
@@ -247,10 +321,11 @@ def aggregate_figure(maps: AggregateMaps, *, by: str = "label", width: float = P
                 drawn = draw_mean_image(axes[row, 0], mean, peak=limits[1])
             else:
                 drawn = draw_attention(axes[row, column], mean, limits=limits)
-        colour_bar(figure, drawn, axes[1, column])
+        word = "mean flux / peak" if gate is None else "mean attention"
+        colour_bar(figure, drawn, axes[1, column], word)
         change = pair[0] - pair[1]
         limit = DIFFERENCE_LIMIT if gate is None else max(float(np.nanmax(np.abs(change), initial=0)), 1e-12)
-        colour_bar(figure, draw_difference(axes[2, column], change, limit=limit), axes[2, column])
+        colour_bar(figure, draw_difference(axes[2, column], change, limit=limit), axes[2, column], "difference")
         name = "image" if gate is None else "mean attention" if gate == "mean" else f"gate {gate}"
         axes[0, column].set_title(f"⟨{name}⟩")
     word = "" if by == "label" else "predicted "
@@ -328,7 +403,7 @@ def certainty_figure(maps: AggregateMaps, *, by: str = "label", width: float = P
         drawn = draw_attention(axes[1, column], maps.attention(**group), limits=limits)
         word = "certain" if group["certain"] else "uncertain"
         axes[0, column].set_title(f"{word} {CLASSES[group[by]]}\n{maps.count(**group):,} images")
-    figure.colorbar(shown, ax=axes[0], label="⟨image⟩")
+    figure.colorbar(shown, ax=axes[0], label="⟨image⟩, flux density / peak")
     figure.colorbar(drawn, ax=axes[1], label="⟨attention⟩")
     return figure
 
@@ -340,6 +415,7 @@ def network_figure(
     gates: Sequence[ArrayLike],
     probabilities: ArrayLike,
     *,
+    title: str = "",
     width: float = PAGE_WIDTH,
 ) -> Figure:
     """Draw the network with what its parts make of one source (Figures 1 and 2).
@@ -353,12 +429,23 @@ def network_figure(
     gates : sequence of array_like, shapes (h, w)
         Maps of gates 1, 2, 3 at their own resolution.
     probabilities : array_like, shape (2,)
+        Of the classes.
+    title : str
+        Such as name, class, probability and weights.
     width : float
         Inches.
+
+    Returns
+    -------
+    Figure
     """
     image = np.asarray(image, float)
     figure = Figure((width, 0.47 * width))
-    grid = figure.add_gridspec(2, 5, left=0.02, right=0.98, top=0.92, bottom=0.1, wspace=0.35, hspace=0.35)
+    if title:
+        figure.suptitle(title, y=0.99, va="top")
+    grid = figure.add_gridspec(
+        2, 5, left=0.02, right=0.98, top=0.88 if title else 0.92, bottom=0.1, wspace=0.35, hspace=0.35
+    )
     top = [figure.add_subplot(grid[0, column]) for column in range(5)]
     draw_input(top[0], image)
     top[0].set_title(f"input 1 {_TIMES} {image.shape[0]}²")
@@ -373,7 +460,7 @@ def network_figure(
     for panel in (*top, *below.values()):
         panel.set(xticks=[], yticks=[])
     chart = figure.add_axes((0.07, 0.24, 0.09, 0.18))
-    chart.barh(CLASSES, np.asarray(probabilities, float), color=["#2f7fc1", "#d9822b"], height=0.5)
+    chart.barh(CLASSES, np.asarray(probabilities, float), color=list(CLASS_COLOURS.values()), height=0.5)
     chart.set(xlim=(0, 1), ylim=(1.6, -0.6), xticks=[0, 1], xlabel="probability")
     for before, after in pairwise(top):
         _arrow(figure, before, (1.02, 0.5), after, (-0.04, 0.5))

@@ -73,6 +73,8 @@ class SourceTrace(NamedTuple):
         that is no AG-CNN.
     steps : list of GateSteps
         What happens inside each of its gates.
+    orientations : int
+        Over which probabilities and maps are means.
     """
 
     clipped: NDArray[np.float32]
@@ -82,6 +84,7 @@ class SourceTrace(NamedTuple):
     gates: NDArray[np.float32]
     features: list[NDArray[np.float32]]
     steps: list[GateSteps]
+    orientations: int = 1
 
 
 def trace_source(classifier: Classifier, image: ArrayLike, *, seed: int = 0) -> SourceTrace:
@@ -116,6 +119,7 @@ def trace_source(classifier: Classifier, image: ArrayLike, *, seed: int = 0) -> 
         gates=np.zeros((0, 150, 150), np.float32) if prediction.gates is None else prediction.gates[0],
         features=blocks,
         steps=steps,
+        orientations=classifier.orbit,
     )
 
 

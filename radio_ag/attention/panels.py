@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from astropy import units as u
+from astropy.visualization.wcsaxes import WCSAxes
 from astropy.wcs import WCS
+from astropy.wcs.utils import proj_plane_pixel_scales
 from matplotlib.axes import Axes
 from matplotlib.colors import AsinhNorm, Normalize
 from matplotlib.figure import Figure
@@ -16,7 +20,11 @@ from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike, NDArray
 
-from radio_ag.preprocess.images import PIXEL_SCALE
+from radio_ag.catalog_io.export.drawing import draw_scale
+from radio_ag.preprocess.images import CROP_SIZE, PIXEL_SCALE
+
+Beam = tuple[float, float, float]
+"""Major and minor axis, arcsec, and position angle, degrees from north through east."""
 
 COLUMN_WIDTH, PAGE_WIDTH = 84 / 25.4, 174 / 25.4
 """Widths of a journal's column and page, inches."""
@@ -47,12 +55,18 @@ IMAGE_COLOURS, ATTENTION_COLOURS, DIFFERENCE_COLOURS = "Greys", "viridis", "PuOr
 """Colour maps that colour-blind readers can read; they print well in grey but for that of differences."""
 LINE_COLOUR = "#c43c00"
 """Of lines on the grey of images."""
+_LETTER = 0.058  # inches, of 7 pt type
 _SOFTENING = 0.03  # asinh of an image over its peak: jets show beside hotspots
+_RA_STEPS = (2, 4, 5, 6, 10, 12, 15, 20, 30, 60, 120, 300, 600, 1200, 3600)  # seconds
+_RA_LABEL = 0.72  # inches that a label takes
+_WIDE = 1.0  # inch: of a panel with room for a tick each arcmin
 OUTLINE = [withStroke(linewidth=1.3, foreground="black")]
 """Of white lines and letters, so that they show on yellow as well."""
 
 
-def draw_image(axes: Axes, image: ArrayLike, *, emission: ArrayLike | None = None) -> AxesImage:
+def draw_image(
+    axes: Axes, image: ArrayLike, *, emission: ArrayLike | None = None, peak: float | None = None
+) -> AxesImage:
     """Draw an image over its peak in an asinh stretch, dark on white.
 
     Parameters
@@ -63,10 +77,16 @@ def draw_image(axes: Axes, image: ArrayLike, *, emission: ArrayLike | None = Non
         In any unit; pixels below 0 and NaN are white.
     emission : array_like, shape (ny, nx), optional
         Clipped image: its edge is drawn as a contour.
+    peak : float, optional
+        Value of the darkest grey; that of the brightest pixel by default.
+
+    Returns
+    -------
+    AxesImage
     """
     known = np.nan_to_num(np.asarray(image, float), nan=0.0)
     norm = AsinhNorm(_SOFTENING, vmin=0, vmax=1)
-    drawn = show(axes, np.clip(known / max(known.max(), 1e-30), 0, None), IMAGE_COLOURS, norm)
+    drawn = show(axes, np.clip(known / max(known.max() if peak is None else peak, 1e-30), 0, None), IMAGE_COLOURS, norm)
     if emission is not None:
         draw_clip(axes, emission, colour=LINE_COLOUR)
     return drawn
@@ -274,24 +294,51 @@ def sky_panels(
             options = {} if wcs is None else {"projection": wcs}
             panel = figure.add_subplot(rows, columns, row * columns + column + 1, **options)
             axes[row, column] = panel
-            _label_sky(panel, lowest=row == rows - 1, leftmost=column == 0)
+            _label_sky(panel, size, wcs, lowest=row == rows - 1, leftmost=column == 0)
     return figure, axes
 
 
-def _label_sky(panel: Axes, *, lowest: bool, leftmost: bool) -> None:
+def _label_sky(panel: Axes, size: float, wcs: WCS | None, *, lowest: bool, leftmost: bool) -> None:
     names = ("RA (ICRS)", "Dec (ICRS)") if hasattr(panel, "coords") else ("ΔRA [″]", "ΔDec [″]")
     if hasattr(panel, "coords"):
         for coordinate, name, shown in zip(panel.coords, names, (lowest, leftmost), strict=True):
             coordinate.set_axislabel(name if shown else " ")
             coordinate.set_ticklabel_visible(shown)
-            coordinate.set_ticks(number=4)
             coordinate.set_ticklabel(exclude_overlapping=True)
+        if wcs is not None:
+            seconds = _ra_step(size, wcs)
+            panel.coords[0].set_ticks(spacing=seconds * 15 * u.arcsec)
+            panel.coords[1].set_ticks(spacing=1 * u.arcmin if size > _WIDE else 2 * u.arcmin)
         return
     ticks, words = (-100, 0, 100), ("\N{MINUS SIGN}100", "0", "100")
     panel.set_xticks(ticks, words if lowest else ["", "", ""])
     panel.set_yticks(ticks, words if leftmost else ["", "", ""])
     panel.set_xlabel(names[0] if lowest else "")
     panel.set_ylabel(names[1] if leftmost else "")
+
+
+def _ra_step(size: float, wcs: WCS) -> int:
+    """Seconds of RA between ticks so far apart that a label has room, in a panel of so many inches."""
+    seen = CROP_SIZE * 3600 * float(proj_plane_pixel_scales(wcs)[0]) / max(np.cos(np.radians(wcs.wcs.crval[1])), 1e-3)
+    least = _RA_LABEL / size * seen / 15
+    return next((step for step in _RA_STEPS if step >= least), _RA_STEPS[-1])
+
+
+def add_scale(axes: Axes, beam: Beam | None = None, *, side: float | None = None) -> None:
+    """Draw a scale bar and, where it is known, the beam into a panel of the sky.
+
+    Parameters
+    ----------
+    axes : Axes
+        A WCSAxes, or any other for offsets in arcsec.
+    beam : tuple of float, optional
+        Major and minor axis, arcsec, and position angle, degrees from north through east.
+    side : float, optional
+        Of the panel, arcsec; that of a crop of FIRST's pixels by default.
+    """
+    if side is None and isinstance(axes, WCSAxes):
+        side = 3600 * CROP_SIZE * float(proj_plane_pixel_scales(axes.wcs)[1])
+    draw_scale(axes, CROP_SIZE * PIXEL_SCALE if side is None else side, beam)
 
 
 def name_row(panel: Axes, name: str) -> None:
@@ -309,16 +356,49 @@ def name_row(panel: Axes, name: str) -> None:
         panel.set_ylabel(f"{name}\n{panel.get_ylabel()}")
 
 
-def colour_bar(figure: Figure, drawn: AxesImage, panel: Axes) -> None:
+def colour_bar(figure: Figure, drawn: AxesImage, panel: Axes, label: str = "") -> None:
     """Put a narrow colour bar below a panel.
 
     Parameters
     ----------
     figure : Figure
+        That has the panel.
     drawn : AxesImage
         What the colours are of.
     panel : Axes
+        Below which it is.
+    label : str
+        What the colours mean.
     """
     ticks = (0, 0.1, 1) if isinstance(drawn.norm, AsinhNorm) else MaxNLocator(3)
     bar = figure.colorbar(drawn, ax=panel, location="bottom", shrink=0.9, aspect=14, pad=0.02, ticks=ticks)
+    if isinstance(drawn.norm, AsinhNorm):
+        bar.ax.set_xticklabels(["0", "0.1", "1"])
+        bar.minorticks_off()
+    bar.set_label(label, labelpad=1)
     bar.outline.set_linewidth(0.5)
+
+
+def wrap(name: str, width: float) -> str:
+    """Break a long name at hyphens, underscores, slashes, or anywhere, so that it fits over a panel.
+
+    Parameters
+    ----------
+    name : str
+        Such as that of weights.
+    width : float
+        Of the panel, inches.
+
+    Returns
+    -------
+    str
+        In lines.
+    """
+    longest = max(4, int(width / _LETTER))
+    lines = [""]
+    for part in re.findall(r"[^-_/ ]*[-_/ ]?", name):
+        for piece in (part[i : i + longest] for i in range(0, len(part), longest)):
+            if lines[-1] and len(lines[-1] + piece) > longest:
+                lines.append("")
+            lines[-1] += piece
+    return "\n".join(line.strip() for line in lines)

@@ -47,6 +47,9 @@ class SourceSet:
         Takes row numbers and a clip in units of the noise, and gives the images with zero where there is no emission.
     wcs : callable
         Takes a row number and gives the celestial WCS of its crop; None for labelled images without positions.
+    beam : callable
+        Takes a row number and gives the beam of its image, major and minor axis in arcsec and position angle in
+        degrees; None where it is not told, as of labelled images.
     """
 
     table: Table
@@ -55,6 +58,7 @@ class SourceSet:
     observed: Callable[[NDArray[np.intp]], NDArray[np.float32]]
     clipped: Callable[[NDArray[np.intp], float], NDArray[np.float32]]
     wcs: Callable[[int], WCS | None]
+    beam: Callable[[int], tuple[float, float, float] | None]
 
     def __len__(self) -> int:
         return len(self.table)
@@ -158,6 +162,11 @@ def _from_result(result: Result, images: Any, label_column: str | None, confiden
     def observed(rows: NDArray[np.intp]) -> NDArray[np.float32]:
         return cutouts(rows).images
 
+    def beam(row: int) -> tuple[float, float, float] | None:
+        seen = cutouts(np.array([row])).observed[0]
+        major, minor, angle = (float(np.ma.filled(seen[f"beam_{name}"], np.nan)) for name in ("major", "minor", "pa"))
+        return (major, minor, angle) if np.isfinite([major, minor, angle]).all() else None
+
     return SourceSet(
         table=table[_shown(table)],
         label=_labels(table, label_column),
@@ -165,6 +174,7 @@ def _from_result(result: Result, images: Any, label_column: str | None, confiden
         observed=observed,
         clipped=lambda rows, threshold: clip(observed(rows), rms[rows], threshold),
         wcs=lambda row: cutout_wcs(table[int(row)]),
+        beam=beam,
     )
 
 
@@ -218,6 +228,7 @@ def _from_labelled(path: Path) -> SourceSet:
         observed=file.images,
         clipped=lambda rows, threshold: file.clipped(rows, threshold).images,
         wcs=lambda row: _centred_wcs(ra[row], dec[row]) if np.isfinite(ra[row] + dec[row]) else None,
+        beam=lambda _: None,
     )
 
 

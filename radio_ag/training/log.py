@@ -75,17 +75,18 @@ def draw_learning_curve(entries: list[Entry], path: Path) -> None:
     looks = [entry for entry in entries if "nll" in entry]
     figure = Figure(figsize=(6.9, 3.0))
     losses, accuracies = figure.subplots(1, 2)
-    figure.subplots_adjust(left=0.09, right=0.98, bottom=0.16, top=0.96, wspace=0.25)
+    figure.subplots_adjust(left=0.09, right=0.98, bottom=0.16, top=0.89, wspace=0.25)
+    above = {"frameon": False, "loc": "lower center", "bbox_to_anchor": (0.5, 0.99), "ncols": 2}  # beside the data
     seen = [entry["samples"] for entry in entries]
     losses.plot(seen, [entry["loss"] for entry in entries], color="0.5", label="training, augmented")
     looked = [entry["samples"] for entry in looks]
     losses.plot(looked, [entry["nll"] for entry in looks], "o-", markersize=3, label="validation")
     losses.set(xlabel="images seen", ylabel="loss")
-    losses.legend(frameon=False)
+    losses.legend(**above)
     for name, label in (("accuracy", "all"), ("accuracy_certain", "certain labels")):
         accuracies.plot(looked, [entry.get(name) for entry in looks], "o-", markersize=3, label=label)
     accuracies.set(xlabel="images seen", ylabel="accuracy on validation sources")
-    accuracies.legend(frameon=False, loc="lower right")
+    accuracies.legend(**above)
     beside = path.with_name(path.name + ".part")
     figure.savefig(beside, dpi=150, format="png")
     os.replace(beside, path)

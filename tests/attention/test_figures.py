@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from astropy.wcs import WCS
 from matplotlib import colormaps
-from matplotlib.colors import to_rgba_array
+from matplotlib.colors import AsinhNorm, to_rgba_array
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from PIL import Image
@@ -167,7 +167,8 @@ def test_features_are_drawn_over_their_peaks_four_of_them():
 
 def test_a_network_without_gates_has_its_place_in_a_grid():
     figure = figures.grid_figure([[None, GATES[0]], [GATES[1]]], [["none", "one"], ["two"]])
-    empty, full, second, hidden = figure.axes
+    empty, full, second, hidden = figure.axes[:4]
+    assert len(figure.axes) == 6  # with a colour bar for each map
     assert [text.get_text() for text in empty.texts] == ["no gates"]
     assert np.isnan(np.asarray(empty.images[0].get_array(), float)).all()
     np.testing.assert_array_equal(full.images[0].get_array(), GATES[0])
@@ -232,3 +233,41 @@ def test_colours_can_be_told_apart_without_one_kind_of_cone(missing):
 def test_bad_class_is_named(aggregate):
     with pytest.raises(InputError, match="label or predicted, not 'true'"):
         figures.aggregate_figure(aggregate, by="true")
+
+
+def test_a_figure_of_one_source_tells_beam_scale_and_what_colours_mean():
+    told = {"beam": (6.8, 5.4, 30.0), "orientations": 8, "title": "J1, FRII with p = 0.97, agcnn-first"}
+    figure = figures.source_figure(EMISSION, GATES, emission=EMISSION, wcs=wcs(), **told)
+    (beam,) = (patch for axes in figure.axes for patch in axes.patches if patch.get_gid() == "beam")
+    assert (beam.height * 270, beam.width * 270, beam.angle) == pytest.approx((6.8, 5.4, 30), rel=1e-3)
+    (line,) = (line for axes in figure.axes for line in axes.lines if line.get_gid() == "scale bar")
+    assert np.ptp(line.get_xdata()) * 270 == pytest.approx(60, rel=1e-3)
+    bars = [axes.get_xlabel() for axes in figure.axes if axes.get_label() == "<colorbar>"]
+    assert bars == ["flux density / peak", *["attention, mean\nof 8 orientations"] * 4]
+    assert figure.get_suptitle() == told["title"]
+
+
+@pytest.mark.parametrize("dec", [0.0, 40.0, 70.0, -88.0])
+@pytest.mark.parametrize("size", [0.9, 1.26, 3.0])
+def test_right_ascensions_have_room_between_them(dec, size):
+    sky = wcs()
+    sky.wcs.crval = 208.6, dec
+    apart = panels._ra_step(size, sky) * 15 * np.cos(np.radians(dec)) / 270 * size  # inches
+    assert 0.72 <= apart <= 0.72 * 2.51
+
+
+def test_long_names_are_broken_to_fit():
+    name = "a-very-long-name_of_weights-from-some-training"
+    lines = panels.wrap(name, 1.2).split("\n")
+    assert "".join(lines) == name
+    assert max(map(len, lines)) <= 1.2 / panels._LETTER
+    assert panels.wrap("agcnn-first", 1.2) == "agcnn-first"
+    assert panels.wrap("", 1.2) == ""
+
+
+def test_the_stages_of_preprocessing_share_one_scale():
+    figure = figures.preprocessing_figure(np.pad(EMISSION, 75), EMISSION, EMISSION / 2, [EMISSION / 2])
+    images = [axes.images[0] for axes in figure.axes if axes.images and axes.get_label() != "<colorbar>"]
+    assert len(images) == 4
+    assert {(image.norm.vmin, image.norm.vmax, type(image.norm)) for image in images} == {(0, 1, AsinhNorm)}
+    assert images[0].get_array().max() == images[1].get_array().max() == images[2].get_array().max() == 1

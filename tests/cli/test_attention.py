@@ -54,7 +54,7 @@ def test_outliers_command_lists_what_the_rates_say(labelled_file, weights, tmp_p
     assert len(expected) > 0  # both classes get the same answer from random weights
     np.testing.assert_array_equal(table["ra"], data.ra[expected])
     np.testing.assert_array_equal(table["false_rate"], false[expected])
-    lines = [f"  {row['name']}: {row['label']}, {row['false_rate']:.1%}" for row in table]
+    lines = [f"  {row['name']}: labelled {row['label']}, {row['false_rate']:.1%} wrong" for row in table]
     assert done.stdout.splitlines()[: 1 + len(lines)] == [f"{len(lines)} of 4 sources", *lines]
     assert {"name", "dec", "z", "label", "certain"} <= set(table.colnames)
     assert output.with_suffix(".png").exists()
@@ -133,7 +133,9 @@ def test_many_networks_have_a_figure_a_class_with_the_mean_image_first():
         maps.add(images, gates, label=[0, 1], certain=True, predicted=[0, 1])
     drawn = draw_course(found, labels, "label")
     assert list(drawn) == output_names(len(found), confusion=True) == ["-FRI", "-FRII"]
-    panels = [panel for panel in drawn["-FRII"].axes if panel.get_visible()]
+    bars = [panel for panel in drawn["-FRII"].axes if panel.get_label() == "<colorbar>"]
+    assert [bar.get_xlabel() for bar in bars] == ["flux / peak", *["attention"] * len(labels)]
+    panels = [panel for panel in drawn["-FRII"].axes if panel.get_visible() and panel not in bars]
     assert [panel.get_title() for panel in panels] == ["image", *labels]
     for panel, maps in zip(panels[1:], found, strict=True):
         np.testing.assert_array_equal(panel.images[0].get_array(), maps.attention(label=1))
