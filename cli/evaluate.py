@@ -172,8 +172,8 @@ def _say_what_differs(sources: "Labelled", networks: Sequence) -> None:
         card, here = network.card, sources.scale
         if here.differs(Scale(card.survey, card.beam, card.pixel_scale)):
             warnings.warn(
-                f"{card.name} knows a beam of {card.beam:.3g} arcsec; these images have {here.beam:.3g} and are on pixels "
-                f"of a third of it, {here.pixel_scale:.3g} arcsec",
+                f"{card.name} knows a beam of {card.beam:.3g} arcsec; these images have {here.beam:.3g} and are on "
+                f"pixels of a third of it, {here.pixel_scale:.3g} arcsec",
                 RadioAGWarning,
                 stacklevel=2,
             )

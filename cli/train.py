@@ -23,7 +23,8 @@ def train(
     data: Annotated[
         list[Path],
         typer.Argument(
-            help="Labelled images: FITS files with the table SOURCES and the cube IMAGES, or published data sets.",
+            help="Labelled images: FITS files with the table SOURCES and the cube IMAGES, or published data sets. A "
+            "product that kept its cutouts; with --images a catalogue.",
             show_default=False,
         ),
     ],
@@ -55,6 +56,14 @@ def train(
             "--freeze/--no-freeze",
             help="With --from: let the last layers alone learn, or all of them.",
             show_default="--freeze with fewer than 60 training sources",
+        ),
+    ] = None,
+    images: Annotated[
+        str | None,
+        typer.Option(
+            help="Where the images of a catalogue with a column of labels come from: a survey, files or a folder, as "
+            "for classify.",
+            show_default=False,
         ),
     ] = None,
     classes: Classes = None,
@@ -110,7 +119,7 @@ def train(
         log = (lambda line: None) if quiet else (lambda line: typer.echo(f"radio-ag: {line}", err=True))
         chosen = recipe or (RecipeName.finetune if start else RecipeName.default)
         path = train_weights(
-            data,
+            [_with_images(path, images, out, label_column, beam, log) for path in data],
             named_recipe(chosen.value, changes),
             out,
             fold=fold,
@@ -125,6 +134,19 @@ def train(
             log=_keeping(log, out) if keep_checkpoints else log,
         )
     typer.echo(path)
+
+
+def _with_images(
+    path: Path, images: str | None, out: Path, label_column: str, beam: float | None, log: Callable[[str], None]
+) -> Path:
+    """Labelled images: the file itself, or what is made of a catalogue or a product, in the folder of the training."""
+    from radio_ag.gather import gather_labelled, is_product
+
+    if images is None and not is_product(path):
+        return path
+    options = {} if images is None else {"beam_scaled": True} | ({} if beam is None else {"beam": beam})
+    output = out / f"{path.name.split('.')[0]}.labelled.fits"
+    return gather_labelled(path, output, images=images, label_column=label_column, log=log, **options)
 
 
 def _keeping(log: Callable[[str], None], out: Path) -> Callable[[str], None]:

@@ -20,6 +20,7 @@ from astropy_healpix.core import lonlat_to_healpix
 from numpy.typing import ArrayLike, NDArray
 
 from radio_ag.attention.statistics import AttentionStatistics, attention_statistics
+from radio_ag.catalog_io.images.beam import BEAM_TOLERANCE
 from radio_ag.catalog_io.images.fields import Fields, ImageSource, check_service
 from radio_ag.catalog_io.product.headers import CUTOUT_STEP
 from radio_ag.catalog_io.product.parts import Part
@@ -60,6 +61,7 @@ class ClassifySettings:
     classify_unresolved: bool = False
     prior: float | None = None
     classes: tuple[str, ...] = DEFAULT_CLASSES
+    pixel_scale: float = PIXEL_SCALE
 
     def stacks(self, gates: int) -> tuple[str, ...]:
         """Return the names of the stacks of planes that a part has, with a network of so many gates.
@@ -336,6 +338,8 @@ def classify_measured(measured: Measured, classifier: Classifier, settings: Clas
     flags[usable] |= islands.flags | np.where(prepared.fallback, Flag.RMS_FALLBACK, 0).astype(np.int32)
     flags[usable[prepared.blank_fraction > 0]] |= Flag.BLANKED
     flags[usable] |= _truncated(measured.chunk, fields)[usable]
+    if settings.pixel_scale != PIXEL_SCALE:
+        _flag_other_pixels(flags, usable, fields, settings.pixel_scale)
     wholly_blank = usable[prepared.blank_fraction >= 1]
     flags[wholly_blank] = Flag.BLANKED | Flag.NO_COVERAGE
     masked = classifier.masked & ~(Flag.UNRESOLVED if settings.classify_unresolved else 0)
@@ -386,6 +390,13 @@ def _truncated(chunk: Chunk, fields: Fields) -> NDArray[np.int32]:
         return np.zeros(len(fields), np.int32)
     beyond = chunk.reach > CROP_SIZE / 2 * PIXEL_SCALE * _pixel_scale(fields)
     return np.where(beyond, Flag.TRUNCATED, 0).astype(np.int32)
+
+
+def _flag_other_pixels(flags: NDArray[np.int32], usable: NDArray[np.intp], fields: Fields, known: float) -> None:
+    """Let RESAMPLED tell, in place, which fields are not on the pixels that the weights know, in arcsec."""
+    ratio = PIXEL_SCALE * _pixel_scale(fields)[usable] / known
+    flags[usable] &= ~int(Flag.RESAMPLED)
+    flags[usable[np.abs(ratio - 1) > BEAM_TOLERANCE]] |= Flag.RESAMPLED
 
 
 def _kept(maps: NDArray[np.float32] | None) -> NDArray[np.float32]:

@@ -209,9 +209,9 @@ RECIPES = {
         **asdict(PAPER_AUGMENTATION),
     ),
     "finetune": Recipe(
-        samples=6_000,
-        epochs=6,
-        windowed=4_000,
+        samples=4_000,
+        epochs=4,
+        windowed=0,
         batch=16,
         rate=0.02,
         other_rate=0.003,
