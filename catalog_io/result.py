@@ -22,6 +22,7 @@ from radio_ag.catalog_io.product.formats import Format, product_format
 from radio_ag.catalog_io.product.headers import software_versions
 from radio_ag.catalog_io.product.sources import group_ids, sources_among, sources_of
 from radio_ag.catalog_io.product.stacks import AttentionStore
+from radio_ag.class_names import DEFAULT_CLASSES
 from radio_ag.errors import InputError, SourceNotFoundError
 from radio_ag.flags import Flag
 from radio_ag.prior import with_prior
@@ -474,6 +475,8 @@ class Result:
         provenance = self.provenance
         held = provenance.get("prior") or provenance.get("learnt_frii_share")
         if not held:
+            if self.classes != DEFAULT_CLASSES:
+                raise InputError(f"the share of FRII means nothing for the classes {', '.join(self.classes)}")
             raise InputError("this product does not tell for which share of FRII its probabilities hold")
         below = float(provenance.get("uncertain_below") or 0)
         tables = [_reweighted(table, float(held), frii, below) for table in (self.table, self.sources)]
@@ -481,8 +484,14 @@ class Result:
             table.meta["prior"] = frii
         return Result(tables[0], self._stores, self._cutouts, sources=tables[1])
 
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes: FRI and FRII where the weights told no others apart."""
+        told = self.provenance.get("classes")
+        return tuple(str(told).split(", ")) if told else DEFAULT_CLASSES
+
     def summary(self, *, rows: bool = False) -> dict[str, Any]:
-        """Return counts: ``sources``, ``rows``, ``clean``, ``classes`` (FRI, FRII, none), ``flags``, `incomplete`.
+        """Return counts: ``sources``, ``rows``, ``clean``, ``classes`` (with none), ``flags``, `incomplete`.
 
         Parameters
         ----------
@@ -494,7 +503,7 @@ class Result:
         table = self.table if rows else self.sources
         classes = np.ma.filled(table["class"], "")
         flags = np.asarray(table["flags"])
-        counts = {name: int(np.sum(classes == name)) for name in ("FRI", "FRII")}
+        counts = {name: int(np.sum(classes == name)) for name in self.classes}
         return {
             "sources": len(self.sources),
             "rows": len(self),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from radio_ag.cli.console import check_answered, open_console, print_json, reporting
-from radio_ag.cli.options import Debug
+from radio_ag.cli.options import Classes, Debug, LabelColumn, LabelledBeam, LabelledPixels
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -90,6 +90,10 @@ def evaluate(
             "times as long.",
         ),
     ] = False,
+    classes: Classes = None,
+    label_column: LabelColumn = "fr_class",
+    beam: LabelledBeam = None,
+    pixel_scale: LabelledPixels = None,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -115,14 +119,16 @@ def evaluate(
         from radio_ag.evaluation.report import as_json as as_json_content
         from radio_ag.evaluation.report import evaluate as evaluate_weights
         from radio_ag.evaluation.report import output_files, write_report
-        from radio_ag.labelled.data import load_labelled
+        from radio_ag.labelled.data import Reading, load_labelled
         from radio_ag.network.checkpoints import load_weights
         from radio_ag.weights import DEFAULT
 
         if output is not None:
             output_files(output, overwrite=overwrite)
         networks = [load_weights(name) for name in weights or [DEFAULT]]
-        sources = load_labelled(*data, test=True)
+        named = classes or networks[0].card.classes
+        sources = load_labelled(*data, test=True, reading=Reading(named, label_column, beam, pixel_scale))
+        _say_what_differs(sources, networks)
         if unseen:
             sources = _leave_out_learnt(sources, networks)
         reports = [
@@ -153,6 +159,24 @@ def evaluate(
             typer.echo(file)
     if output is None:
         check_answered()
+
+
+def _say_what_differs(sources: "Labelled", networks: Sequence) -> None:
+    """Warn of what was assumed, and of images of another beam than the networks know."""
+    from radio_ag.errors import RadioAGWarning
+    from radio_ag.labelled.scales import Scale
+
+    for note in sources.notes:
+        typer.echo(f"radio-ag: {note}", err=True)
+    for network in networks:
+        card, here = network.card, sources.scale
+        if here.differs(Scale(card.survey, card.beam, card.pixel_scale)):
+            warnings.warn(
+                f"{card.name} knows a beam of {card.beam:.3g} arcsec; these images have {here.beam:.3g} and are on "
+                f"pixels of a third of it, {here.pixel_scale:.3g} arcsec",
+                RadioAGWarning,
+                stacklevel=2,
+            )
 
 
 def _leave_out_learnt(sources: "Labelled", networks: Sequence) -> "Labelled":

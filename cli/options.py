@@ -160,3 +160,24 @@ def _parameter(name: str, field: Declared, defaults: OptionRecord) -> inspect.Pa
         default=False if option.off else default,
         annotation=Annotated[kind | None if field.optional else kind, typer.Option(field.flags, **told)],
     )
+
+
+Classes = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAMES",
+        help="Labels that are classes, in this order; NEW=OLD+OLD merges and renames; all: each label.",
+        show_default="FRI and FRII where there are any, else all",
+    ),
+]
+LabelColumn = Annotated[
+    str, typer.Option("--label-col", metavar="NAME", help="Column of the labels in the table SOURCES.")
+]
+LabelledBeam = Annotated[
+    float | None,
+    typer.Option("--beam", help="Width of the labelled images' beam, arcsec.", show_default="the header's", min=0.01),
+]
+LabelledPixels = Annotated[
+    float | None,
+    typer.Option("--pixel-scale", help="Side of their pixels, arcsec.", show_default="the header's", min=0.001),
+]

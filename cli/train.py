@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from radio_ag.cli.options import Debug
+from radio_ag.cli.options import Classes, Debug, LabelColumn, LabelledBeam, LabelledPixels
 
 
 class RecipeName(StrEnum):
@@ -16,6 +16,7 @@ class RecipeName(StrEnum):
 
     default = "default"
     paper = "paper"
+    finetune = "finetune"
 
 
 def train(
@@ -35,7 +36,31 @@ def train(
             show_default=False,
         ),
     ],
-    recipe: Annotated[RecipeName, typer.Option(help="How to train.")] = RecipeName.default,
+    recipe: Annotated[
+        RecipeName | None,
+        typer.Option(help="How to train.", show_default="default; finetune with --from"),
+    ] = None,
+    start: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            metavar="WEIGHTS",
+            help="Go on from trained weights, by name or path, instead of beginning anew.",
+            show_default=False,
+        ),
+    ] = None,
+    freeze: Annotated[
+        bool | None,
+        typer.Option(
+            "--freeze/--no-freeze",
+            help="With --from: let the last layers alone learn, or all of them.",
+            show_default="--freeze with fewer than 60 training sources",
+        ),
+    ] = None,
+    classes: Classes = None,
+    label_column: LabelColumn = "fr_class",
+    beam: LabelledBeam = None,
+    pixel_scale: LabelledPixels = None,
     fold: Annotated[int, typer.Option(help="Fold of the sources that is watched instead of learnt from.", min=0)] = 0,
     folds: Annotated[int, typer.Option(help="Number of folds.", min=2)] = 5,
     seeds: Annotated[int, typer.Option(help="Networks to train; more than one are an ensemble.", min=1)] = 1,
@@ -67,11 +92,15 @@ def train(
 ) -> None:
     """Train networks on labelled images, and save them as weights that classify accepts."""
     changes = dict(_split_setting(text) for text in settings or [])
+    if freeze is not None and start is None:
+        raise typer.BadParameter("it is for training that goes on from weights: --from", param_hint="--freeze")
     from radio_ag.cli.console import reporting
 
     with reporting(quiet):
         import torch
 
+        from radio_ag.labelled.data import Reading
+        from radio_ag.network.checkpoints import load_weights
         from radio_ag.network.devices import choose_device
         from radio_ag.training.recipes import named_recipe
         from radio_ag.training.weights import train_weights
@@ -79,9 +108,10 @@ def train(
         if threads:
             torch.set_num_threads(threads)
         log = (lambda line: None) if quiet else (lambda line: typer.echo(f"radio-ag: {line}", err=True))
+        chosen = recipe or (RecipeName.finetune if start else RecipeName.default)
         path = train_weights(
             data,
-            named_recipe(recipe.value, changes),
+            named_recipe(chosen.value, changes),
             out,
             fold=fold,
             folds=folds,
@@ -89,6 +119,9 @@ def train(
             samples=samples,
             device=choose_device(device),
             command=" ".join(["radio-ag", *sys.argv[1:]]),
+            reading=Reading(classes, label_column, beam, pixel_scale),
+            parent=load_weights(start) if start else None,
+            freeze=freeze,
             log=_keeping(log, out) if keep_checkpoints else log,
         )
     typer.echo(path)

@@ -20,13 +20,14 @@ from astropy_healpix.core import lonlat_to_healpix
 from numpy.typing import ArrayLike, NDArray
 
 from radio_ag.attention.statistics import AttentionStatistics, attention_statistics
+from radio_ag.catalog_io.images.beam import BEAM_TOLERANCE
 from radio_ag.catalog_io.images.fields import Fields, ImageSource, check_service
 from radio_ag.catalog_io.product.headers import CUTOUT_STEP
 from radio_ag.catalog_io.product.parts import Part
 from radio_ag.catalog_io.product.tiles import pack
+from radio_ag.class_names import DEFAULT_CLASSES, column_names
 from radio_ag.flags import Flag
 from radio_ag.network.classifier import Classifier, Prediction
-from radio_ag.network.model import CLASSES
 from radio_ag.options import CHUNK
 from radio_ag.preprocess.images import CROP_SIZE, PIXEL_SCALE, Prepared, clip, crop
 from radio_ag.preprocess.islands import Islands, measure_islands
@@ -38,11 +39,11 @@ PLANE_SHAPE = (CROP_SIZE, CROP_SIZE)
 
 _NSIDE = 4096  # pixels of 0.9 arcmin, less than a field
 _POSITIONS = 1 << 16  # positions ordered at once
-_FLOAT_COLUMNS = ("p_fri", "p_frii", "p_std", "probability", "rms", "peak", "snr", "size", "pa")
+_FLOAT_COLUMNS = ("p_std", "rms", "peak", "snr", "size", "pa")
 _IMAGE_TYPE = "S96"
 _WCS_COLUMNS = ("cutout_ra", "cutout_dec", "crpix1", "crpix2", "cd1_1", "cd1_2", "cd2_1", "cd2_2")
 _ATTENTION_COLUMNS = tuple(f"attention_{name}" for name in AttentionStatistics._fields)
-_CLASS_NAMES = np.array([*CLASSES, ""], dtype="S4")
+_CLASS_WIDTH = 4  # bytes at least
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,8 @@ class ClassifySettings:
     attention_stats: bool = False
     classify_unresolved: bool = False
     prior: float | None = None
+    classes: tuple[str, ...] = DEFAULT_CLASSES
+    pixel_scale: float = PIXEL_SCALE
 
     def stacks(self, gates: int) -> tuple[str, ...]:
         """Return the names of the stacks of planes that a part has, with a network of so many gates."""
@@ -93,8 +96,10 @@ def blank_columns(
 ) -> dict[str, NDArray]:
     """Return the columns of n sources that have no answer but their flags."""
     n = len(ra)
-    columns = {"ra": ra, "dec": dec, "class": np.zeros(n, "S4")}
-    columns |= {name: np.full(n, np.nan, np.float32) for name in _FLOAT_COLUMNS}
+    width = max(_CLASS_WIDTH, *map(len, settings.classes))
+    columns = {"ra": ra, "dec": dec, "class": np.zeros(n, f"S{width}")}
+    floats = ("probability", *column_names(settings.classes), *_FLOAT_COLUMNS)
+    columns |= {name: np.full(n, np.nan, np.float32) for name in floats}
     columns |= {name: np.full(n, np.nan) for name in _WCS_COLUMNS}
     columns |= {"n_islands": np.zeros(n, np.int32), "flags": flags, "attention_plane": np.full(n, -1, np.int32)}
     columns["image"] = np.zeros(n, _IMAGE_TYPE)
@@ -204,6 +209,8 @@ def classify_measured(measured: Measured, classifier: Classifier, settings: Clas
     flags = fields.flags.astype(np.int32)
     flags[usable] |= islands.flags | np.where(prepared.fallback, Flag.RMS_FALLBACK, 0).astype(np.int32)
     flags[usable[prepared.blank_fraction > 0]] |= Flag.BLANKED
+    if settings.pixel_scale != PIXEL_SCALE:
+        _flag_other_pixels(flags, usable, fields, settings.pixel_scale)
     wholly_blank = usable[prepared.blank_fraction >= 1]
     flags[wholly_blank] = Flag.BLANKED | Flag.NO_COVERAGE
     masked = classifier.masked & ~(Flag.UNRESOLVED if settings.classify_unresolved else 0)
@@ -219,9 +226,11 @@ def classify_measured(measured: Measured, classifier: Classifier, settings: Clas
     )
     flags[classified] |= prediction.flags
     columns = blank_columns(measured.chunk.ra, measured.chunk.dec, flags, settings)
-    columns["p_fri"][classified], columns["p_frii"][classified] = prediction.probabilities.T
+    for name, values in zip(column_names(settings.classes), prediction.probabilities.T, strict=True):
+        columns[name][classified] = values
     columns["p_std"][classified] = prediction.std
-    columns["class"], columns["probability"] = _likelier(columns["p_fri"], columns["p_frii"])
+    columns["class"][classified] = prediction.classes.astype(bytes)
+    columns["probability"][classified] = prediction.probability
     columns["rms"][usable], columns["size"][usable] = prepared.rms, islands.size * _pixel_scale(fields)[usable]
     columns["pa"][usable], columns["image"][usable] = _turned_to_sky(islands.pa, fields.cd[usable]), measured.images
     columns["peak"][usable] = np.where(islands.n_islands > 0, islands.peak, prepared.peak)
@@ -245,18 +254,18 @@ def classify_measured(measured: Measured, classifier: Classifier, settings: Clas
     return Part(measured.chunk.sources, columns, stacks, classifier.batch)
 
 
+def _flag_other_pixels(flags: NDArray[np.int32], usable: NDArray[np.intp], fields: Fields, known: float) -> None:
+    """Let RESAMPLED tell, in place, which fields are not on the pixels that the weights know, in arcsec."""
+    ratio = PIXEL_SCALE * _pixel_scale(fields)[usable] / known
+    flags[usable] &= ~int(Flag.RESAMPLED)
+    flags[usable[np.abs(ratio - 1) > BEAM_TOLERANCE]] |= Flag.RESAMPLED
+
+
 def _kept(maps: NDArray[np.float32] | None) -> NDArray[np.float32]:
     """Maps that the classifier was asked for."""
     if maps is None:
         raise ValueError("a classifier without gates has no attention maps")
     return maps
-
-
-def _likelier(p_fri: NDArray, p_frii: NDArray) -> tuple[NDArray[np.bytes_], NDArray[np.float32]]:
-    """Class and its probability; empty and NaN where there is none."""
-    p = np.stack([p_fri, p_frii], 1)
-    missing = np.isnan(p).any(1)
-    return _CLASS_NAMES[np.where(missing, len(CLASSES), np.nan_to_num(p).argmax(1))], p.max(1)
 
 
 def _attention_columns(

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from astropy.table import Table
 
 from radio_ag.catalog_io.images.fields import ImageSource
-from radio_ag.catalog_io.product.columns import COLUMNS, GROUP_COLUMNS
+from radio_ag.catalog_io.product.columns import COLUMNS, GROUP_COLUMNS, ResultColumn, with_classes
 from radio_ag.catalog_io.result import Result
+from radio_ag.class_names import column_names
 from radio_ag.errors import InputError, ServiceError
 from radio_ag.inputs import open_source
 from radio_ag.options import ImageOptions
 from radio_ag.pipeline import classify
+from radio_ag.weights import DEFAULT, card
 
 if TYPE_CHECKING:
     import lsdb
@@ -22,7 +25,6 @@ if TYPE_CHECKING:
 
 _PLACE = ("source_id", "ra", "dec", "attention_plane", "cutout_ra", "cutout_dec")  # known, or of no use without maps
 _LEFT_OUT = {*_PLACE, *(spec.name for spec in GROUP_COLUMNS)}  # each row of a frame is a source
-_ADDED = [spec for spec in COLUMNS if spec.name not in _LEFT_OUT and not spec.name.startswith(("crpix", "cd"))]
 
 
 def classify_hats(catalogue: lsdb.Catalog, **options: Any) -> lsdb.Catalog:
@@ -94,16 +96,23 @@ def classify_partition(
         if column not in frame.columns:
             raise InputError(f"the frame has no column {column!r}; it has {', '.join(map(str, frame.columns))}")
     ra, dec = (frame[column].to_numpy(float, na_value=np.nan) for column in (ra_col, dec_col))
+    added = _added(column_names(card(settings.get("weights", DEFAULT)).classes))
     if len(frame):
         with _one_at_a_time:
             source = _opened(images, image_options)
             positions = Table({"ra": ra, "dec": dec}, units=["deg", "deg"])
             table = _complete(classify(positions, images=source, attention="none", **settings)).table
     else:
-        table = Table({spec.name: np.zeros(0, spec.dtype) for spec in _ADDED})
+        table = Table({spec.name: np.zeros(0, spec.dtype) for spec in added})
     taken = {str(name).lower() for name in frame.columns}
-    names = {spec.name: f"radio_ag_{spec.name}" if spec.name in taken else spec.name for spec in _ADDED}
-    return frame.assign(**{names[spec.name]: _series(table[spec.name], frame.index) for spec in _ADDED})
+    names = {spec.name: f"radio_ag_{spec.name}" if spec.name in taken else spec.name for spec in added}
+    return frame.assign(**{names[spec.name]: _series(table[spec.name], frame.index) for spec in added})
+
+
+def _added(classes: Sequence[str]) -> list[ResultColumn]:
+    """The columns that a frame gets, with those of the classes' probabilities."""
+    specs = with_classes(COLUMNS, classes)
+    return [spec for spec in specs if spec.name not in _LEFT_OUT and not spec.name.startswith(("crpix", "cd"))]
 
 
 def _complete(result: Result) -> Result:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import glob
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, replace
@@ -18,20 +19,26 @@ from astropy import units as u
 from astropy.table import Table
 from astropy.wcs import WCS
 
+from radio_ag.catalog_io.images.beam import BEAM_TOLERANCE, BeamMatch, match_beam
+from radio_ag.catalog_io.images.fields import ImageSource
+from radio_ag.catalog_io.images.planes import is_image
 from radio_ag.catalog_io.images.regions import Region
+from radio_ag.catalog_io.open_images import named_survey
 from radio_ag.catalog_io.product import fits as product
 from radio_ag.catalog_io.product.formats import Format, product_format
 from radio_ag.catalog_io.product.parts import parts_folder, read_manifest
 from radio_ag.catalog_io.result import Result
 from radio_ag.chunks import ClassifySettings
+from radio_ag.class_names import DEFAULT_CLASSES
 from radio_ag.cpus import allowed_threads
-from radio_ag.errors import InputError
+from radio_ag.errors import InputError, RadioAGWarning
 from radio_ag.inputs import Inputs, open_inputs
 from radio_ag.network.checkpoints import Weights, load_weights
 from radio_ag.network.classifier import Classifier
 from radio_ag.options import AttentionMode, CatalogueOptions, ImageOptions, RunOptions
+from radio_ag.preprocess.images import PIXEL_SCALE
 from radio_ag.run import Plan, run
-from radio_ag.weights import DEFAULT
+from radio_ag.weights import DEFAULT, Card, card
 
 
 def classify(
@@ -118,9 +125,30 @@ def classify(
         neither ``overwrite`` nor ``resume`` is needed for that.
     """
     target = _check_target(output, overwrite, attention, run_options)
-    inputs = open_inputs(catalogue, images, group, region, catalogue_options, image_options, data=data, wcs=wcs)
+    with _images_of(card(weights)) as scaled:
+        if scaled and _grow_with_beam(catalogue if images is None and is_image(catalogue) else images, data):
+            image_options = replace(image_options, beam_scaled=True)
+        inputs = open_inputs(catalogue, images, group, region, catalogue_options, image_options, data=data, wcs=wcs)
     plan = _plan(inputs, target, weights, device, orbit, attention, keep_cutouts, run_options)
     return _run(plan, inputs)
+
+
+@contextmanager
+def _images_of(known: Card) -> Iterator[bool]:
+    """Whether the weights know images of a coarser beam than FIRST's; nobody is warned of these then."""
+    coarser = known.pixel_scale > (1 + BEAM_TOLERANCE) * PIXEL_SCALE
+    with warnings.catch_warnings():
+        if coarser:
+            warnings.filterwarnings("ignore", "the beam of .* flagged RESAMPLED", RadioAGWarning)
+        yield coarser
+
+
+def _grow_with_beam(images: Any, data: Any) -> bool:
+    """Whether images may have a coarser beam, and are not opened yet."""
+    survey = named_survey(images)
+    if isinstance(images, ImageSource) or (images is None and data is None):
+        return False
+    return survey is None or match_beam(survey.beam) is BeamMatch.COARSER
 
 
 class _Target(NamedTuple):
@@ -191,6 +219,8 @@ def _plan(
         options.attention_stats,
         options.classify_unresolved,
         options.prior,
+        loaded.card.classes,
+        loaded.card.pixel_scale,
     )
     classifier, settings = _settle(loaded, settings, options.client)
     classifier.warn_if_not_calibrated()
@@ -238,6 +268,10 @@ def _settle(weights: Weights, settings: ClassifySettings, client: Any) -> tuple[
 
 def _provenance(inputs: Inputs, classifier: Classifier, settings: ClassifySettings) -> dict[str, Any]:
     architecture = classifier.networks[0].architecture
+    told = asdict(settings)
+    classes, pixel_scale = told.pop("classes"), told.pop("pixel_scale")
+    others: dict[str, Any] = {} if classes == DEFAULT_CLASSES else {"classes": ", ".join(classes)}
+    others |= {} if pixel_scale == PIXEL_SCALE else {"pixel_scale": pixel_scale}
     return {
         "weights": classifier.card.name,
         "weights_sha256": classifier.card.sha256,
@@ -249,7 +283,8 @@ def _provenance(inputs: Inputs, classifier: Classifier, settings: ClassifySettin
         "catalogue_sha256": inputs.rows.sha256,
         "grouping": inputs.groups.how,
         **inputs.source.describe(),
-        **asdict(settings),
+        **told,
+        **others,
         **asdict(classifier.preprocessing),
         **inputs.provenance,
     }

@@ -313,7 +313,13 @@ def _join(plan: Plan, folder: PartsFolder, missing: int) -> Result:
     """The result of a run whose parts are all done, and its product; incomplete if so many rows are missing."""
     beside = folder.path.parent  # the folder of parts goes, and temporary files may outlive it
     merged = MergedParts(
-        folder.files(), plan.groups.size, plan.unreached, stacks=plan.stacks, shape=PLANE_SHAPE, folder=beside
+        folder.files(),
+        plan.groups.size,
+        plan.unreached,
+        stacks=plan.stacks,
+        shape=PLANE_SHAPE,
+        folder=beside,
+        classes=plan.settings.classes,
     )
     answers = _Answers(merged, plan.rows, plan.groups)
     provenance = software_versions() | dict(plan.provenance) | {"run": folder.run}
@@ -353,7 +359,7 @@ def _stores(merged: MergedParts, opened: Mapping[str | int, AttentionStore] | No
 
 
 def _counts(counts: Mapping[str, Any], of: str, mapped: int) -> Counts:
-    return Counts(counts[of], counts["classes"]["FRI"] + counts["classes"]["FRII"], mapped)
+    return Counts(counts[of], counts[of] - counts["classes"]["none"], mapped)
 
 
 def _table_of(answers: _Answers, rows: Catalogue, provenance: Mapping[str, Any]) -> Callable[[], Table]:

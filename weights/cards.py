@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from radio_ag.class_names import DEFAULT_CLASSES, problem_with
 from radio_ag.errors import WeightsError
-from radio_ag.preprocess.images import CROP_SIZE, PIXEL_SCALE, STRETCHES, Preprocessing
+from radio_ag.preprocess.images import BEAM_FWHM, CROP_SIZE, PIXEL_SCALE, STRETCHES, Preprocessing
 
 _LARGEST = 16 << 20  # bytes; a card with the figures of a cross-validation has 50 kB
 _SHOWN = 60  # characters of a value in a message
@@ -67,6 +68,12 @@ class Card:
         Of each network.
     preprocessing : Preprocessing
         How to make the network's input.
+    window : int
+        Pixels along each side of the middle of the image, which the network sees alone; 150: all of it.
+    survey : str
+        Whose images the network has learnt from; empty where the card does not tell.
+    beam, pixel_scale : float
+        Arcsec, of the images that the network knows.
     needs_morphology : bool
         Whether the classes mean something for resolved sources alone: ``UNRESOLVED`` ones then get none.
     temperature : ByOrbit
@@ -96,6 +103,10 @@ class Card:
     members: int
     parameters: int | None
     preprocessing: Preprocessing
+    window: int
+    survey: str
+    beam: float
+    pixel_scale: float
     needs_morphology: bool
     temperature: ByOrbit
     uncertain_below: ByOrbit
@@ -109,7 +120,9 @@ class Card:
 
     @property
     def frii_share(self) -> float | None:
-        """Share of FRII among the sources that were learnt from; None where the card does not tell."""
+        """Share of FRII among the FRI and FRII that were learnt from; None where the card tells none."""
+        if self.classes != DEFAULT_CLASSES:
+            return None
         training = self.content.get("training")
         counts = training.get("sources") if isinstance(training, Mapping) else None
         if not isinstance(counts, Mapping) or not all(map(_whole(0, 10**9), counts.values())):
@@ -147,10 +160,16 @@ class Card:
             name=whole.get("name", "a name without folders", _is_plain_name),
             description=whole.get("description", "text", _is_text, ""),
             architecture=whole.get("architecture", "an object of settings", _is_settings, None),
-            classes=tuple(whole.get("classes", "a list of two names or more", _are_classes, ("FRI", "FRII"))),
+            classes=tuple(whole.get("classes", "a list of 2 to 20 names that differ", _are_classes, DEFAULT_CLASSES)),
             members=members,
             parameters=whole.get("parameters", "a whole number", _whole(1, 10**9), None),
-            preprocessing=_preprocessing(whole.section("input")),
+            preprocessing=_preprocessing(made := whole.section("input")),
+            window=made.get("window", f"an even number from 16 to {CROP_SIZE}", _is_window, CROP_SIZE),
+            survey=made.get("survey", "text", _is_text, ""),
+            beam=made.get("beam", "a number from 0.1 to 3600 (arcsec)", _number(0.1, 3600), BEAM_FWHM),
+            pixel_scale=made.get(
+                "pixel_scale", "a number from 0.01 to 3600 (arcsec)", _number(0.01, 3600), PIXEL_SCALE
+            ),
             needs_morphology=whole.get("needs_morphology", "true or false", lambda value: type(value) is bool, True),
             temperature=calibration.by_orbit("temperature", *divisor, 1.0),
             uncertain_below=calibration.by_orbit("uncertain_below", *share, 0.0),
@@ -233,8 +252,6 @@ class _Section:
 
 def _preprocessing(section: _Section) -> Preprocessing:
     section.get("size", f"{CROP_SIZE}", _whole(CROP_SIZE, CROP_SIZE), CROP_SIZE)
-    section.get("pixel_scale", f"{PIXEL_SCALE} (arcsec)", _number(PIXEL_SCALE, PIXEL_SCALE), PIXEL_SCALE)
-    section.get("survey", "text", _is_text, "")
     return Preprocessing(
         clip=section.get("clip", f"a number from 0 to {_LARGE:g} (times the noise)", _number(0, _LARGE)),
         stretch=section.get("stretch", f"one of {', '.join(STRETCHES)}", lambda value: value in STRETCHES),
@@ -262,6 +279,10 @@ def _is_settings(value: Any) -> bool:
     )
 
 
+def _is_window(value: Any) -> bool:
+    return _whole(16, CROP_SIZE)(value) and value % 2 == 0
+
+
 def _is_text(value: Any) -> bool:
     return isinstance(value, str)
 
@@ -282,7 +303,7 @@ def _is_range(value: Any) -> bool:
 
 
 def _are_classes(value: Any) -> bool:
-    return isinstance(value, list | tuple) and len(value) > 1 and all(map(_is_text, value))
+    return isinstance(value, list | tuple) and all(map(_is_text, value)) and problem_with(value) is None
 
 
 def _is_sha256(value: Any) -> bool:

@@ -17,7 +17,7 @@ from radio_ag.errors import CatalogueError, RadioAGWarning
 GROUP = "radio_ag.catalogues"
 """Entry-point group of dialects."""
 
-PRODUCT_COLUMNS = ("p_fri", "p_frii", "flags")
+PRODUCT_COLUMNS = ("probability", "p_std", "flags")
 """Columns by which a product of this package is known when it comes back as a catalogue."""
 
 BUILT_IN = (

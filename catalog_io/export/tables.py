@@ -25,7 +25,7 @@ from astropy.table.serialize import represent_mixins_as_columns
 
 from radio_ag.catalog_io.files.fits_columns import decode_column, encode_column
 from radio_ag.catalog_io.files.votable import make_document, write_document
-from radio_ag.catalog_io.product.columns import COLUMNS
+from radio_ag.catalog_io.product.columns import COLUMNS, class_columns, with_classes
 from radio_ag.catalog_io.product.headers import header_text
 from radio_ag.flags import Flag
 from radio_ag.writing import check_output, written_beside
@@ -101,7 +101,7 @@ def _sources_with_rows(result: "Result") -> Table:
     table = result.sources.copy(copy_data=False)
     if len(table) == len(result.table):
         taken = {name.lower() for name in table.colnames}
-        ours = {spec.name for spec in COLUMNS}
+        ours = {spec.name for spec in with_classes(COLUMNS, class_columns(table.colnames))}
         for name, column in result.table.columns.items():
             if name in ours and name in taken:
                 continue

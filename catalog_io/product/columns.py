@@ -1,12 +1,13 @@
 """The columns that radio-ag adds to a catalogue: names, units, UCDs, and where a value is missing."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from astropy.table import Column, MaskedColumn, Table
 from numpy.typing import ArrayLike, NDArray
 
+from radio_ag.class_names import DEFAULT_CLASSES, column_names
 from radio_ag.errors import InputError
 
 
@@ -159,6 +160,57 @@ SOURCE_ALONE = ("pa", "image")
 _COMPUTED = ("name",)
 
 
+_DEFAULTS = column_names(DEFAULT_CLASSES)
+
+
+def class_columns(names: Iterable[str]) -> tuple[str, ...]:
+    """Return the columns of the classes' probabilities among those of a product, in their order.
+
+    Parameters
+    ----------
+    names : iterable of str
+        Of the product's columns: those of the classes stand between ``probability`` and ``p_std``.
+
+    Returns
+    -------
+    tuple of str
+        ``p_fri`` and ``p_frii`` where none stand there.
+    """
+    names = list(names)
+    if "probability" in names and "p_std" in names:
+        between = names[names.index("probability") + 1 : names.index("p_std")]
+        if len(between) > 1 and all(name.startswith("p_") for name in between):
+            return tuple(between)
+    return _DEFAULTS
+
+
+def with_classes(specs: Sequence[ResultColumn], names: Sequence[str]) -> tuple[ResultColumn, ...]:
+    """Return the columns of a product whose classes' probabilities have these names.
+
+    Parameters
+    ----------
+    specs : sequence of ResultColumn
+        `COLUMNS` or `SOURCE_COLUMNS`.
+    names : sequence of str
+        As `class_columns` gives them.
+
+    Returns
+    -------
+    tuple of ResultColumn
+    """
+    if tuple(names) == _DEFAULTS:
+        return tuple(specs)
+    first = [spec.name for spec in specs].index(_DEFAULTS[0])
+    others = [spec for spec in specs if spec.name not in _DEFAULTS]
+    own = [
+        _SHARED[_DEFAULTS[0]]._replace(name=name, description=f"calibrated probability of {name.removeprefix('p_')}")
+        for name in names
+    ]
+    others[first:first] = own
+    classes = _SHARED["class"]._replace(description="class, or empty")
+    return tuple(classes if spec.name == "class" else spec for spec in others)
+
+
 def result_table(catalogue: Table, columns: Mapping[str, Any]) -> Table:
     """Return a table of our columns, then the catalogue's.
 
@@ -170,7 +222,8 @@ def result_table(catalogue: Table, columns: Mapping[str, Any]) -> Table:
     columns : dict of array (n,)
         A value for each name in `COLUMNS` but ``name``, which follows from the position; ``source_id`` may be left out
         (the row number, from 1, stands in), and so may `GROUP_COLUMNS` (each row is a source of its own). Each
-        of `CUTOUT_COLUMNS` and `ATTENTION_COLUMNS` wholly or not at all. NaN and empty text mean missing.
+        of `CUTOUT_COLUMNS` and `ATTENTION_COLUMNS` wholly or not at all. Other classes' probabilities stand in the
+        place of ``p_fri`` and ``p_frii``, see `class_columns`. NaN and empty text mean missing.
 
     Raises
     ------
@@ -178,7 +231,7 @@ def result_table(catalogue: Table, columns: Mapping[str, Any]) -> Table:
         If a column is lacking, unknown, or of another length.
     """
     columns = {"source_id": np.arange(1, len(catalogue) + 1)} | _alone(len(catalogue)) | dict(columns)
-    specs: tuple[ResultColumn, ...] = COLUMNS
+    specs = with_classes(COLUMNS, class_columns(columns))
     for optional in (CUTOUT_COLUMNS, ATTENTION_COLUMNS):
         if any(spec.name in columns for spec in optional):
             specs += optional
@@ -216,19 +269,20 @@ def source_table(columns: Mapping[str, Any]) -> Table:
     """
     columns = dict(columns) | {"name": iau_names(columns["ra"], columns["dec"])}
     table = Table()
-    for spec in SOURCE_COLUMNS:
+    for spec in with_classes(SOURCE_COLUMNS, class_columns(columns)):
         table.add_column(_column(spec, columns[spec.name]), name=spec.name, copy=False)
     return table
 
 
 def lacking_columns(table: Table) -> list[str]:
     """Return which columns of every product a table does not have."""
-    return [spec.name for spec in COLUMNS if spec not in GROUP_COLUMNS and spec.name not in table.colnames]
+    specs = with_classes(COLUMNS, class_columns(table.colnames))
+    return [spec.name for spec in specs if spec not in GROUP_COLUMNS and spec.name not in table.colnames]
 
 
 def dress_columns(table: Table) -> None:
     """Give our columns of a table, in place, the type, mask, unit, format and description they have in a result."""
-    for spec in COLUMNS:
+    for spec in with_classes(COLUMNS, class_columns(table.colnames)):
         if spec not in GROUP_COLUMNS or is_ours(table, spec.name):
             table.replace_column(spec.name, _column(spec, table[spec.name]))
 

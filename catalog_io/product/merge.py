@@ -18,6 +18,7 @@ from radio_ag.catalog_io.files.row_file import RowFile
 from radio_ag.catalog_io.product.parts import PLANE_COLUMNS, plane_column, read_part, read_tiles
 from radio_ag.catalog_io.product.stacks import AttentionStore
 from radio_ag.catalog_io.product.tiles import ROW, encode_rows, tile_header
+from radio_ag.class_names import DEFAULT_CLASSES
 from radio_ag.flags import Flag
 
 _ROWS = 1 << 14  # sources handled at once
@@ -84,6 +85,8 @@ class MergedParts:
         Shape (ny, nx) of the planes.
     folder : path
         For temporary files: some 200 bytes a source.
+    classes : sequence of str
+        Names of the classes, for the counts.
 
     Attributes
     ----------
@@ -110,7 +113,9 @@ class MergedParts:
         stacks: Sequence[str],
         shape: tuple[int, int],
         folder: Path,
+        classes: Sequence[str] = DEFAULT_CLASSES,
     ) -> None:
+        self._classes = tuple(classes)
         self.stacks = {name: JoinedStack(name, shape, folder) for name in stacks}
         columns = [(name, values.dtype) for name, values in unreached(np.arange(0)).items()]
         self._names = [name for name, _ in columns]
@@ -167,13 +172,13 @@ class MergedParts:
             self.mapped += int(rows[records["attention_plane"] >= 0].sum())
             self.mapped_sources += int(np.sum(records["attention_plane"] >= 0))
         totals = {"sources": len(size), "rows": int(size.sum())}
-        self.counts = totals | summarise(by_source, totals["sources"])
-        self.row_counts = totals | summarise(by_row, totals["rows"])
+        self.counts = totals | summarise(by_source, totals["sources"], self._classes)
+        self.row_counts = totals | summarise(by_row, totals["rows"], self._classes)
 
 
-def summarise(counts: Mapping[str, int], total: int) -> dict[str, Any]:
+def summarise(counts: Mapping[str, int], total: int, names: Sequence[str]) -> dict[str, Any]:
     """Return what a summary says of so many sources or rows, by what `count_rows` counts."""
-    classes = {name: counts[name] for name in ("FRI", "FRII")}
+    classes = {name: counts[name] for name in names}
     return {
         "clean": counts["clean"],
         "classes": classes | {"none": total - sum(classes.values())},
@@ -183,7 +188,9 @@ def summarise(counts: Mapping[str, int], total: int) -> dict[str, Any]:
 
 def count_rows(classes: NDArray[np.bytes_], flags: NDArray[np.int32], size: NDArray[np.integer]) -> dict[str, int]:
     """Return the rows of each class and each flag, and those without flags, where source i has ``size[i]`` rows."""
-    counts = {name: int(size[classes == name.encode()].sum()) for name in ("FRI", "FRII")}
+    names, place = np.unique(classes, return_inverse=True)
+    of_each_class = np.bincount(place, size, len(names)).astype(int)
+    counts = {name.decode(): int(number) for name, number in zip(names, of_each_class, strict=True) if name}
     counts["clean"] = int(size[flags == 0].sum())
     of_each_flag = size @ ((flags[:, None] & np.array([*_FLAGS.values()], np.int32)) != 0)
     return counts | {name: int(number) for name, number in zip(_FLAGS, of_each_flag, strict=True)}

@@ -9,7 +9,15 @@ from astropy.table import Table
 from numpy.typing import NDArray
 
 from radio_ag.catalog_io.files.fits_table import Rows, encode_table
-from radio_ag.catalog_io.product.columns import COLUMNS, GROUP_COLUMNS, SOURCE_COLUMNS, is_ours, source_table
+from radio_ag.catalog_io.product.columns import (
+    COLUMNS,
+    GROUP_COLUMNS,
+    SOURCE_COLUMNS,
+    class_columns,
+    is_ours,
+    source_table,
+    with_classes,
+)
 from radio_ag.catalog_io.product.headers import Counts
 from radio_ag.errors import InputError
 from radio_ag.sky import unit_vectors
@@ -71,8 +79,10 @@ def sources_of(table: Table) -> Table:
     groups = group_ids(table)
     source, first, place, counts = np.unique(groups, return_index=True, return_inverse=True, return_counts=True)
     ra, dec = _mean_position(table, place, first, counts)
-    columns = {spec.name: np.full(len(first), "" if spec.dtype is str else np.nan) for spec in SOURCE_COLUMNS}
-    columns |= {name: table[_OF_ROWS.get(name, name)][first] for name in _TOLD}
+    specs = with_classes(SOURCE_COLUMNS, class_columns(table.colnames))
+    columns = {spec.name: np.full(len(first), "" if spec.dtype is str else np.nan) for spec in specs}
+    told = (spec.name for spec in specs if spec.name in _TOLD or spec not in SOURCE_COLUMNS)
+    columns |= {name: table[_OF_ROWS.get(name, name)][first] for name in told}
     columns |= {"source": source, "first_row": first, "n_components": counts, "ra": ra, "dec": dec}
     if is_ours(table, "n_components"):  # of which some may have been left out
         columns["n_components"] = table["n_components"][first]
@@ -131,7 +141,8 @@ def checked_sources(path: Path, table: Table) -> Table:
     InputError
         If it lacks a column.
     """
-    lacking = [spec.name for spec in SOURCE_COLUMNS if spec.name not in table.colnames]
+    specs = with_classes(SOURCE_COLUMNS, class_columns(table.colnames))
+    lacking = [spec.name for spec in specs if spec.name not in table.colnames]
     if lacking:
         raise InputError(f"the table of sources in {path} lacks the columns {lacking}: not of a product of radio-ag")
     return source_table(table)

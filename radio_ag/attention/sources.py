@@ -21,9 +21,9 @@ from radio_ag.catalog_io.product.fits import cutout_wcs
 from radio_ag.catalog_io.result import Result
 from radio_ag.errors import InputError, SourceNotFoundError
 from radio_ag.flags import Flag
-from radio_ag.labelled.data import LabelledFile
+from radio_ag.labelled.data import LabelledFile, Reading
 from radio_ag.network.model import CLASSES
-from radio_ag.preprocess.images import CROP_SIZE, PIXEL_SCALE, clip
+from radio_ag.preprocess.images import CROP_SIZE, clip
 
 _CHUNK = 64  # sources: 23 MB of fields
 _COPIED = ("redshift", "z", "extent", "class", "probability", "p_std")
@@ -203,8 +203,8 @@ def _text(table: Table, column: str) -> NDArray[np.str_]:
 
 
 def _from_labelled(path: Path) -> SourceSet:
-    file = LabelledFile(path)
-    ra, dec = file.ra, file.dec
+    file = LabelledFile(path, Reading(classes=CLASSES))
+    ra, dec, pixel_scale = file.ra, file.dec, file.own.scale.pixel_scale
     for name, values in (("ra", ra), ("dec", dec)):
         if name not in file.table.colnames:
             file.table[name] = values
@@ -217,18 +217,18 @@ def _from_labelled(path: Path) -> SourceSet:
         certain=file.certain,
         observed=file.images,
         clipped=lambda rows, threshold: file.clipped(rows, threshold).images,
-        wcs=lambda row: _centred_wcs(ra[row], dec[row]) if np.isfinite(ra[row] + dec[row]) else None,
+        wcs=lambda row: _centred_wcs(ra[row], dec[row], pixel_scale) if np.isfinite(ra[row] + dec[row]) else None,
     )
 
 
-def _centred_wcs(ra: float, dec: float) -> WCS:
+def _centred_wcs(ra: float, dec: float, pixel_scale: float) -> WCS:
     """Tangent plane, north up and east left, centred on a position."""
     wcs = WCS(naxis=2)
     wcs.wcs.ctype = "RA---TAN", "DEC--TAN"
     wcs.wcs.radesys = "ICRS"
     wcs.wcs.crval = ra, dec
     wcs.wcs.crpix = (CROP_SIZE + 1) / 2, (CROP_SIZE + 1) / 2
-    wcs.wcs.cdelt = -PIXEL_SCALE / 3600, PIXEL_SCALE / 3600
+    wcs.wcs.cdelt = -pixel_scale / 3600, pixel_scale / 3600
     return wcs
 
 

@@ -26,7 +26,7 @@ _TINY = 1e-12  # a probability of 0 that turns out wrong would cost an infinite 
 
 
 class Bins(NamedTuple):
-    """Sources in equal-width bins of the larger probability, 0.5 to 1.
+    """Sources in equal-width bins of the largest probability, from 1/K for K classes to 1.
 
     Attributes
     ----------
@@ -44,11 +44,11 @@ class Bins(NamedTuple):
 
 
 def reliability(probabilities: ArrayLike, labels: ArrayLike, bins: int = BINS) -> Bins:
-    """Count sources and right classes in bins of the larger probability.
+    """Count sources and right classes in bins of the largest probability.
 
     Parameters
     ----------
-    probabilities : array_like, shape (n, 2)
+    probabilities : array_like, shape (n, K)
     labels : array_like of int, shape (n,)
     bins : int
 
@@ -57,21 +57,22 @@ def reliability(probabilities: ArrayLike, labels: ArrayLike, bins: int = BINS) -
     Bins
     """
     confidence, right = _confidence(probabilities, labels)
-    number = _bin(2 * confidence - 1, bins)
+    lowest = _lowest(probabilities)
+    number = _bin(_place(confidence, lowest), bins)
     sources = np.bincount(number, minlength=bins)
     with np.errstate(invalid="ignore"):
         mean = np.bincount(number, confidence, bins) / sources
-    return Bins(np.linspace(0.5, 1, bins + 1), sources, np.bincount(number[right], minlength=bins), mean)
+    return Bins(np.linspace(lowest, 1, bins + 1), sources, np.bincount(number[right], minlength=bins), mean)
 
 
 def calibration_error(
     probabilities: ArrayLike, labels: ArrayLike, bins: int = BINS, counts: ArrayLike | None = None
 ) -> float | NDArray[np.float64]:
-    """Return the expected calibration error over equal-width bins of the larger of two probabilities, 0.5 to 1.
+    """Return the expected calibration error over equal-width bins of the largest of K probabilities, 1/K to 1.
 
     Parameters
     ----------
-    probabilities : array_like, shape (n, 2)
+    probabilities : array_like, shape (n, K)
     labels : array_like of int, shape (n,) or (k, n)
     bins : int
     counts : array_like, shape (k, n), optional
@@ -84,7 +85,7 @@ def calibration_error(
         arXiv:1706.04599, eq. 3).
     """
     confidence, right = _confidence(probabilities, labels)
-    return _mean_gap(right - confidence, 2 * confidence - 1, bins, counts)
+    return _mean_gap(right - confidence, _place(confidence, _lowest(probabilities)), bins, counts)
 
 
 def uncertainty_calibration_error(
@@ -92,7 +93,7 @@ def uncertainty_calibration_error(
 ) -> float | NDArray[np.float64]:
     """Return the uncertainty calibration error over equal-width bins of the predictive uncertainty, 0 to 1.
 
-    The uncertainty of a source is the entropy of its two probabilities in bits, so that it runs from 0 to 1. In each
+    The uncertainty of a source is the entropy of its K probabilities over log K, so that it runs from 0 to 1. In each
     bin b of n_b sources, err(b) is the share of wrong classes and uncert(b) the mean uncertainty; the error is
     the sum over bins of ``n_b / n * |err(b) - uncert(b)|``. Entropy exceeds the chance of an error everywhere but at 0
     (a coin's is 1, its error rate 1/2), so even a perfectly calibrated model is far from 0 here: compare with
@@ -112,7 +113,7 @@ def uncertainty_calibration_error(
     Laves et al. 2019 (arXiv:1909.13550); used for radio galaxies by Mohan et al. 2022 (MNRAS 511, 3722).
     """
     _, right = _confidence(probabilities, labels)
-    uncertainty = entr(np.asarray(probabilities, float)).sum(1) / np.log(2)
+    uncertainty = entr(np.asarray(probabilities, float)).sum(1) / np.log(np.shape(probabilities)[1])
     return _mean_gap(~right - uncertainty, uncertainty, bins, counts)
 
 
@@ -130,7 +131,7 @@ def error_if_calibrated(
     ----------
     error : callable
         `calibration_error` or `uncertainty_calibration_error`.
-    probabilities : array_like, shape (n, 2)
+    probabilities : array_like, shape (n, K)
     bins, draws, seed : int
 
     Returns
@@ -148,11 +149,30 @@ def error_if_calibrated(
     block = max(1, _LABELS_AT_ONCE // n)
     parts = []
     for start in range(0, draws, block):
-        labels = rng.random((min(block, draws - start), n)) < probabilities[:, 1]
-        parts.append(error(probabilities, labels, bins))
+        drawn = rng.random((min(block, draws - start), n))
+        parts.append(error(probabilities, _drawn_labels(drawn, probabilities), bins))
     errors = np.concatenate(parts)
     low, high = np.quantile(errors, (0.025, 0.975))
     return float(errors.mean()), (float(low), float(high))
+
+
+def _drawn_labels(drawn: NDArray[np.float64], probabilities: NDArray[np.float64]) -> NDArray:
+    """Labels (k, n) with the given probabilities, of numbers drawn between 0 and 1."""
+    above = np.cumsum(probabilities[:, :0:-1], axis=1)  # the last class takes the lowest numbers
+    labels = np.zeros(drawn.shape, int)
+    for share in above.T:
+        labels += drawn < share
+    return labels
+
+
+def _lowest(probabilities: ArrayLike) -> float:
+    """What the largest of K probabilities is at least."""
+    return 1 / np.shape(probabilities)[1]
+
+
+def _place(confidence: NDArray[np.float64], lowest: float) -> NDArray[np.float64]:
+    """Where largest probabilities lie between the lowest possible and 1, from 0 to 1."""
+    return 2 * confidence - 1 if lowest == 0.5 else (confidence - lowest) / (1 - lowest)
 
 
 def _confidence(probabilities: ArrayLike, labels: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
@@ -184,7 +204,7 @@ def log_losses(probabilities: ArrayLike, labels: ArrayLike) -> NDArray[np.float6
 
     Parameters
     ----------
-    probabilities : array_like, shape (n, 2)
+    probabilities : array_like, shape (n, K)
     labels : array_like of int, shape (n,)
     """
     return -np.log(np.maximum(_of_label(probabilities, labels), _TINY))
@@ -195,7 +215,7 @@ def brier_losses(probabilities: ArrayLike, labels: ArrayLike) -> NDArray[np.floa
 
     Parameters
     ----------
-    probabilities : array_like, shape (n, 2)
+    probabilities : array_like, shape (n, K)
     labels : array_like of int, shape (n,)
     """
     return (1 - _of_label(probabilities, labels)) ** 2
@@ -233,7 +253,7 @@ def confidence_threshold(probabilities: ArrayLike, labels: ArrayLike, accuracy: 
 
     Parameters
     ----------
-    probabilities : array_like, shape (n, 2)
+    probabilities : array_like, shape (n, K)
         Calibrated.
     labels : array_like of int, shape (n,)
     accuracy : float
@@ -253,7 +273,7 @@ def draw_reliability(axes: Axes, probabilities: ArrayLike, labels: ArrayLike, bi
     Parameters
     ----------
     axes : matplotlib.axes.Axes
-    probabilities : array_like, shape (n, 2)
+    probabilities : array_like, shape (n, K)
     labels : array_like of int, shape (n,)
     bins : int
     """
@@ -261,7 +281,8 @@ def draw_reliability(axes: Axes, probabilities: ArrayLike, labels: ArrayLike, bi
     filled = np.flatnonzero(found.sources)
     accuracy = found.right[filled] / found.sources[filled]
     ends = np.array([wilson_interval(found.right[b], found.sources[b]) for b in filled]).reshape(-1, 2)
-    axes.plot([0.5, 1], [0.5, 1], color="0.6", linestyle="--", linewidth=0.8, label="calibrated")
+    lowest = float(found.edges[0])
+    axes.plot([lowest, 1], [lowest, 1], color="0.6", linestyle="--", linewidth=0.8, label="calibrated")
     axes.errorbar(
         found.confidence[filled],
         accuracy,
@@ -276,5 +297,5 @@ def draw_reliability(axes: Axes, probabilities: ArrayLike, labels: ArrayLike, bi
         axes.annotate(
             str(found.sources[b]), (found.confidence[b], height), (0, -8), textcoords="offset points", ha="center"
         )
-    axes.set(xlim=(0.5, 1.01), ylim=(0, 1.02), xlabel="probability of the class", ylabel="share that is right")
+    axes.set(xlim=(lowest, 1.01), ylim=(0, 1.02), xlabel="probability of the class", ylabel="share that is right")
     axes.legend(loc="lower right", frameon=False)

@@ -1,4 +1,4 @@
-"""Figures of merit of a classifier of two classes, and their intervals over sources.
+"""Figures of merit of a classifier, and their intervals over sources.
 
 The definitions are those of appendix A of Bowles et al. 2021 (MNRAS 501, 4579). Everything counts sources: an interval
 over augmented copies of the same source would be too narrow.
@@ -6,13 +6,13 @@ over augmented copies of the same source would be too narrow.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import norm
 
-from radio_ag.network.model import CLASSES
+from radio_ag.class_names import DEFAULT_CLASSES, key_of
 
 CONFIDENCE = 0.95
 """Of every interval."""
@@ -22,49 +22,96 @@ RESAMPLES = 1000
 _COUNTS_AT_ONCE = 200_000  # numbers in the counts of one call: they stay in the cache
 
 
-def confusion_matrix(labels: ArrayLike, shares: ArrayLike, counts: ArrayLike | None = None) -> NDArray[np.float64]:
+def confusion_matrix(
+    labels: ArrayLike, shares: ArrayLike, counts: ArrayLike | None = None, *, classes: int = len(DEFAULT_CLASSES)
+) -> NDArray[np.float64]:
     """Count sources by label and by the class that they get.
 
     Parameters
     ----------
     labels : array_like of int, shape (n,)
-    shares : array_like of int, shape (n,), or of float, shape (n, 2)
+    shares : array_like of int, shape (n,), or of float, shape (n, K)
         The class of each source; or the share of its augmented copies that get each class, which sum to 1.
     counts : array_like, shape (k, n), optional
         How often each source counts, for k samples at once. None: once.
+    classes : int
+        How many there are.
 
     Returns
     -------
-    ndarray, shape (2, 2) or (k, 2, 2)
-        Rows are labels, columns are classes given, in the order FRI, FRII.
+    ndarray, shape (K, K) or (k, K, K)
+        Rows are labels, columns are classes given, in their order: FRI, FRII as a rule.
     """
-    one_hot, given = np.eye(len(CLASSES)), np.asarray(shares)
+    one_hot, given = np.eye(classes), np.asarray(shares)
     of_class = one_hot[given] if given.ndim == 1 else given
     of_source = one_hot[np.asarray(labels)][:, :, None] * of_class[:, None, :]
     return of_source.sum(0) if counts is None else np.tensordot(np.asarray(counts, float), of_source, 1)
 
 
-def confusion_scores(matrix: ArrayLike) -> dict[str, NDArray[np.float64]]:
+def confusion_scores(matrix: ArrayLike, classes: Sequence[str] = DEFAULT_CLASSES) -> dict[str, NDArray[np.float64]]:
     """Return accuracy, and precision, recall and F1 of each class (paper eqs. A1-A4); NaN where a denominator is 0.
 
     Parameters
     ----------
-    matrix : array_like, shape (..., 2, 2)
+    matrix : array_like, shape (..., K, K)
         As `confusion_matrix` gives it.
+    classes : sequence of str
+        Names of the K classes.
 
     Returns
     -------
     dict of ndarray, shape (...)
-        ``accuracy``, and for each class ``precision_fri``, ``recall_fri``, ``f1_fri`` and so on.
+        ``accuracy``, and for each class ``precision_fri``, ``recall_fri``, ``f1_fri`` and so on; of more than two
+        classes also their plain means ``macro_precision``, ``macro_recall`` (the balanced accuracy) and ``macro_f1``.
     """
     matrix = np.asarray(matrix, float)
     scores = {"accuracy": ratio(np.trace(matrix, axis1=-2, axis2=-1), matrix.sum((-2, -1)))}
-    for k, name in enumerate(CLASSES):
+    keys = [key_of(name) for name in classes]
+    for k, key in enumerate(keys):
         right, given, labelled = matrix[..., k, k], matrix[..., :, k].sum(-1), matrix[..., k, :].sum(-1)
-        scores[f"precision_{name.lower()}"] = ratio(right, given)
-        scores[f"recall_{name.lower()}"] = ratio(right, labelled)
-        scores[f"f1_{name.lower()}"] = ratio(2 * right, given + labelled)
+        scores[f"precision_{key}"] = ratio(right, given)
+        scores[f"recall_{key}"] = ratio(right, labelled)
+        scores[f"f1_{key}"] = ratio(2 * right, given + labelled)
+    if len(keys) > len(DEFAULT_CLASSES):
+        scores |= {f"macro_{kind}": _mean_over(scores, kind, keys) for kind in ("precision", "recall", "f1")}
     return scores
+
+
+def _mean_over(scores: Mapping[str, NDArray[np.float64]], kind: str, keys: Sequence[str]) -> NDArray[np.float64]:
+    """Mean over the classes, NaN where it is not defined for one of them."""
+    return np.mean([scores[f"{kind}_{key}"] for key in keys], axis=0)
+
+
+def areas_under_curves(
+    probabilities: ArrayLike,
+    labels: ArrayLike,
+    counts: ArrayLike | None = None,
+    classes: Sequence[str] = DEFAULT_CLASSES,
+) -> dict[str, float | NDArray[np.float64]]:
+    """Return the area under the ROC curve, of more than two classes that of each against the others and their mean.
+
+    Parameters
+    ----------
+    probabilities : array_like, shape (n, K)
+    labels : array_like of int, shape (n,)
+    counts : array_like, shape (k, n), optional
+        As for `area_under_curve`.
+    classes : sequence of str
+        Names of the K classes.
+
+    Returns
+    -------
+    dict
+        ``auc``; of more than two classes the mean, and ``auc_NAME`` of each.
+    """
+    probabilities, labels = np.asarray(probabilities, float), np.asarray(labels)
+    if len(classes) == len(DEFAULT_CLASSES):
+        return {"auc": area_under_curve(probabilities[:, 1], labels, counts)}
+    areas = {
+        f"auc_{key_of(name)}": area_under_curve(probabilities[:, k], (labels == k).astype(int), counts)
+        for k, name in enumerate(classes)
+    }
+    return {"auc": np.mean(list(areas.values()), axis=0), **areas}
 
 
 def ratio(part: ArrayLike, whole: ArrayLike) -> NDArray[np.float64]:
@@ -129,19 +176,21 @@ def wilson_interval(successes: float, trials: float, confidence: float = CONFIDE
     return float(max(0.0, centre - half)), float(min(1.0, centre + half))
 
 
-def wilson_intervals(matrix: ArrayLike) -> dict[str, tuple[float, float]]:
+def wilson_intervals(matrix: ArrayLike, classes: Sequence[str] = DEFAULT_CLASSES) -> dict[str, tuple[float, float]]:
     """Return Wilson intervals of a confusion matrix's proportions: accuracy, precision and recall of each class.
 
     Parameters
     ----------
-    matrix : array_like, shape (2, 2)
+    matrix : array_like, shape (K, K)
         As `confusion_matrix` gives it.
+    classes : sequence of str
+        Names of the K classes.
     """
     matrix = np.asarray(matrix)
     intervals = {"accuracy": wilson_interval(np.trace(matrix), matrix.sum())}
-    for k, name in enumerate(CLASSES):
-        intervals[f"precision_{name.lower()}"] = wilson_interval(matrix[k, k], matrix[:, k].sum())
-        intervals[f"recall_{name.lower()}"] = wilson_interval(matrix[k, k], matrix[k].sum())
+    for k, name in enumerate(classes):
+        intervals[f"precision_{key_of(name)}"] = wilson_interval(matrix[k, k], matrix[:, k].sum())
+        intervals[f"recall_{key_of(name)}"] = wilson_interval(matrix[k, k], matrix[k].sum())
     return intervals
 
 

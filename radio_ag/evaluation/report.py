@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from radio_ag.class_names import column_names
 from radio_ag.errors import InputError, OutputError
 from radio_ag.evaluation.paper_tables import MIRABEST_CERTAIN, PaperColumn, comparable, published_test_set
 from radio_ag.evaluation.robustness import accuracy_by_offset, classes_when_turned, rotation_consistency
@@ -101,6 +102,9 @@ def evaluate(
     -------
     Report
     """
+    data = _in_classes_of(weights.card, data)
+    if protocol == "paper" and weights.card.classes != CLASSES:
+        raise InputError(f"the paper's protocol is for FRI and FRII, not {', '.join(weights.card.classes)}")
     if protocol not in PROTOCOLS:
         raise InputError(f"protocol must be one of {', '.join(PROTOCOLS)}, not {protocol!r}")
     orbit = orbit or (8 if protocol == "served" else 1)
@@ -113,6 +117,7 @@ def evaluate(
 
     classifier, outcome = run(weights)
     positions = learnt_positions(weights)
+    classes = weights.card.classes
     learnt = None if positions is None else near(data.ra, data.dec, positions)
     flags = outcome.flags if protocol == "served" else None
     content: dict[str, Any] = {
@@ -125,19 +130,39 @@ def evaluate(
         "data": {str(name): int((data.origin == name).sum()) for name in np.unique(data.origin)},
         "noise_known": int(np.isfinite(data.rms).sum()),
         "learnt_from": None if learnt is None else int(learnt.sum()),
-        "figures": score_sources(outcome.probabilities, data.label, data.certain, flags=flags, seed=seed),
+        "figures": score_sources(
+            outcome.probabilities, data.label, data.certain, flags=flags, seed=seed, classes=classes
+        ),
     }
+    if classes != CLASSES:
+        content["classes"] = list(classes)
     if outcome.copies is not None:
         content["times"] = times
         content["copies"] = score_copies(outcome.copies, data.label, data.certain, seed=seed)
     if len(weights.networks) > 1 and weights.card.asked_first is None:
         single = [run(member)[1] for member in single_networks(weights)]
-        content["members"] = spread_of([score_sources(one.probabilities, data.label, data.certain) for one in single])
+        content["members"] = spread_of(
+            [score_sources(one.probabilities, data.label, data.certain, classes=classes) for one in single]
+        )
     if robustness:
         turned = classes_when_turned(classifier, data, progress=progress)
         content["rotation"] = rotation_consistency(turned, data.certain)
         content["offset"] = accuracy_by_offset(classifier, data, seed=seed, progress=progress)
     return Report(weights.card, data, outcome, learnt, content)
+
+
+def _in_classes_of(card: Card, data: Labelled) -> Labelled:
+    """The same sources with labels in the order of the weights' classes."""
+    if data.classes == card.classes:
+        return data
+    unknown = [name for name in data.classes if name not in card.classes]
+    if unknown:
+        raise InputError(
+            f"{card.name} tells {', '.join(card.classes)} apart, and sources are labelled {', '.join(unknown)}: "
+            "--classes chooses, merges and renames labels"
+        )
+    number = np.array([card.classes.index(name) for name in data.classes])
+    return replace(data, label=number[data.label], classes=card.classes)
 
 
 def paper_columns(reports: Sequence[Report]) -> dict[str, list[PaperColumn]]:
@@ -175,8 +200,9 @@ def source_table(reports: Sequence[Report]) -> Table:
     for report in reports:
         data, outcome = report.data, report.outcome
         classified = np.isfinite(outcome.probabilities).all(1)
-        predicted = np.where(classified, np.array(CLASSES)[np.nan_to_num(outcome.probabilities).argmax(1)], "")
-        label = np.array(CLASSES)[data.label]
+        names = report.card.classes
+        predicted = np.where(classified, np.array(names)[np.nan_to_num(outcome.probabilities).argmax(1)], "")
+        label = np.array(names)[data.label]
         table = Table(
             {
                 "weights": np.full(len(data), report.card.name),
@@ -186,8 +212,7 @@ def source_table(reports: Sequence[Report]) -> Table:
                 "origin": data.origin,
                 "label": label,
                 "certain": data.certain,
-                "p_fri": outcome.probabilities[:, 0],
-                "p_frii": outcome.probabilities[:, 1],
+                **dict(zip(column_names(names), outcome.probabilities.T, strict=True)),
                 "p_std": outcome.std,
                 "class": predicted,
                 "right": predicted == label,

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from radio_ag.class_names import DEFAULT_CLASSES
 from radio_ag.evaluation.calibration import (
     brier_losses,
     calibration_error,
@@ -20,7 +21,7 @@ from radio_ag.evaluation.calibration import (
     uncertainty_calibration_error,
 )
 from radio_ag.evaluation.metrics import (
-    area_under_curve,
+    areas_under_curves,
     bootstrap_samples,
     confusion_matrix,
     confusion_scores,
@@ -46,21 +47,24 @@ def score_sources(
     *,
     flags: ArrayLike | None = None,
     seed: int = 0,
+    classes: Sequence[str] = DEFAULT_CLASSES,
 ) -> dict[str, dict]:
     """Work out the figures for all, certain and uncertain sources, ready for JSON.
 
     Parameters
     ----------
-    probabilities : array_like, shape (n, 2)
-        Calibrated, as they are served; columns FRI and FRII; NaN where a source got no class.
+    probabilities : array_like, shape (n, K)
+        Calibrated, as they are served; columns in the order of ``classes``; NaN where a source got no class.
     labels : array_like of int, shape (n,)
-        0 for FRI, 1 for FRII.
+        Number of the class, from 0.
     certain : array_like of bool, shape (n,), optional
         Whether each label is certain. None: the answer has ``all`` alone.
     flags : array_like of int, shape (n,), optional
         Bits of :class:`radio_ag.flags.Flag`, for the coverage.
     seed : int
         Of the bootstrap.
+    classes : sequence of str
+        Names of the K classes.
 
     Returns
     -------
@@ -77,7 +81,7 @@ def score_sources(
     probabilities, labels = np.asarray(probabilities, float), np.asarray(labels)
     flags = None if flags is None else np.asarray(flags)
     return {
-        name: _figures(probabilities[rows], labels[rows], None if flags is None else flags[rows], seed)
+        name: _figures(probabilities[rows], labels[rows], None if flags is None else flags[rows], seed, classes)
         for name, rows in subset_rows(len(labels), certain).items()
     }
 
@@ -161,7 +165,7 @@ def spread_of(results: Sequence[Mapping[str, Mapping]]) -> dict[str, dict]:
     }
 
 
-def _figures(probabilities: NDArray, labels: NDArray, flags: NDArray | None, seed: int) -> dict:
+def _figures(probabilities: NDArray, labels: NDArray, flags: NDArray | None, seed: int, classes: Sequence[str]) -> dict:
     known = np.isfinite(probabilities).all(1)
     p, label = probabilities[known], labels[known]
 
@@ -169,17 +173,21 @@ def _figures(probabilities: NDArray, labels: NDArray, flags: NDArray | None, see
 
     def statistics(counts: NDArray[np.intp]) -> dict[str, Any]:
         drawn = counts.sum(1)
-        return confusion_scores(confusion_matrix(label, predicted, counts)) | {
-            "auc": area_under_curve(p[:, 1], label, counts),
-            "nll": ratio(counts @ log_loss, drawn),
-            "brier": ratio(counts @ brier_loss, drawn),
-            "ece": calibration_error(p, label, counts=counts),
-            "uce": uncertainty_calibration_error(p, label, counts=counts),
-        }
+        matrices = confusion_matrix(label, predicted, counts, classes=len(classes))
+        return (
+            confusion_scores(matrices, classes)
+            | areas_under_curves(p, label, counts, classes)
+            | {
+                "nll": ratio(counts @ log_loss, drawn),
+                "brier": ratio(counts @ brier_loss, drawn),
+                "ece": calibration_error(p, label, counts=counts),
+                "uce": uncertainty_calibration_error(p, label, counts=counts),
+            }
+        )
 
-    matrix = confusion_matrix(label, predicted)
+    matrix = confusion_matrix(label, predicted, classes=len(classes))
     samples = bootstrap_samples(statistics, len(label), seed=seed)
-    intervals = percentile_intervals(samples) | wilson_intervals(matrix)
+    intervals = percentile_intervals(samples) | wilson_intervals(matrix, classes)
     result = {
         "sources": len(labels),
         "unclassified": int((~known).sum()),

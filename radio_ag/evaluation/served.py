@@ -38,7 +38,7 @@ class Outcome(NamedTuple):
 
     Attributes
     ----------
-    probabilities : ndarray, shape (n, 2)
+    probabilities : ndarray, shape (n, K)
         Calibrated; NaN where a source gets no class.
     std : ndarray, shape (n,)
         Standard deviation of the probability over the orbit and the ensemble, or over augmented copies.
@@ -167,7 +167,7 @@ def predict_clipped(classifier: Classifier, fields: NDArray[np.float32], flags: 
 
 
 def served_logits(weights: Weights, data: Labelled, *, orbit: int = 8) -> NDArray[np.float32]:
-    """Return the class scores (n, 2) of labelled fields as the classifier averages them, before the temperature.
+    """Return the class scores (n, K) of labelled fields as the classifier averages them, before the temperature.
 
     Parameters
     ----------
@@ -227,7 +227,7 @@ def _chunks(n: int) -> Iterator[slice]:
 
 def _joined(parts: list[Outcome]) -> Outcome:
     if not parts:
-        raise InputError("there is no FRI or FRII among the labelled sources")
+        raise InputError("no labelled source has a class")
     probabilities, std, flags, copies = zip(*parts, strict=True)
     return Outcome(
         np.concatenate(probabilities),

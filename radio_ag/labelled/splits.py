@@ -14,7 +14,6 @@ from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
 from radio_ag.errors import InputError, OutputError
-from radio_ag.network.model import CLASSES
 from radio_ag.sky import chord, unit_vectors
 from radio_ag.writing import check_output
 
@@ -197,7 +196,7 @@ def write_split(
             "name": data.name,
             "ra": data.ra,
             "dec": data.dec,
-            "fr_class": np.array(CLASSES)[data.label],
+            "fr_class": np.array(data.classes)[data.label],
             "certain": data.certain,
             "group": data.group,
             "part": np.asarray(part),

@@ -72,8 +72,11 @@ def load_weights(name: str | os.PathLike = registry.DEFAULT) -> Weights:
         architecture = architecture_of(card.architecture)
     except InputError as exc:
         raise WeightsError(f"the card of {path.name} is of no use: {exc}") from exc
-    if card.classes != CLASSES or architecture.classes != len(CLASSES):
-        raise WeightsError(f"the card of {path.name} is of no use: its classes must be {', '.join(CLASSES)}")
+    if architecture.classes != len(card.classes):
+        raise WeightsError(
+            f"the card of {path.name} is of no use: it names the classes {', '.join(card.classes)}, and its "
+            f"architecture has {architecture.classes}"
+        )
     networks = []
     for member in range(card.members):
         prefix = f"{member}."
@@ -120,8 +123,8 @@ def save_weights(
     networks : sequence of Network
         AG-CNNs, or baselines of `radio_ag.network.baselines`.
     card : dict
-        ``name``, ``description``, ``input``, ``calibration``, and so on; architecture, parameters, members and sha256
-        are added.
+        ``name``, ``description``, ``input``, ``calibration``, and so on, ``classes`` if they are others than FRI and
+        FRII; architecture, parameters, members and sha256 are added.
     extra : dict of Tensor, optional
         Further tensors to keep in the file.
     overwrite : bool
@@ -139,11 +142,13 @@ def save_weights(
     full = {
         **card,
         "architecture": asdict(networks[0].architecture),
-        "classes": list(CLASSES),
+        "classes": list(card.get("classes", CLASSES)),
         "parameters": count_parameters(networks[0]),
         "members": len(networks),
         "sha256": hashlib.sha256(content).hexdigest(),
     }
+    if len(full["classes"]) != networks[0].architecture.classes:
+        raise WeightsError(f"{len(full['classes'])} classes for a network of {networks[0].architecture.classes}")
     Card.of(full)  # what cannot be read again is not written
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -33,9 +33,10 @@ from radio_ag.network.devices import (
     side_by_side,
     with_half_gates,
 )
-from radio_ag.network.model import AGCNN, CLASSES, GateSteps, Network, fold_batch_norm
+from radio_ag.network.model import AGCNN, CLASSES, INPUT_SIZE, GateSteps, Network, fold_batch_norm
 from radio_ag.network.novelty import FeatureModel
 from radio_ag.network.orbit import Seen, Task, plan, rotate, see, to_arrays, turn
+from radio_ag.network.window import Windowed
 from radio_ag.preprocess.images import CROP_SIZE, FIELD_SIZE, Prepared, clip, crop, normalise, prepare
 from radio_ag.preprocess.on_gpu import prepare_on
 from radio_ag.prior import with_prior
@@ -55,12 +56,13 @@ class Prediction:
 
     Attributes
     ----------
-    logits : ndarray, shape (n, 2)
+    logits : ndarray, shape (n, K)
         Class scores before the temperature and the softmax, averaged over the orbit and the members of an ensemble.
-    probabilities : ndarray, shape (n, 2)
-        Calibrated, columns FRI and FRII. NaN where the field holds nothing.
+    probabilities : ndarray, shape (n, K)
+        Calibrated, columns in the order of ``names``: FRI and FRII as a rule. NaN where the field holds nothing.
     std : ndarray, shape (n,)
-        Standard deviation of the probability over the orbit and the members of an ensemble.
+        Standard deviation of the probability, of the likeliest class where there are more than two, over the orbit and
+        the members of an ensemble.
     attention : ndarray, shape (n, 150, 150), or None
         Mean of the gates' maps on the pixels of the crop.
     gates : ndarray, shape (n, gates, 150, 150), or None
@@ -69,6 +71,8 @@ class Prediction:
         Bits that follow from the network (``UNCERTAIN``, ``OUT_OF_DISTRIBUTION``) and the noise fit (``RMS_FALLBACK``).
     prepared : Prepared
         The network's input with noise, peak and blank fraction of each field.
+    names : tuple of str
+        Of the K classes.
     """
 
     logits: NDArray[np.float32]
@@ -78,13 +82,14 @@ class Prediction:
     gates: NDArray[np.float32] | None
     flags: NDArray[np.int32]
     prepared: Prepared
+    names: tuple[str, ...] = CLASSES
 
     @property
     def classes(self) -> NDArray[np.str_]:
         """The class of larger probability; empty where there is none."""
-        names = np.array([*CLASSES, ""])
+        names = np.array([*self.names, ""])
         empty = np.isnan(self.probabilities).any(1)
-        return names[np.where(empty, len(CLASSES), np.argmax(self.probabilities, 1))]
+        return names[np.where(empty, len(self.names), np.argmax(self.probabilities, 1))]
 
     @property
     def probability(self) -> NDArray[np.float32]:
@@ -95,7 +100,7 @@ class Prediction:
 class _Part(NamedTuple):
     """Some b sources: every view's logits; features and maps averaged over the views, maps turned back."""
 
-    logits: NDArray[np.float32]  # (views * members, b, 2)
+    logits: NDArray[np.float32]  # (views * members, b, K)
     features: NDArray[np.float32]  # (b, features of all members)
     maps: Any  # ndarray (b, planes, 150, 150), or None
 
@@ -143,12 +148,16 @@ class Classifier:
         self.card = weights.card
         self.prior = prior
         if prior is not None and self.card.frii_share is None:
+            if self.card.classes != CLASSES:
+                raise InputError(f"prior: the share of FRII means nothing for {', '.join(self.card.classes)}")
             raise InputError(f"prior: the card of {self.card.name} does not tell the share of FRII that it learnt from")
         self.device = choose_device(device)
         self.orbit = orbit
         self.batch = batch or choose_batch(self.device)
         layout = layout_on(self.device)
-        networks = [in_layout(fold_batch_norm(net).to(self.device), layout) for net in weights.networks]
+        networks: list[Any] = [in_layout(fold_batch_norm(net).to(self.device), layout) for net in weights.networks]
+        if self.card.window != INPUT_SIZE:
+            networks = [Windowed(network, self.card.window) for network in networks]
         self.preprocessing = self.card.preprocessing
         self.temperature = self.card.temperature.at(orbit)
         self.uncertain_below = self.card.uncertain_below.at(orbit)
@@ -158,7 +167,9 @@ class Classifier:
         self._served, self._others = served[:first], served[first:]
         self.feature_model = None
         if self.card.novelty is not None:
-            self.feature_model = FeatureModel.of(weights.extra, sum(net.n_features for net in self.networks))
+            self.feature_model = FeatureModel.of(
+                weights.extra, sum(net.n_features for net in self.networks), len(self.card.classes)
+            )
 
     @classmethod
     def load(cls, weights: str | os.PathLike = DEFAULT, **options: Any) -> Classifier:
@@ -302,10 +313,11 @@ class Classifier:
             gates=seen.maps if attention == "gates" else None,
             flags=self._flags(probabilities, seen.features, prepared),
             prepared=prepared,
+            names=self.card.classes,
         )
 
     def _probabilities(self, scores: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Probabilities (n, 2) of calibrated class scores, for the share of FRII that was asked for."""
+        """Probabilities (n, K) of calibrated class scores, for the share of FRII that was asked for."""
         probabilities = softmax(scores, 1)
         if self.prior is None or self.card.frii_share is None:
             return probabilities
@@ -317,10 +329,11 @@ class Classifier:
         return [(0.0, prepared.images), *self._turned(fields, prepared, self.orbit)]
 
     def _in_doubt(self, logits: NDArray[np.float32], fields: ArrayLike | None) -> NDArray[np.bool_]:
-        """Sources (n,) that are to be looked at again after the class scores (n, 2) of the networks asked first."""
+        """Sources (n,) that are to be looked at again after the class scores (n, K) of the networks asked first."""
         if self._others:
             return softmax(logits / self.temperature, 1).max(1) < self.card.doubt_below.at(self.orbit)
-        near = np.abs(logits[:, 1] - logits[:, 0]) < self.card.further_within
+        second, first = np.sort(logits, 1)[:, -2:].T
+        near = first - second < self.card.further_within
         return near & (self.orbit == _EXACT and fields is not None)
 
     def _look_again(
@@ -346,7 +359,7 @@ class Classifier:
 
         Returns
         -------
-        logits : ndarray, shape (n, 2)
+        logits : ndarray, shape (n, K)
             Mean over the members of an ensemble.
         gates : ndarray, shape (n, gates, 150, 150)
             The same of each gate's map on the pixels of the image; no gates where they are not wanted.
@@ -400,7 +413,7 @@ class Classifier:
                 self.batch //= 2
         planes = self.gates if attention == "gates" else 1
         if not parts:
-            shapes = (1, 0, len(CLASSES)), (0, 0), (0, planes, CROP_SIZE, CROP_SIZE)
+            shapes = (1, 0, len(self.card.classes)), (0, 0), (0, planes, CROP_SIZE, CROP_SIZE)
             parts = [_Part(*(np.zeros(shape, np.float32) for shape in shapes))]
         logits, features, maps = zip(*parts, strict=True)
         kept = None if attention == "none" else np.concatenate(maps)
@@ -409,9 +422,14 @@ class Classifier:
     def _average(
         self, logits: NDArray[np.float32], temperature: NDArray[np.float32]
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Of logits (views * members, n, 2) the mean (n, 2), and the spread (n,) of the calibrated probability."""
+        """Of logits (views * members, n, K) the mean (n, K), and the spread (n,) of the calibrated probability.
+
+        Of two classes either has the same; of more, it is that of the likeliest one.
+        """
         mean = logits.mean(0, dtype=np.float64).astype(np.float32)  # whatever the order of the views
-        return mean, softmax(logits / temperature[:, None], 2)[:, :, 1].std(0)
+        spread = softmax(logits / temperature[:, None], 2).std(0)
+        likeliest = np.ones(len(mean), int) if len(self.card.classes) == len(CLASSES) else mean.argmax(1)
+        return mean, spread[np.arange(len(mean)), likeliest]
 
     def _parts(
         self, turned: list[tuple[float, NDArray[np.float32]]], attention: str, networks: Sequence[Network]
@@ -462,7 +480,7 @@ class Classifier:
 
     def _serve(self, network: Network) -> Network:
         """Return the network as it is run on this device."""
-        if self.device.type != "cuda" or not network.architecture.gates:
+        if self.device.type != "cuda" or not network.architecture.gates or isinstance(network, Windowed):
             return network
         half = with_half_gates(network)
         return half if half_suffices(network, half, self.temperature, self.device) else network

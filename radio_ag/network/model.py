@@ -15,15 +15,18 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from radio_ag.class_names import DEFAULT_CLASSES, MOST_CLASSES
 from radio_ag.errors import InputError
 from radio_ag.network.gate import compatibility
 
-CLASSES = ("FRI", "FRII")
+CLASSES = DEFAULT_CLASSES
+"""Those of weights whose card does not tell others."""
 INPUT_SIZE = 150
 _EPS = 1e-6
 _BLOCK_CHANNELS = ((6, 6, 6), (16, 16, 16), (32, 32, 32), (64, 64))  # Table 1
 _GATE_CHANNELS = (32, 16, 6)  # channels seen by attention gates 1, 2, 3
-_GATE_STRIDE = (4, 2, 1)  # input pixels for each cell of the gates' maps
+GATE_STRIDE = (4, 2, 1)
+"""Input pixels for each cell of the maps of gates 1, 2, 3."""
 _GATING_CHANNELS = 64  # the last block: gating signal and intermediate width of each gate
 
 
@@ -81,8 +84,8 @@ def check_common(architecture: Any) -> None:
     InputError
         One of them cannot be used.
     """
-    if type(architecture.classes) is not int or architecture.classes < 2:
-        raise InputError(f"classes must be a whole number of 2 or more, not {architecture.classes!r}")
+    if type(architecture.classes) is not int or not 2 <= architecture.classes <= MOST_CLASSES:
+        raise InputError(f"classes must be a whole number from 2 to {MOST_CLASSES}, not {architecture.classes!r}")
     if type(architecture.dropout) not in (int, float) or not 0 <= architecture.dropout < 1:
         raise InputError(f"dropout must be in [0, 1), not {architecture.dropout!r}")
 
@@ -112,7 +115,7 @@ class Output(NamedTuple):
     Attributes
     ----------
     logits : Tensor, shape (B, K)
-        Class scores before the softmax, in the order FRI, FRII.
+        Class scores before the softmax, in the order of the classes: FRI, FRII where the card tells no others.
     features : Tensor, shape (B, F)
         What is classified: the attended features of the gates one after another (54 with three gates).
     attention1, attention2, attention3 : Tensor or None, shapes (B, 37, 37), (B, 75, 75), (B, 150, 150)
@@ -136,7 +139,7 @@ class Output(NamedTuple):
         A cell is placed at the centre of the pixels that it pools; plain upsampling would
         shift gates 1 and 2 by up to 1.8 px, since pooling drops the last rows.
         """
-        return tuple(place_on_input(a, stride) for a, stride in zip(self.gates, _GATE_STRIDE, strict=False))
+        return tuple(place_on_input(a, stride) for a, stride in zip(self.gates, GATE_STRIDE, strict=False))
 
     def mean_attention(self) -> Tensor:
         """Return the mean of the gates' maps on the pixels of the input, shape (B, 150, 150)."""

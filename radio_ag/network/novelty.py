@@ -53,7 +53,7 @@ class FeatureModel:
         return cls(means, np.linalg.inv(covariance), centre, scale)
 
     @classmethod
-    def of(cls, tensors: Mapping[str, Tensor], features: int) -> FeatureModel:
+    def of(cls, tensors: Mapping[str, Tensor], features: int, classes: int = len(CLASSES)) -> FeatureModel:
         """Take a model out of the tensors beside a network's own, where it is kept as ``novelty.NAME``.
 
         Parameters
@@ -61,13 +61,15 @@ class FeatureModel:
         tensors : mapping of str to Tensor
         features : int
             How many features the networks give.
+        classes : int
+            How many classes they tell apart.
 
         Raises
         ------
         WeightsError
             One of the tensors is missing, of another shape, or not finite.
         """
-        shapes: dict[str, tuple[int, ...]] = {"means": (len(CLASSES), features), "precision": (features, features)}
+        shapes: dict[str, tuple[int, ...]] = {"means": (classes, features), "precision": (features, features)}
         shapes |= {"centre": (features,), "scale": (features,)}
         for name, shape in shapes.items():
             tensor = tensors.get(f"novelty.{name}")

@@ -155,6 +155,8 @@ class Trainer:
         if initial:
             self.network.load_state_dict(initial)
         self.network.train()
+        if recipe.frozen:
+            self._freeze()
         self.averaged = build(recipe.architecture).to(device).eval().requires_grad_(False)
         self.averaged.load_state_dict(self.network.state_dict())
         self.step, self.steps = 0, max(1, recipe.known_samples // recipe.batch)
@@ -166,6 +168,11 @@ class Trainer:
         self._logged_step = 0
         self._clock = (time.perf_counter(), 0)
         self._best: dict | None = None
+
+    def _freeze(self) -> None:
+        """Let nothing but the layers that classify learn; batch norm keeps its statistics."""
+        self.network.eval().requires_grad_(False)
+        self.network.get_submodule("classifier").train().requires_grad_(True)
 
     @property
     def samples(self) -> int:
@@ -180,7 +187,7 @@ class Trainer:
         step : int
             Counted from 0.
         """
-        return self.recipe.window if step * self.recipe.batch < self.recipe.windowed else INPUT_SIZE
+        return self.recipe.window if step * self.recipe.batch < self.recipe.windowed else self.recipe.served
 
     def update(self, images: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
         """Make one step of the optimiser.
@@ -236,7 +243,7 @@ class Trainer:
         size = self.size_at(self.step - 1)
         scores = score(self.averaged, data[validation], self.recipe, size)
         better = self._best is None or scores["nll"] < self._best["nll"]
-        if self.recipe.early_stopping and size == INPUT_SIZE and better:
+        if self.recipe.early_stopping and size == self.recipe.served and better:
             weights = {name: value.detach().clone() for name, value in self.averaged.state_dict().items()}
             self._best = {"nll": scores["nll"], "samples": self.samples, "weights": weights}
         return scores
@@ -252,11 +259,13 @@ class Trainer:
         """
         if self._best is not None:
             self.averaged.load_state_dict(self._best["weights"])
-        elif self.size_at(self.step - 1) != INPUT_SIZE:
-            self._settle(data, training, INPUT_SIZE)
+        elif self.size_at(self.step - 1) != self.recipe.served:
+            self._settle(data, training, self.recipe.served)
         return self.averaged.requires_grad_(True)
 
     def _settle(self, data: Labelled, training: np.ndarray, size: int) -> None:
+        if self.recipe.frozen:
+            return
         if self.recipe.averaging:
             count = min(_STATISTICS_IMAGES, self.recipe.known_samples)
             fields = torch.from_numpy(data.fields).unsqueeze(1)

@@ -56,11 +56,14 @@ def make_optimisers(network: nn.Module, recipe: Recipe) -> list[torch.optim.Opti
     network : Network
     recipe : Recipe
     """
+    learning = [p for p in network.parameters() if p.requires_grad]
     if recipe.optimizer == "adam":
-        return [torch.optim.Adam(network.parameters(), recipe.rate, weight_decay=recipe.weight_decay)]
-    filters = [p for p in network.parameters() if p.ndim == 4 and min(p.shape[:2]) > 1]
+        return [torch.optim.Adam(learning, recipe.rate, weight_decay=recipe.weight_decay)]
+    filters = [p for p in learning if p.ndim == 4 and min(p.shape[:2]) > 1]
     taken = {id(p) for p in filters}
-    others = [p for p in network.parameters() if id(p) not in taken]
+    others = [p for p in learning if id(p) not in taken]
+    if not filters:
+        return [torch.optim.AdamW(others, recipe.other_rate, weight_decay=recipe.weight_decay)]
     return [
         Muon(filters, recipe.rate, recipe.weight_decay),
         torch.optim.AdamW(others, recipe.other_rate, weight_decay=recipe.weight_decay),

@@ -23,6 +23,7 @@ _LIMITS: dict[str, tuple[float, ...]] = {
     "epochs": (1,),
     "windowed": (0,),
     "window": (_SMALLEST_WINDOW,),
+    "served": (_SMALLEST_WINDOW, INPUT_SIZE),
     "batch": (2,),
     "weight_decay": (0,),
     "label_smoothing": (0, 1),
@@ -49,6 +50,9 @@ class Recipe:
         smaller than 150 pixels, and a convolution does not care where the edge is.
     window : int
         Pixels along each side of that window.
+    served : int
+        Pixels along each side of what the network sees after these, and once it is trained: 150, or fewer where
+        sources are small and their neighbours would be in the way.
     batch : int
         Images a step.
     optimizer : {"muon", "adam"}
@@ -72,6 +76,8 @@ class Recipe:
         through the smaller window do not count.
     mixed_precision : bool
         Whether convolutions compute in bfloat16.
+    frozen : bool
+        Whether only the layers that classify learn, on features that stay as those of the network that is started from.
     augmented, stretch, flips, scale, offset, exact_share
         As those of `radio_ag.labelled.augmentation.Augmentation`.
     seed : int
@@ -83,6 +89,7 @@ class Recipe:
     passes: int | None = None
     windowed: int = 64_000
     window: int = 75
+    served: int = INPUT_SIZE
     batch: int = 32
     optimizer: str = "muon"
     schedule: str = "linear"
@@ -95,6 +102,7 @@ class Recipe:
     averaging: float = 0.995
     early_stopping: bool = False
     mixed_precision: bool = True
+    frozen: bool = False
     stretch: str = "sqrt"
     augmented: str = "field"
     flips: bool = True
@@ -116,6 +124,7 @@ class Recipe:
         for name in ("rate", "other_rate"):
             if not getattr(self, name) > 0:
                 raise InputError(f"{name} must be positive, not {getattr(self, name)!r}")
+        _check_served(self)
         if self.windowed and needs_whole_images(self.architecture):
             raise InputError(
                 f"windowed must be 0, not {self.windowed}, for this network: it takes {INPUT_SIZE} pixels alone"
@@ -164,6 +173,13 @@ class Recipe:
         return replace(self, samples=samples, windowed=round(self.windowed * samples / self.samples))
 
 
+def _check_served(recipe: Recipe) -> None:
+    if recipe.served % 2:
+        raise InputError(f"served must be an even number of pixels, not {recipe.served}: the middle stays the middle")
+    if recipe.served != INPUT_SIZE and (recipe.stretch == "asinh" or needs_whole_images(recipe.architecture)):
+        raise InputError(f"served must be {INPUT_SIZE} for this network and stretch, not {recipe.served}")
+
+
 def _check_range(recipe: Recipe, name: str, low: float, high: float = float("inf")) -> None:
     value = getattr(recipe, name)
     if not low <= value <= high:
@@ -192,8 +208,21 @@ RECIPES = {
         mixed_precision=False,
         **asdict(PAPER_AUGMENTATION),
     ),
+    "finetune": Recipe(
+        samples=4_000,
+        epochs=4,
+        windowed=0,
+        batch=16,
+        rate=0.02,
+        other_rate=0.003,
+        averaging=0.99,
+        early_stopping=True,
+        mixed_precision=False,
+    ),
 }
 """Recipes by name.
+
+``finetune`` goes on from a trained network, at a third of the rate that ``default`` has.
 
 ``paper`` is that of Bowles et al. 2021 (sections 3, 3.1 and 4.3): Adam, 100 epochs of 72 augmented passes, the weights
 with the lowest validation loss. The size of the batches is not stated there."""
@@ -206,7 +235,7 @@ def named_recipe(name: str, settings: Mapping[str, str] | None = None) -> Recipe
 
     Parameters
     ----------
-    name : {"default", "paper"}
+    name : {"default", "paper", "finetune"}
         ``paper`` with one gate has a learning rate of 1e-5 (Table 9).
     settings : mapping of str to str, optional
         Values as text, by the name of the setting; those of the network as ``architecture.NAME``, and another network

@@ -18,18 +18,21 @@ from radio_ag.errors import InputError
 from radio_ag.evaluation.calibration import confidence_threshold, fit_temperature
 from radio_ag.evaluation.scores import score_sources
 from radio_ag.evaluation.served import served_logits
-from radio_ag.labelled.data import Labelled, load_labelled
+from radio_ag.labelled.data import PLAIN, Labelled, Reading, load_labelled
 from radio_ag.labelled.splits import assign_folds, reserve_calibration, write_split
+from radio_ag.network.baselines import build
 from radio_ag.network.checkpoints import Weights, save_weights
 from radio_ag.network.classifier import FURTHER_WITHIN, run_network
 from radio_ag.network.model import CLASSES, INPUT_SIZE, Network
 from radio_ag.network.novelty import FeatureModel
-from radio_ag.preprocess.images import PIXEL_SCALE, Preprocessing, crop, normalise
+from radio_ag.preprocess.images import Preprocessing, crop, normalise
+from radio_ag.training.finetune import initial_parameters, prepare_finetuning
 from radio_ag.training.log import read_entries
 from radio_ag.training.loop import make_folder, replace_file, train
 from radio_ag.training.recipes import Recipe
 from radio_ag.weights import Card
 
+_ORBITS = (1, 2, 4, 8)
 _FAMILIAR_SHARE = 0.97  # of the certain calibration sources are not to be flagged OUT_OF_DISTRIBUTION
 
 
@@ -68,22 +71,23 @@ def split_sources(data: Labelled, fold: int = 0, folds: int = 5) -> Split:
     Raises
     ------
     InputError
-        No such fold, or too few sources for a part to have both classes.
+        No such fold, or too few sources for a part to have each class.
     """
     if folds < 2 or not 0 <= fold < folds:
         raise InputError(f"fold must be from 0 to folds - 1, and folds at least 2: not {fold} and {folds}")
-    counts = np.bincount(data.label, minlength=len(CLASSES))
-    for name, count in zip(CLASSES, counts, strict=True):
+    counts = data.counts()
+    for name, count in counts.items():
         if not count:
-            raise InputError(f"no source is labelled {name}: both classes are needed")
+            needed = "both classes are" if len(counts) == len(CLASSES) else "each class is"
+            raise InputError(f"no source is labelled {name}: {needed} needed")
     reserved = reserve_calibration(data)
     others = np.flatnonzero(~reserved)
     fold_of = assign_folds(data[others], folds)
     split = Split(others[fold_of != fold], others[fold_of == fold], np.flatnonzero(reserved))
     for part, rows in split.parts().items():
-        missing = [name for i, name in enumerate(CLASSES) if i not in data.label[rows]]
+        missing = [name for i, name in enumerate(data.classes) if i not in data.label[rows]]
         if missing:
-            total = " and ".join(f"{count} {name}" for count, name in zip(counts, CLASSES, strict=True))
+            total = " and ".join(f"{count} {name}" for name, count in counts.items())
             raise InputError(f"too few sources: of {total}, no {' and no '.join(missing)} is left for {part}")
     return split
 
@@ -99,6 +103,9 @@ def train_weights(
     samples: int | None = None,
     device: str | torch.device = "cpu",
     command: str = "",
+    reading: Reading = PLAIN,
+    parent: Weights | None = None,
+    freeze: bool | None = None,
     log: Callable[[str], None] = print,
 ) -> Path:
     """Train one network, or an ensemble that differs in its seeds, and save it as weights with a card.
@@ -122,6 +129,12 @@ def train_weights(
     device : str or torch.device
     command : str
         The command that was typed, for the card.
+    reading : Reading
+        Which labels are classes, and what the images' headers do not tell.
+    parent : Weights, optional
+        Go on from these; their first network, where they have several.
+    freeze : bool, optional
+        Whether the layers that classify learn alone, with a parent; by default with few training sources.
     log : callable
         Receives lines of progress.
 
@@ -137,10 +150,19 @@ def train_weights(
     """
     if seeds < 1:
         raise InputError(f"seeds must be 1 or more, not {seeds}")
-    data = _with_something_to_see(load_labelled(*paths), log)
+    data = load_labelled(*paths, reading=reading)
+    for note in data.notes:
+        log(note)
+    data = _with_something_to_see(data, log)
     split = split_sources(data, fold, folds)
+    recipe = _for_classes(recipe, data.classes)
+    if parent is not None:
+        recipe = prepare_finetuning(parent, recipe, data.classes, len(split.training), freeze=freeze)
+        log(f"going on from {parent.card.name}, {'the last layers alone' if recipe.frozen else 'all layers'}")
     make_folder(folder)
-    _check_run(folder / "run.json", {"data": sorted(set(data.origin.tolist())), "fold": fold, "folds": folds})
+    settings = {"data": sorted(set(data.origin.tolist())), "fold": fold, "folds": folds}
+    settings |= {} if data.classes == CLASSES else {"classes": list(data.classes)}
+    _check_run(folder / "run.json", settings | ({} if parent is None else {"from": parent.card.sha256}))
     _record(split, data, folder / "split.ecsv")
     prescribed = recipe.prescribed(len(split.training))
     recipe = recipe.shortened(samples or prescribed)
@@ -161,23 +183,42 @@ def train_weights(
                 split.validation,
                 replace(recipe, seed=seed),
                 member,
+                initial=None if parent is None else _initial(parent, recipe, data.classes, seed),
                 device=device,
                 log=partial(_log_member, log, seed if seeds > 1 else None),
             ).cpu()
         )
     training = _training(data, split, recipe, folder, prescribed=prescribed, seeds=members, folds=(fold, folds))
-    card = {"name": folder.resolve().name} | _description(recipe) | {"training": training}
+    card = {"name": folder.resolve().name} | _description(recipe, data) | {"training": training}
+    if parent is not None:
+        card["started_from"] = {"name": parent.card.name, "sha256": parent.card.sha256}
     weights = _calibrated(Weights(tuple(networks), Card.of(card), {}), data, split, recipe.stretch)
     watched = data[split.validation]
     probabilities = softmax(served_logits(weights, watched) / weights.card.temperature.at(8), 1)
     weights = weights.described(
-        metrics={"orbit_8": score_sources(probabilities, watched.label, watched.certain)},
+        metrics={"orbit_8": score_sources(probabilities, watched.label, watched.certain, classes=data.classes)},
         metrics_sources="the validation sources, on the sky none of them within 270 arcsec of one that was learnt from"
         + (", which chose the weights by their loss" if recipe.early_stopping else ""),
         metrics_command=command,
     )
     path = folder / f"{weights.card.name}.safetensors"
     return save_weights(path, networks, weights.card.content, weights.extra, overwrite=True)
+
+
+def _for_classes(recipe: Recipe, classes: Sequence[str]) -> Recipe:
+    """The recipe with a network of so many classes, which settings may have named."""
+    asked = recipe.architecture.classes
+    if asked not in (len(CLASSES), len(classes)):
+        raise InputError(f"architecture.classes is {asked}, and the labels have {len(classes)}: {', '.join(classes)}")
+    return replace(recipe, architecture=replace(recipe.architecture, classes=len(classes)))
+
+
+def _initial(parent: Weights, recipe: Recipe, classes: Sequence[str], seed: int) -> dict[str, torch.Tensor]:
+    """Parameters of a member that goes on from the parent's first network."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        fresh = build(recipe.architecture)
+    return initial_parameters(parent.networks[0], fresh, same_classes=parent.card.classes == tuple(classes))
 
 
 def _log_member(log: Callable[[str], None], seed: int | None, line: str) -> None:
@@ -232,7 +273,7 @@ def _training(
         "sources": {
             f"{origin} {name} {sure}": count
             for origin in np.unique(learnt.origin)
-            for i, name in enumerate(CLASSES)
+            for i, name in enumerate(data.classes)
             for flag, sure in ((True, "certain"), (False, "uncertain"))
             if (count := int(((learnt.origin == origin) & (learnt.label == i) & (learnt.certain == flag)).sum()))
         },
@@ -252,14 +293,20 @@ def _training(
     }
 
 
-def _description(recipe: Recipe) -> dict:
+def _description(recipe: Recipe, data: Labelled) -> dict:
+    scale = data.scale
     return {
-        "description": "FRI/FRII, trained with radio-ag train",
+        "description": f"{'/'.join(data.classes)}, trained with radio-ag train",
+        "classes": list(data.classes),
+        "needs_morphology": data.classes == CLASSES,
         "reference": "Bowles et al. 2021, MNRAS 501, 4579, arXiv:2012.01248",
         "licence": "not stated",
         "input": {
+            **({"survey": scale.survey} if scale.survey else {}),
             "size": INPUT_SIZE,
-            "pixel_scale": PIXEL_SCALE,
+            **({} if recipe.served == INPUT_SIZE else {"window": recipe.served}),
+            "pixel_scale": round(scale.pixel_scale, 4),
+            "beam": round(scale.beam, 4),
             "clip": Preprocessing().clip,
             "stretch": recipe.stretch,
             "value_range": [0.0, 1.0],
@@ -267,9 +314,9 @@ def _description(recipe: Recipe) -> dict:
     }
 
 
-def _features(networks: Sequence[Network], data: Labelled, stretch: str) -> NDArray[np.float32]:
+def _features(networks: Sequence[Network], data: Labelled, stretch: str, size: int) -> NDArray[np.float32]:
     """Return the features of all members (n, F), averaged over the exact orientations."""
-    images = normalise(crop(data.fields, INPUT_SIZE), stretch)
+    images = normalise(crop(data.fields, size), stretch)
     return np.concatenate([run_network(network, images, views=8)[1].mean(0) for network in networks], 1)
 
 
@@ -277,18 +324,20 @@ def _calibrated(weights: Weights, data: Labelled, split: Split, stretch: str) ->
     """Return the same networks with calibration, novelty, and the places of the sources that they learnt from."""
     reserved, learnt = data[split.calibration], data[split.training]
     weights = weights.described(calibration={"further_within": FURTHER_WITHIN})
-    logits = {orbit: served_logits(weights, reserved, orbit=orbit) for orbit in (1, 8)}
+    logits = {orbit: served_logits(weights, reserved, orbit=orbit) for orbit in _ORBITS}
     temperature = {str(orbit): round(fit_temperature(values, reserved.label), 4) for orbit, values in logits.items()}
     certain = reserved.certain if reserved.certain.any() else np.ones(len(reserved), bool)
-    probabilities = softmax(logits[8] / temperature["8"], 1)[certain]
-    threshold = confidence_threshold(probabilities, reserved.label[certain])
-    model = FeatureModel.fit(_features(weights.networks, learnt, stretch), learnt.label)
-    distance = model.distance(_features(weights.networks, reserved, stretch))
+    threshold = {
+        orbit: round(confidence_threshold(softmax(logits[int(orbit)] / value, 1)[certain], reserved.label[certain]), 4)
+        for orbit, value in temperature.items()
+    }
+    model = FeatureModel.fit(_features(weights.networks, learnt, stretch, weights.card.window), learnt.label)
+    distance = model.distance(_features(weights.networks, reserved, stretch, weights.card.window))
     familiar = float(np.quantile(distance[certain], _FAMILIAR_SHARE))
     calibration = {
         "temperature": temperature,
         "further_within": FURTHER_WITHIN,
-        "uncertain_below": round(threshold, 4),
+        "uncertain_below": threshold,
         "sources": f"{len(reserved)} reserved sources; the threshold from those with a certain label",
     }
     novelty = {

@@ -134,7 +134,7 @@ def test_architectures_come_back_from_their_settings():
     ("settings", "message"),
     [
         ({"dropout": 1.0}, r"dropout must be in \[0, 1\), not 1.0"),
-        ({"classes": 1}, "classes must be a whole number of 2 or more, not 1"),
+        ({"classes": 1}, "classes must be a whole number from 2 to 20, not 1"),
         ({"normalisation": "batch"}, f"normalisation must be one of {', '.join(NORMALISATIONS)}, not 'batch'"),
         ({"aggregation": "vote"}, "aggregation must be one of mean, .*, not 'vote'"),
         ({"features": "maximum"}, "features must be one of sum, average, not 'maximum'"),

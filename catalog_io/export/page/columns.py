@@ -5,6 +5,7 @@ JSON is written so that it can stand inside an HTML ``script`` element whatever 
 
 import json
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,14 @@ from astropy.table import Column, MaskedColumn, Table
 from astropy.time import Time
 from astropy.units import Quantity
 
-from radio_ag.catalog_io.product.columns import ATTENTION_COLUMNS, COLUMNS, CUTOUT_COLUMNS, SOURCE_COLUMNS
+from radio_ag.catalog_io.product.columns import (
+    ATTENTION_COLUMNS,
+    COLUMNS,
+    CUTOUT_COLUMNS,
+    SOURCE_COLUMNS,
+    class_columns,
+    with_classes,
+)
 
 MAX_TEXT = 500
 """Characters of a value that the page keeps; a longer one ends in an ellipsis."""
@@ -23,7 +31,6 @@ _OF_SOURCES = {
     "size": "las",
 }  # columns of rows: what says the same of sources
 _EXACT = 2**53  # the largest integer up to which a browser's numbers are exact
-_OURS = {(spec.name, spec.description) for spec in COLUMNS + CUTOUT_COLUMNS + ATTENTION_COLUMNS + SOURCE_COLUMNS}
 
 
 def json_for_html(value: Any) -> str:
@@ -43,26 +50,38 @@ def json_for_html(value: Any) -> str:
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
-def class_names(table: Table) -> tuple[list[str], float]:
+def class_names(table: Table, known: Sequence[str]) -> tuple[list[str], float]:
     """Name the classes that a page tells apart.
 
     Parameters
     ----------
     table : `~astropy.table.Table`
         Of a result.
+    known : sequence of str
+        Classes of the network, in its order.
 
     Returns
     -------
     names : list of str
-        FRI and FRII where the network knows them, then what else there is, by name.
+        Those, then what else there is, by name.
     least : float
         The least probability that the likeliest class can have.
     """
-    found = set(np.ma.compressed(table["class"]).tolist()) - {""}
-    known = [name for name in ("FRI", "FRII") if f"p_{name.lower()}" in table.colnames or name in found]
-    names = known + sorted(found - set(known))
-    told = sum(name.startswith("p_") and (name, table[name].info.description) in _OURS for name in table.colnames) - 1
-    return names, 1 / max(told, len(names), 2)
+    found = set(np.ma.compressed(table["class"]).tolist()) - {"", *known}
+    names = [*known, *sorted(found)]
+    return names, 1 / max(len(names), 2)
+
+
+def _ours(table: Table) -> set[tuple[str, str]]:
+    """Names and descriptions of our columns, with those of a table's classes."""
+    classes = class_columns(table.colnames)
+    specs = (
+        *with_classes(COLUMNS, classes),
+        *CUTOUT_COLUMNS,
+        *ATTENTION_COLUMNS,
+        *with_classes(SOURCE_COLUMNS, classes),
+    )
+    return {(spec.name, spec.description) for spec in specs}
 
 
 def source_entries(rows: Table, sources: Table) -> Table:
@@ -83,9 +102,9 @@ def source_entries(rows: Table, sources: Table) -> Table:
     """
     kept = [name for name in sources.colnames if name != "attention_plane" and not _is_missing(sources[name])]
     entries = Table(sources[kept], copy=False)
+    ours = _ours(rows)
     for name, column in rows.columns.items():
-        ours = (name, column.info.description) in _OURS
-        if ours and (name in kept or _OF_SOURCES.get(name) in kept):
+        if (name, column.info.description) in ours and (name in kept or _OF_SOURCES.get(name) in kept):
             continue
         free = name
         while free in entries.colnames:
@@ -114,6 +133,7 @@ def table_columns(table: Table) -> list[dict[str, Any]]:
         ``integer``, text of digits, where a browser's numbers would round; ``text``. Infinities are the texts "inf" and
         "-inf".
     """
+    ours = _ours(table)
     described = []
     for name, column in table.columns.items():
         kind, values = _encode(column)
@@ -125,7 +145,7 @@ def table_columns(table: Table) -> list[dict[str, Any]]:
                 "unit": str(info.unit) if info.unit is not None else "",
                 "description": str(info.description or ""),
                 "format": info.format if isinstance(info.format, str) else "",
-                "input": (name, info.description) not in _OURS,
+                "input": (name, info.description) not in ours,
                 "values": values,
             }
         )

@@ -150,7 +150,7 @@ def _payload(result: Result, table: Table, title: str, number: int, paths: list[
     """Everything that a page of some entries knows but the images."""
     clip = result.provenance.get("clip")
     gates = _gates(result)
-    classes, least = class_names(result.table)
+    classes, least = class_names(result.table, result.classes)
     return {
         "title": title,
         "created": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),

@@ -416,11 +416,11 @@ def test_the_beam_is_that_of_the_survey(written):
 
 def test_classes_are_those_of_the_network_and_of_the_rows():
     table = page_result().table
-    assert class_names(table) == (["FRI", "FRII"], 0.5)
-    assert class_names(table[:0]) == (["FRI", "FRII"], 0.5)
+    assert class_names(table, ("FRI", "FRII")) == (["FRI", "FRII"], 0.5)
+    assert class_names(table[:0], ("a", "b", "c", "d")) == (["a", "b", "c", "d"], 0.25)
     table["class"] = MaskedColumn(["Bent", "FRII", "", "FRI", "Compact", "", "", "", ""], mask=table["class"].mask)
     table["class"].mask = [name == "" for name in table["class"].data]
-    assert class_names(table) == (["FRI", "FRII", "Bent", "Compact"], 0.25)
+    assert class_names(table, ("FRI", "FRII")) == (["FRI", "FRII", "Bent", "Compact"], 0.25)
 
 
 def test_no_page_has_less_than_one_source(tmp_path):
