@@ -152,7 +152,7 @@ function drawSky() {
     }
   };
   dots(placed.filter((row) => !shown.has(row)), 0.25, () => colours[""]);
-  dots(placed.filter((row) => shown.has(row)), 0.85, (row) => colours[classOf(row)] ?? style("--ink"));
+  dots(placed.filter((row) => shown.has(row)), 0.85, (row) => colours[classOf(row)]);
   context.globalAlpha = 1;
   canvas.setAttribute("aria-label", `Positions of ${grouped(skyPoints.length)} sources shown, around ${patch.ra.toFixed(1)} ${patch.dec.toFixed(1)} degrees`);
 }

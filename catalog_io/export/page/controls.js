@@ -44,8 +44,6 @@ function buildFilters() {
     byId("classes").append(chip);
   }
   buildFlags(changed);
-  for (const end of ["low", "high"]) byId(end).min = LEAST;
-  byId("low").value = LEAST;
   for (const end of ["low", "high"]) {
     byId(end).addEventListener("input", (event) => {
       const value = event.target.valueAsNumber;

@@ -94,7 +94,7 @@ const extentOf = (row) => numberAt(columns.has("las") ? "las" : "size", row);
 function fillMeter(meter, row) {
   const probability = page.classes.length > 2 || !columns.has("p_frii") ? NaN : numberAt("p_frii", row);
   const spread = numberAt("p_std", row) || 0;
-  meter.hidden = !Number.isFinite(probability) || page.classes.length > 2;
+  meter.hidden = !Number.isFinite(probability);
   if (meter.hidden) return;
   const [low, high] = [Math.max(probability - spread, 0), Math.min(probability + spread, 1)];
   meter.firstChild.style.left = `${100 * low}%`;
