@@ -19,7 +19,7 @@ _SOFTWARE = """@software{{radio_ag,
   version = {{{version}}},
   year = {{2026}},
 }}"""
-_SURVEYS = {
+REFERENCES = {
     "FIRST": (
         "Becker1995",
         "Becker, Robert H. and White, Richard L. and Helfand, David J.",
@@ -83,7 +83,7 @@ def print_citations(result: str | None) -> None:
         except RadioAGError as error:  # an option's callback runs outside of the application's boundary
             print_error(str(error))
             raise typer.Exit(EXIT_INPUT) from error
-        known = [_article(*entry) for word, entry in _SURVEYS.items() if word.lower() in survey.lower()]
+        known = [_article(*entry) for word, entry in REFERENCES.items() if word.lower() in survey.lower()]
         if not known:
             print_warning(f"no reference is known for the images of {result}: {survey or 'local files'}")
         entries += known

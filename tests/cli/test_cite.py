@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from radio_ag import classify
 from radio_ag.catalog_io.services.surveys import SURVEYS
 from radio_ag.cli.app import app
-from radio_ag.cli.cite import _SURVEYS
+from radio_ag.cli.cite import REFERENCES
 
 
 def keys(text):
@@ -46,4 +46,4 @@ def test_no_product(tmp_path):
 
 @pytest.mark.parametrize("survey", SURVEYS.values(), ids=lambda survey: survey.name)
 def test_every_named_survey_has_one_reference(survey):
-    assert sum(word.lower() in survey.title.lower() for word in _SURVEYS) == 1
+    assert sum(word.lower() in survey.title.lower() for word in REFERENCES) == 1
