@@ -15,10 +15,12 @@ from first_server import FirstServer, MosaicSky
 
 from radio_ag.catalog_io.images.fields import check_service
 from radio_ag.catalog_io.images.geometry import tangent_wcs
+from radio_ag.catalog_io.services import breaker as breakers
 from radio_ag.catalog_io.services import polite
+from radio_ag.catalog_io.services.breaker import Breaker
 from radio_ag.catalog_io.services.first import FirstImages
 from radio_ag.catalog_io.services.http import Failure
-from radio_ag.catalog_io.services.polite import Breaker, FirstByte, Manners, PoliteAdapter, RateLimit, default_rate
+from radio_ag.catalog_io.services.polite import FirstByte, Manners, PoliteAdapter, RateLimit, default_rate
 from radio_ag.catalog_io.services.requests import LEAST, cell_centres
 from radio_ag.errors import InputError, ServiceError
 from radio_ag.flags import Flag
@@ -50,7 +52,8 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch):
     clock = Clock()
-    monkeypatch.setattr(polite, "time", clock)
+    for module in (polite, breakers):
+        monkeypatch.setattr(module, "time", clock)
     return clock
 
 
