@@ -12,7 +12,7 @@ BENCHMARKS := limits network layers preprocessing cutouts whole_run rows memory 
 LSDB := .venv-lsdb
 # Folders whose public functions are documented throughout; the others are to follow.
 DOCUMENTED := radio_ag radio_ag/preprocess \
-	$(addprefix catalog_io,/ /catalogs /export /export/page /files /finding /images /services)
+	$(addprefix catalog_io,/ /catalogs /export /export/page /files /finding /images /product /services)
 
 .PHONY: help demo test test-slow lint wheel-check file-check cab-check lsdb-check bench clean
 

@@ -241,6 +241,11 @@ def result_table(catalogue: Table, columns: Mapping[str, Any]) -> Table:
         of `CUTOUT_COLUMNS` and `ATTENTION_COLUMNS` wholly or not at all. Other classes' probabilities stand in the
         place of ``p_fri`` and ``p_frii``, see `class_columns`. NaN and empty text mean missing.
 
+    Returns
+    -------
+    Table
+        In the order of `COLUMNS`, each column dressed.
+
     Raises
     ------
     InputError
@@ -282,6 +287,11 @@ def source_table(columns: Mapping[str, Any]) -> Table:
     columns : dict of array (m,)
         A value for each name in `SOURCE_COLUMNS` but ``name``; what else it has is left out. NaN and empty text mean
         missing.
+
+    Returns
+    -------
+    Table
+        In the order of `SOURCE_COLUMNS`, each column dressed.
     """
     columns = dict(columns) | {"name": iau_names(columns["ra"], columns["dec"])}
     table = Table()
@@ -291,20 +301,50 @@ def source_table(columns: Mapping[str, Any]) -> Table:
 
 
 def lacking_columns(table: Table) -> list[str]:
-    """Return which columns of every product a table does not have."""
+    """Return which columns of every product a table does not have.
+
+    Parameters
+    ----------
+    table : Table
+        Of a product, as it was read.
+
+    Returns
+    -------
+    list of str
+        Their names; empty where it is one of ours.
+    """
     specs = with_classes(COLUMNS, class_columns(table.colnames))
     return [spec.name for spec in specs if spec not in GROUP_COLUMNS and spec.name not in table.colnames]
 
 
 def dress_columns(table: Table) -> None:
-    """Give our columns of a table, in place, the type, mask, unit, format and description they have in a result."""
+    """Give our columns of a table, in place, the type, mask, unit, format and description they have in a result.
+
+    Parameters
+    ----------
+    table : Table
+        Changed in place; it may lack some of ours.
+    """
     for spec in with_classes(COLUMNS, class_columns(table.colnames)):
         if spec not in GROUP_COLUMNS or is_ours(table, spec.name):
             table.replace_column(spec.name, _column(spec, table[spec.name]))
 
 
 def is_ours(table: Table, name: str) -> bool:
-    """Tell whether a column of `GROUP_COLUMNS` is there, and not one of the input's with its name in an old product."""
+    """Tell whether a column of `GROUP_COLUMNS` is there, and not one of the input's with its name in an old product.
+
+    Parameters
+    ----------
+    table : Table
+        Of a product.
+    name : str
+        Of the column.
+
+    Returns
+    -------
+    bool
+        False where there is none.
+    """
     return name in table.colnames and table[name].info.description == _SHARED[name].description
 
 

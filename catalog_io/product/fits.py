@@ -90,7 +90,22 @@ class Fits:
     attention_modes: tuple[str, ...] = ATTENTION_MODES
 
     def check_output(self, path: str | os.PathLike, overwrite: bool = False, catalogue: Table | None = None) -> Path:
-        """Return the path with links resolved, or say why it cannot be written."""
+        """Return the path with links resolved, or say why it cannot be written.
+
+        Parameters
+        ----------
+        path : path
+            The product.
+        overwrite : bool
+            A file of that name may be replaced.
+        catalogue : Table, optional
+            The input, whose columns must fit beside ours.
+
+        Returns
+        -------
+        Path
+            Absolute.
+        """
         return check_output(path, overwrite, catalogue)
 
     def write(
@@ -103,7 +118,23 @@ class Fits:
         attention: str,
         folder: Path,
     ) -> None:
-        """Write the product of a run, in pieces."""
+        """Write the product of a run, in pieces.
+
+        Parameters
+        ----------
+        path : Path
+            The product, which is replaced if it is there.
+        rows : ProductRows
+            Of the catalogue.
+        sources : SourceRows
+            Of the table of sources.
+        stacks : mapping of str, JoinedStack
+            By their names in the parts.
+        attention : str
+            "mean", "gates", "hdus" or "none".
+        folder : Path
+            Where it lies until it is whole.
+        """
         images: Iterable[_Maps] = ()
         if attention == "hdus":
             store, separate = stacks["ATTENTION"].store(), rows.separate_planes()
@@ -118,6 +149,18 @@ class Fits:
 
         Stacks stay in the file, of which one plane at a time is read; maps in HDUs of their own are read and kept in a
         temporary file.
+
+        Parameters
+        ----------
+        path : Path
+            The product.
+        verify : bool
+            Check sums, also of the planes that are read later.
+
+        Returns
+        -------
+        table, stores, cutouts
+            None for cutouts that were not kept.
         """
         try:
             return _read(path, verify)
@@ -127,7 +170,20 @@ class Fits:
             raise _unreadable(path, exc) from exc
 
     def read_sources(self, path: Path, *, verify: bool = True) -> Table | None:
-        """Read the table of sources; None of a product that was written before there was one."""
+        """Read the table of sources; None of a product that was written before there was one.
+
+        Parameters
+        ----------
+        path : Path
+            The product.
+        verify : bool
+            Check its sum.
+
+        Returns
+        -------
+        Table or None
+            With types and masks as it was written.
+        """
         try:
             with open_checked(path, memmap=False, character_as_bytes=True) as hdus:
                 if "SOURCES" not in [hdu.name for hdu in in_order(hdus)]:
@@ -142,7 +198,20 @@ class Fits:
             raise _unreadable(path, exc) from exc
 
     def open_stacks(self, path: Path, *, verify: bool = True) -> Stores:
-        """Open the stacks; none were kept, or each map is an HDU: no stack."""
+        """Open the stacks; none were kept, or each map is an HDU: no stack.
+
+        Parameters
+        ----------
+        path : Path
+            The product.
+        verify : bool
+            Check sums, also of the planes that are read later.
+
+        Returns
+        -------
+        Stores
+            By "mean", 1, 2, 3 and "CUTOUTS".
+        """
         try:
             with open_checked(path, disable_image_compression=True) as hdus:
                 names = [hdu.name for hdu in in_order(hdus) if hdu.header.get("ZIMAGE")]
@@ -154,14 +223,36 @@ class Fits:
         return {name if name == "CUTOUTS" else gate_of(name): store for name, store in stores.items()}
 
     def read_provenance(self, path: Path) -> dict[str, Any]:
-        """Return the provenance."""
+        """Return the provenance.
+
+        Parameters
+        ----------
+        path : Path
+            The product.
+
+        Returns
+        -------
+        dict of str to object
+            Of the primary header.
+        """
         try:
             return provenance(fits.getheader(path))
         except (OSError, VerifyError, UnicodeDecodeError) as exc:
             raise InputError(f"{path} cannot be read as FITS: {exc}") from exc
 
     def find_faults(self, path: Path) -> dict[str, str | None]:
-        """Return for each HDU what is wrong with it."""
+        """Return for each HDU what is wrong with it.
+
+        Parameters
+        ----------
+        path : Path
+            The product.
+
+        Returns
+        -------
+        dict of str to str or None
+            By the names of the HDUs; None for nothing.
+        """
         faults: dict[str, str | None] = {}
         try:
             with warnings.catch_warnings(action="ignore"), open_checked(path, disable_image_compression=True) as hdus:
@@ -193,6 +284,11 @@ def check_output(
         The input table, whose columns must fit in the product beside ours.
     folder : bool
         The product is a folder.
+
+    Returns
+    -------
+    Path
+        Absolute.
 
     Raises
     ------
@@ -288,7 +384,17 @@ def _write_hdus(
 
 
 def append_stacks(stream: BinaryIO, stacks: Mapping[str, Extension], normalisation: str | None) -> None:
-    """Write stacks of planes: attention maps, then cutouts."""
+    """Write stacks of planes: attention maps, then cutouts.
+
+    Parameters
+    ----------
+    stream : binary file
+        Open for writing, seekable, at the end of an HDU.
+    stacks : mapping of str, Extension
+        Header and data of each, by its name in the parts.
+    normalisation : str or None
+        Of the gates; None where the network has none.
+    """
     for name, extension in stacks.items():
         header, blocks = extension()
         is_cutouts = name == "CUTOUTS"
@@ -340,7 +446,21 @@ def _read(path: Path, verify: bool) -> tuple[Table, dict[str | int, AttentionSto
 def check_planes(
     path: Path, table: Table, stores: Mapping[str | int, AttentionStore], cutouts: AttentionStore | None, mode: str
 ) -> None:
-    """Raise `InputError` if a table names planes that no stack has; ``mode`` says which attention maps were kept."""
+    """Raise `InputError` if a table names planes that no stack has; ``mode`` says which attention maps were kept.
+
+    Parameters
+    ----------
+    path : Path
+        Of the product, for the message.
+    table : Table
+        With the columns ``attention_plane`` and, where cutouts were kept, ``cutout_plane``.
+    stores : mapping of str or int, AttentionStore
+        By "mean", 1, 2, 3.
+    cutouts : AttentionStore or None
+        None where none were kept.
+    mode : str
+        "mean", "gates", "hdus" or "none".
+    """
     named: list[tuple[str, AttentionStore | None]] = [("attention_plane", store) for store in stores.values()]
     if mode != "none" and "mean" not in stores:
         named.append(("attention_plane", None))
@@ -371,6 +491,16 @@ def _is_plain(path: Path) -> bool:
 
 def cutout_wcs(row: Table.Row) -> WCS:
     """Return the celestial WCS (TAN, ICRS) of a row's cutout.
+
+    Parameters
+    ----------
+    row : Table.Row
+        Of a result's table.
+
+    Returns
+    -------
+    WCS
+        Of the 150 x 150 pixels.
 
     Raises
     ------

@@ -99,6 +99,18 @@ class Format(Protocol):
     def read_sources(self, path: Path, *, verify: bool = True) -> Table | None:
         """Read the table of sources; None of a product that was written before there was one.
 
+        Parameters
+        ----------
+        path : Path
+            The product.
+        verify : bool
+            Check its sum.
+
+        Returns
+        -------
+        Table or None
+            With types and masks as it was written.
+
         Raises
         ------
         InputError
@@ -107,6 +119,18 @@ class Format(Protocol):
 
     def open_stacks(self, path: Path, *, verify: bool = True) -> Stores:
         """Open the stacks of a product by "mean", 1, 2, 3 and "CUTOUTS"; empty where it has none.
+
+        Parameters
+        ----------
+        path : Path
+            The product.
+        verify : bool
+            Check sums, also of the planes that are read later.
+
+        Returns
+        -------
+        Stores
+            Each to be read plane by plane.
 
         Raises
         ------
@@ -117,6 +141,16 @@ class Format(Protocol):
     def read_provenance(self, path: Path) -> dict[str, Any]:
         """Return the provenance of a product.
 
+        Parameters
+        ----------
+        path : Path
+            The product.
+
+        Returns
+        -------
+        dict of str to object
+            Values by name, sequences as text.
+
         Raises
         ------
         InputError
@@ -125,6 +159,16 @@ class Format(Protocol):
 
     def find_faults(self, path: Path) -> dict[str, str | None]:
         """Return for each HDU or file what is wrong with it by its sums, None for nothing; every byte is read.
+
+        Parameters
+        ----------
+        path : Path
+            The product.
+
+        Returns
+        -------
+        dict of str to str or None
+            By the name of the HDU or file.
 
         Raises
         ------
@@ -135,6 +179,16 @@ class Format(Protocol):
 
 def product_format(name: str) -> Format:
     """Return a format by its name.
+
+    Parameters
+    ----------
+    name : str
+        One of `FORMATS`.
+
+    Returns
+    -------
+    Format
+        Which reads and writes products.
 
     Raises
     ------

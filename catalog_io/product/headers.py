@@ -60,13 +60,34 @@ class Counts(NamedTuple):
 
 
 def software_versions() -> dict[str, str]:
-    """Return the provenance of the software: ``creator`` and ``packages``."""
+    """Return the provenance of the software: ``creator`` and ``packages``.
+
+    Returns
+    -------
+    dict of str to str
+        Name and version; names and versions of the packages that decide the numbers.
+    """
     packages = ", ".join(f"{name} {version(name)}" for name in _PACKAGES)
     return {"creator": f"radio-ag {version('radio-ag')}", "packages": packages}
 
 
 def primary_header(meta: Mapping[str, Any], counts: Counts, attention: str) -> fits.Header:
-    """Return the primary header: provenance, counts, and the time of writing, which no other header has."""
+    """Return the primary header: provenance, counts, and the time of writing, which no other header has.
+
+    Parameters
+    ----------
+    meta : mapping of str, object
+        Of a result's table.
+    counts : Counts
+        Of rows, sources and planes.
+    attention : str
+        "mean", "gates", "hdus" or "none".
+
+    Returns
+    -------
+    fits.Header
+        Of an HDU without data.
+    """
     header = fits.PrimaryHDU().header
     header["EXTEND"] = True
     header["DATE"] = (datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S"), "when this file was written, UTC")
@@ -103,7 +124,18 @@ def with_long_text(header: fits.Header) -> fits.Header:
 
 
 def provenance(header: fits.Header) -> dict[str, Any]:
-    """Return what `primary_header` wrote of a table's meta; sequences come back as text."""
+    """Return what `primary_header` wrote of a table's meta; sequences come back as text.
+
+    Parameters
+    ----------
+    header : fits.Header
+        The primary one.
+
+    Returns
+    -------
+    dict of str to object
+        By the names that the meta had.
+    """
     result = {}
     for card in header.cards:
         keyword = card.keyword
@@ -123,13 +155,26 @@ def renamed_columns(table: Table, fields: Sequence[str]) -> dict[str, str]:
         Of a result.
     fields : sequence of str
         What each of its columns is called in the product.
+
+    Returns
+    -------
+    dict of str to str
+        Empty where none is.
     """
     old = ((column.info.meta or {}).get("input_name", name) for name, column in table.columns.items())
     return {name: field for name, field in zip(old, fields, strict=True) if name != field}
 
 
 def warn_of_renamed(table: Table, fields: Sequence[str]) -> None:
-    """Say in one line which columns have names that FITS cannot hold, and what they are called in the product."""
+    """Say in one line which columns have names that FITS cannot hold, and what they are called in the product.
+
+    Parameters
+    ----------
+    table : Table
+        Of a result.
+    fields : sequence of str
+        What each of its columns is called in the product.
+    """
     names = [f"{name!r} is {field!r}" for name, field in zip(table.colnames, fields, strict=True) if name != field]
     if names:
         more = f", and {len(names) - 5} more" if len(names) > 5 else ""
@@ -138,7 +183,22 @@ def warn_of_renamed(table: Table, fields: Sequence[str]) -> None:
 
 
 def classification_header(header: fits.Header, table: Table, fields: Sequence[str]) -> fits.Header:
-    """Return the table's own header with its name, the bits of ``flags``, and the columns that were renamed."""
+    """Return the table's own header with its name, the bits of ``flags``, and the columns that were renamed.
+
+    Parameters
+    ----------
+    header : fits.Header
+        Of the columns.
+    table : Table
+        Of a result.
+    fields : sequence of str
+        What each of its columns is called in the product.
+
+    Returns
+    -------
+    fits.Header
+        A copy.
+    """
     header = header.copy()
     header.set("EXTNAME", "CLASSIFICATION", after="TFIELDS")
     _describe_flags(header)
@@ -148,7 +208,18 @@ def classification_header(header: fits.Header, table: Table, fields: Sequence[st
 
 
 def sources_header(header: fits.Header) -> fits.Header:
-    """Return the own header of the table of sources with its name and the bits of ``flags``."""
+    """Return the own header of the table of sources with its name and the bits of ``flags``.
+
+    Parameters
+    ----------
+    header : fits.Header
+        Of the columns.
+
+    Returns
+    -------
+    fits.Header
+        A copy.
+    """
     header = header.copy()
     header.set("EXTNAME", "SOURCES", after="TFIELDS")
     _describe_flags(header)
@@ -163,7 +234,22 @@ def _describe_flags(header: fits.Header) -> None:
 
 
 def attention_header(header: fits.Header, gate: str | int, normalisation: str | None) -> fits.Header:
-    """Return the stack's own header with its name and what its values and axes are."""
+    """Return the stack's own header with its name and what its values and axes are.
+
+    Parameters
+    ----------
+    header : fits.Header
+        Of the compressed image.
+    gate : str or int
+        "mean", or 1, 2, 3.
+    normalisation : str or None
+        Of the gates; None where it is not known.
+
+    Returns
+    -------
+    fits.Header
+        A copy.
+    """
     header = header.copy()
     header["EXTNAME"] = "ATTENTION" if gate == "mean" else f"ATTENTION_{gate}"
     _describe_maps(header, gate, normalisation)
@@ -174,7 +260,18 @@ def attention_header(header: fits.Header, gate: str | int, normalisation: str | 
 
 
 def cutouts_header(header: fits.Header) -> fits.Header:
-    """Return the cutouts' own header with their name, and what their values and axes are."""
+    """Return the cutouts' own header with their name, and what their values and axes are.
+
+    Parameters
+    ----------
+    header : fits.Header
+        Of the compressed image.
+
+    Returns
+    -------
+    fits.Header
+        A copy.
+    """
     header = header.copy()
     header["EXTNAME"] = "CUTOUTS"
     header["BUNIT"] = ("Jy/beam", "blank pixels are NaN")
@@ -189,7 +286,26 @@ def cutouts_header(header: fits.Header) -> fits.Header:
 def image_header(
     image: np.ndarray, name: str, number: int, celestial: fits.Header, normalisation: str | None
 ) -> fits.Header:
-    """Return the header of one source's map with its celestial coordinates."""
+    """Return the header of one source's map with its celestial coordinates.
+
+    Parameters
+    ----------
+    image : ndarray, shape (ny, nx)
+        The map.
+    name : str
+        Of the source, for EXTNAME.
+    number : int
+        Of the row, from 0.
+    celestial : fits.Header
+        WCS of the cutout.
+    normalisation : str or None
+        Of the gates; None where it is not known.
+
+    Returns
+    -------
+    fits.Header
+        Of an image HDU.
+    """
     header = fits.ImageHDU(image).header
     header["EXTNAME"], header["EXTVER"] = name, number
     header.update(celestial)
@@ -198,7 +314,18 @@ def image_header(
 
 
 def header_text(value: str) -> str:
-    """Return text as a card takes it: printable ASCII, and of a path on this computer only its last part."""
+    """Return text as a card takes it: printable ASCII, and of a path on this computer only its last part.
+
+    Parameters
+    ----------
+    value : str
+        Any text.
+
+    Returns
+    -------
+    str
+        Other characters are escaped.
+    """
     text = " ".join(value.split())
     if text.startswith(("/", "~", "\\", "file:")) or re.match(r"[A-Za-z]:[\\/]", text):
         text = PurePath(text.replace("\\", "/")).name

@@ -27,7 +27,17 @@ _FLAGS = {str(flag.name): int(flag) for flag in Flag}
 
 
 class JoinedStack:
-    """One stack of planes of all parts."""
+    """One stack of planes of all parts.
+
+    Parameters
+    ----------
+    name : str
+        ``ATTENTION``, ``ATTENTION_1`` and so on, or ``CUTOUTS``.
+    shape : (int, int)
+        Of a plane, (ny, nx).
+    folder : path
+        Where its rows lie while it is joined.
+    """
 
     def __init__(self, name: str, shape: tuple[int, int], folder: Path) -> None:
         self._name, self._shape, self._folder = name, shape, folder
@@ -39,7 +49,20 @@ class JoinedStack:
         return self._count
 
     def add_tiles(self, path: Path, rows: NDArray) -> NDArray:
-        """Take a part's tiles after those that are there; return their descriptors in the joined stack."""
+        """Take a part's tiles after those that are there; return their descriptors in the joined stack.
+
+        Parameters
+        ----------
+        path : Path
+            Of the part's file.
+        rows : ndarray
+            Of the part's stack: length and place of each tile, scale and zero.
+
+        Returns
+        -------
+        ndarray
+            Of as many planes.
+        """
         rows = rows.copy()
         rows["offset"] += self._heap_size
         self._files.append(path)
@@ -48,17 +71,35 @@ class JoinedStack:
         return rows
 
     def add_planes(self, rows: NDArray) -> None:
-        """Number further planes, by their descriptors."""
+        """Add planes after those that are there, by their descriptors.
+
+        Parameters
+        ----------
+        rows : ndarray
+            Of `add_tiles`, in the product's order.
+        """
         self._rows.write(np.arange(self._count, self._count + len(rows)), rows)
         self._count += len(rows)
 
     def extension(self) -> tuple[fits.Header, Iterator[bytes]]:
-        """Return header without EXTNAME and data of the compressed image, in blocks of a few MB."""
+        """Return header without EXTNAME and data of the compressed image, in blocks of a few MB.
+
+        Returns
+        -------
+        header, blocks
+            To be written once.
+        """
         rows = map(encode_rows, map(self._rows.read, _blocks(self._count)))
         return tile_header(self._count, self._heap_size, self._longest, self._shape), chain(rows, self._tiles())
 
     def store(self) -> AttentionStore:
-        """Return the planes in a temporary file of their own, which needs the parts no longer."""
+        """Return the planes in a temporary file of their own, which needs the parts no longer.
+
+        Returns
+        -------
+        AttentionStore
+            Whose file goes with it.
+        """
         store = AttentionStore(self._shape, directory=self._folder)
         store.append_tiles(self._rows.read(np.arange(self._count)), self._tiles())
         return store
@@ -129,7 +170,18 @@ class MergedParts:
         self._number_planes(size)
 
     def columns(self, sources: NDArray[np.int64]) -> dict[str, NDArray]:
-        """Return what the product says of some sources, by column."""
+        """Return what the product says of some sources, by column.
+
+        Parameters
+        ----------
+        sources : ndarray of int64
+            Numbers of n sources, in any order.
+
+        Returns
+        -------
+        dict of str to ndarray, shape (n,)
+            Of those without a part as well.
+        """
         records = self._records.read(sources)
         columns = {name: records[name] for name in self._names}
         return columns | {"image": columns["image"].astype(f"S{self._image_width}")}
@@ -177,7 +229,22 @@ class MergedParts:
 
 
 def summarise(counts: Mapping[str, int], total: int, names: Sequence[str]) -> dict[str, Any]:
-    """Return what a summary says of so many sources or rows, by what `count_rows` counts."""
+    """Return what a summary says of so many sources or rows, by what `count_rows` counts.
+
+    Parameters
+    ----------
+    counts : mapping of str, int
+        By class, flag, and "clean".
+    total : int
+        Sources or rows in all.
+    names : sequence of str
+        The classes.
+
+    Returns
+    -------
+    dict of str to object
+        ``clean``, ``classes`` and ``flags``.
+    """
     classes = {name: counts[name] for name in names}
     return {
         "clean": counts["clean"],
@@ -187,7 +254,22 @@ def summarise(counts: Mapping[str, int], total: int, names: Sequence[str]) -> di
 
 
 def count_rows(classes: NDArray[np.bytes_], flags: NDArray[np.int32], size: NDArray[np.integer]) -> dict[str, int]:
-    """Return the rows of each class and each flag, and those without flags, where source i has ``size[i]`` rows."""
+    """Return the rows of each class and each flag, and those without flags, where source i has ``size[i]`` rows.
+
+    Parameters
+    ----------
+    classes : ndarray of bytes, shape (n,)
+        Empty for none.
+    flags : ndarray of int32, shape (n,)
+        Bits of `radio_ag.flags.Flag`.
+    size : ndarray of int, shape (n,)
+        Rows of each source.
+
+    Returns
+    -------
+    dict of str to int
+        By the names of classes and flags, and "clean".
+    """
     names, place = np.unique(classes, return_inverse=True)
     of_each_class = np.bincount(place, size, len(names)).astype(int)
     counts = {name.decode(): int(number) for name, number in zip(names, of_each_class, strict=True) if name}

@@ -62,7 +62,22 @@ class Parquet:
     attention_modes: tuple[str, ...] = ("mean", "gates", "none")
 
     def check_output(self, path: str | os.PathLike, overwrite: bool = False, catalogue: Table | None = None) -> Path:
-        """Return the path with links resolved, or say why it cannot be written; also a folder with other files."""
+        """Return the path with links resolved, or say why it cannot be written; also a folder with other files.
+
+        Parameters
+        ----------
+        path : path
+            Folder of the product.
+        overwrite : bool
+            A product there may be replaced.
+        catalogue : Table, optional
+            The input.
+
+        Returns
+        -------
+        Path
+            Absolute.
+        """
         path = fits.check_output(path, overwrite, catalogue, folder=True)
         writing.check_output(maps_beside(path), overwrite)
         writing.check_output(sources_beside(path), overwrite, folder=True)
@@ -82,7 +97,23 @@ class Parquet:
         attention: str,
         folder: Path,
     ) -> None:
-        """Write the product of a run, in pieces."""
+        """Write the product of a run, in pieces.
+
+        Parameters
+        ----------
+        path : Path
+            Folder of the product, which is replaced if it is there.
+        rows : ProductRows
+            Of the catalogue.
+        sources : SourceRows
+            Of the table of sources.
+        stacks : mapping of str, JoinedStack
+            By their names in the parts.
+        attention : str
+            "mean", "gates" or "none".
+        folder : Path
+            Where it lies until it is whole.
+        """
         meta = dict(rows.template.meta)
         with folder_beside(path, folder) as part:
             _write_files(part, rows, meta | {_SOURCES: sources.counts.rows})
@@ -94,7 +125,20 @@ class Parquet:
         warn_of_renamed(rows.template, rows.fields)
 
     def read(self, path: Path, *, verify: bool = True) -> tuple[Table, fits.Stores, AttentionStore | None]:
-        """Read the table, the attention maps, and the cutouts if any."""
+        """Read the table, the attention maps, and the cutouts if any.
+
+        Parameters
+        ----------
+        path : Path
+            Folder of the product.
+        verify : bool
+            Check sums, also of the planes that are read later.
+
+        Returns
+        -------
+        table, stores, cutouts
+            None for cutouts that were not kept.
+        """
         meta = self.read_provenance(path)
         table = _from_arrow(_read_arrow(path, verify=verify))
         lacking = lacking_columns(table)
@@ -108,7 +152,20 @@ class Parquet:
         return table, stores, cutouts
 
     def read_sources(self, path: Path, *, verify: bool = True) -> Table | None:
-        """Read the table of sources; None of a product that was written before there was one."""
+        """Read the table of sources; None of a product that was written before there was one.
+
+        Parameters
+        ----------
+        path : Path
+            Folder of the product.
+        verify : bool
+            Check its sum.
+
+        Returns
+        -------
+        Table or None
+            With types and masks as it was written.
+        """
         expected = _metadata(path).get(_SOURCES)
         if expected is None:
             return None
@@ -122,18 +179,53 @@ class Parquet:
         return table
 
     def open_stacks(self, path: Path, *, verify: bool = True) -> fits.Stores:
-        """Open the stacks beside the data set; none where none were kept."""
+        """Open the stacks beside the data set; none where none were kept.
+
+        Parameters
+        ----------
+        path : Path
+            Folder of the product.
+        verify : bool
+            Check sums, also of the planes that are read later.
+
+        Returns
+        -------
+        fits.Stores
+            By "mean", 1, 2, 3 and "CUTOUTS".
+        """
         maps = maps_beside(path)
         return fits.Fits().open_stacks(maps, verify=verify) if maps.exists() else {}
 
     def read_provenance(self, path: Path) -> dict[str, Any]:
-        """Return the provenance."""
+        """Return the provenance.
+
+        Parameters
+        ----------
+        path : Path
+            Folder of the product.
+
+        Returns
+        -------
+        dict of str to object
+            Of the schema's metadata.
+        """
         provenance = _metadata(path)
         provenance.pop(_SOURCES, None)
         return provenance
 
     def find_faults(self, path: Path) -> dict[str, str | None]:
-        """Return for each file, and each HDU beside them, what is wrong with it."""
+        """Return for each file, and each HDU beside them, what is wrong with it.
+
+        Parameters
+        ----------
+        path : Path
+            Folder of the product.
+
+        Returns
+        -------
+        dict of str to str or None
+            By the names of files and HDUs; None for nothing.
+        """
         self.read_provenance(path)
         faults = {file.name: _fault(file) for file in _files(path)}
         if not any(faults.values()):
@@ -151,12 +243,34 @@ class Parquet:
 
 
 def maps_beside(path: Path) -> Path:
-    """Return the FITS file with the stacks of a data set."""
+    """Return the FITS file with the stacks of a data set.
+
+    Parameters
+    ----------
+    path : Path
+        Folder of the product.
+
+    Returns
+    -------
+    Path
+        It need not exist.
+    """
     return path.with_suffix(".attention.fits")
 
 
 def sources_beside(path: Path) -> Path:
-    """Return the data set with the table of sources of a data set."""
+    """Return the data set with the table of sources of a data set.
+
+    Parameters
+    ----------
+    path : Path
+        Folder of the product.
+
+    Returns
+    -------
+    Path
+        It need not exist.
+    """
     return path.with_suffix(f".sources{path.suffix}")
 
 
@@ -312,7 +426,18 @@ def _plain_columns(name: str, column: Any) -> Iterator[tuple[str, Column]]:
 
 
 def to_array(column: Column) -> pyarrow.Array:
-    """Return a column of numbers or text as Arrow's, null where it is masked, NaN or empty."""
+    """Return a column of numbers or text as Arrow's, null where it is masked, NaN or empty.
+
+    Parameters
+    ----------
+    column : Column
+        Masked or not.
+
+    Returns
+    -------
+    pyarrow.Array
+        Of the same length.
+    """
     data, mask = np.ma.getdata(column), np.ma.getmaskarray(column)
     if data.dtype.kind == "O":
         return pyarrow.array([None if value is None else np.asarray(value) for value in data])

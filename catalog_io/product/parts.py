@@ -74,7 +74,18 @@ class Part:
         return len(self.sources)
 
     def updated(self, again: "Part") -> "Part":
-        """Return this part with what has become of all of its sources, or of some, which had no planes."""
+        """Return this part with what has become of all of its sources, or of some, which had no planes.
+
+        Parameters
+        ----------
+        again : Part
+            Of the same chunk, or of some of its sources.
+
+        Returns
+        -------
+        Part
+            In the order of this one.
+        """
         if len(again) == len(self):
             return again
         rows = np.flatnonzero(np.isin(self.sources, again.sources))
@@ -94,22 +105,66 @@ class Part:
 
 
 def plane_column(stack: str) -> str:
-    """Return the column that counts the planes of a stack."""
+    """Return the column that counts the planes of a stack.
+
+    Parameters
+    ----------
+    stack : str
+        ``ATTENTION``, ``ATTENTION_1`` and so on, or ``CUTOUTS``.
+
+    Returns
+    -------
+    str
+        ``attention_plane`` or ``cutout_plane``.
+    """
     return next(column for column, name in PLANE_COLUMNS.items() if stack.startswith(name))
 
 
 def gate_of(stack: str) -> str | int:
-    """Return the gate of a stack of attention maps: "mean", 1, 2, 3."""
+    """Return the gate of a stack of attention maps: "mean", 1, 2, 3.
+
+    Parameters
+    ----------
+    stack : str
+        ``ATTENTION``, ``ATTENTION_1`` and so on.
+
+    Returns
+    -------
+    str or int
+        As `Result.attention` takes it.
+    """
     return "mean" if stack == "ATTENTION" else int(stack.removeprefix("ATTENTION_"))
 
 
 def stack_of(gate: str | int) -> str:
-    """Return the stack of a gate's attention maps."""
+    """Return the stack of a gate's attention maps.
+
+    Parameters
+    ----------
+    gate : str or int
+        "mean", or 1, 2, 3.
+
+    Returns
+    -------
+    str
+        ``ATTENTION``, ``ATTENTION_1`` and so on.
+    """
     return "ATTENTION" if gate == "mean" else f"ATTENTION_{gate}"
 
 
 def encode_part(part: Part) -> bytes:
-    """Return a part as the content of its file."""
+    """Return a part as the content of its file.
+
+    Parameters
+    ----------
+    part : Part
+        Of a chunk.
+
+    Returns
+    -------
+    bytes
+        An ``npz`` archive.
+    """
     columns = {"source": part.sources} | dict(part.columns)
     records = np.empty(len(part), dtype=[(name, values.dtype) for name, values in columns.items()])
     for name, values in columns.items():
@@ -123,7 +178,18 @@ def encode_part(part: Part) -> bytes:
 
 
 def decode_part(content: bytes) -> Part:
-    """Return the part in a file's content."""
+    """Return the part in a file's content.
+
+    Parameters
+    ----------
+    content : bytes
+        Of `encode_part`.
+
+    Returns
+    -------
+    Part
+        Equal to the one that was written.
+    """
     records, rows, batch = read_part(io.BytesIO(content))
     columns = {name: records[name].copy() for name in records.dtype.names or ()}
     with np.load(io.BytesIO(content)) as arrays:
@@ -132,7 +198,18 @@ def decode_part(content: bytes) -> Part:
 
 
 def read_part(file: Path | BinaryIO) -> tuple[NDArray, dict[str, NDArray], int]:
-    """Return the records of a part, ``source`` first, the rows of its stacks, and its batch; no tile is read."""
+    """Return the records of a part, ``source`` first, the rows of its stacks, and its batch; no tile is read.
+
+    Parameters
+    ----------
+    file : Path or binary file
+        The part's, or its content as a file.
+
+    Returns
+    -------
+    records, stacks, batch
+        The rows of each stack by its name.
+    """
     with np.load(file) as arrays:
         rows = {name.removesuffix(_ROWS): arrays[name] for name in arrays.files if name.endswith(_ROWS)}
         return arrays["columns"], rows, int(arrays["batch"])
@@ -140,6 +217,15 @@ def read_part(file: Path | BinaryIO) -> tuple[NDArray, dict[str, NDArray], int]:
 
 def read_tiles(path: Path, stack: str, block: int) -> Iterator[bytes]:
     """Yield the tiles of a stack of a part one after the other, so many bytes at a time.
+
+    Parameters
+    ----------
+    path : Path
+        Of the part's file.
+    stack : str
+        Its name.
+    block : int
+        Bytes at most.
 
     Raises
     ------
@@ -157,18 +243,50 @@ def read_tiles(path: Path, stack: str, block: int) -> Iterator[bytes]:
 
 
 def parts_folder(output: str | os.PathLike) -> Path:
-    """Return where the run that writes ``output`` keeps its parts: ``NAME.parts`` beside it."""
+    """Return where the run that writes ``output`` keeps its parts: ``NAME.parts`` beside it.
+
+    Parameters
+    ----------
+    output : path
+        The product.
+
+    Returns
+    -------
+    Path
+        It need not exist.
+    """
     output = Path(os.path.realpath(output))
     return output.with_name(f"{output.stem}.parts")
 
 
 def part_name(number: int) -> str:
-    """Return the name of a part's file."""
+    """Return the name of a part's file.
+
+    Parameters
+    ----------
+    number : int
+        Of the chunk, from 0.
+
+    Returns
+    -------
+    str
+        ``part-00000.npz`` and so on.
+    """
     return f"part-{number:05d}.npz"
 
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:
     """Return what the run in a folder is of; None if there is none.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the parts of a run.
+
+    Returns
+    -------
+    dict of str to object or None
+        As it was written, from JSON.
 
     Raises
     ------
@@ -187,12 +305,37 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
 
 
 def run_identifier(identity: Mapping[str, Any]) -> str:
-    """Return the SHA-256 of what a run is of."""
+    """Return the SHA-256 of what a run is of.
+
+    Parameters
+    ----------
+    identity : mapping of str, object
+        What decides the product.
+
+    Returns
+    -------
+    str
+        Hexadecimal.
+    """
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
 
 
 def write_part_file(folder: Path, number: int, part: Part) -> str:
     """Write a part, wherever a folder of parts is mounted; return the SHA-256 of its file.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the parts of a run.
+    number : int
+        Of the chunk, from 0.
+    part : Part
+        Of that chunk.
+
+    Returns
+    -------
+    str
+        Hexadecimal.
 
     Raises
     ------
@@ -274,7 +417,18 @@ class PartsFolder:
                 del self.done[number]
 
     def read(self, number: int) -> Part:
-        """Return a part that is done."""
+        """Return a part that is done.
+
+        Parameters
+        ----------
+        number : int
+            Of the chunk, from 0.
+
+        Returns
+        -------
+        Part
+            As it was written.
+        """
         return decode_part(self.file(number).read_bytes())
 
     def settle(self) -> None:
@@ -289,6 +443,13 @@ class PartsFolder:
     def write(self, number: int, part: Part) -> None:
         """Write a part; it is done when this returns.
 
+        Parameters
+        ----------
+        number : int
+            Of the chunk, from 0.
+        part : Part
+            Of that chunk.
+
         Raises
         ------
         OutputError
@@ -297,7 +458,15 @@ class PartsFolder:
         self.adopt(number, write_part_file(self.path, number, part))
 
     def adopt(self, number: int, total: str) -> None:
-        """Take a part that `write_part_file` has written, with its hash, as done."""
+        """Take a part that `write_part_file` has written, with its hash, as done.
+
+        Parameters
+        ----------
+        number : int
+            Of the chunk, from 0.
+        total : str
+            SHA-256 of its file, hexadecimal.
+        """
         try:
             with (self.path / _SUMS).open("a", encoding="ascii") as stream:
                 stream.write(f"{total}  {part_name(number)}\n")
@@ -312,15 +481,43 @@ class PartsFolder:
         return f"{len(self.done)} of {self.count} parts are done and stay in {self.path}: {command} goes on there"
 
     def told(self, exc: RadioAGError) -> RadioAGError:
-        """Return an error that ends the run as one that also says what is done."""
+        """Return an error that ends the run as one that also says what is done.
+
+        Parameters
+        ----------
+        exc : RadioAGError
+            That ends the run.
+
+        Returns
+        -------
+        RadioAGError
+            Of the same type.
+        """
         return exc if self.temporary or not self.done else type(exc)(f"{exc}; {self.stay}")
 
     def file(self, number: int) -> Path:
-        """Return where a part is."""
+        """Return where a part is.
+
+        Parameters
+        ----------
+        number : int
+            Of the chunk, from 0.
+
+        Returns
+        -------
+        Path
+            It need not exist.
+        """
         return self.path / part_name(number)
 
     def files(self) -> list[Path]:
-        """Return the files of the parts that are done, in their order."""
+        """Return the files of the parts that are done, in their order.
+
+        Returns
+        -------
+        list of Path
+            All that a product is joined of.
+        """
         return [self.file(number) for number in sorted(self.done)]
 
     def remove(self) -> None:

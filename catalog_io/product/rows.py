@@ -17,7 +17,13 @@ _BLOCK = 256  # rows whose maps are inflated at once
 
 
 class TableRows:
-    """The table of a product that is there as a whole."""
+    """The table of a product that is there as a whole.
+
+    Parameters
+    ----------
+    table : Table
+        Of a result, or of its sources.
+    """
 
     def __init__(self, table: Table) -> None:
         self.template = table
@@ -87,7 +93,18 @@ class ProductRows:
         return np.union1d(masked_rows(self._identifiers[0]), masked_rows(self._inputs[0]))
 
     def encoded(self, rows: Rows) -> Table:
-        """Some rows in types that FITS has: each column has the same type in whichever rows."""
+        """Return some rows in types that FITS has: each column has the same type in whichever rows.
+
+        Parameters
+        ----------
+        rows : Rows
+            Slice, or numbers from 0.
+
+        Returns
+        -------
+        Table
+            As `encode_table` gives it.
+        """
         if self._mapped:
             release_pages(self._catalogue)
         if isinstance(rows, slice):
@@ -101,7 +118,13 @@ class ProductRows:
         return table
 
     def separate_planes(self) -> Iterator[tuple[Table, NDArray[np.int32]]]:
-        """Give each row a map of its own, for rows of one source too; return rows that have one, and whose it is."""
+        """Give each row a map of its own, for rows of one source too; return rows that have one, and whose it is.
+
+        Returns
+        -------
+        iterator of (Table, ndarray of int32)
+            Blocks of rows, and of each row the plane that it had.
+        """
         blocks = [np.arange(at, min(at + _BLOCK, self.counts.rows)) for at in range(0, self.counts.rows, _BLOCK)]
         shared = np.concatenate([np.zeros(0, np.int32), *map(self._planes_of, blocks)])
         self._planes = np.where(shared >= 0, np.cumsum(shared >= 0) - 1, -1).astype(np.int32)

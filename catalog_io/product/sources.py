@@ -55,14 +55,36 @@ class SourceRows:
         return source_table(self._columns_of(group_ids(table)))[_OBSERVED]
 
     def encoded(self, rows: Rows) -> Table:
-        """Some rows in types that FITS has: each column has the same type in whichever rows."""
+        """Return some rows in types that FITS has: each column has the same type in whichever rows.
+
+        Parameters
+        ----------
+        rows : Rows
+            Slice, or numbers from 0.
+
+        Returns
+        -------
+        Table
+            As `encode_table` gives it.
+        """
         if isinstance(rows, slice):
             rows = np.arange(*rows.indices(self.counts.rows))
         return encode_table(source_table(self._columns_of(rows)))[0]
 
 
 def group_ids(table: Table) -> NDArray[np.int64]:
-    """Return of what source each row of a result is; each is its own where the table does not tell."""
+    """Return of what source each row of a result is; each is its own where the table does not tell.
+
+    Parameters
+    ----------
+    table : Table
+        Of a result, n rows.
+
+    Returns
+    -------
+    ndarray of int64, shape (n,)
+        Numbers of sources.
+    """
     if not is_ours(table, "group_id"):
         return np.arange(len(table), dtype=np.int64)
     return np.asarray(table["group_id"], dtype=np.int64)
@@ -114,6 +136,11 @@ def sources_among(sources: Table, table: Table) -> Table:
     sources, table : `~astropy.table.Table`
         Of a result, and some of its rows in any order.
 
+    Returns
+    -------
+    Table
+        In the order of ``sources``.
+
     Raises
     ------
     InputError
@@ -149,7 +176,20 @@ def observations(sources: Table, table: Table) -> Table:
 
 
 def with_planes(sources: Table, table: Table) -> Table:
-    """Return the sources with the attention planes that their first rows name."""
+    """Return the sources with the attention planes that their first rows name.
+
+    Parameters
+    ----------
+    sources : Table
+        Whose ``first_row`` is a row of ``table``.
+    table : Table
+        Of the same result.
+
+    Returns
+    -------
+    Table
+        A copy.
+    """
     sources = sources.copy(copy_data=False)
     column = sources["attention_plane"].copy()
     column[:] = table["attention_plane"][sources["first_row"]]
@@ -159,6 +199,18 @@ def with_planes(sources: Table, table: Table) -> Table:
 
 def checked_sources(path: Path, table: Table) -> Table:
     """Return a table of sources that was read, with types, masks and descriptions as it was written.
+
+    Parameters
+    ----------
+    path : Path
+        Of the product, for the message.
+    table : Table
+        As it was read.
+
+    Returns
+    -------
+    Table
+        Dressed as `source_table` does it.
 
     Raises
     ------

@@ -83,6 +83,11 @@ class AttentionStore:
         verify : bool
             Hold the header, and each plane that is read, against its sum; those that have none are taken as they are.
 
+        Returns
+        -------
+        AttentionStore
+            Whose file stays open as long as it is there.
+
         Raises
         ------
         InputError
@@ -200,24 +205,61 @@ class AttentionStore:
         return np.arange(first, len(self))
 
     def append_tiles(self, rows: NDArray, heap: Iterable[bytes]) -> None:
-        """Add planes of the store's shape that are compressed already: their rows, and blocks of their tiles."""
+        """Add planes of the store's shape that are compressed already: their rows, and blocks of their tiles.
+
+        Parameters
+        ----------
+        rows : ndarray
+            As `Tiles` has them.
+        heap : iterable of bytes
+            Their tiles, one after the other, in blocks of any length.
+        """
         rows = rows.copy()
         rows["offset"] += self._heap_size
         self._add(rows, heap)
 
     def extend(self, other: "AttentionStore", planes: ArrayLike | None = None) -> None:
-        """Add the planes of another store (None: all of them) by copying their tiles as they are."""
+        """Add the planes of another store (None: all of them) by copying their tiles as they are.
+
+        Parameters
+        ----------
+        other : AttentionStore
+            Of the same shape.
+        planes : array_like of int, optional
+            Numbers of its planes, in the order in which they are added.
+        """
         if other.shape != self.shape:
             raise InputError(f"planes of shape {other.shape} cannot join planes of shape {self.shape}")
         rows = other._select(planes)
         self._add(contiguous(rows, self._heap_size), other._heap(rows))
 
     def plane(self, index: int) -> NDArray[np.float32]:
-        """Return one plane (ny, nx); no other is read."""
+        """Return one plane (ny, nx); no other is read.
+
+        Parameters
+        ----------
+        index : int
+            From 0.
+
+        Returns
+        -------
+        ndarray, shape (ny, nx), float32
+            In the unit of what was appended.
+        """
         return self.planes([index])[0]
 
     def planes(self, indices: ArrayLike) -> NDArray[np.float32]:
         """Return several planes (n, ny, nx) at once, in the order asked for.
+
+        Parameters
+        ----------
+        indices : array_like of int, shape (n,)
+            From 0.
+
+        Returns
+        -------
+        ndarray, shape (n, ny, nx), float32
+            In the unit of what was appended.
 
         Raises
         ------
@@ -239,7 +281,13 @@ class AttentionStore:
         return result
 
     def find_damaged(self) -> NDArray[np.int64]:
-        """Return the numbers of the planes that do not match their sums; none are inflated."""
+        """Return the numbers of the planes that do not match their sums; none are inflated.
+
+        Returns
+        -------
+        ndarray of int64
+            In order; empty where all is well, or there are no sums.
+        """
         found = []
         for start in range(0, len(self), _CHUNK):
             rows = self._rows[start : start + _CHUNK]

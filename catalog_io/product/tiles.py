@@ -30,11 +30,33 @@ class Tiles(NamedTuple):
     heap: bytes
 
     def joined(self, others: "Tiles") -> "Tiles":
-        """Return these planes and after them others."""
+        """Return these planes and after them others.
+
+        Parameters
+        ----------
+        others : Tiles
+            Of the same shape.
+
+        Returns
+        -------
+        Tiles
+            New ones.
+        """
         return Tiles(contiguous(np.concatenate([self.rows, others.rows])), self.heap + others.heap)
 
     def taken(self, order: NDArray[np.integer]) -> "Tiles":
-        """Return the planes of these numbers, in this order."""
+        """Return the planes of these numbers, in this order.
+
+        Parameters
+        ----------
+        order : ndarray of integer
+            Numbers from 0.
+
+        Returns
+        -------
+        Tiles
+            New ones.
+        """
         rows = self.rows[order]
         places = zip(rows["offset"].tolist(), rows["length"].tolist(), strict=True)
         return Tiles(contiguous(rows), b"".join(self.heap[start : start + size] for start, size in places))
@@ -46,7 +68,20 @@ _EMPTY_PRIMARY = fits.PrimaryHDU().header.tostring().encode("ascii")
 
 
 def pack(planes: NDArray[np.float32], step: NDArray[np.float64] | None = None) -> Tiles:
-    """Return planes (n, ny, nx) quantised, by ``step`` (n,) as in `quantise`, and compressed."""
+    """Return planes (n, ny, nx) quantised, by ``step`` (n,) as in `quantise`, and compressed.
+
+    Parameters
+    ----------
+    planes : ndarray, shape (n, ny, nx), float32
+        In any unit.
+    step : ndarray, shape (n,), optional
+        As in `quantise`.
+
+    Returns
+    -------
+    Tiles
+        Of n planes.
+    """
     rows = np.zeros(len(planes), dtype=ROW)
     if not len(planes):
         return Tiles(rows, b"")
@@ -58,7 +93,20 @@ def pack(planes: NDArray[np.float32], step: NDArray[np.float64] | None = None) -
 
 
 def tile_sums(rows: NDArray, heap: bytes) -> NDArray[np.int64]:
-    """Return the CRC-32 (n,) of each tile, its scale and its zero; the tiles lie in ``heap`` one after the other."""
+    """Return the CRC-32 (n,) of each tile, its scale and its zero; the tiles lie in ``heap`` one after the other.
+
+    Parameters
+    ----------
+    rows : structured ndarray, shape (n,)
+        Of `Tiles`.
+    heap : bytes
+        Of `Tiles`.
+
+    Returns
+    -------
+    ndarray of int64, shape (n,)
+        From 0 to 2**32 - 1.
+    """
     scales = np.stack([rows["scale"], rows["zero"]], 1).astype(">f8")
     tiles, stops = memoryview(heap), np.cumsum(rows["length"]).tolist()
     starts = [0, *stops[:-1]]
@@ -72,6 +120,18 @@ def quantise(
     """Return integers from 0 up (n, ny, nx), and the scale (n,) and zero (n,) that turn them back.
 
     The scale is ``step`` (n,) where that is above 0, else the plane's range over `LEVELS`.
+
+    Parameters
+    ----------
+    planes : ndarray, shape (n, ny, nx), float32
+        In any unit.
+    step : ndarray, shape (n,), optional
+        In the unit of the planes; None: 0 for each.
+
+    Returns
+    -------
+    integers, scale, zero
+        A pixel is ``integer * scale + zero``.
     """
     integers = np.empty(planes.shape, dtype=np.int32)
     scale, zero = np.empty(len(planes)), np.empty(len(planes))
@@ -99,7 +159,18 @@ def _quantise_plane(plane: NDArray[np.float32], integers: NDArray[np.int32], ste
 
 
 def compress(integers: NDArray[np.int32]) -> tuple[NDArray[np.int64], bytes]:
-    """Return the length (n,) of each plane's RICE_1 tile in bytes, and the tiles one after the other."""
+    """Return the length (n,) of each plane's RICE_1 tile in bytes, and the tiles one after the other.
+
+    Parameters
+    ----------
+    integers : ndarray of int32, shape (n, ny, nx)
+        Of `quantise`.
+
+    Returns
+    -------
+    lengths, heap
+        The sum of the lengths is that of the heap.
+    """
     buffer = io.BytesIO()
     image = fits.CompImageHDU(integers, compression_type="RICE_1", tile_shape=(1, *integers.shape[1:]))
     fits.HDUList([fits.PrimaryHDU(), image]).writeto(buffer)
@@ -117,7 +188,22 @@ def compress(integers: NDArray[np.int32]) -> tuple[NDArray[np.int64], bytes]:
 
 
 def inflate(rows: NDArray, heap: bytes, shape: tuple[int, int]) -> NDArray[np.float32]:
-    """Return planes (n, ny, nx) from their rows and tiles, through a FITS file in memory."""
+    """Return planes (n, ny, nx) from their rows and tiles, through a FITS file in memory.
+
+    Parameters
+    ----------
+    rows : structured ndarray, shape (n,)
+        Of `Tiles`.
+    heap : bytes
+        Of `Tiles`.
+    shape : (int, int)
+        Of a plane, (ny, nx).
+
+    Returns
+    -------
+    ndarray, shape (n, ny, nx), float32
+        In the unit of what was packed.
+    """
     rows = contiguous(rows)
     header = rows_header(rows, shape)
     data = encode_rows(rows) + heap
@@ -127,12 +213,42 @@ def inflate(rows: NDArray, heap: bytes, shape: tuple[int, int]) -> NDArray[np.fl
 
 
 def rows_header(rows: NDArray, shape: tuple[int, int]) -> fits.Header:
-    """Return the header of the extension that the rows are the table of, without EXTNAME."""
+    """Return the header of the extension that the rows are the table of, without EXTNAME.
+
+    Parameters
+    ----------
+    rows : structured ndarray, shape (n,)
+        Of `Tiles`.
+    shape : (int, int)
+        Of a plane, (ny, nx).
+
+    Returns
+    -------
+    fits.Header
+        Of a compressed image.
+    """
     return tile_header(len(rows), int(rows["length"].sum()), int(rows["length"].max(initial=0)), shape)
 
 
 def tile_header(count: int, heap_size: int, longest: int, shape: tuple[int, int]) -> fits.Header:
-    """Return the header, without EXTNAME, of ``count`` planes, by the bytes of all tiles and of the longest."""
+    """Return the header, without EXTNAME, of ``count`` planes, by the bytes of all tiles and of the longest.
+
+    Parameters
+    ----------
+    count : int
+        Of planes.
+    heap_size : int
+        Bytes of all tiles.
+    longest : int
+        Bytes of the longest tile.
+    shape : (int, int)
+        Of a plane, (ny, nx).
+
+    Returns
+    -------
+    fits.Header
+        Of a compressed image.
+    """
     return fits.Header(
         [
             ("XTENSION", "BINTABLE", "binary table extension"),
@@ -175,7 +291,15 @@ def tile_header(count: int, heap_size: int, longest: int, shape: tuple[int, int]
 
 
 def check_tiles(header: fits.Header, where: str) -> None:
-    """Raise `InputError` unless the header is of the kind that `tile_header` makes."""
+    """Raise `InputError` unless the header is of the kind that `tile_header` makes.
+
+    Parameters
+    ----------
+    header : fits.Header
+        Of a compressed image, as it was read.
+    where : str
+        What the message calls it.
+    """
     expected = {
         "ZIMAGE": True,
         "ZCMPTYPE": "RICE_1",
@@ -195,7 +319,24 @@ def check_tiles(header: fits.Header, where: str) -> None:
 
 
 def read_rows(file: BinaryIO, start: int, count: int, columns: np.dtype) -> NDArray:
-    """Return the rows of a tile table in our own layout, whatever the width of its descriptors."""
+    """Return the rows of a tile table in our own layout, whatever the width of its descriptors.
+
+    Parameters
+    ----------
+    file : binary file
+        Open for reading.
+    start : int
+        Bytes from its start to the table.
+    count : int
+        Of rows.
+    columns : np.dtype
+        Of the table in the file.
+
+    Returns
+    -------
+    structured ndarray, shape (count,)
+        As `Tiles` has them.
+    """
     file.seek(start)
     table = np.frombuffer(file.read(count * columns.itemsize), dtype=columns.newbyteorder(">"))
     rows = np.empty(count, dtype=ROW)
@@ -207,12 +348,36 @@ def read_rows(file: BinaryIO, start: int, count: int, columns: np.dtype) -> NDAr
 
 
 def encode_rows(rows: NDArray) -> bytes:
-    """Return the rows as the table's bytes."""
+    """Return the rows as the table's bytes.
+
+    Parameters
+    ----------
+    rows : structured ndarray, shape (n,)
+        Of `Tiles`.
+
+    Returns
+    -------
+    bytes
+        Big-endian.
+    """
     return rows.astype(ROW.newbyteorder(">")).tobytes()
 
 
 def contiguous(rows: NDArray, start: int = 0) -> NDArray:
-    """Return the rows with their tiles one after the other, the first at ``start``."""
+    """Return the rows with their tiles one after the other, the first at ``start``.
+
+    Parameters
+    ----------
+    rows : structured ndarray, shape (n,)
+        Of `Tiles`.
+    start : int
+        Bytes from the start of the heap.
+
+    Returns
+    -------
+    ndarray
+        A copy.
+    """
     rows = rows.copy()
     ends = np.cumsum(rows["length"], dtype=np.int64)
     rows["offset"] = start + ends - rows["length"]

@@ -20,8 +20,9 @@ import tenacity
 from astropy.io import fits
 from astroquery import cache_conf
 
+from radio_ag.catalog_io.services.breaker import Breaker
 from radio_ag.catalog_io.services.http import Failure
-from radio_ag.catalog_io.services.polite import Breaker, Manners
+from radio_ag.catalog_io.services.polite import Manners
 from radio_ag.catalog_io.services.requests import Request
 
 T = TypeVar("T")

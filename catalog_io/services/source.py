@@ -22,20 +22,13 @@ from radio_ag.catalog_io.images.beam import PIXELS_PER_BEAM, BeamMatch, match_be
 from radio_ag.catalog_io.images.fields import Fields, Traffic
 from radio_ag.catalog_io.images.geometry import SCALE_TOLERANCE, Cutout, extract, place, stencil
 from radio_ag.catalog_io.services import cache as field_cache
+from radio_ag.catalog_io.services.addresses import check_passwords, checked_url, public
 from radio_ag.catalog_io.services.answer import Served, read_kept, read_served, refuse_references
+from radio_ag.catalog_io.services.breaker import Breaker
 from radio_ag.catalog_io.services.cache import FieldCache, FieldKey
 from radio_ag.catalog_io.services.downloads import Downloads, Retries, Workers, astroquery_cache_off
 from radio_ag.catalog_io.services.http import Failure, Guard, translate
-from radio_ag.catalog_io.services.polite import (
-    Breaker,
-    Manners,
-    PoliteAdapter,
-    check_passwords,
-    checked_url,
-    default_rate,
-    public,
-    user_agent,
-)
+from radio_ag.catalog_io.services.polite import Manners, PoliteAdapter, default_rate, user_agent
 from radio_ag.catalog_io.services.requests import LEAST, Request, cell_centres, rows_by_request
 from radio_ag.catalog_io.services.surveys import Survey
 from radio_ag.errors import ImageError, InputError, RadioAGWarning, ServiceError
@@ -206,7 +199,7 @@ class ServiceImages:
 
     Where so many tries in a row have failed in a way that may pass as twice as many images as there are connections
     have in all, nothing is asked for a while unless an image comes that came before: see
-    `~radio_ag.catalog_io.services.polite.Breaker`. When ``patience`` is used up, `fetch` raises. Where the service has
+    `~radio_ag.catalog_io.services.breaker.Breaker`. When ``patience`` is used up, `fetch` raises. Where the service has
     not answered once, the rest of the chunk gets the status "connection" instead. What cannot pass is not asked for
     again by the same object. `fetch` may be called from several threads at a time.
     """

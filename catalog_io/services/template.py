@@ -12,8 +12,8 @@ import requests
 from astropy.coordinates import SkyCoord
 from astropy.io import fits
 
+from radio_ag.catalog_io.services.addresses import public
 from radio_ag.catalog_io.services.answer import open_answer
-from radio_ag.catalog_io.services.polite import public
 from radio_ag.catalog_io.services.requests import Request
 from radio_ag.catalog_io.services.source import ServiceImages
 from radio_ag.catalog_io.services.surveys import Survey

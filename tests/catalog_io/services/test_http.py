@@ -15,10 +15,10 @@ import urllib3
 from first_server import FirstServer
 from service_servers import Answer, Moved, Service
 
+from radio_ag.catalog_io.services.addresses import leads_inward
 from radio_ag.catalog_io.services.answer import check_fits
 from radio_ag.catalog_io.services.first import FirstImages
 from radio_ag.catalog_io.services.http import Failure, Guard, translate
-from radio_ag.catalog_io.services.polite import leads_inward
 
 STATUSES = {"no_coverage", "http_error", "timeout", "connection", "truncated", "not_an_image"}
 
