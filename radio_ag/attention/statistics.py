@@ -268,6 +268,10 @@ class AggregateMaps:
         label, predicted : int, optional
             0 for FRI, 1 for FRII; the label may be `UNLABELLED`. None: any.
         certain : bool, optional
+
+        Returns
+        -------
+        int
         """
         return int(self._counts[_cells(label, certain, predicted)].sum())
 
@@ -280,6 +284,10 @@ class AggregateMaps:
         ----------
         label, certain, predicted : optional
             As for `count`.
+
+        Returns
+        -------
+        ndarray, shape (150, 150)
         """
         return self._mean(_cells(label, certain, predicted))[0]
 
@@ -298,6 +306,10 @@ class AggregateMaps:
         gate : {"mean", 1, 2, 3}
         label, certain, predicted : optional
             As for `count`.
+
+        Returns
+        -------
+        ndarray, shape (150, 150)
 
         Raises
         ------
