@@ -165,7 +165,7 @@ def plot_source(result: Result, row: int, figure: Figure | None = None) -> Figur
         bar.set_label(LABELS[name], fontsize=8)
         bar.ax.tick_params(labelsize=7)
         if name == "cutout":
-            top = float(np.max(drawn.norm.vmax))
+            top = drawn.get_clim()[1]
             ticks = [0.0, top / 10, top]
             bar.set_ticks(ticks, labels=[f"{tick:.2g}" for tick in ticks], minor=False)
             bar.minorticks_off()

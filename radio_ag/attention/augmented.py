@@ -148,8 +148,18 @@ def classification_rates(
 
     Parameters
     ----------
-    classifier, chunks, times, seed, total, progress
-        As for `aggregate`.
+    classifier : Classifier
+        Network, with its orbit and its preprocessing.
+    chunks : iterable of Sources
+        Sources without emission get NaN.
+    times : int
+        Augmentations of each source.
+    seed : int
+        Of the random augmentations.
+    total : int
+        Number of sources, for ``progress``.
+    progress : callable, optional
+        Called as ``progress(sources done, total, {})``.
 
     Returns
     -------
