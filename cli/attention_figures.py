@@ -26,9 +26,28 @@ def draw_source(
     beam: tuple[float, float, float] | None,
     title: str,
 ) -> Figure:
-    """The figure of one source: ``gates``, ``preprocessing``, ``network`` or ``gate-steps``.
+    """Draw the figure of one source.
 
-    With the maps of several networks ``gates`` has them side by side; the others are of the first network.
+    Parameters
+    ----------
+    figure : {"gates", "preprocessing", "network", "gate-steps"}
+        With the maps of several networks ``gates`` has them side by side; the others are of the first network.
+    observed : ndarray, shape (ny, nx)
+        The source's image.
+    traced : list of SourceTrace
+        The source in each network.
+    labels : list of str
+        What the networks are called.
+    wcs : WCS or None
+        Of the crop.
+    beam : tuple of float or None
+        Major and minor axis, arcsec, and position angle, degrees.
+    title : str
+        Name of the source.
+
+    Returns
+    -------
+    Figure
     """
     first = traced[0]
     told = _told(first, title, labels[0])
@@ -63,7 +82,19 @@ def _told(one: SourceTrace, name: str = "", weights: str = "") -> str:
 
 
 def output_names(networks: int, confusion: bool) -> list[str]:
-    """What `draw_means` or `draw_course` add to the output's name for so many networks."""
+    """Return what `draw_means` or `draw_course` add to the output's name.
+
+    Parameters
+    ----------
+    networks : int
+        How many are drawn.
+    confusion : bool
+        Whether there are labels to compare with.
+
+    Returns
+    -------
+    list of str
+    """
     if networks > _MOST_IN_A_ROW:
         return [f"-{name}" for name in CLASSES]
     return [""] if networks > 1 else ["-class", "-difference", "-certainty", *(["-confusion"] if confusion else [])]
@@ -105,7 +136,22 @@ def _of_class(by: str, number: int) -> dict[str, Any]:
 
 
 def draw_course(found: list[AggregateMaps], labels: list[str], by: str) -> dict[str, Figure]:
-    """Mean attention of several networks: both classes in one figure, or a figure a class where they are many."""
+    """Draw the mean attention of several networks: both classes in one figure, or one a class where they are many.
+
+    Parameters
+    ----------
+    found : list of AggregateMaps
+        Of each network.
+    labels : list of str
+        What the networks are called.
+    by : {"label", "predicted"}
+        Which class.
+
+    Returns
+    -------
+    dict of Figure
+        By what is added to the output's name.
+    """
     maps = [[one.attention(**_of_class(by, k)) for one in found] for k in range(len(CLASSES))]
     images = [found[0].image(**_of_class(by, k)) for k in range(len(CLASSES))]
     word = "" if by == "label" else "predicted "

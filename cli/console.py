@@ -69,7 +69,7 @@ def secure_streams() -> None:
 
 
 def lost_output() -> str | None:
-    """Why what was printed on stdout did not get where it should; None if it did, or if its reader has had enough."""
+    """Return why what was printed did not get where it should; None if it did, or its reader has had enough."""
     sys.stdout.flush()
     lost = getattr(getattr(getattr(sys.stdout, "buffer", None), "raw", None), "lost", None)
     return None if lost is None or isinstance(lost, BrokenPipeError) else lost.strerror or str(lost)

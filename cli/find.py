@@ -66,7 +66,7 @@ def find(
 
 
 def default_output(mosaic: Path) -> Path:
-    """Path of the sources of a mosaic: beside it, as ``NAME.sources.fits``; in the working folder for a glob."""
+    """Return where a mosaic's sources go: beside it, as ``NAME.sources.fits``; of a glob, into the working folder."""
     if not mosaic.is_file():
         return Path("mosaic.sources.fits")
     name = mosaic.name.lower().removesuffix(".gz").removesuffix(".fz").removesuffix(".bz2")

@@ -22,7 +22,7 @@ def _remember_debug(ctx: typer.Context, requested: bool) -> None:
 
 
 def debugging(ctx: typer.Context) -> bool:
-    """Whether ``--debug`` was given, before the command's name or after it."""
+    """Tell whether ``--debug`` was given, before the command's name or after it."""
     return bool(ctx.meta.get(_DEBUG, False))
 
 
@@ -30,7 +30,7 @@ Debug = Annotated[bool, typer.Option("--debug", callback=_remember_debug, help="
 
 
 def parse_size(text: str) -> int:
-    """Number of bytes in a human size.
+    """Return the number of bytes in a human size.
 
     Parameters
     ----------

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 CLASS_COLOURS = {"FRI": "#0067a3", "FRII": "#b64c00"}
 """Of the classes in figures: those of the page on a light ground."""
 
+LABELS = {"cutout": "mJy/beam", "attention": "attention, mean of gates and orientations"}
+"""What colours mean, by picture."""
+
 _BARS = (10, 20, 30, 60, 120, 300, 600)  # arcsec
 _WITHOUT_WINDOW = ("agg", "cairo", "pdf", "pgf", "ps", "svg", "template")
 _LONGEST_BAR = 0.35  # of the panel
@@ -159,21 +162,19 @@ def plot_source(result: Result, row: int, figure: Figure | None = None) -> Figur
         _label(axes, leftmost=number == 1)
         drawn = _draw(axes, name, image.data)
         bar = figure.colorbar(drawn, ax=axes, location="bottom", shrink=0.9, aspect=20)
-        bar.set_label(_LABELS[name], fontsize=8)
+        bar.set_label(LABELS[name], fontsize=8)
         bar.ax.tick_params(labelsize=7)
         if name == "cutout":
-            ticks = [0, drawn.norm.vmax / 10, drawn.norm.vmax]
+            top = drawn.get_clim()[1]
+            ticks = [0.0, top / 10, top]
             bar.set_ticks(ticks, labels=[f"{tick:.2g}" for tick in ticks], minor=False)
             bar.minorticks_off()
         side = 3600 * image.shape[0] * float(proj_plane_pixel_scales(image.wcs)[1])
         draw_scale(axes, side, (beam[0], beam[1], beam[2]))
     masked = np.ma.is_masked(entry["class"])
-    told = ("", None) if masked else (str(entry["class"]), float(entry["probability"]))
-    figure.suptitle(caption(str(entry["name"]), *told, str(result.provenance.get("weights") or "")), fontsize=9)
+    found, p = ("", None) if masked else (str(entry["class"]), float(entry["probability"]))
+    figure.suptitle(caption(str(entry["name"]), found, p, str(result.provenance.get("weights") or "")), fontsize=9)
     return figure
-
-
-_LABELS = {"cutout": "mJy/beam", "attention": "attention, mean of gates and orientations"}
 
 
 def _draw(axes: Axes, name: str, image: np.ndarray) -> AxesImage:

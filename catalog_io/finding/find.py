@@ -133,7 +133,7 @@ def how_searched(mosaic: Any) -> dict[str, bool]:
 
     Parameters
     ----------
-    mosaic
+    mosaic : object
         As for `find_sources`.
 
     Returns

@@ -291,7 +291,9 @@ def cut_field(data: Any, pixel: np.ndarray, size: int = FIELD_SIZE) -> tuple[np.
 
 
 def _observed(pixels: np.ndarray) -> np.ndarray:
-    """Pixels, NaN where they are zeros that stand for no data."""
+    """Pixels, NaN where zeros stand for no data; where none is negative there is no noise, and zeros are data."""
+    if not (pixels < 0).any():
+        return pixels
     blank = unobserved(pixels)
     return np.where(blank, np.nan, pixels) if blank.any() else pixels
 

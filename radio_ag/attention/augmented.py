@@ -64,11 +64,13 @@ def augmented_views(
     Parameters
     ----------
     classifier : Classifier
+        Network, with its orbit and its preprocessing.
     image : ndarray, shape (300, 300) or (150, 150)
         Clipped.
     times : int
         Number of augmentations.
     seed : int or tuple of int
+        Of the random augmentations.
     maps : bool
         Whether the maps are wanted; the views' ``gates`` have no gates otherwise.
 
@@ -104,11 +106,13 @@ def aggregate(
     Parameters
     ----------
     classifier : Classifier
+        Network, with its orbit and its preprocessing.
     chunks : iterable of Sources
         Sources without emission are passed over.
     times : int
         Augmentations of each source.
     seed : int
+        Of the random augmentations.
     total : int
         Number of sources, for ``progress``.
     progress : callable, optional
@@ -144,8 +148,18 @@ def classification_rates(
 
     Parameters
     ----------
-    classifier, chunks, times, seed, total, progress
-        As for `aggregate`.
+    classifier : Classifier
+        Network, with its orbit and its preprocessing.
+    chunks : iterable of Sources
+        Sources without emission get NaN.
+    times : int
+        Augmentations of each source.
+    seed : int
+        Of the random augmentations.
+    total : int
+        Number of sources, for ``progress``.
+    progress : callable, optional
+        Called as ``progress(sources done, total, {})``.
 
     Returns
     -------
@@ -176,6 +190,10 @@ def false_classification_rate(rates: ArrayLike, label: ArrayLike) -> NDArray[np.
         As `classification_rates` gives them.
     label : array_like of int, shape (n,)
         0 for FRI, 1 for FRII, `radio_ag.attention.statistics.UNLABELLED`.
+
+    Returns
+    -------
+    ndarray, shape (n,)
     """
     rates, label = np.asarray(rates, float), np.asarray(label)
     known = label != UNLABELLED
@@ -192,6 +210,10 @@ def find_outliers(false_rate: ArrayLike, above: float = OUTLIER_RATE) -> NDArray
         As `false_classification_rate` gives it.
     above : float
         Between 0 and 1.
+
+    Returns
+    -------
+    ndarray of int
     """
     false_rate = np.asarray(false_rate, float)
     rows = np.flatnonzero(false_rate > above)
@@ -223,6 +245,11 @@ def least_stable(std: ArrayLike, count: int) -> NDArray[np.intp]:
     std : array_like, shape (n,)
         Spread of the probability over orientations; NaN or masked where there is none.
     count : int
+        How many rows at most.
+
+    Returns
+    -------
+    ndarray of int
     """
     std = np.ma.filled(np.ma.asarray(std, dtype=float), np.nan)
     order = np.argsort(-std, kind="stable")  # NaN comes last

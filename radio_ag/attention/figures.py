@@ -81,6 +81,7 @@ def source_figure(
     image : array_like, shape (150, 150)
         Cutout in any unit.
     gates : array_like, shape (gates, 150, 150)
+        Map of each gate.
     emission : array_like, shape (150, 150)
         Clipped image, whose edge is drawn over the maps.
     wcs : WCS, optional
@@ -303,10 +304,15 @@ def aggregate_figure(maps: AggregateMaps, *, by: str = "label", width: float = P
     Parameters
     ----------
     maps : AggregateMaps
+        Means over augmented sources.
     by : {"label", "predicted"}
         Which class.
     width : float
         Inches.
+
+    Returns
+    -------
+    Figure
     """
     if by not in ("label", "predicted"):
         raise InputError(f"by must be label or predicted, not {by!r}")
@@ -342,10 +348,15 @@ def difference_figure(maps: AggregateMaps, *, by: str = "label", width: float = 
     Parameters
     ----------
     maps : AggregateMaps
+        Means over augmented sources.
     by : {"label", "predicted"}
         Which class.
     width : float
         Inches.
+
+    Returns
+    -------
+    Figure
     """
     figure, axes = sky_panels(1, 1, width, right=0.7)
     of_class: list[dict[str, Any]] = [{by: 0}, {by: 1}]
@@ -365,6 +376,10 @@ def confusion_figure(maps: AggregateMaps, *, width: float = COLUMN_WIDTH) -> Fig
         Of labelled sources.
     width : float
         Inches.
+
+    Returns
+    -------
+    Figure
     """
     figure, axes = sky_panels(2, 2, width, right=0.6)
     cells = {(t, p): maps.attention(label=t, predicted=p) for t in (0, 1) for p in (0, 1)}
@@ -388,10 +403,15 @@ def certainty_figure(maps: AggregateMaps, *, by: str = "label", width: float = P
     Parameters
     ----------
     maps : AggregateMaps
+        Means over augmented sources.
     by : {"label", "predicted"}
         Which class.
     width : float
         Inches.
+
+    Returns
+    -------
+    Figure
     """
     groups: list[dict[str, Any]] = [{by: c, "certain": certain} for c in (0, 1) for certain in (True, False)]
     figure, axes = sky_panels(2, len(groups), width, right=0.6)
@@ -491,8 +511,13 @@ def gate_steps_figure(steps: Sequence[GateSteps], *, title: str = "", width: flo
     steps : sequence of GateSteps
         As of `radio_ag.network.classifier.trace_network`.
     title : str
+        Written over the whole.
     width : float
         Inches.
+
+    Returns
+    -------
+    Figure
     """
     names = (
         *("features x", f"x {_CONVOLVED} θ", f"(g {_CONVOLVED} φ){_PRIME}", "ReLU of sum"),
@@ -535,6 +560,11 @@ def figure_files(path: str | os.PathLike, *, overwrite: bool = False) -> list[Pa
     path : path-like
         A suffix ``.png`` or ``.pdf`` is left away.
     overwrite : bool
+        Replace files of that name.
+
+    Returns
+    -------
+    list of Path
 
     Raises
     ------
@@ -555,9 +585,11 @@ def save_figure(figure: Figure, path: str | os.PathLike, *, overwrite: bool = Fa
     Parameters
     ----------
     figure : Figure
+        What to write.
     path : path-like
         A suffix ``.png`` or ``.pdf`` is left away: both are written.
     overwrite : bool
+        Replace files of that name.
 
     Returns
     -------

@@ -26,6 +26,7 @@ def measure_attention(
     classifier : Classifier
         With gates.
     chunks : iterable of Sources
+        Sources, some at a time.
 
     Returns
     -------
@@ -93,10 +94,15 @@ def trace_source(classifier: Classifier, image: ArrayLike, *, seed: int = 0) -> 
     Parameters
     ----------
     classifier : Classifier
+        Network, with its orbit and its preprocessing.
     image : array_like, shape (300, 300) or (150, 150)
         Clipped.
     seed : int
         Of the augmentations.
+
+    Returns
+    -------
+    SourceTrace
 
     Raises
     ------
@@ -129,7 +135,9 @@ def prepare_clipped(images: ArrayLike, classifier: Classifier) -> Prepared:
     Parameters
     ----------
     images : array_like, shape (n, 300, 300) or (n, 150, 150)
+        Clipped: zero where there is no emission.
     classifier : Classifier
+        Network, with its orbit and its preprocessing.
 
     Returns
     -------

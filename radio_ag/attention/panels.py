@@ -55,7 +55,8 @@ IMAGE_COLOURS, ATTENTION_COLOURS, DIFFERENCE_COLOURS = "Greys", "viridis", "PuOr
 """Colour maps that colour-blind readers can read; they print well in grey but for that of differences."""
 LINE_COLOUR = "#c43c00"
 """Of lines on the grey of images."""
-_LETTER = 0.058  # inches, of 7 pt type
+LETTER = 0.058
+"""Width of a letter of 7 pt type, inches."""
 _SOFTENING = 0.03  # asinh of an image over its peak: jets show beside hotspots
 _RA_STEPS = (2, 4, 5, 6, 10, 12, 15, 20, 30, 60, 120, 300, 600, 1200, 3600)  # seconds
 _RA_LABEL = 0.72  # inches that a label takes
@@ -98,8 +99,13 @@ def draw_input(axes: Axes, image: ArrayLike) -> AxesImage:
     Parameters
     ----------
     axes : Axes
+        Panel to draw into.
     image : array_like, shape (ny, nx)
         In the value range of the weights' card.
+
+    Returns
+    -------
+    AxesImage
     """
     image = np.asarray(image, float)
     return show(axes, image, IMAGE_COLOURS, Normalize(image.min(), max(image.max(), image.min() + 1e-9)))
@@ -111,10 +117,15 @@ def draw_mean_image(axes: Axes, image: ArrayLike, *, peak: float | None = None) 
     Parameters
     ----------
     axes : Axes
+        Panel to draw into.
     image : array_like, shape (ny, nx)
         Between 0 and 1.
     peak : float, optional
         Value of the darkest grey; that of the brightest pixel by default.
+
+    Returns
+    -------
+    AxesImage
     """
     image = np.asarray(image, float)
     top = max(float(np.nanmax(image, initial=0)), 1e-9) if peak is None else peak
@@ -131,11 +142,17 @@ def draw_attention(
     Parameters
     ----------
     axes : Axes
+        Panel to draw into.
     attention : array_like, shape (ny, nx)
+        Map of attention.
     emission : array_like, shape (ny, nx), optional
         Clipped image of the source: its edge is drawn over the map.
     limits : tuple of float, optional
         Values of the lowest and the highest colour; the map's own by default.
+
+    Returns
+    -------
+    AxesImage
     """
     attention = np.asarray(attention, float)
     low, high = limits or (np.nanmin(attention, initial=np.inf), np.nanmax(attention, initial=-np.inf))
@@ -151,8 +168,15 @@ def draw_difference(axes: Axes, difference: ArrayLike, *, limit: float = DIFFERE
     Parameters
     ----------
     axes : Axes
+        Panel to draw into.
     difference : array_like, shape (ny, nx)
+        Of two images or maps.
     limit : float
+        Where colours saturate, on both sides.
+
+    Returns
+    -------
+    AxesImage
     """
     return show(axes, np.asarray(difference, float), DIFFERENCE_COLOURS, Normalize(-limit, limit))
 
@@ -165,11 +189,17 @@ def draw_features(
     Parameters
     ----------
     axes : Axes
+        Panel to draw into.
     block : array_like, shape (channels, h, w)
+        Output of a block of convolutions.
     channels : array_like of int, shape (4,), optional
         Which ones; those that vary most by default.
     signed : bool
         Orange above zero and purple below, instead of dark above zero.
+
+    Returns
+    -------
+    AxesImage
     """
     block = np.asarray(block, float)
     chosen = most_varied(block) if channels is None else np.asarray(channels, int)
@@ -186,6 +216,11 @@ def most_varied(block: ArrayLike) -> NDArray[np.intp]:
     Parameters
     ----------
     block : array_like, shape (C, h, w)
+        Output of a block of convolutions.
+
+    Returns
+    -------
+    ndarray of int, shape (4,)
     """
     return np.sort(np.argsort(np.asarray(block).std((1, 2)))[::-1][:4])
 
@@ -196,9 +231,11 @@ def draw_clip(axes: Axes, emission: ArrayLike, colour: str = "white") -> None:
     Parameters
     ----------
     axes : Axes
+        Panel to draw into.
     emission : array_like, shape (ny, nx)
         Positive where there is emission.
     colour : str
+        Of the line.
     """
     contour(axes, (np.asarray(emission) > 0).astype(float), [0.5], colour)
 
@@ -209,8 +246,11 @@ def draw_levels(axes: Axes, image: ArrayLike, levels: Sequence[float] = MEAN_IMA
     Parameters
     ----------
     axes : Axes
+        Panel to draw into.
     image : array_like, shape (ny, nx)
+        Image.
     levels : sequence of float
+        Values of the contours.
     """
     contour(axes, np.asarray(image, float), list(levels), "white")
 
@@ -221,7 +261,9 @@ def draw_attention_levels(axes: Axes, attention: ArrayLike, shares: Sequence[flo
     Parameters
     ----------
     axes : Axes
+        Panel to draw into.
     attention : array_like, shape (ny, nx)
+        Map of attention.
     shares : sequence of float
         Between 0 and 1.
     """
@@ -236,9 +278,13 @@ def contour(axes: Axes, image: NDArray, levels: list[float], colour: str) -> Non
     Parameters
     ----------
     axes : Axes
+        Panel to draw into.
     image : ndarray, shape (ny, nx)
+        Image.
     levels : list of float
+        Values of the contours.
     colour : str
+        Of the line.
     """
     image = np.nan_to_num(image, nan=0.0)
     levels = [level for level in levels if image.min() < level < image.max()]
@@ -254,10 +300,17 @@ def show(axes: Axes, image: NDArray, colours: str, norm: Normalize) -> AxesImage
     Parameters
     ----------
     axes : Axes
+        Panel to draw into.
     image : ndarray, shape (ny, nx)
+        Image.
     colours : str
         Name of a colour map.
     norm : Normalize
+        From values to colours.
+
+    Returns
+    -------
+    AxesImage
     """
     return axes.imshow(image, origin="lower", cmap=colours, norm=norm, **_extent(axes, image))
 
@@ -278,12 +331,18 @@ def sky_panels(
     Parameters
     ----------
     rows, columns : int
+        Numbers of panels.
     width : float
         Of the figure, inches.
     wcs : WCS, optional
         Of all panels; offsets in arcsec without.
     right, below : float
         Room for colour bars at the right of the figure, and below panels in all, inches.
+
+    Returns
+    -------
+    figure : Figure
+    axes : ndarray of Axes, shape (rows, columns)
     """
     size = (width - 0.55 - right) / columns
     layout = ConstrainedLayoutEngine(compress=True, w_pad=0.02, h_pad=0.02, wspace=0.01, hspace=0.01)
@@ -306,7 +365,7 @@ def _label_sky(panel: Axes, size: float, wcs: WCS | None, *, lowest: bool, leftm
             coordinate.set_ticklabel_visible(shown)
             coordinate.set_ticklabel(exclude_overlapping=True)
         if wcs is not None:
-            seconds = _ra_step(size, wcs)
+            seconds = ra_step(size, wcs)
             panel.coords[0].set_ticks(spacing=seconds * 15 * u.arcsec)
             panel.coords[1].set_ticks(spacing=1 * u.arcmin if size > _WIDE else 2 * u.arcmin)
         return
@@ -317,8 +376,20 @@ def _label_sky(panel: Axes, size: float, wcs: WCS | None, *, lowest: bool, leftm
     panel.set_ylabel(names[1] if leftmost else "")
 
 
-def _ra_step(size: float, wcs: WCS) -> int:
-    """Seconds of RA between ticks so far apart that a label has room, in a panel of so many inches."""
+def ra_step(size: float, wcs: WCS) -> int:
+    """Return the seconds of RA between ticks so far apart that a label has room.
+
+    Parameters
+    ----------
+    size : float
+        Of the panel, inches.
+    wcs : WCS
+        Of the panel.
+
+    Returns
+    -------
+    int
+    """
     seen = CROP_SIZE * 3600 * float(proj_plane_pixel_scales(wcs)[0]) / max(np.cos(np.radians(wcs.wcs.crval[1])), 1e-3)
     least = _RA_LABEL / size * seen / 15
     return next((step for step in _RA_STEPS if step >= least), _RA_STEPS[-1])
@@ -349,6 +420,7 @@ def name_row(panel: Axes, name: str) -> None:
     panel : Axes
         The first one of the row.
     name : str
+        What the row is.
     """
     if hasattr(panel, "coords"):
         panel.coords[1].set_axislabel(f"{name}\nDec (ICRS)")
@@ -380,7 +452,7 @@ def colour_bar(figure: Figure, drawn: AxesImage, panel: Axes, label: str = "") -
 
 
 def wrap(name: str, width: float) -> str:
-    """Break a long name at hyphens, underscores, slashes, or anywhere, so that it fits over a panel.
+    """Split a long name at hyphens, underscores, slashes, or anywhere, so that it fits over a panel.
 
     Parameters
     ----------
@@ -394,7 +466,7 @@ def wrap(name: str, width: float) -> str:
     str
         In lines.
     """
-    longest = max(4, int(width / _LETTER))
+    longest = max(4, int(width / LETTER))
     lines = [""]
     for part in re.findall(r"[^-_/ ]*[-_/ ]?", name):
         for piece in (part[i : i + longest] for i in range(0, len(part), longest)):

@@ -90,6 +90,10 @@ class SourceSet:
         text : str
             A position in degrees, or sexagesimal with hours first.
 
+        Returns
+        -------
+        int
+
         Raises
         ------
         SourceNotFoundError
@@ -126,6 +130,10 @@ def open_sources(
         Of a result: column that is "certain", or true, where the label is.
     once : bool
         Of a result whose rows were grouped into sources: the first row of each source alone. The others show the same.
+
+    Returns
+    -------
+    SourceSet
 
     Raises
     ------

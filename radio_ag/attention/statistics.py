@@ -114,6 +114,7 @@ def gate_agreement(gates: ArrayLike) -> NDArray[np.float32]:
     Parameters
     ----------
     gates : array_like, shape (n, gates, ny, nx)
+        Map of each gate.
 
     Returns
     -------
@@ -246,9 +247,13 @@ class AggregateMaps:
         images : array_like, shape (n, size, size)
             Between 0 and 1.
         gates : array_like, shape (n, gates, size, size)
-        label, predicted : array_like of int
-            0 for FRI, 1 for FRII; the label may be `UNLABELLED`. One for all or one an image.
+            Map of each gate.
+        label : array_like of int
+            0 for FRI, 1 for FRII, `UNLABELLED`. One for all or one an image.
         certain : array_like of bool
+            Whether the label is.
+        predicted : array_like of int
+            0 for FRI, 1 for FRII.
         """
         images, gates = np.asarray(images), np.asarray(gates)
         n = len(images)
@@ -261,13 +266,20 @@ class AggregateMaps:
             self._sums[place][1:] += gates[rows].sum(0, dtype=float)
 
     def count(self, *, label: int | None = None, certain: bool | None = None, predicted: int | None = None) -> int:
-        """Number of images added, of those with a label, certainty or predicted class where these are given.
+        """Count the images added, of those with a label, certainty or predicted class where these are given.
 
         Parameters
         ----------
-        label, predicted : int, optional
-            0 for FRI, 1 for FRII; the label may be `UNLABELLED`. None: any.
+        label : int, optional
+            0 for FRI, 1 for FRII, `UNLABELLED`. None: any.
         certain : bool, optional
+            Whether the label is. None: either.
+        predicted : int, optional
+            0 for FRI, 1 for FRII. None: any.
+
+        Returns
+        -------
+        int
         """
         return int(self._counts[_cells(label, certain, predicted)].sum())
 
@@ -280,6 +292,10 @@ class AggregateMaps:
         ----------
         label, certain, predicted : optional
             As for `count`.
+
+        Returns
+        -------
+        ndarray, shape (150, 150)
         """
         return self._mean(_cells(label, certain, predicted))[0]
 
@@ -298,6 +314,10 @@ class AggregateMaps:
         gate : {"mean", 1, 2, 3}
         label, certain, predicted : optional
             As for `count`.
+
+        Returns
+        -------
+        ndarray, shape (150, 150)
 
         Raises
         ------

@@ -295,8 +295,7 @@ def draw_reliability(axes: Axes, probabilities: ArrayLike, labels: ArrayLike, bi
     )
     for number, b in enumerate(filled):  # in a strip below the data, in two lines: bins may lie close together
         place = (found.confidence[b], -0.07 - 0.06 * (number % 2))
-        axes.annotate(str(found.sources[b]), place, ha="center", va="center", fontsize=7)
+        axes.annotate(f"n={found.sources[b]}", place, ha="center", va="center", fontsize=7)
     axes.axhline(0, color="0.8", linewidth=0.5)
-    axes.text(lowest + 0.005, -0.1, "sources", va="center", fontsize=7)
     axes.set(xlim=(lowest, 1.01), ylim=(-0.17, 1.02), xlabel="probability of the class", ylabel="share that is right")
     axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, frameon=False, fontsize=7)

@@ -75,8 +75,13 @@ def draw_learning_curve(entries: list[Entry], path: Path) -> None:
     looks = [entry for entry in entries if "nll" in entry]
     figure = Figure(figsize=(6.9, 3.0))
     losses, accuracies = figure.subplots(1, 2)
-    figure.subplots_adjust(left=0.09, right=0.98, bottom=0.16, top=0.89, wspace=0.25)
-    above = {"frameon": False, "loc": "lower center", "bbox_to_anchor": (0.5, 0.99), "ncols": 2}  # beside the data
+    figure.subplots_adjust(left=0.09, right=0.96, bottom=0.16, top=0.89, wspace=0.25)
+    above: dict[str, Any] = {
+        "frameon": False,
+        "loc": "lower center",
+        "bbox_to_anchor": (0.5, 0.99),
+        "ncols": 2,
+    }  # beside the data
     seen = [entry["samples"] for entry in entries]
     losses.plot(seen, [entry["loss"] for entry in entries], color="0.5", label="training, augmented")
     looked = [entry["samples"] for entry in looks]

@@ -252,7 +252,7 @@ def test_a_figure_of_one_source_tells_beam_scale_and_what_colours_mean():
 def test_right_ascensions_have_room_between_them(dec, size):
     sky = wcs()
     sky.wcs.crval = 208.6, dec
-    apart = panels._ra_step(size, sky) * 15 * np.cos(np.radians(dec)) / 270 * size  # inches
+    apart = panels.ra_step(size, sky) * 15 * np.cos(np.radians(dec)) / 270 * size  # inches
     assert 0.72 <= apart <= 0.72 * 2.51
 
 
@@ -260,7 +260,7 @@ def test_long_names_are_broken_to_fit():
     name = "a-very-long-name_of_weights-from-some-training"
     lines = panels.wrap(name, 1.2).split("\n")
     assert "".join(lines) == name
-    assert max(map(len, lines)) <= 1.2 / panels._LETTER
+    assert max(map(len, lines)) <= 1.2 / panels.LETTER
     assert panels.wrap("agcnn-first", 1.2) == "agcnn-first"
     assert panels.wrap("", 1.2) == ""
 

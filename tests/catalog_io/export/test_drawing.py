@@ -34,7 +34,7 @@ def test_a_picture_tells_class_probability_weights_beam_and_scale(result):
         assert (beam.height * 270, beam.width * 270, beam.angle) == pytest.approx((5.4, 5.0, 30), rel=1e-3)
         (line,) = (line for line in panel.lines if line.get_gid() == "scale bar")
         assert np.ptp(line.get_xdata()) * 270 == pytest.approx(60, rel=1e-3)
-    assert [axes.get_xlabel() for axes in figure.axes if axes not in panels] == list(drawing._LABELS.values())
+    assert [axes.get_xlabel() for axes in figure.axes if axes not in panels] == list(drawing.LABELS.values())
 
 
 def test_a_caption():
