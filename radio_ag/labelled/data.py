@@ -454,7 +454,7 @@ def _in_lower_case(table: Table) -> Table:
 
 def _kind_of_images(hdu: Any, sources: int, path: Path, own: OwnPixels) -> tuple[bool, int]:
     """Return whether the images are raw fields, and their side in pixels; raise where they are of no known kind."""
-    shape = getattr(hdu, "shape", ())
+    shape: tuple[int, ...] = getattr(hdu, "shape", ())
     dtype = np.dtype(hdu.section.dtype) if shape else None
     if dtype is None or dtype.kind not in ("u", "f"):
         what = "no images" if dtype is None else f"values of type {dtype}"
