@@ -28,10 +28,6 @@ from radio_ag.weights import Card
 
 ORBITS = (1, 2, 4, 8)
 FAMILIAR_SHARE = 0.97
-IMAGES = (
-    "R. J. Becker, D. H. Helfand, R. L. White, M. D. Gregg, S. A. Laurent-Muehleisen; copyright 1994 University of "
-    "California; use permitted for scholarly, educational and private non-commercial purposes"
-)
 ABOUT = {
     "nvss": {
         "name": "agcnn-nvss",
@@ -45,16 +41,6 @@ ABOUT = {
             "source is among its neighbours, so that other selections than that of the training set will do worse",
             "The parent has learnt from FIRST images of some of the same sources",
         ],
-    },
-    "4class": {
-        "name": "agcnn-first-4class",
-        "description": "FRI, FRII, Bent, Compact from VLA FIRST images: last layers on agcnn-first-ensemble",
-        "parent": "agcnn-first-ensemble",
-        "survey": "VLA FIRST 1.4 GHz",
-        "data": "MiraBest training batches (labels: Miraghaei & Best 2017; Porter & Scaife, CC BY 4.0) and further "
-        "FIRST sources with literature labels (Griese et al. 2022: CoNFIG, FRICAT, FRIICAT, FR0CAT, Proctor)",
-        "images": f"VLA FIRST: {IMAGES}",
-        "known_failures": ["Bent and FRI are taken for each other more often than other classes"],
     },
 }
 
@@ -88,7 +74,7 @@ def make(which: str, those: Set, training: Path, command: str) -> Weights:
                 "stretch": recipe.stretch,
                 "value_range": [0.0, 1.0],
             },
-            "needs_morphology": "Compact" not in data.classes,
+            "needs_morphology": True,
             "started_from": {"name": parent.name, "sha256": parent.sha256},
             "training": {
                 "data": about["data"],
@@ -138,7 +124,7 @@ def novelty_of(features: NDArray, those: Set) -> tuple[FeatureModel, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--set", choices=LOADERS, required=True)
+    parser.add_argument("--set", choices=ABOUT, required=True)
     parser.add_argument("training", type=Path)
     parser.add_argument("output", type=Path)
     parser.add_argument("--threads", type=int, default=1)

@@ -1,10 +1,11 @@
-"""Train the bundled networks that go on from those of FIRST: one for NVSS, one of four classes, a network a fold.
+"""Train networks that go on from those of FIRST: for NVSS, and for four classes, a network a fold.
 
     RADIO_AG_DATA=/path/to/data python examples/train_finetuned.py --set nvss --fold 0 --out training/
     RADIO_AG_DATA=/path/to/data python examples/train_finetuned.py --set 4class --fold 0 --out training/
 
 ``RADIO_AG_DATA`` holds ``frdeep_nvss_train.fits``, ``mirabest_train.fits`` and ``rgd_train.fits``. A run that was
-interrupted goes on, and ``bundle_finetuned.py`` makes weights of the networks.
+interrupted goes on, and ``bundle_finetuned.py`` makes weights of the networks of ``nvss``; those of ``4class`` are not
+good enough for that: in five folds within each fold 74 to 79 % of the sources get the right class.
 
 ``nvss``: fold k is watched and the others are learnt from; the parent is the first network of agcnn-first, which has
 learnt from FIRST images of sources of which some are those of the NVSS images, whose positions are not known.

@@ -53,6 +53,7 @@ def column_names(classes: Iterable[str]) -> tuple[str, ...]:
     Parameters
     ----------
     classes : iterable of str
+        Their names.
 
     Returns
     -------
@@ -67,6 +68,11 @@ def problem_with(classes: Sequence[str]) -> str | None:
     Parameters
     ----------
     classes : sequence of str
+        In the order of the network's outputs.
+
+    Returns
+    -------
+    str or None
     """
     if not 2 <= len(classes) <= MOST_CLASSES:
         return f"{len(classes)} ({', '.join(classes[:5])}), accepted are 2 to {MOST_CLASSES}"

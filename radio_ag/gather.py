@@ -32,6 +32,11 @@ def is_product(path: str | os.PathLike) -> bool:
     Parameters
     ----------
     path : path-like
+        Of the file.
+
+    Returns
+    -------
+    bool
     """
     if not os.path.isfile(path):
         return False

@@ -101,7 +101,7 @@ def test_the_card_tells_the_classes(weights):
 def test_the_product_has_a_column_a_class(path):
     """They add up to 1, the class is the likeliest, and a point keeps its class."""
     table = Result.read(path).table
-    p = np.stack([table[name] for name in COLUMNS], 1)
+    p = np.stack([np.asarray(table[name]) for name in COLUMNS], 1)
     assert table.colnames[6:10] == [*COLUMNS, "p_std"]
     assert "p_fri" not in table.colnames
     np.testing.assert_allclose(p.sum(1), 1, atol=1e-6)

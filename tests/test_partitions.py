@@ -62,9 +62,10 @@ def test_a_frame_keeps_its_columns_and_gets_ours(frame, weights, expected):
 
 
 def test_an_empty_frame_has_the_same_types_without_images(frame, weights):
+    """The columns of the classes are those of the card; no network is read and no image opened."""
     columns = {"ra_col": "RA", "dec_col": "DEC"}
     done = classify_partition(frame, images=Doubles(), weights=weights, **columns, **OPTIONS)
-    empty = classify_partition(frame.iloc[:0], images="no such image", weights="no such weights", **columns)
+    empty = classify_partition(frame.iloc[:0], images="no such image", weights=weights, **columns)
     assert len(empty) == 0
     assert empty.dtypes.to_dict() == done.dtypes.to_dict()
 

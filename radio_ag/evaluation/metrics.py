@@ -7,6 +7,7 @@ over augmented copies of the same source would be too narrow.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -93,7 +94,9 @@ def areas_under_curves(
     Parameters
     ----------
     probabilities : array_like, shape (n, K)
+        Of each class.
     labels : array_like of int, shape (n,)
+        Number of the class, from 0.
     counts : array_like, shape (k, n), optional
         As for `area_under_curve`.
     classes : sequence of str
@@ -107,7 +110,7 @@ def areas_under_curves(
     probabilities, labels = np.asarray(probabilities, float), np.asarray(labels)
     if len(classes) == len(DEFAULT_CLASSES):
         return {"auc": area_under_curve(probabilities[:, 1], labels, counts)}
-    areas = {
+    areas: dict[str, Any] = {
         f"auc_{key_of(name)}": area_under_curve(probabilities[:, k], (labels == k).astype(int), counts)
         for k, name in enumerate(classes)
     }

@@ -43,8 +43,13 @@ class ClassRule(NamedTuple):
         Parameters
         ----------
         labels : array_like of str, shape (n,)
+            As they came.
         where : str
             File and column, for messages.
+
+        Returns
+        -------
+        ndarray of int, shape (n,)
 
         Raises
         ------
@@ -70,7 +75,7 @@ FANAROFF_RILEY = ClassRule(CLASSES, {name: number for number, name in enumerate(
 
 
 def class_rule(labels: Collection[str], classes: str | Sequence[str] | None = None) -> ClassRule:
-    """Decide what the labels of a data set stand for.
+    """Find out what the labels of a data set stand for.
 
     Parameters
     ----------
@@ -108,7 +113,7 @@ def _all(labels: set[str]) -> ClassRule:
 
 def _chosen(labels: set[str], text: str) -> ClassRule:
     number: dict[str, int] = {}
-    classes = []
+    classes: list[str] = []
     for part in text.split(","):
         name, equals, merged = part.partition("=")
         for label in (merged if equals else name).split("+"):

@@ -49,6 +49,11 @@ class Scale(NamedTuple):
         Parameters
         ----------
         other : Scale
+            Of the other data set.
+
+        Returns
+        -------
+        bool
         """
         return (
             abs(self.beam / other.beam - 1) > _SAME_BEAM or abs(self.pixel_scale / other.pixel_scale - 1) > _SAME_BEAM
@@ -95,6 +100,10 @@ class OwnPixels:
             Full width at half maximum, arcsec, in place of the header's.
         pixel_scale : float, optional
             Side of a pixel, arcsec, in place of the header's.
+
+        Returns
+        -------
+        OwnPixels
 
         Raises
         ------

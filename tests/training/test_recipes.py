@@ -92,7 +92,7 @@ def test_settings_that_cannot_be_are_named(settings, message):
 
 
 def test_unknown_recipe_is_named():
-    with pytest.raises(InputError, match="recipe must be one of default, paper, not 'best'"):
+    with pytest.raises(InputError, match="recipe must be one of default, paper, finetune, not 'best'"):
         named_recipe("best")
 
 

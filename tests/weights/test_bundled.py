@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from radio_ag.evaluation.served import learnt_positions
+from radio_ag.evaluation.served import learnt_positions, predict_clipped
 from radio_ag.flags import Flag
 from radio_ag.labelled.data import load_labelled
 from radio_ag.labelled.splits import near
@@ -31,6 +31,25 @@ def test_card_says_what_a_user_must_know(name):
         assert low < figures["accuracy"] < high
         assert figures["sources"] > 20
     json.dumps(content, allow_nan=False)
+
+
+def test_network_of_nvss_knows_its_survey_and_its_parent():
+    known = card("agcnn-nvss")
+    assert (known.survey, known.beam, known.pixel_scale, known.window) == ("NVSS 1.4 GHz", 45.0, 15.0, 64)
+    assert known.content["started_from"] == {"name": "agcnn-first", "sha256": card("agcnn-first").sha256}
+    assert {*known.temperature.values} == {1, 2, 4, 8}
+
+
+@pytest.mark.real
+def test_network_of_nvss_is_right_where_that_of_first_guesses(data_dir):
+    """On images that it has learnt from: four in five; the network of FIRST is right for about half."""
+    data = load_labelled(data_dir / "frdeep_nvss_train.fits")[np.arange(0, 450, 9)]
+    right = {}
+    for name in ("agcnn-nvss", "agcnn-first-fast"):
+        classifier = Classifier.load(name, device="cpu", orbit=1)
+        right[name] = (predict_clipped(classifier, data.fields).probabilities.argmax(1) == data.label).mean()
+    assert right["agcnn-nvss"] > 0.8
+    assert right["agcnn-first-fast"] < 0.7
 
 
 @pytest.fixture(scope="module")
