@@ -23,7 +23,8 @@ def train(
     data: Annotated[
         list[Path],
         typer.Argument(
-            help="Labelled images: FITS files with the table SOURCES and the cube IMAGES, or published data sets.",
+            help="Labelled images: FITS files with the table SOURCES and the cube IMAGES, or published data sets; with "
+            "--labels a product of classify.",
             show_default=False,
         ),
     ],
@@ -61,6 +62,14 @@ def train(
     label_column: LabelColumn = "fr_class",
     beam: LabelledBeam = None,
     pixel_scale: LabelledPixels = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option(
+            help="Labels that people gave to the sources of a product; its cutouts are learnt from, or those of its "
+            "survey, asked again.",
+            show_default=False,
+        ),
+    ] = None,
     fold: Annotated[int, typer.Option(help="Fold of the sources that is watched instead of learnt from.", min=0)] = 0,
     folds: Annotated[int, typer.Option(help="Number of folds.", min=2)] = 5,
     seeds: Annotated[int, typer.Option(help="Networks to train; more than one are an ensemble.", min=1)] = 1,
@@ -108,6 +117,8 @@ def train(
         if threads:
             torch.set_num_threads(threads)
         log = (lambda line: None) if quiet else (lambda line: typer.echo(f"radio-ag: {line}", err=True))
+        if labels is not None:
+            data, label_column = [_label_product(data, labels, out)], "fr_class"
         chosen = recipe or (RecipeName.finetune if start else RecipeName.default)
         path = train_weights(
             data,
@@ -125,6 +136,30 @@ def train(
             log=_keeping(log, out) if keep_checkpoints else log,
         )
     typer.echo(path)
+
+
+def _label_product(data: list[Path], labels: Path, out: Path) -> Path:
+    """Write the labelled images of a product into the folder of the run, and say what is not among them."""
+    from radio_ag.catalog_io.result import Result
+    from radio_ag.cli.console import print_warning
+    from radio_ag.errors import InputError
+    from radio_ag.labelled.labels import Labels
+    from radio_ag.labelled_product import label_product
+
+    if len(data) != 1:
+        raise InputError(f"--labels are those of one product, not of {len(data)} files")
+    given = Labels.read(labels)
+    out.mkdir(parents=True, exist_ok=True)
+    made = label_product(Result.read(data[0]), given, out / "labelled.fits")
+    for names, what in (
+        (made.undecided, "with two labels of the same weight"),
+        (made.elsewhere, f"that are not in {data[0].name}"),
+        (made.without_image, "without an image"),
+    ):
+        if names:
+            shown = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
+            print_warning(f"left out {len(names)} labelled sources {what}: {shown}")
+    return made.path
 
 
 def _keeping(log: Callable[[str], None], out: Path) -> Callable[[str], None]:
