@@ -94,12 +94,9 @@ def _traced(networks: Sequence[Network]) -> bytes:
     image = torch.zeros(2, 1, INPUT_SIZE, INPUT_SIZE)
     with torch.no_grad():
         names = ["logits", "attention"][: len(ensemble(image))]
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        warnings.catch_warnings(),
-    ):  # of the exporter, which needs onnx alone, and of sizes that are the same for all
-        warnings.filterwarnings("ignore", category=DeprecationWarning)
-        warnings.filterwarnings("ignore", message="Converting a tensor to a Python")
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", category=DeprecationWarning)  # the exporter that needs no more than onnx
+        warnings.filterwarnings("ignore", message="Converting a tensor to a Python")  # sizes, the same for all images
         torch.onnx.export(
             ensemble,
             (image,),
