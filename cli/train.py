@@ -23,8 +23,8 @@ def train(
     data: Annotated[
         list[Path],
         typer.Argument(
-            help="Labelled images: FITS files with the table SOURCES and the cube IMAGES, or published data sets; with "
-            "--labels a product of classify.",
+            help="Labelled images: FITS files with the table SOURCES and the cube IMAGES, or published data sets. A "
+            "product that kept its cutouts, or any with --labels; with --images a catalogue.",
             show_default=False,
         ),
     ],
@@ -56,6 +56,14 @@ def train(
             "--freeze/--no-freeze",
             help="With --from: let the last layers alone learn, or all of them.",
             show_default="--freeze with fewer than 60 training sources",
+        ),
+    ] = None,
+    images: Annotated[
+        str | None,
+        typer.Option(
+            help="Where the images of a catalogue with a column of labels come from: a survey, files or a folder, as "
+            "for classify; with --labels those of the product's sources.",
+            show_default=False,
         ),
     ] = None,
     classes: Classes = None,
@@ -118,10 +126,10 @@ def train(
             torch.set_num_threads(threads)
         log = (lambda line: None) if quiet else (lambda line: typer.echo(f"radio-ag: {line}", err=True))
         if labels is not None:
-            data, label_column = [_label_product(data, labels, out)], "fr_class"
+            data, images, label_column = [_label_product(data, labels, images, out)], None, "fr_class"
         chosen = recipe or (RecipeName.finetune if start else RecipeName.default)
         path = train_weights(
-            data,
+            [_with_images(path, images, out, label_column, beam, log) for path in data],
             named_recipe(chosen.value, changes),
             out,
             fold=fold,
@@ -138,7 +146,7 @@ def train(
     typer.echo(path)
 
 
-def _label_product(data: list[Path], labels: Path, out: Path) -> Path:
+def _label_product(data: list[Path], labels: Path, images: str | None, out: Path) -> Path:
     """Write the labelled images of a product into the folder of the run, and say what is not among them."""
     from radio_ag.catalog_io.result import Result
     from radio_ag.cli.console import print_warning
@@ -150,7 +158,7 @@ def _label_product(data: list[Path], labels: Path, out: Path) -> Path:
         raise InputError(f"--labels are those of one product, not of {len(data)} files")
     given = Labels.read(labels)
     out.mkdir(parents=True, exist_ok=True)
-    made = label_product(Result.read(data[0]), given, out / "labelled.fits")
+    made = label_product(Result.read(data[0]), given, out / "labelled.fits", images=images)
     for names, what in (
         (made.undecided, "with two labels of the same weight"),
         (made.elsewhere, f"that are not in {data[0].name}"),
@@ -160,6 +168,19 @@ def _label_product(data: list[Path], labels: Path, out: Path) -> Path:
             shown = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
             print_warning(f"left out {len(names)} labelled sources {what}: {shown}")
     return made.path
+
+
+def _with_images(
+    path: Path, images: str | None, out: Path, label_column: str, beam: float | None, log: Callable[[str], None]
+) -> Path:
+    """Labelled images: the file itself, or what is made of a catalogue or a product, in the folder of the training."""
+    from radio_ag.gather import gather_labelled, is_product
+
+    if images is None and not is_product(path):
+        return path
+    options = {} if images is None else {"beam_scaled": True} | ({} if beam is None else {"beam": beam})
+    output = out / f"{path.name.split('.')[0]}.labelled.fits"
+    return gather_labelled(path, output, images=images, label_column=label_column, log=log, **options)
 
 
 def _keeping(log: Callable[[str], None], out: Path) -> Callable[[str], None]:

@@ -102,7 +102,7 @@ def test_the_product_has_a_column_a_class(path):
     """They add up to 1, the class is the likeliest, and a point keeps its class."""
     table = Result.read(path).table
     p = np.stack([table[name] for name in COLUMNS], 1)
-    assert table.colnames[5:9] == [*COLUMNS, "p_std"]
+    assert table.colnames[6:10] == [*COLUMNS, "p_std"]
     assert "p_fri" not in table.colnames
     np.testing.assert_allclose(p.sum(1), 1, atol=1e-6)
     assert list(table["class"]) == [("double", "single", "triple")[k] for k in p.argmax(1)]
@@ -139,7 +139,7 @@ def test_another_share_of_frii_means_nothing(product, weights):
 
 def test_a_product_is_a_catalogue_again(path):
     """It is known as one of ours, though it has neither p_fri nor p_frii."""
-    again = read_catalogue(path)
+    again = read_catalogue(path, table="CLASSIFICATION")
     assert again.dialect is None
     assert list(again.ra) == [100.0, 110.0, 120.0]
 

@@ -316,6 +316,31 @@ class Classifier:
             names=self.card.classes,
         )
 
+    def features(self, fields: ArrayLike | u.Quantity) -> NDArray[np.float32]:
+        """Return the features that the networks classify, for one's own regression, map or search for odd sources.
+
+        They are the attended features of each gate one after another, 54 a network with three gates, of the networks
+        that are asked first, averaged over the orbit: the same for the same weights (the card's sha256) and orbit.
+
+        Parameters
+        ----------
+        fields : array_like or Quantity, shape (n, 300, 300)
+            As for :meth:`predict`.
+
+        Returns
+        -------
+        ndarray, shape (n, F)
+
+        Raises
+        ------
+        ImageError
+            Fields of another shape, or in a unit that is no flux density a beam.
+        """
+        prepared = self.prepare(fields)
+        width = sum(network.n_features for network in self.networks)
+        found = self._run(self._orbit(_in_jy_per_beam(fields), prepared), "none", self._served).features
+        return found.reshape(len(prepared.images), width)
+
     def _probabilities(self, scores: NDArray[np.float32]) -> NDArray[np.float32]:
         """Probabilities (n, K) of calibrated class scores, for the share of FRII that was asked for."""
         probabilities = softmax(scores, 1)

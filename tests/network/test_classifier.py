@@ -10,12 +10,13 @@ from torch.nn import functional as F
 
 from radio_ag.errors import DeviceError, ImageError, InputError, RadioAGWarning
 from radio_ag.flags import Flag
-from radio_ag.network.checkpoints import Weights, import_checkpoint, save_weights
+from radio_ag.network.checkpoints import Weights, import_checkpoint, load_weights, save_weights
 from radio_ag.network.classifier import Classifier
 from radio_ag.network.devices import choose_device
 from radio_ag.network.model import AGCNN, Architecture, Output
 from radio_ag.network.orbit import turn, turn_back
 from radio_ag.preprocess.images import normalise
+from radio_ag.simulated import make_field
 from radio_ag.weights import Card
 
 CARD = {"name": "test", "input": {"clip": 3.0, "stretch": "linear", "value_range": [0.0, 1.0]}}
@@ -381,3 +382,16 @@ def test_published_network_from_raw_fields_and_from_published_images(data_dir, t
     agreement = (ours.argmax(1) == theirs.argmax(1)).mean()
     print(f"same class for {agreement:.1%} of {len(ours)} sources")
     assert agreement >= 0.95
+
+
+def test_features_are_the_mean_over_the_orbit_of_what_is_classified():
+    """The last layer makes the class scores of them."""
+    fields = np.stack([make_field(kind, seed=n)[0] for n, kind in enumerate(("FRI", "FRII", "FRI"))])
+    weights = load_weights("agcnn-first-fast")
+    classifier = Classifier(weights, device="cpu", orbit=8)
+    features = classifier.features(fields)
+    assert features.shape == (3, 54)
+    scores = weights.networks[0].classifier(list(torch.from_numpy(features).split((32, 16, 6), 1)))
+    expected = classifier.predict(fields, attention="none", further=False).logits
+    np.testing.assert_allclose(scores.detach().numpy(), expected, atol=1e-4)
+    assert classifier.features(fields[:0]).shape == (0, 54)
