@@ -24,7 +24,7 @@ def train(
         list[Path],
         typer.Argument(
             help="Labelled images: FITS files with the table SOURCES and the cube IMAGES, or published data sets. A "
-            "product that kept its cutouts; with --images a catalogue.",
+            "product that kept its cutouts, or any with --labels; with --images a catalogue.",
             show_default=False,
         ),
     ],
@@ -62,7 +62,7 @@ def train(
         str | None,
         typer.Option(
             help="Where the images of a catalogue with a column of labels come from: a survey, files or a folder, as "
-            "for classify.",
+            "for classify; with --labels those of the product's sources.",
             show_default=False,
         ),
     ] = None,
@@ -70,6 +70,14 @@ def train(
     label_column: LabelColumn = "fr_class",
     beam: LabelledBeam = None,
     pixel_scale: LabelledPixels = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option(
+            help="Labels that people gave to the sources of a product; its cutouts are learnt from, or those of its "
+            "survey, asked again.",
+            show_default=False,
+        ),
+    ] = None,
     fold: Annotated[int, typer.Option(help="Fold of the sources that is watched instead of learnt from.", min=0)] = 0,
     folds: Annotated[int, typer.Option(help="Number of folds.", min=2)] = 5,
     seeds: Annotated[int, typer.Option(help="Networks to train; more than one are an ensemble.", min=1)] = 1,
@@ -117,6 +125,8 @@ def train(
         if threads:
             torch.set_num_threads(threads)
         log = (lambda line: None) if quiet else (lambda line: typer.echo(f"radio-ag: {line}", err=True))
+        if labels is not None:
+            data, images, label_column = [_label_product(data, labels, images, out)], None, "fr_class"
         chosen = recipe or (RecipeName.finetune if start else RecipeName.default)
         path = train_weights(
             [_with_images(path, images, out, label_column, beam, log) for path in data],
@@ -134,6 +144,30 @@ def train(
             log=_keeping(log, out) if keep_checkpoints else log,
         )
     typer.echo(path)
+
+
+def _label_product(data: list[Path], labels: Path, images: str | None, out: Path) -> Path:
+    """Write the labelled images of a product into the folder of the run, and say what is not among them."""
+    from radio_ag.catalog_io.result import Result
+    from radio_ag.cli.console import print_warning
+    from radio_ag.errors import InputError
+    from radio_ag.labelled.labels import Labels
+    from radio_ag.labelled_product import label_product
+
+    if len(data) != 1:
+        raise InputError(f"--labels are those of one product, not of {len(data)} files")
+    given = Labels.read(labels)
+    out.mkdir(parents=True, exist_ok=True)
+    made = label_product(Result.read(data[0]), given, out / "labelled.fits", images=images)
+    for names, what in (
+        (made.undecided, "with two labels of the same weight"),
+        (made.elsewhere, f"that are not in {data[0].name}"),
+        (made.without_image, "without an image"),
+    ):
+        if names:
+            shown = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
+            print_warning(f"left out {len(names)} labelled sources {what}: {shown}")
+    return made.path
 
 
 def _with_images(

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import copy
-import io
 import json
 import os
+import tempfile
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -94,18 +94,17 @@ def _traced(networks: Sequence[Network]) -> bytes:
     image = torch.zeros(2, 1, INPUT_SIZE, INPUT_SIZE)
     with torch.no_grad():
         names = ["logits", "attention"][: len(ensemble(image))]
-    stream = io.BytesIO()
-    with warnings.catch_warnings():  # of the exporter, which needs onnx alone, and of sizes that are the same for all
-        warnings.filterwarnings("ignore", category=DeprecationWarning)
-        warnings.filterwarnings("ignore", category=torch.jit.TracerWarning)
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", category=DeprecationWarning)  # the exporter that needs no more than onnx
+        warnings.filterwarnings("ignore", message="Converting a tensor to a Python")  # sizes, the same for all images
         torch.onnx.export(
             ensemble,
             (image,),
-            stream,
+            os.path.join(folder, "network.onnx"),
             dynamo=False,
             opset_version=OPSET,
             input_names=["image"],
             output_names=names,
             dynamic_axes={name: {0: "batch"} for name in ("image", *names)},
         )
-    return stream.getvalue()
+        return Path(folder, "network.onnx").read_bytes()
