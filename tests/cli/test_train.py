@@ -83,7 +83,8 @@ def test_card_says_what_was_done(ensemble):
     card = load_weights(ensemble).card.content
     assert card["name"] == "own"
     assert card["members"] == 2
-    assert card["input"] == {"size": 150, "pixel_scale": 1.8, "clip": 3.0, "stretch": "sqrt", "value_range": [0, 1]}
+    as_made = {"clip": 3.0, "stretch": "sqrt", "value_range": [0, 1]}
+    assert card["input"] == {"size": 150, "pixel_scale": 1.8, "beam": 5.4} | as_made
     training = card["training"]
     assert training["recipe"]["batch"] == 8
     assert (training["images"], training["images_of_the_recipe"]) == (16, 104_000)
