@@ -169,7 +169,7 @@ class TestAttention:
             result.attention(2)
         with pytest.raises(InputError, match="gate 1 were not kept: there are mean"):
             result.attention(0, gate=1)
-        with pytest.raises(IndexError):
+        with pytest.raises(SourceNotFoundError, match="there is no row 3: rows are numbered from 0 to 2"):
             result.attention(3)
 
 

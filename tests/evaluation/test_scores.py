@@ -192,7 +192,7 @@ def test_reliability_diagram_shows_each_bin(small):
     x, y = axes.lines[1].get_data()
     np.testing.assert_allclose(x, found.confidence)
     np.testing.assert_allclose(y, found.right / found.sources)
-    assert [text.get_text() for text in axes.texts] == [str(n) for n in found.sources]
+    assert [text.get_text() for text in axes.texts] == [f"n={n}" for n in found.sources]
 
 
 # Figures of a card

@@ -188,7 +188,7 @@ class TestAegean:
         table = Table.read(finder_files / "aegean_comp.fits")
         table["ra"].unit = "deg"
         table["flags"] = 16  # ours, in the place of Aegean's
-        table["p_fri"] = table["p_frii"] = 0.5
+        table["probability"] = table["p_std"] = 0.5
         catalogue = read_catalogue(table)
         assert (catalogue.dialect, catalogue.good) == (None, None)
         assert catalogue.valid.all()
