@@ -100,7 +100,7 @@ def test_fields_of_another_clip_are_refused(data):
     classifier = Classifier(weights(clip=4.0), device="cpu")
     with pytest.raises(InputError, match="untrained wants fields clipped at 4 times the noise"):
         classify_served(classifier, data)
-    with pytest.raises(InputError, match="no FRI or FRII"):
+    with pytest.raises(InputError, match="no labelled source has a class"):
         classify_served(Classifier(weights(), device="cpu"), data[:0])
 
 
