@@ -22,6 +22,7 @@ from radio_ag.network.checkpoints import import_checkpoint, load_weights, save_w
 from radio_ag.network.classifier import Classifier
 from radio_ag.network.model import AGCNN, Architecture
 from radio_ag.preprocess.images import clip, crop, normalise
+from radio_ag.preprocess.islands import measure_islands
 from radio_ag.preprocess.noise import estimate_rms
 from radio_ag.simulated import make_field, make_mosaic
 
@@ -340,8 +341,10 @@ def test_raw_fields_get_the_classes_of_the_published_images(data_dir, tmp_path):
     with torch.inference_mode():
         theirs = torch.cat([network(batch).logits for batch in images.split(16)]).argmax(1).numpy()
     ours = (table["p_frii"] > table["p_fri"]).filled(False).astype(int)
-    agreement = (ours == theirs).mean()
-    print(f"same class for {agreement:.1%} of {len(raw)} sources")
+    alike = ~measure_islands(raw, estimate_rms(raw).rms).outshone  # the others are shown without their neighbours
+    agreement = (ours == theirs)[alike].mean()
+    print(f"same class for {agreement:.1%} of {alike.sum()} sources")
+    assert alike.mean() > 0.9
     assert agreement >= 0.97
 
 
