@@ -11,7 +11,7 @@ STIMELA := .venv-stimela
 BENCHMARKS := limits network layers preprocessing cutouts whole_run rows memory startup
 LSDB := .venv-lsdb
 # Folders whose public functions are documented throughout; the others are to follow.
-DOCUMENTED := radio_ag radio_ag/preprocess \
+DOCUMENTED := radio_ag radio_ag/attention radio_ag/preprocess \
 	$(addprefix catalog_io,/ /catalogs /export /export/page /files /finding /images /product /services)
 
 .PHONY: help demo test test-slow lint wheel-check file-check cab-check lsdb-check bench clean

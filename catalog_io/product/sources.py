@@ -51,7 +51,18 @@ class SourceRows:
         self.masked = np.arange(0)  # no column needs a mask beside it
 
     def observations(self, table: Table) -> Table:
-        """Return what is known of the images of some rows of the result; see `observations`."""
+        """Return what is known of the images of some rows of the result.
+
+        Parameters
+        ----------
+        table : Table
+            Some rows of the table of rows.
+
+        Returns
+        -------
+        Table
+            As the function `observations` gives it, a row each.
+        """
         return source_table(self._columns_of(group_ids(table)))[_OBSERVED]
 
     def encoded(self, rows: Rows) -> Table:
