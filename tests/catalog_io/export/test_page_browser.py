@@ -14,6 +14,7 @@ from page_examples import HOSTILE, Memory, page_result, simulated_fields
 from radio_ag.catalog_io.export.page import write_page
 from radio_ag.catalog_io.product.fits import cutout_wcs
 from radio_ag.catalog_io.services.surveys import SURVEYS
+from radio_ag.flags import Flag
 
 pytestmark = pytest.mark.browser
 
@@ -401,7 +402,7 @@ def test_no_probability_is_written_as_certain(chromium, tmp_path):
 
 
 def test_classes_beyond_two_have_boxes_and_bars(chromium, tmp_path):
-    shown = page_result(12)
+    shown = page_result(12, classes="FRI, FRII, Bent")
     shown.table["class"][[0, 3]] = "FRI", "Bent"
     shown.table["probability"][3] = 0.4
     write_page(shown, tmp_path / "classes.html", images="none")
@@ -453,7 +454,7 @@ def test_coordinates_are_right_and_copied_by_a_click(view, result):
 def test_detail_shows_gates_flags_row_and_links(view, result):
     view.card(12).find_element(By.CLASS_NAME, "name").click()
     assert view.id("detail-name").text == result.table["name"][12]
-    assert "emission reaches the edge of the cutout" in view.id("detail-flags").text
+    assert Flag.TRUNCATED.description in view.id("detail-flags").text
     assert "flux" in view.id("input-row").text
     assert [label.text for label in view.all("#thumbnails span")] == ["Mean", "Gate 1", "Gate 2", "Gate 3"]
     links = view.all("#links a")
