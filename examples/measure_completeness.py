@@ -24,8 +24,7 @@ from radio_ag.evaluation.completeness import CLASSES
 from radio_ag.flags import Flag
 from radio_ag.network.checkpoints import load_weights
 from radio_ag.network.classifier import Classifier
-from radio_ag.preprocess.images import prepare
-from radio_ag.preprocess.islands import hide_others, measure_islands
+from radio_ag.preprocess.islands import measure_islands, show_alone
 from radio_ag.preprocess.noise import estimate_rms
 from radio_ag.simulated import correlated_noise
 
@@ -70,9 +69,8 @@ def main() -> None:
             made = np.stack([dimmed(fields[i], rms[i], target / snr[i], rng) for i in rows]).astype(np.float32)
             prepared = classifier.prepare(made)
             islands = measure_islands(made, prepared.rms)
-            flags, outshone = islands.flags, islands.outshone
-            made[outshone] = hide_others(made[outshone], prepared.rms[outshone])
-            prepared.images[outshone] = prepare(made[outshone], classifier.preprocessing, prepared.rms[outshone]).images
+            flags = islands.flags
+            made[islands.outshone] = show_alone(made, prepared, islands, classifier.preprocessing)
             seen = np.flatnonzero((flags & classifier.masked) == 0)
             prediction = classifier.predict(made[seen], prepared=prepared.taken(seen), attention="none")
             outcome = np.full(len(rows), 2)

@@ -29,8 +29,8 @@ from radio_ag.class_names import DEFAULT_CLASSES, column_names
 from radio_ag.flags import Flag
 from radio_ag.network.classifier import Classifier, Prediction
 from radio_ag.options import CHUNK
-from radio_ag.preprocess.images import CROP_SIZE, PIXEL_SCALE, Prepared, clip, crop, prepare
-from radio_ag.preprocess.islands import Islands, hide_others, measure_islands
+from radio_ag.preprocess.images import CROP_SIZE, PIXEL_SCALE, Prepared, clip, crop
+from radio_ag.preprocess.islands import Islands, measure_islands, show_alone
 
 _Item = TypeVar("_Item")
 _Done = TypeVar("_Done")
@@ -304,8 +304,7 @@ def measure_chunk(chunk: Chunk, source: ImageSource, classifier: Classifier) -> 
     data = fields.data if len(usable) == len(fields) else fields.data[usable]
     prepared = classifier.prepare(data)
     islands = measure_islands(data, prepared.rms)
-    alone = hide_others(data[islands.outshone], prepared.rms[islands.outshone])
-    prepared.images[islands.outshone] = prepare(alone, classifier.preprocessing, prepared.rms[islands.outshone]).images
+    alone = show_alone(data, prepared, islands, classifier.preprocessing)
     images = [_image_name(fields.origin[row], source) for row in usable.tolist()]
     return Measured(chunk, fields, usable, prepared, islands, alone, images)
 

@@ -32,7 +32,15 @@ from scipy.spatial.distance import pdist
 
 from radio_ag.errors import InputError
 from radio_ag.flags import Flag
-from radio_ag.preprocess.images import BEAM_FWHM, CROP_SIZE, PIXEL_SCALE, crop
+from radio_ag.preprocess.images import (
+    BEAM_FWHM,
+    CROP_SIZE,
+    PIXEL_SCALE,
+    Prepared,
+    Preprocessing,
+    crop,
+    prepare,
+)
 from radio_ag.preprocess.stacks import as_stack
 
 ISLAND_THRESHOLD = 3.0
@@ -210,6 +218,33 @@ def hide_others(fields: ArrayLike, rms: ArrayLike, *, beam_fwhm: float = BEAM_FW
         for other in islands[~_source(found, islands)[0]] if len(islands) else ():
             hidden = number[found.pixel[found.start[other] : found.start[other + 1]]].astype(int)
             alone[row].reshape(-1)[hidden] = 0
+    return alone
+
+
+def show_alone(
+    fields: NDArray[np.float32], prepared: Prepared, islands: Islands, settings: Preprocessing
+) -> NDArray[np.float32]:
+    """Let the network's input show outshone sources alone, in place, and return their fields.
+
+    Parameters
+    ----------
+    fields : ndarray (n, ny, nx)
+        As for `measure_islands`; not changed.
+    prepared : Prepared
+        Of these fields; its images of outshone sources are made anew.
+    islands : Islands
+        Of these fields.
+    settings : Preprocessing
+        By which they were prepared.
+
+    Returns
+    -------
+    ndarray (k, ny, nx) of float32
+        The fields of the k that are outshone, as `hide_others` gives them.
+    """
+    rms = prepared.rms[islands.outshone]
+    alone = hide_others(fields[islands.outshone], rms)
+    prepared.images[islands.outshone] = prepare(alone, settings, rms).images
     return alone
 
 
